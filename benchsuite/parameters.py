@@ -1,0 +1,70 @@
+"""Plugins with typed parameters: annotated class attributes with a default, settable from a suite file."""
+
+from __future__ import annotations
+
+import typing
+from functools import cache
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from benchsuite.errors import UsageError
+
+
+class Plugin:
+    """Base of scorers, models and data sets.
+
+    A parameter is an annotated class attribute with a default, `bins: int = 32`. Instances are made with
+    keyword arguments that are validated against the annotations; anything else is refused.
+    `ClassVar` attributes are facts about the plugin and no parameters.
+    """
+
+    name: ClassVar[str] = ""
+    """What suite files call the plugin: lower-case words joined by hyphens."""
+    version: ClassVar[str] = "1"
+    """Raise it when results change for a reason that the plugin's source does not show."""
+
+    def __init__(self, **parameters: Any) -> None:
+        for name, value in validated_parameters(type(self), parameters).items():
+            setattr(self, name, value)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Every parameter with its value, in the order of definition."""
+        return {name: getattr(self, name) for name in parameter_model(type(self)).model_fields}
+
+    def __repr__(self) -> str:
+        listed = ", ".join(f"{name}={value!r}" for name, value in self.parameters.items())
+        return f"{type(self).__name__}({listed})"
+
+
+@cache
+def parameter_model(cls: type[Plugin]) -> type[BaseModel]:
+    """The pydantic model of a plugin class's parameters; raises `TypeError` for one without a default."""
+    fields: dict[str, Any] = {}
+    for klass in reversed(cls.__mro__):
+        if klass is object or "__annotations__" not in klass.__dict__:
+            continue
+        hints = typing.get_type_hints(klass, include_extras=True)
+        for name in klass.__dict__["__annotations__"]:
+            hint = hints[name]
+            if name.startswith("_") or hint is ClassVar or typing.get_origin(hint) is ClassVar:
+                continue
+            if not hasattr(cls, name):
+                raise TypeError(f"parameter {name!r} of {cls.__name__} has no default")
+            fields[name] = (hint, getattr(cls, name))
+    config = ConfigDict(extra="forbid", strict=False, validate_default=True, arbitrary_types_allowed=False)
+    return create_model(f"{cls.__name__}Parameters", __config__=config, **fields)
+
+
+def validated_parameters(cls: type[Plugin], parameters: dict[str, Any]) -> dict[str, Any]:
+    """Every parameter of `cls` with its validated value; raises `UsageError` naming each wrong one."""
+    try:
+        model = parameter_model(cls)(**parameters)
+    except ValidationError as error:
+        known = ", ".join(parameter_model(cls).model_fields) or "none"
+        wrong = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()} (got {e['input']!r})" for e in error.errors()
+        )
+        raise UsageError(f"{cls.name}: {wrong}; its parameters are: {known}") from error
+    return {name: getattr(model, name) for name in type(model).model_fields}

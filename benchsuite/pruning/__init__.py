@@ -1,0 +1,1 @@
+"""Coupled groups, selection under a budget, surgery and masks."""

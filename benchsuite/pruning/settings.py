@@ -1,0 +1,31 @@
+"""How one trial prunes, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Scope = Literal["layer", "global", "protected"]
+Budget = Literal["units", "params", "macs"]
+Aggregate = Literal["mean", "sum", "max"]
+Normalise = Literal["mean", "max", "l2", "none"]
+
+
+@dataclass(frozen=True)
+class PruningSettings:
+    """The choices that are the same for every criterion of a comparison.
+
+    Attributes:
+        scope: "layer" removes the same fraction of each group, "global" ranks the whole network at once,
+            "protected" does so with a floor per group.
+        budget: what the sparsity is a fraction of.
+        floor: share of each group that the scope "protected" always keeps.
+        aggregate: how the scores of coupled units become one.
+        normalise: divide each layer's scores by their mean or largest absolute value or Euclidean norm first.
+    """
+
+    scope: Scope = "protected"
+    budget: Budget = "macs"
+    floor: float = 0.1
+    aggregate: Aggregate = "mean"
+    normalise: Normalise = "mean"

@@ -1,0 +1,1 @@
+"""Scorers, what they see, and the checks on what they return."""

@@ -1,0 +1,43 @@
+"""What a scorer plugin is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from benchsuite.parameters import Plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from benchsuite.scoring.context import ScoringContext
+
+Granularity = Literal["unit", "weight"]
+
+
+class Scorer(Plugin):
+    """A pruning criterion: assigns an importance to every unit or weight; higher means keep.
+
+    Import torch inside `score` where you can: listing and planning then need not load it.
+    """
+
+    granularity: ClassVar[Literal["unit", "weight", "both"]] = "unit"
+    """"unit": tensors of shape (units,). "weight": tensors of the weight's shape; the host makes a unit
+    criterion of it by summing over a unit's weights. "both": the scorer looks at `context.granularity`
+    and returns what is asked for."""
+    draws: ClassVar[int] = 1
+    """How many independent draws per dense model a suite makes unless it says otherwise; more than one
+    only where the score itself is random."""
+    needs_training_trace: ClassVar[bool] = False
+    """Whether training has to record its trace for `context.training_trace`."""
+    data_free: ClassVar[bool] = False
+    """Whether it reads the weights alone."""
+
+    def score(self, context: ScoringContext) -> dict[str, Tensor]:
+        """Return one float tensor per prunable layer, keyed by the layer's name: higher is more important.
+
+        A layer that the criterion cannot serve is left out after `context.skip(layer, reason)`.
+
+        Raises:
+            Unsupported: the criterion cannot serve this network at all.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define score()")
