@@ -13,6 +13,7 @@ from benchsuite._version import __version__
 if TYPE_CHECKING:
     from benchsuite.datasets import Augmentation, Dataset, DatasetPlugin, Split
     from benchsuite.errors import BenchsuiteError, DataError, PluginError, Unsupported
+    from benchsuite.fingerprints import file_fingerprint
     from benchsuite.hookspecs import hookimpl
     from benchsuite.layers import CoupledGroup, GroupMember, Layer
     from benchsuite.models import ModelFamily, ModelPlugin
@@ -41,6 +42,7 @@ _HOMES = {
     "TrainingRecipe": "recipes",
     "TrialRecord": "store",
     "Unsupported": "errors",
+    "file_fingerprint": "fingerprints",
     "hookimpl": "hookspecs",
 }
 
@@ -64,6 +66,7 @@ __all__ = [  # noqa: RUF022 - the version first, then the names in order
     "TrainingRecipe",
     "TrialRecord",
     "Unsupported",
+    "file_fingerprint",
     "hookimpl",
 ]
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class BenchsuiteError(Exception):
     """Base of every error that benchsuite raises on purpose."""
@@ -25,3 +28,14 @@ class Unsupported(BenchsuiteError):  # noqa: N818 - it names a trial's status, n
 
 class Collapsed(BenchsuiteError):  # noqa: N818 - it names a trial's status, not a mistake
     """The selection would take every unit of a layer; the trial ends as `collapsed` with this reason."""
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` with the nearest known names, or the list of names where it is short."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if near:
+        return "; did you mean " + " or ".join(repr(n) for n in near) + "?"
+    if 0 < len(known) <= 20:
+        return "; there are: " + ", ".join(known)
+    return ""

@@ -33,6 +33,13 @@ class ModelPlugin(Plugin):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define build()")
 
+    def fingerprint(self) -> str:
+        """Identify the content of files that `build` reads, such as a local checkpoint; empty without any.
+
+        It is part of the content key of every trial, so that changed files are never taken for cached ones.
+        """
+        return ""
+
 
 class ModelFamily(ModelPlugin):
     """A plugin that serves many architectures, written `<name>/<architecture>` in suite files."""

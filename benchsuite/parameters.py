@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from benchsuite.errors import UsageError
+from benchsuite.errors import UsageError, suggestion
 
 
 class Plugin:
@@ -62,9 +62,14 @@ def validated_parameters(cls: type[Plugin], parameters: dict[str, Any]) -> dict[
     try:
         model = parameter_model(cls)(**parameters)
     except ValidationError as error:
-        known = ", ".join(parameter_model(cls).model_fields) or "none"
-        wrong = "; ".join(
-            f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()} (got {e['input']!r})" for e in error.errors()
-        )
-        raise UsageError(f"{cls.name}: {wrong}; its parameters are: {known}") from error
+        known = list(parameter_model(cls).model_fields)
+        wrong = "; ".join(_complaint(e["type"], e["msg"], e["loc"], e["input"], known) for e in error.errors())
+        raise UsageError(f"{cls.name}: {wrong}") from error
     return {name: getattr(model, name) for name in type(model).model_fields}
+
+
+def _complaint(kind: str, text: str, where: tuple[int | str, ...], value: object, known: list[str]) -> str:
+    name = ".".join(map(str, where))
+    if kind == "extra_forbidden":
+        return f"there is no parameter {name!r}" + (suggestion(name, known) or "; it takes none")
+    return f"{name}: {text[:1].lower()}{text[1:]} (got {value!r})"

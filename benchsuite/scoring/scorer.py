@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from benchsuite.parameters import Plugin
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from benchsuite.scoring.context import ScoringContext
+    from benchsuite.scoring.reductions import Reduction
 
 Granularity = Literal["unit", "weight"]
 
@@ -23,7 +26,7 @@ class Scorer(Plugin):
     granularity: ClassVar[Literal["unit", "weight", "both"]] = "unit"
     """"unit": tensors of shape (units,). "weight": tensors of the weight's shape; the host makes a unit
     criterion of it by summing over a unit's weights. "both": the scorer looks at `context.granularity`
-    and returns what is asked for."""
+    and returns what is asked for, or the weight's shape where the sum is what it means for units."""
     draws: ClassVar[int] = 1
     """How many independent draws per dense model a suite makes unless it says otherwise; more than one
     only where the score itself is random."""
@@ -41,3 +44,41 @@ class Scorer(Plugin):
             Unsupported: the criterion cannot serve this network at all.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define score()")
+
+    def reductions(self) -> Sequence[str | Reduction]:
+        """Return what `score` will ask `context.activations` for, so that one pass serves all scorers."""
+        return ()
+
+    def native(
+        self,
+        scores: dict[str, Tensor],  # noqa: ARG002 - for overrides
+        context: ScoringContext,  # noqa: ARG002 - for overrides
+    ) -> dict[str, Tensor]:
+        """Return what to keep by the criterion's own rule of how much to remove.
+
+        Override it where the source gives such a rule; suites ask for it with `sparsities = ["native"]`.
+
+        Args:
+            scores: what `score` returned, checked, at the suite's granularity.
+            context: the same as for `score`.
+
+        Returns:
+            For each layer a bool tensor of the score's shape, true where the unit or weight is kept.
+
+        Raises:
+            Unsupported: the criterion has no such rule.
+        """
+        from benchsuite.errors import Unsupported
+
+        raise Unsupported(f"{self.name} has no rule of its own for how much to remove")
+
+    def merges(
+        self,
+        scores: dict[str, Tensor],  # noqa: ARG002 - for overrides
+        context: ScoringContext,  # noqa: ARG002 - for overrides
+    ) -> dict[str, list[tuple[int, int]]]:
+        """Return pairs (removed unit, kept unit) by layer, for the native rule.
+
+        Before the surgery the outgoing weights of each removed unit are added to those of the kept one.
+        """
+        return {}

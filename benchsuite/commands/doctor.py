@@ -1,0 +1,53 @@
+"""`doctor`: what this machine offers, and what is missing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from argparse import Namespace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from benchsuite import devices
+from benchsuite._version import __version__
+from benchsuite.cli import FAILED, OK
+from benchsuite.commands.loading import data_folder
+from benchsuite.plugins import discover
+
+_PACKAGES = ("torch", "torchvision", "timm", "torch-pruning", "mlflow", "scikit-learn", "xgboost", "pluggy")
+
+
+def doctor(_options: Namespace) -> int:
+    """Show versions, devices, memory, disk, data folder and plugins; fails if something is wrong."""
+    import psutil
+
+    rows: list[tuple[str, str, bool]] = [
+        ("benchsuite", f"{__version__}, Python {platform.python_version()} on {platform.platform()}", True)
+    ]
+    for package in _PACKAGES:
+        try:
+            rows.append((package, version(package), True))
+        except PackageNotFoundError:
+            rows.append((package, "not installed", False))
+    rows.append(("devices", ", ".join(f"{d} ({devices.device_name(d)})" for d in devices.parse_devices("auto")), True))
+    rows.append(("CPU cores", str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()), True))
+    memory = psutil.virtual_memory()
+    rows.append(("memory", f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free", memory.available > 2e9))
+    free = shutil.disk_usage(Path.cwd()).free
+    rows.append(("disk here", f"{free / 1e9:.1f} GB free", free > 1e9))
+    folder = data_folder(None)
+    rows.append(("data folder", f"{folder}{'' if folder.is_dir() else ' (not there yet; it is made when data are fetched)'}", True))
+    registry, _ = discover()
+    broken = [info for info in registry.infos if info.status == "error"]
+    rows.append(("plugins", f"{len(registry.infos) - len(broken)} work, {len(broken)} are broken", not broken))
+    rows += [(info.name, info.error or "", False) for info in broken]
+    table = Table(box=None, padding=(0, 1), show_header=False)
+    for name, value, fine in rows:
+        table.add_row("ok" if fine else Text("wrong", style="red"), name, Text(value))
+    Console(highlight=False).print(table)
+    return OK if all(fine for _, _, fine in rows) else FAILED

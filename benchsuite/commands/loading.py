@@ -1,0 +1,106 @@
+"""From a command's options to the suite, its trials and the folders it works in."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+import pluggy
+
+from benchsuite.errors import UsageError, suggestion
+from benchsuite.plan import Trial, build_plan
+from benchsuite.plugins import Registry, discover
+from benchsuite.store import RunDirectory
+from benchsuite.suite import Suite, load_suite
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A suite with its plugins, all of its trials, and those that the filters leave."""
+
+    suite: Suite
+    registry: Registry
+    observers: pluggy.PluginManager
+    trials: tuple[Trial, ...]
+    selected: tuple[Trial, ...]
+    directory: RunDirectory
+    data: Path
+
+
+def load(options: Namespace) -> Loaded:
+    """Load what `run` and `plan` work on; raises `UsageError`."""
+    registry, manager = discover_checked(options.plugin)
+    suite = load_suite(options.suite, registry)
+    data = data_folder(options.data)
+    trials = tuple(build_plan(suite, registry, data))
+    selected = select(trials, options.filter)
+    directory = RunDirectory(options.output or Path("runs") / suite.name)
+    return Loaded(suite, registry, manager, trials, selected, directory, data)
+
+
+def discover_checked(files: Sequence[Path]) -> tuple[Registry, pluggy.PluginManager]:
+    """Discover plugins; raises `UsageError` if a file that the user named is no plugin at all."""
+    for file in files:
+        if not file.is_file():
+            raise UsageError(f"there is no plugin file {file}")
+    registry, manager = discover(files)
+    return registry, manager
+
+
+def broken_plugins(registry: Registry) -> list[str]:
+    """A line for each plugin that is listed with an error."""
+    return [f"plugin {i.name} ({i.origin}) is broken: {i.error}" for i in registry.infos if i.status == "error"]
+
+
+def data_folder(chosen: Path | None) -> Path:
+    """`--data`, else BENCHSUITE_DATA, else the user's cache folder."""
+    if chosen is not None:
+        return chosen
+    from_environment = os.environ.get("BENCHSUITE_DATA")
+    return Path(from_environment) if from_environment else Path(platformdirs.user_cache_dir("benchsuite")) / "data"
+
+
+def select(trials: Sequence[Trial], filters: Sequence[str]) -> tuple[Trial, ...]:
+    """The trials whose axes match: different axes all, one axis's values any."""
+    wanted: dict[str, list[str]] = {}
+    axes = [axis for axis in trials[0].axes if axis != "scorer_params"] if trials else []
+    for part in (part for text in filters for part in _split_outside_brackets(text)):
+        axis, equals, value = part.partition("=")
+        if not equals or not value:
+            raise UsageError(f"--filter {part!r} is not AXIS=VALUE; the axes are: {', '.join(axes)}")
+        if axis not in axes:
+            raise UsageError(f"--filter: there is no axis {axis!r}{suggestion(axis, axes)}")
+        wanted.setdefault(axis, []).append(value)
+    return tuple(
+        trial
+        for trial in trials
+        if all(any(_matches(trial.axes[axis], v) for v in values) for axis, values in wanted.items())
+    )
+
+
+def _matches(value: object, pattern: str) -> bool:
+    text = str(value)
+    return text == pattern or fnmatch.fnmatchcase(text, pattern) or _same_number(text, pattern)
+
+
+def _same_number(first: str, second: str) -> bool:
+    try:
+        return float(first) == float(second)
+    except ValueError:
+        return False
+
+
+def _split_outside_brackets(text: str) -> list[str]:
+    """Split at commas, but not inside a label's parentheses, as in reversed(mlp(a=1,b=2))."""
+    parts, depth, start = [], 0, 0
+    for position, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if character == "," and depth == 0:
+            parts.append(text[start:position])
+            start = position + 1
+    return [part.strip() for part in [*parts, text[start:]]]

@@ -1,0 +1,89 @@
+"""`plugins`, `new-plugin` and `check-plugin`: for those who use and write plugins."""
+
+from __future__ import annotations
+
+import json
+import re
+from argparse import Namespace
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from benchsuite.cli import FAILED, OK
+from benchsuite.commands.loading import discover_checked
+from benchsuite.errors import UsageError
+from benchsuite.scaffold import PACKAGE_FILES, SCORER_FILE
+
+
+def plugins(options: Namespace) -> int:
+    """List every plugin: name, kind, origin, version, status, error."""
+    registry, _ = discover_checked(options.plugin)
+    if options.format == "json":
+        print(json.dumps([asdict(info) for info in registry.infos], indent=1, ensure_ascii=False, default=str))  # noqa: T201 - the command line speaks
+        return OK
+    table = Table(box=None, padding=(0, 1))
+    for title in ("kind", "name", "granularity", "needs", "what it is", "origin", "status"):
+        table.add_column(title)
+    for info in registry.infos:
+        table.add_row(
+            info.kind,
+            Text(info.name),
+            str(info.details.get("granularity", "")),
+            ", ".join(info.details.get("needs", [])),
+            Text(info.summary),
+            Text(info.origin),
+            Text(info.error or "ok", style="red" if info.error else ""),
+        )
+    console = Console(highlight=False)
+    (console if console.is_terminal else Console(highlight=False, width=200)).print(table)
+    return OK
+
+
+def new_plugin(options: Namespace) -> int:
+    """Write a scorer plugin to start from, as one file or as a package."""
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", options.name):
+        raise UsageError(f"{options.name!r} is no plugin name: lower-case words joined by hyphens, as in weight-entropy")
+    words = {
+        "name": options.name,
+        "module": options.name.replace("-", "_"),
+        "class_name": "".join(word.capitalize() for word in options.name.split("-")),
+    }
+    files = (
+        {f"benchsuite-{options.name}/{path}": text for path, text in PACKAGE_FILES.items()}
+        if options.package
+        else {f"{words['module']}.py": SCORER_FILE}
+    )
+    targets = {options.output / path.format(**words): text for path, text in files.items()}
+    taken = [str(path) for path in targets if path.exists()]
+    if taken:
+        raise UsageError(f"not overwritten: {', '.join(taken)} exists already")
+    for path, text in targets.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.format(**words), encoding="utf-8")
+        print(path)  # noqa: T201 - the command line speaks
+    return OK
+
+
+def check_plugin(options: Namespace) -> int:
+    """Run the conformance checks on every scorer of a plugin file."""
+    from benchsuite.testing import check_scorer
+
+    registry, _ = discover_checked([options.file])
+    own = [info for info in registry.infos if Path(info.origin) == options.file]
+    broken = [info for info in own if info.status == "error"]
+    console = Console(highlight=False)
+    for info in broken:
+        console.print(f"{info.name}: {info.error}", style="red", markup=False, soft_wrap=True)
+    scorers = [info.name for info in own if info.kind == "scorer" and info.status == "ok"]
+    failed = bool(broken)
+    for name in scorers:
+        for check, problem in check_scorer(registry.get("scorer", name)):
+            failed |= problem is not None
+            console.print(f"{name}: {check}: {problem or 'ok'}", style="red" if problem else "", markup=False, soft_wrap=True)
+    if not own:
+        console.print(f"{options.file} registers no plugin", markup=False)
+        return FAILED
+    return FAILED if failed else OK

@@ -1,0 +1,158 @@
+"""`results`, `leaderboard` and `ui`: what a run directory holds, in three forms."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import json
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from benchsuite.cli import NOTHING, OK
+from benchsuite.errors import UsageError
+from benchsuite.store import RunDirectory, TrialRecord
+
+_TABLE_AXES = ("dataset", "model", "seed", "scorer", "sparsity", "draw")
+_TABLE_METRICS = (
+    ("accuracy/top1_before_recovery", "before", 100, ".1f"),
+    ("accuracy/top1", "after", 100, ".1f"),
+    ("accuracy/top1_dense", "dense", 100, ".1f"),
+    ("cost/params", "params", 1, ",.0f"),
+    ("cost/macs", "MACs", 1, ",.0f"),
+    ("sparsity/units", "units", 1, ".3f"),
+    ("sparsity/params", "of params", 1, ".3f"),
+    ("sparsity/macs", "of MACs", 1, ".3f"),
+)
+
+
+def results(options: Namespace) -> int:
+    """Print the records of a run: every cell that has an outcome, in the order of the plan."""
+    found = RunDirectory(options.run).results()
+    for line in found.problems:
+        print(f"left out: {line}", file=sys.stderr)  # noqa: T201 - the command line speaks
+    if found.pending:
+        print(f"{found.pending} trials of the suite have no outcome yet", file=sys.stderr)  # noqa: T201 - as above
+    if found.superseded:
+        print(  # noqa: T201 - as above
+            f"{len(found.superseded)} records of an earlier form of the suite are not shown", file=sys.stderr
+        )
+    writers: dict[str, Callable[[Sequence[TrialRecord]], None]] = {
+        "table": _print_table,
+        "csv": _print_csv,
+        "json": _print_json,
+    }
+    writers[options.format](found.records)
+    return OK if found.records else NOTHING
+
+
+def _print_table(records: Sequence[TrialRecord]) -> None:
+    table = Table(box=None, padding=(0, 1))
+    for axis in _TABLE_AXES:
+        table.add_column(axis)
+    table.add_column("status")
+    latencies = sorted({name for r in records for name in r.metrics if name.startswith("latency/batch") and name.endswith("_speedup")})
+    columns = [*_TABLE_METRICS, *((n, n.removeprefix("latency/"), 1, ".2f") for n in latencies)]
+    for _, title, _, _ in columns:
+        table.add_column(title, justify="right")
+    for record in records:
+        numbers = [
+            format(record.metrics[name] * factor, form) if name in record.metrics else ""
+            for name, _, factor, form in columns
+        ]
+        axes = [Text(str(record.axes.get(axis, ""))) for axis in _TABLE_AXES]
+        table.add_row(*axes, record.status, *numbers)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=240)
+    console.print(table)
+    for record in records:
+        if record.error:
+            cell = " · ".join(str(record.axes.get(axis)) for axis in _TABLE_AXES)
+            console.print(f"{record.status}: {cell}: {record.error}", markup=False, soft_wrap=True)
+
+
+def _print_csv(records: Sequence[TrialRecord]) -> None:
+    axes = list(dict.fromkeys(axis for r in records for axis in r.axes))
+    metrics = sorted({name for r in records for name in r.metrics})
+    provenance = sorted({name for r in records for name in r.provenance})
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["key", *axes, "status", *metrics, "error", *(f"provenance/{name}" for name in provenance)])
+    for r in records:
+        writer.writerow(
+            [
+                r.key,
+                *(_plain(r.axes.get(axis, "")) for axis in axes),
+                r.status,
+                *(r.metrics.get(name, "") for name in metrics),
+                r.error or "",
+                *(_plain(r.provenance.get(name, "")) for name in provenance),
+            ]
+        )
+
+
+def _plain(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+
+
+def _print_json(records: Sequence[TrialRecord]) -> None:
+    json.dump([asdict(record) for record in records], sys.stdout, ensure_ascii=False, indent=1, allow_nan=False)
+    print()  # noqa: T201 - the command line speaks
+
+
+def leaderboard(options: Namespace) -> int:
+    """Render one or several runs as a static site."""
+    page = render_site([RunDirectory(run) for run in options.runs], options.output, title="Pruning criteria")
+    print(page)  # noqa: T201 - the command line speaks
+    return OK
+
+
+def render_site(runs: Sequence[RunDirectory], output: Path, *, title: str) -> Path:
+    """Render the runs' records with the installed site renderer; returns the first page's path.
+
+    Raises:
+        UsageError: a folder is no run directory, two runs disagree on a trial, or no renderer is installed.
+    """
+    records: dict[str, TrialRecord] = {}
+    origin: dict[str, Path] = {}
+    notes: list[str] = []
+    pending = 0
+    for run in runs:
+        found = run.results()
+        pending += found.pending
+        notes += found.problems
+        if found.superseded:
+            notes.append(f"{run.path}: {len(found.superseded)} records of an earlier form of the suite are left out")
+        for record in found.records:
+            known = records.get(record.key)
+            if known is not None and known.metrics.get("accuracy/top1") != record.metrics.get("accuracy/top1"):
+                notes.append(
+                    f"trial {record.key} has different results in {origin[record.key]} and {run.path}; "
+                    f"that of {origin[record.key]} is shown"
+                )
+            if known is None:
+                records[record.key], origin[record.key] = record, run.path
+    points = importlib.metadata.entry_points(group="benchsuite.sites")
+    if not points:
+        raise UsageError("no site renderer is installed (entry-point group benchsuite.sites)")
+    render: Callable[..., Path] = next(iter(points)).load()
+    return render(tuple(records.values()), output, title=title, pending=pending, notes=notes)
+
+
+def ui(options: Namespace) -> int:
+    """Serve a run's MLflow store in the MLflow UI, until Ctrl-C."""
+    from benchsuite.tracking import ui_command
+
+    if not (options.run / "mlflow.db").is_file():
+        raise UsageError(f"{options.run} has no mlflow.db: it is no run directory, or nothing was logged yet")
+    command = ui_command(options.run, port=options.port)
+    print(f"MLflow UI of {options.run}: http://127.0.0.1:{options.port} (Ctrl-C ends it)", flush=True)  # noqa: T201 - the command line speaks
+    os.execv(command[0], command)  # noqa: S606 - a fixed program with checked arguments

@@ -1,0 +1,97 @@
+"""A worker process: does one job, tells the parent about it, and is gone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+import torch
+
+from benchsuite import trial as trials
+from benchsuite.errors import BenchsuiteError, Collapsed, Unsupported
+from benchsuite.execution import Finished, Job, LatencyJob, Measured, Message, StageFailed, Started, TrainJob, TrialsJob, Workplace
+from benchsuite.plugins import discover
+from benchsuite.store import Status
+
+
+def main(connection: Connection, job: Job, workplace: Workplace, device: str, threads: int) -> None:
+    """Do the job. Entry point of the process; whatever happens is a message or an exit code."""
+    with contextlib.suppress(OSError):
+        os.setsid()  # its own process group, so that all it started can be killed with it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    threading.Thread(target=_leave_with_parent, args=(connection,), daemon=True).start()
+    _redirect_output(workplace, job)
+    torch.set_num_threads(threads)
+    warnings.simplefilter("default")
+
+    def tell(message: Message) -> None:
+        connection.send(message)
+
+    registry, _ = discover(workplace.plugin_files)
+    bench = trials.Bench(workplace, registry, device, threads)
+    tell(Started(None, job.title))
+    try:
+        if isinstance(job, TrainJob):
+            trials.train_dense(bench, job.dense)
+        elif isinstance(job, LatencyJob):
+            for trial in job.trials:
+                tell(Started(trial.key, f"latency of {trial.scorer_label} at sparsity {trial.sparsity}"))
+                tell(Measured(trial.key, trials.latency_metrics(bench, trial)))
+        else:
+            _run_trials(bench, job, tell)
+    except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, SystemExit included
+        tell(StageFailed(*outcome_of(error)))
+    # No interpreter shutdown: a plugin's threads or exit handlers must not hold the slot.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    connection.close()
+    os._exit(0)
+
+
+def _run_trials(bench: trials.Bench, job: TrialsJob, tell: Callable[[Message], None]) -> None:
+    shared = trials.score_dense(bench, job.score)
+    for trial in job.trials:
+        tell(Started(trial.key, f"{trial.scorer_label} at sparsity {trial.sparsity}"))
+        try:
+            record = trials.run_trial(bench, trial, shared)
+        except BaseException as error:  # noqa: BLE001 - as above
+            status, text = outcome_of(error)
+            record = trials.failed_record(bench, trial, status, text)
+        tell(Finished(record))
+
+
+def outcome_of(error: BaseException) -> tuple[Status, str]:
+    """The status and reason that an exception stands for; unexpected ones go to the log in full."""
+    if isinstance(error, Unsupported):
+        return "unsupported", str(error)
+    if isinstance(error, Collapsed):
+        return "collapsed", str(error)
+    traceback.print_exception(error)
+    if isinstance(error, BenchsuiteError):
+        return "failed", str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
+    return "failed", f"{type(error).__name__}: {error}{where}"
+
+
+def _leave_with_parent(connection: Connection) -> None:
+    """Exit when the parent is gone: it never sends anything, so the end of the pipe is its end."""
+    with contextlib.suppress(EOFError, OSError):
+        connection.recv_bytes()
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def _redirect_output(workplace: Workplace, job: Job) -> None:
+    folder = workplace.run / "stages" / job.key
+    folder.mkdir(parents=True, exist_ok=True)
+    log = os.open(folder / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)

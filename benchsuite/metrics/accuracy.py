@@ -1,0 +1,86 @@
+"""How well a network classifies a split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from benchsuite.devices import exact_float32
+from benchsuite.errors import BenchsuiteError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor, nn
+
+    from benchsuite.training.data import DeviceSplit
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A network's predictions on a split, counted.
+
+    Attributes:
+        confusion: int64 (classes, classes) on the CPU: rows are true classes, columns predicted ones.
+        loss: mean cross entropy in nats, without label smoothing.
+    """
+
+    confusion: Tensor
+    loss: float
+
+    @property
+    def samples(self) -> int:
+        """Number of samples evaluated."""
+        return int(self.confusion.sum())
+
+    @property
+    def top1(self) -> float:
+        """Fraction of samples classified correctly."""
+        return int(self.confusion.trace()) / self.samples
+
+    @property
+    def recall(self) -> tuple[float | None, ...]:
+        """Fraction of each class's samples classified correctly; None for a class without samples."""
+        correct, present = self.confusion.diagonal().tolist(), self.confusion.sum(dim=1).tolist()
+        return tuple(c / p if p else None for c, p in zip(correct, present, strict=True))
+
+
+def evaluate(
+    model: nn.Module, split: DeviceSplit, classes: Sequence[str], batch_size: int = 256
+) -> Evaluation:
+    """Return how `model` classifies every sample of `split`, in evaluation mode and in float32.
+
+    The model's mode is restored. The host waits for the device once, at the end.
+
+    Raises:
+        BenchsuiteError: the split is empty, or the outputs do not have one column per class.
+    """
+    if len(split) == 0:
+        raise BenchsuiteError("an empty split cannot be evaluated")
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    predictions, losses = [], []
+    try:
+        with torch.inference_mode(), exact_float32():
+            for first in range(0, len(split), batch_size):
+                inputs = split.inputs[first : first + batch_size]
+                labels = split.labels[first : first + batch_size]
+                outputs = model(split.normalise(inputs))
+                if outputs.shape != (len(labels), len(classes)):
+                    raise BenchsuiteError(
+                        f"the network's outputs have shape {tuple(outputs.shape)} for {len(labels)} samples "
+                        f"and {len(classes)} classes; ({len(labels)}, {len(classes)}) is wanted"
+                    )
+                predictions.append(outputs.argmax(dim=1))
+                losses.append(cross_entropy(outputs, labels, reduction="none"))
+            cells = split.labels * len(classes) + torch.cat(predictions)
+            # One transfer; float64 holds the cell numbers exactly.
+            cells, per_sample = torch.stack([cells.double(), torch.cat(losses).double()]).cpu()
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    counts = torch.bincount(cells.long(), minlength=len(classes) ** 2)
+    return Evaluation(confusion=counts.view(len(classes), len(classes)), loss=per_sample.mean().item())

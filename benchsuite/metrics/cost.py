@@ -1,0 +1,179 @@
+"""What a network costs: parameters, multiply-accumulates and peak activation memory of one sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+_NO_MACS = (
+    nn.modules.batchnorm._NormBase,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.RMSNorm,
+    nn.PReLU,
+    nn.Embedding,
+)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of one sample's forward pass in evaluation mode.
+
+    MACs are the multiply-accumulates of convolutions, linear layers and matrix products, attention's included;
+    FLOPs are twice as many. Normalisation, activation functions, pooling and other work done element by
+    element count as zero. Padding counts as if it were data, as everywhere in the field.
+
+    Attributes:
+        params: elements of all parameters, shared ones once.
+        macs: multiply-accumulates of one sample.
+        nonzero_params: the same without the zeros in the weights of convolutions and linear layers.
+        nonzero_macs: the same without the multiplications by those zeros.
+        peak_activation_bytes: most bytes of intermediate tensors alive at one moment of the forward pass,
+            the input and work space inside a single operation not included.
+        unknown_modules: modules with parameters that contribute nothing to the MACs and are not known to
+            need none; the MACs are then a lower bound.
+    """
+
+    params: int
+    macs: int
+    nonzero_params: int
+    nonzero_macs: int
+    peak_activation_bytes: int
+    unknown_modules: tuple[str, ...]
+
+
+def measure_cost(model: nn.Module, example: Tensor) -> Cost:
+    """Count the cost of one sample, by running the network on the first sample of `example`.
+
+    The network is put into evaluation mode and back. Operations are counted where they are executed, so
+    that the count is that of the network as it is and not that of its description.
+    """
+    with evaluating(model):
+        macs = count_macs(model, example)
+        peak = _peak_activation_bytes(model, example[:1])
+    weights = _weights(model)
+    zeros = {name: int((weight == 0).sum()) for name, weight in weights.items()}
+    params = sum(p.numel() for p in model.parameters())
+    skipped = sum(
+        macs.of_module.get(name, 0) * zeros[name] // weight.numel() for name, weight in weights.items() if zeros[name]
+    )
+    return Cost(
+        params=params,
+        macs=macs.total,
+        nonzero_params=params - sum(zeros.values()),
+        nonzero_macs=macs.total - skipped,
+        peak_activation_bytes=peak,
+        unknown_modules=_unknown_modules(model, macs),
+    )
+
+
+@dataclass(frozen=True)
+class MacCount:
+    """MACs of one sample: in total, and of each module with what it contains, by dotted name ("" is the network)."""
+
+    total: int
+    of_module: Mapping[str, int]
+
+
+def count_macs(model: nn.Module, example: Tensor) -> MacCount:
+    """Count the MACs of the first sample of `example`; the network must be in evaluation mode."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    # The fused kernel of nn.MultiheadAttention hides its matrix products from the counter.
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with FlopCounterMode(display=False, depth=None) as counter, torch.no_grad():
+            model(example[:1])
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+    of_module: dict[str, int] = {}
+    for path, operations in counter.get_flop_counts().items():
+        if path != "Global":
+            of_module[path.partition(".")[2]] = sum(operations.values()) // 2
+    return MacCount(total=counter.get_total_flops() // 2, of_module=of_module)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Have every module in evaluation mode inside, and as it was afterwards."""
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, was in training.items():
+            module.training = was
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    """Weights of the convolutions and linear layers, shared ones once."""
+    found: dict[str, Tensor] = {}
+    seen: set[Tensor] = set()
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear | nn.modules.conv._ConvNd) and module.weight not in seen:
+            seen.add(module.weight)
+            found[name] = module.weight.detach()
+    return found
+
+
+def _unknown_modules(model: nn.Module, macs: MacCount) -> tuple[str, ...]:
+    unknown = []
+    for name, module in model.named_modules():
+        owns = any(True for _ in module.parameters(recurse=False))
+        if not owns or isinstance(module, _NO_MACS) or macs.of_module.get(name, 0):
+            continue
+        if not _counted_in_parent(model, name, macs):
+            unknown.append(name)
+    return tuple(unknown)
+
+
+def _counted_in_parent(model: nn.Module, name: str, macs: MacCount) -> bool:
+    """Whether the parent did MACs that none of its children did: it then used the child's weights itself."""
+    if not name:
+        return False
+    parent = name.rpartition(".")[0]
+    children = (f"{parent}.{child}".lstrip(".") for child, _ in model.get_submodule(parent).named_children())
+    return macs.of_module.get(parent, 0) > sum(macs.of_module.get(child, 0) for child in children)
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Follows the storages that operations create, and how many bytes of them live at once."""
+
+    def __init__(self, model: nn.Module, example: Tensor) -> None:
+        super().__init__()
+        self._given = {
+            tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers(), example)
+        }
+        self._live: dict[int, tuple[StorageWeakRef, int]] = {}
+        self.peak = 0
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Any,  # noqa: ARG002 - given by torch
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                if storage._cdata not in self._given:
+                    self._live[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+        self._live = {key: entry for key, entry in self._live.items() if not entry[0].expired()}
+        self.peak = max(self.peak, sum(size for _, size in self._live.values()))
+        return result
+
+
+def _peak_activation_bytes(model: nn.Module, example: Tensor) -> int:
+    with torch.no_grad(), _LiveBytes(model, example) as live:
+        model(example)
+    return live.peak

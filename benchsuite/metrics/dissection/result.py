@@ -1,0 +1,169 @@
+"""What dissecting one network gives: counts, and what follows from them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from benchsuite.concepts import Concept
+from benchsuite.errors import DataError
+from benchsuite.metrics.dissection.packing import categories_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+_FORMAT = "1"
+
+
+@dataclass(frozen=True, eq=False)
+class LayerDissection:
+    """One layer's counts.
+
+    Attributes:
+        name: the layer.
+        thresholds: T_k, float32, (units,).
+        intersections: I_kc, (units, concepts).
+        areas: A_k,cat, (units, categories).
+        null_intersections: the same counts under reassigned labels, (draws, units, concepts).
+        null_areas: likewise, (draws, units, categories).
+        map_size: height and width of the layer's own maps.
+        top_images: numbers of the images that activate a unit most, best first, (units, top).
+        regions: the unit's mask in each of them, packed by `numpy.packbits` along the pixels, (units, top,
+            bytes).
+    """
+
+    name: str
+    thresholds: npt.NDArray[np.float32]
+    intersections: Integers
+    areas: Integers
+    null_intersections: Integers
+    null_areas: Integers
+    map_size: tuple[int, int]
+    top_images: Integers
+    regions: npt.NDArray[np.uint8]
+
+    @property
+    def units(self) -> int:
+        """Number of units."""
+        return len(self.thresholds)
+
+
+@dataclass(frozen=True, eq=False)
+class Dissection:
+    """The dissection of one network with one concept set.
+
+    Attributes:
+        concepts: the set's concepts.
+        pixels: T_c, (concepts,).
+        images_with: in how many images each concept occurs, (concepts,).
+        images: number of images.
+        mask_size: height and width of the label maps.
+        iou: a detector's best IoU is above this.
+        concepts_key: identifies the packed concept set, and with it the images that `top_images` names.
+        layers: in the network's order.
+    """
+
+    concepts: tuple[Concept, ...]
+    pixels: Integers
+    images_with: Integers
+    images: int
+    mask_size: tuple[int, int]
+    iou: float
+    concepts_key: str
+    layers: tuple[LayerDissection, ...]
+
+    @cached_property
+    def categories(self) -> tuple[str, ...]:
+        """Categories of the concepts, in Broden's order."""
+        return categories_of(self.concepts)
+
+    @cached_property
+    def category_of(self) -> Integers:
+        """The category's index of each concept."""
+        return np.array([self.categories.index(c.category) for c in self.concepts], dtype=np.int64)
+
+    def ious(self, layer: LayerDissection) -> Floats:
+        """IoU of every unit with every concept, (units, concepts); 0 where neither has a pixel.
+
+        IoU = I_kc / (A_k,cat + T_c - I_kc), cat being the concept's category (Bau et al. 2017).
+        """
+        return self._ious(layer.intersections, layer.areas)
+
+    def null_ious(self, layer: LayerDissection) -> Floats:
+        """The same under reassigned labels, (draws, units, concepts)."""
+        return self._ious(layer.null_intersections, layer.null_areas)
+
+    def _ious(self, intersections: Integers, areas: Integers) -> Floats:
+        union = areas[..., self.category_of] + self.pixels - intersections
+        ious: Floats = intersections / np.maximum(union, 1)
+        return ious
+
+    def best(self, layer: LayerDissection) -> tuple[Integers, Floats]:
+        """Each unit's best concept and its IoU; equal IoUs go to the first concept, none at all to -1."""
+        ious = self.ious(layer)
+        concept = ious.argmax(1)
+        value = ious[np.arange(len(ious)), concept]
+        return np.where(value > 0, concept, -1), value
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file; its metadata hold what is not an array."""
+        arrays: dict[str, npt.NDArray[Any]] = {"pixels": self.pixels, "images_with": self.images_with}
+        for index, layer in enumerate(self.layers):
+            arrays |= {f"{index}.{name}": np.ascontiguousarray(getattr(layer, name)) for name in _ARRAYS}
+        described = {
+            "concepts": [asdict(concept) for concept in self.concepts],
+            "images": self.images,
+            "mask_size": self.mask_size,
+            "iou": self.iou,
+            "concepts_key": self.concepts_key,
+            "layers": [{"name": layer.name, "map_size": layer.map_size} for layer in self.layers],
+        }
+        save_file(arrays, path, {"format": _FORMAT, "dissection": json.dumps(described, ensure_ascii=False)})
+
+    @classmethod
+    def load(cls, path: Path) -> Dissection:
+        """Read what `save` wrote; raises `DataError` for any other file."""
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != _FORMAT or "dissection" not in metadata:
+                raise DataError(f"{path} is no dissection of format {_FORMAT}; remove it to dissect again")
+            described = json.loads(metadata["dissection"])
+            names = list(file.keys())
+            arrays = {name: file.get_tensor(name) for name in names}
+        return cls(
+            concepts=tuple(Concept(**concept) for concept in described["concepts"]),
+            pixels=arrays["pixels"],
+            images_with=arrays["images_with"],
+            images=described["images"],
+            mask_size=tuple(described["mask_size"]),
+            iou=described["iou"],
+            concepts_key=described["concepts_key"],
+            layers=tuple(
+                LayerDissection(
+                    name=layer["name"],
+                    map_size=tuple(layer["map_size"]),
+                    **{name: arrays[f"{index}.{name}"] for name in _ARRAYS},
+                )
+                for index, layer in enumerate(described["layers"])
+            ),
+        )
+
+
+_ARRAYS = (
+    "thresholds",
+    "intersections",
+    "areas",
+    "null_intersections",
+    "null_areas",
+    "top_images",
+    "regions",
+)

@@ -1,0 +1,39 @@
+"""What a suite file says about dissection, as plain data."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class DissectionSettings(BaseModel):
+    """The choices of network dissection; the defaults are those of Frankle and Bau (2019)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    concepts: str = Field(default="shapes", description="name of the concept plugin")
+    parameters: dict[str, Any] = Field(default_factory=dict, description="the concept plugin's parameters")
+    layers: Literal["auto"] | tuple[str, ...] = Field(
+        default="auto",
+        description="module names; auto: the last convolution at each resolution that the network works at",
+    )
+    iou: float = Field(default=0.05, gt=0, lt=1, description="a detector's best IoU is above this")
+    quantile: float = Field(
+        default=0.005, gt=0, lt=1, description="share of a unit's values that lie above its threshold"
+    )
+    samples: int | None = Field(
+        default=None, ge=2, description="use this many images of the set, evenly spaced; all if not given"
+    )
+    input_size: int | None = Field(
+        default=None,
+        ge=1,
+        description="height and width of the network's input; the model's own if not given",
+    )
+    batch_size: int = Field(default=32, ge=1, description="images per forward pass")
+    null_draws: int = Field(
+        default=3,
+        ge=1,
+        description="random reassignments of the label maps that the null check averages over",
+    )
+    pictures: bool = Field(default=True, description="draw the top detectors for each trial")

@@ -1,0 +1,127 @@
+"""The level that a given share of each unit's values exceeds, found while the values stream past."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+EXACT_BYTES = 2 * 1024**3
+"""Memory that the exact method may take per layer; beyond it, the binned one is used."""
+BINNED_ERROR = 2.0**-8
+"""Largest relative error of the binned level against the order statistic, for normal float32 numbers."""
+
+
+class UpperQuantile(Protocol):
+    """Takes values unit by unit and finds each unit's level."""
+
+    def update(self, values: Tensor) -> None:
+        """Take further values, float32, (units, values)."""
+
+    def levels(self) -> Tensor:
+        """Return each unit's level, float32, (units,)."""
+
+
+def upper_quantile(units: int, values: int, share: float, device: torch.device | str) -> UpperQuantile:
+    """Return the exact method where its memory allows, else the binned one.
+
+    Args:
+        units: number of units.
+        values: how many values per unit there will be in all.
+        share: of the values, above the level: 0.005 in Bau et al. (2017).
+        device: where the values are.
+    """
+    exact = ExactQuantile(units, values, share)
+    if exact.peak_bytes <= EXACT_BYTES:
+        return exact
+    return BinnedQuantile(units, values, share, device)
+
+
+class ExactQuantile:
+    """The linearly interpolated quantile at 1 - share, as numpy defines it, exactly.
+
+    Only the largest values matter, so only those are kept: at most three times the share of all of them.
+    A unit with a NaN among its values gets NaN, which no value exceeds.
+    """
+
+    def __init__(self, units: int, values: int, share: float) -> None:
+        position = (values - 1) * (1.0 - share)
+        self._below = math.floor(position)
+        self._fraction = position - self._below
+        self._values = values
+        self._kept = values - self._below
+        self._pending: list[Tensor] = []
+        self._held = 0
+        self.peak_bytes = 3 * 4 * units * self._kept
+
+    def update(self, values: Tensor) -> None:
+        """Take further values, float32, (units, values)."""
+        self._pending.append(self._largest(values))
+        self._held += self._pending[-1].shape[1]
+        if self._held > 2 * self._kept:
+            self._compress()
+
+    def levels(self) -> Tensor:
+        """Return each unit's level, float32, (units,)."""
+        self._compress()
+        # Descending: the last kept value is the order statistic below the level, the one before it that
+        # above. In float64 (absent on some accelerators) on the host: these are two numbers per unit.
+        ends = self._pending[0].topk(self._kept, dim=1).values[:, -2:].cpu().double()
+        lower, upper = ends[:, -1], ends[:, 0]
+        return (lower + (upper - lower) * self._fraction).float()
+
+    def _largest(self, values: Tensor) -> Tensor:
+        if values.shape[1] <= self._kept:
+            return values.clone()
+        return values.topk(self._kept, dim=1, sorted=False).values
+
+    def _compress(self) -> None:
+        if len(self._pending) > 1:
+            self._pending = [self._largest(torch.cat(self._pending, dim=1))]
+            self._held = self._pending[0].shape[1]
+
+
+class BinnedQuantile:
+    """The level to a relative error of at most `BINNED_ERROR`, in 1.5 MiB per unit for any number of values.
+
+    Values are counted in bins that hold the float32 numbers with the same upper 16 bits (sign, exponent and
+    7 bits of the fraction); the level is the middle of the bin of the order statistic below the quantile.
+    Zero has its own bin.
+    """
+
+    def __init__(self, units: int, values: int, share: float, device: torch.device | str) -> None:
+        self._rank = values - 1 - math.floor((values - 1) * (1.0 - share))
+        self._counts = torch.zeros(units * _BINS, dtype=torch.int64, device=device)
+        self._offsets = torch.arange(units, device=device)[:, None] * _BINS
+
+    def update(self, values: Tensor) -> None:
+        """Take further values, float32, (units, values)."""
+        keys = (_bins(values) + self._offsets).flatten()
+        self._counts.scatter_add_(0, keys, torch.ones_like(keys))
+
+    def levels(self) -> Tensor:
+        """Return each unit's level, float32, (units,)."""
+        counts = self._counts.view(-1, _BINS)
+        at_least = counts.flip(1).cumsum(1)
+        bins = _BINS - 1 - (at_least > self._rank).int().argmax(1)
+        return _middles(bins).cpu()
+
+
+_BINS = 1 << 16
+_ZERO = 1 << 15
+
+
+def _bins(values: Tensor) -> Tensor:
+    """The bin of each value, ascending with the value: 0 at `_ZERO`, negative values below it."""
+    upper = (values.contiguous().view(torch.int32) >> 16).long()
+    magnitude = upper & 0x7FFF
+    return torch.where(upper < 0, _ZERO - magnitude, _ZERO + magnitude).clamp(0, _BINS - 1)
+
+
+def _middles(bins: Tensor) -> Tensor:
+    offset = bins - _ZERO
+    magnitude = (offset.abs() << 16) | 0x8000
+    value = magnitude.int().view(torch.float32)
+    return torch.where(offset == 0, torch.zeros_like(value), torch.where(offset < 0, -value, value))

@@ -1,0 +1,145 @@
+"""How long a pruned network takes for a batch, beside the dense one it was made from."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import statistics
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from benchsuite.devices import memory_format_for, synchronise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torch import Tensor, nn
+
+_WARM_UP_CALLS = 3
+_FEWEST_ROUNDS = 7
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Durations of single forward passes in milliseconds: the quartiles."""
+
+    lower_ms: float
+    median_ms: float
+    upper_ms: float
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Forward passes of two networks over the same batch, measured in turn.
+
+    Attributes:
+        dense: durations of the dense network.
+        pruned: durations of the pruned network.
+        batch_size: samples per forward pass.
+        samples: forward passes timed of each network.
+        threads: threads of one operation on the CPU.
+    """
+
+    dense: Timing
+    pruned: Timing
+    batch_size: int
+    samples: int
+    threads: int
+
+    @property
+    def speedup(self) -> float:
+        """Median of the dense network over median of the pruned one: above 1 means pruning made it faster."""
+        return self.dense.median_ms / self.pruned.median_ms
+
+
+def measure_latency(
+    dense: nn.Module,
+    pruned: nn.Module,
+    example: Tensor,
+    batch_size: int,
+    device: torch.device | str,
+    *,
+    seconds: float = 0.1,
+    most_rounds: int = 200,
+) -> Latency:
+    """Time single forward passes of both networks in evaluation mode, in float32, on the same batch.
+
+    A round times each network once, in an order that alternates, so that drifts of the clock rate meet
+    both alike. Rounds go on for about `seconds` after the warm-up, but number at least 7 and at most
+    `most_rounds`. The networks are copied, not changed. CUDA events time a GPU, the monotonic clock a CPU.
+
+    Args:
+        dense: the network before pruning.
+        pruned: the network after it.
+        example: some normalised inputs, repeated or cut to make the batch.
+        batch_size: samples per forward pass.
+        device: where to measure; nothing else should run there.
+        seconds: time to spend on rounds.
+        most_rounds: bound on rounds.
+    """
+    device = torch.device(device)
+    layout = memory_format_for(example)
+    repeats = -(-batch_size // len(example))
+    batch = torch.cat([example] * repeats)[:batch_size].to(device).contiguous(memory_format=layout)
+    networks = [_prepared(network, device, layout) for network in (dense, pruned)]
+    time_call = _time_on_gpu if device.type == "cuda" else _time_on_cpu
+    durations: tuple[list[float], list[float]] = ([], [])
+    with torch.inference_mode(), _no_garbage_collection():
+        for _ in range(_WARM_UP_CALLS):
+            for network in networks:
+                network(batch)
+        synchronise(device)
+        end = time.perf_counter() + seconds
+        while len(durations[0]) < _FEWEST_ROUNDS or (
+            len(durations[0]) < most_rounds and time.perf_counter() < end
+        ):
+            order = (0, 1) if len(durations[0]) % 2 == 0 else (1, 0)
+            for which in order:
+                durations[which].append(time_call(networks[which], batch))
+    return Latency(
+        dense=_timing(durations[0]),
+        pruned=_timing(durations[1]),
+        batch_size=batch_size,
+        samples=len(durations[0]),
+        threads=torch.get_num_threads(),
+    )
+
+
+def _prepared(network: nn.Module, device: torch.device, layout: torch.memory_format) -> nn.Module:
+    network = copy.deepcopy(network).to(device).eval()
+    return network.to(memory_format=layout)
+
+
+def _time_on_cpu(network: Callable[[Tensor], Tensor], batch: Tensor) -> float:
+    start = time.perf_counter_ns()
+    network(batch)
+    return (time.perf_counter_ns() - start) / 1e6
+
+
+def _time_on_gpu(network: Callable[[Tensor], Tensor], batch: Tensor) -> float:
+    with torch.cuda.device(batch.device):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        network(batch)
+        end.record()
+        end.synchronize()
+    return float(start.elapsed_time(end))
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _timing(durations: list[float]) -> Timing:
+    return Timing(*statistics.quantiles(durations, n=4, method="inclusive"))

@@ -1,0 +1,273 @@
+"""A suite as a list of trials with content keys."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from benchsuite.errors import DataError
+from benchsuite.models import ModelPlugin
+from benchsuite.parameters import Plugin
+from benchsuite.plugins import Registry, host_digest, source_digest
+from benchsuite.pruning.settings import Budget, PruningSettings, Scope
+from benchsuite.recipes import TrainingRecipe
+from benchsuite.scoring.scorer import Granularity, Scorer
+from benchsuite.suite import DatasetRef, LatencySettings, ModelRef, ScorerRef, Scoring, Suite, Workload
+
+Variant = Literal["reversed", "shuffled"]
+
+
+def content_key(content: object) -> str:
+    """A short hash of plain data: 20 hexadecimal digits, the same on every machine."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def derived_seed(purpose: str, *axes: object) -> int:
+    """A seed in [0, 2**63) hashed from a purpose and the axes that shall share it.
+
+    Training, recovery, scoring batches and ties leave the scorer out, so that all criteria see the same
+    draws and comparisons are paired.
+    """
+    digest = hashlib.sha256(json.dumps([purpose, *axes], default=str).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+@dataclass(frozen=True)
+class DenseTask:
+    """One dense model to train: what all scorers of one (data set, model, recipe, seed) share."""
+
+    dataset: DatasetRef
+    model: ModelRef
+    recipe: TrainingRecipe
+    seed: int
+    trace: bool
+    data_key: str
+    key: str
+
+
+@dataclass(frozen=True)
+class ScoreTask:
+    """One scoring of a dense model, shared by every sparsity and by the variants of the scorer."""
+
+    dense: DenseTask
+    scorer: ScorerRef
+    draw: int
+    granularity: Granularity
+    scoring: Scoring
+    key: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One cell of the matrix."""
+
+    score: ScoreTask
+    variant: Variant | None
+    draw: int
+    settings: PruningSettings
+    schedule: str
+    recovery: TrainingRecipe
+    sparsity: float
+    latency: LatencySettings | None
+    key: str
+
+    @property
+    def dense(self) -> DenseTask:
+        """The dense model it prunes."""
+        return self.score.dense
+
+    @property
+    def scorer_label(self) -> str:
+        """The scorer as records name it, with its variant: `reversed(magnitude-l1)`."""
+        label = self.score.scorer.label
+        return f"{self.variant}({label})" if self.variant else label
+
+    @cached_property
+    def axes(self) -> dict[str, Any]:
+        """The record's axes."""
+        return {
+            "dataset": self.dense.dataset.label,
+            "model": self.dense.model.label,
+            "seed": self.dense.seed,
+            "scorer": self.scorer_label,
+            "scorer_params": self.score.scorer.parameters,
+            "granularity": self.score.granularity,
+            "scope": self.settings.scope,
+            "budget": self.settings.budget,
+            "schedule": self.schedule,
+            "recovery_epochs": self.recovery.epochs,
+            "sparsity": self.sparsity,
+            "draw": self.draw,
+        }
+
+    @property
+    def stages(self) -> dict[str, str]:
+        """Content keys of the stages it stands on."""
+        return {"data": self.dense.data_key, "train": self.dense.key, "score": self.score.key, "trial": self.key}
+
+    def seed_for(self, purpose: str) -> int:
+        """A derived seed that all criteria on this dense model share."""
+        return derived_seed(purpose, self.dense.dataset.label, self.dense.model.label, self.dense.seed)
+
+
+@dataclass(frozen=True)
+class _Contender:
+    scorer: ScorerRef
+    variant: Variant | None
+    draws: int
+
+
+def build_plan(suite: Suite, registry: Registry, data_folder: Path) -> list[Trial]:
+    """Every trial of a suite, in the order of the file, without repeats."""
+    trials: dict[str, Trial] = {}
+    contenders = list(_contenders(suite, registry))
+    trace = any(_scorer_class(registry, c.scorer).needs_training_trace for c in contenders)
+    for workload in suite.workload:
+        for model in workload.models:
+            recipe = _dense_recipe(suite, workload, registry.get("model", model.name))
+            for dense in _dense_tasks(suite, workload.dataset, model, recipe, trace, registry, data_folder):
+                for contender in contenders:
+                    for trial in _trials(suite, registry, dense, contender):
+                        trials.setdefault(trial.key, trial)
+    return list(trials.values())
+
+
+def _contenders(suite: Suite, registry: Registry) -> Iterator[_Contender]:
+    section = suite.suite
+    listed: list[ScorerRef] = []
+    for ref in section.scorers:
+        if ref.name == "all":
+            known = {r.label for r in listed}
+            listed += [ScorerRef(name=n) for n in registry.names("scorer") if n != "random" and n not in known]
+        elif ref.label not in {r.label for r in listed}:
+            listed.append(ref)
+    for ref in listed:
+        yield _Contender(ref, None, ref.draws or _scorer_class(registry, ref).draws)
+    for control in section.controls:
+        if control.name == "random":
+            random = ScorerRef(name="random")
+            yield _Contender(random, None, control.draws or _scorer_class(registry, random).draws)
+        else:
+            wanted = control.of or [ScorerRef(name="all")]
+            varied = listed if any(r.name == "all" for r in wanted) else wanted
+            for ref in varied:
+                if ref.name != "random":
+                    yield _Contender(ref, control.name, control.draws or 1)
+
+
+def _scorer_class(registry: Registry, ref: ScorerRef) -> type[Scorer]:
+    cls = registry.get("scorer", ref.name)
+    assert issubclass(cls, Scorer)
+    return cls
+
+
+def _dense_recipe(suite: Suite, workload: Workload, cls: type[Plugin]) -> TrainingRecipe:
+    assert issubclass(cls, ModelPlugin)
+    return workload.training.applied_to(suite.training.applied_to(cls.recipe))
+
+
+def _plugin_content(registry: Registry, kind: Literal["dataset", "model"], ref: DatasetRef | ModelRef) -> dict[str, Any]:
+    cls = registry.get(kind, ref.name)
+    plugin = ref.create(registry)
+    return {
+        "name": ref.name,
+        "version": cls.version,
+        "source": source_digest(cls),
+        "parameters": plugin.parameters,
+    }
+
+
+def _dense_tasks(
+    suite: Suite,
+    dataset: DatasetRef,
+    model: ModelRef,
+    recipe: TrainingRecipe,
+    trace: bool,
+    registry: Registry,
+    data_folder: Path,
+) -> Iterator[DenseTask]:
+    data = _plugin_content(registry, "dataset", dataset)
+    try:
+        data["content"] = dataset.dataset(registry).fingerprint(data_folder)
+    except DataError:
+        data["content"] = "absent"  # its trials will fail with what to put where
+    content = {
+        "stage": "train",
+        "host": host_digest(),
+        "dataset": data,
+        "model": _plugin_content(registry, "model", model),
+        "recipe": recipe.model_dump(),
+        "trace": trace,
+    }
+    data_key = content_key({"stage": "data", "dataset": data})
+    for seed in suite.suite.seeds:
+        yield DenseTask(dataset, model, recipe, seed, trace, data_key, content_key({**content, "seed": seed}))
+
+
+def _trials(suite: Suite, registry: Registry, dense: DenseTask, contender: _Contender) -> Iterator[Trial]:
+    cls = _scorer_class(registry, contender.scorer)
+    scorer = {
+        "name": cls.name,
+        "version": cls.version,
+        "source": source_digest(cls),
+        "parameters": contender.scorer.create(registry).parameters,
+    }
+    pruning = suite.pruning
+    ref = ScorerRef(name=contender.scorer.name, parameters=contender.scorer.parameters)
+    for granularity in pruning.granularity:
+        for draw in range(contender.draws):
+            # The draws of a shuffled variant permute one and the same scoring.
+            scoring_draw = 0 if contender.variant else draw
+            score_content = {
+                "stage": "score",
+                "dense": dense.key,
+                "scorer": scorer,
+                "draw": scoring_draw,
+                "granularity": granularity,
+                "scoring": suite.scoring.model_dump(),
+            }
+            score = ScoreTask(dense, ref, scoring_draw, granularity, suite.scoring, content_key(score_content))
+            for scope in pruning.scope:
+                for budget in pruning.budget:
+                    yield from _cells(suite, score, contender.variant, draw, scope, budget)
+
+
+def _cells(
+    suite: Suite, score: ScoreTask, variant: Variant | None, draw: int, scope: Scope, budget: Budget
+) -> Iterator[Trial]:
+    pruning = suite.pruning
+    settings = PruningSettings(scope, budget, pruning.floor, pruning.aggregate, pruning.normalise)
+    for schedule in pruning.schedule:
+        for epochs in suite.recovery.epochs:
+            recovery = suite.recovery.recipe(score.dense.recipe, epochs)
+            content = {
+                "stage": "trial",
+                "score": score.key,
+                "variant": [variant, draw] if variant else None,
+                "settings": vars(settings),
+                "schedule": schedule,
+                "recovery": recovery.model_dump(),
+                "metrics": suite.metrics.model_dump(),
+            }
+            for sparsity in suite.suite.sparsities:
+                key = content_key({**content, "sparsity": sparsity})
+                yield Trial(
+                    score, variant, draw, settings, schedule, recovery, sparsity, suite.metrics.latency, key
+                )
+
+
+def count_by_axis(trials: Sequence[Trial]) -> dict[str, dict[str, int]]:
+    """For each axis, how many trials each of its values has, in the order of the plan."""
+    counts: dict[str, dict[str, int]] = {}
+    for trial in trials:
+        for axis, value in trial.axes.items():
+            if axis != "scorer_params":
+                of_axis = counts.setdefault(axis, {})
+                of_axis[str(value)] = of_axis.get(str(value), 0) + 1
+    return counts

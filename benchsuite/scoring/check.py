@@ -1,0 +1,139 @@
+"""Runs a scorer and checks what comes back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from benchsuite import devices
+from benchsuite.errors import BenchsuiteError, PluginError, Unsupported
+from benchsuite.scoring._guard import untouched
+from benchsuite.scoring.context import ScoringContext, sum_over_units
+
+if TYPE_CHECKING:
+    from benchsuite.scoring.scorer import Scorer
+
+
+@dataclass(frozen=True)
+class ScoringResult:
+    """Checked scores and what they cost.
+
+    Attributes:
+        scores: by layer, float32 or float64 on the CPU, at the suite's granularity: (units,) or the
+            weight's shape.
+        seconds: wall time of the scorer.
+        peak_memory_mb: memory at the scorer's peak beyond what was in use before, in 10^6 bytes.
+        ties: how many units (or weights) share their score with an earlier one of their layer.
+        skipped: reasons of the layers that the scorer could not serve.
+        native: by layer, what the criterion's own rule keeps; None unless asked for.
+        merges: by layer, pairs (removed unit, kept unit) whose outgoing weights the rule adds up.
+    """
+
+    scores: dict[str, Tensor]
+    seconds: float
+    peak_memory_mb: float
+    ties: int
+    skipped: dict[str, str]
+    native: dict[str, Tensor] | None = None
+    merges: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+
+
+def run_scorer(scorer: Scorer, context: ScoringContext, *, native: bool = False) -> ScoringResult:
+    """Run a scorer, check what it returns, and report its time and memory.
+
+    Args:
+        scorer: the criterion.
+        context: the network and its data; its generator starts anew.
+        native: also ask for the criterion's own rule of how much to remove.
+
+    Raises:
+        Unsupported: the scorer cannot serve this network, or not this granularity, or no layer of it.
+        PluginError: it raised, returned what it may not, or changed the network or a random state.
+    """
+    if scorer.granularity == "unit" and context.granularity == "weight":
+        raise Unsupported(f"{scorer.name} scores whole units; it cannot rank single weights")
+    context.restart()
+    devices.synchronise(context.device)
+    with devices.exact_float32(), devices.peak_memory(context.device) as peak:
+        start = time.perf_counter()
+        try:
+            with untouched(context.model, scorer.name):
+                returned = scorer.score(context)
+                devices.synchronise(context.device)
+                seconds = time.perf_counter() - start
+                scores = checked_scores(scorer, context, returned)
+                kept = _checked_native(scorer, scores, context) if native else None
+                merges = scorer.merges(scores, context) if native else {}
+        except BenchsuiteError:
+            raise
+        except Exception as error:
+            raise PluginError(f"scorer {scorer.name}: {type(error).__name__}: {error}") from error
+    if not scores:
+        reasons = "; ".join(f"{layer}: {reason}" for layer, reason in context.skipped.items())
+        raise Unsupported(f"{scorer.name} can serve no layer of this network: {reasons or 'it has none'}")
+    return ScoringResult(
+        scores, seconds, peak.megabytes, count_ties(scores), dict(context.skipped), kept, merges
+    )
+
+
+def checked_scores(scorer: Scorer, context: ScoringContext, returned: object) -> dict[str, Tensor]:
+    """Return valid scores at the context's granularity, on the CPU; raises `PluginError` otherwise."""
+    say = f"scorer {scorer.name}"
+    if not isinstance(returned, Mapping):
+        raise PluginError(f"{say}: score() returned {type(returned).__name__}, not a dict of tensors")
+    layers = {layer.name: layer for layer in context.layers}
+    unknown = [name for name in returned if name not in layers]
+    if unknown:
+        raise PluginError(f"{say}: scores for unknown layers {unknown}; the layers are {list(layers)}")
+    absent = [name for name in layers if name not in returned and name not in context.skipped]
+    if absent:
+        raise PluginError(f"{say}: no scores for {absent}; call context.skip(layer, reason) for such layers")
+    both = [name for name in returned if name in context.skipped]
+    if both:
+        raise PluginError(f"{say}: layers {both} were skipped and scored")
+    scores = {}
+    for name, score in returned.items():
+        if not isinstance(score, Tensor) or not score.is_floating_point():
+            got = score.dtype if isinstance(score, Tensor) else type(score).__name__
+            raise PluginError(f"{say}: layer {name}: scores must be a float tensor, got {got}")
+        weight, units = tuple(layers[name].weight.shape), (layers[name].units,)
+        allowed: list[tuple[int, ...]] = [units if scorer.granularity == "unit" else weight]
+        if scorer.granularity == "both" and context.granularity == "unit":
+            allowed = [units, weight]
+        if tuple(score.shape) not in allowed:
+            wanted = " or ".join(map(str, allowed))
+            raise PluginError(
+                f"{say}: layer {name}: scores have shape {tuple(score.shape)}, expected {wanted}"
+            )
+        wide = score.detach().to("cpu", torch.float64 if score.dtype == torch.float64 else torch.float32)
+        if not wide.isfinite().all():
+            raise PluginError(
+                f"{say}: layer {name}: {int(wide.isnan().sum())} NaN and {int(wide.isinf().sum())} infinite "
+                f"of {wide.numel()} scores"
+            )
+        scores[name] = wide.clone()
+    ordered = {name: scores[name] for name in layers if name in scores}
+    return sum_over_units(ordered) if context.granularity == "unit" else ordered
+
+
+def count_ties(scores: Mapping[str, Tensor]) -> int:
+    """Count the scores that equal an earlier one of the same layer."""
+    return sum(int(score.numel() - len(score.unique())) for score in scores.values())
+
+
+def _checked_native(scorer: Scorer, scores: dict[str, Tensor], context: ScoringContext) -> dict[str, Tensor]:
+    kept = scorer.native(scores, context)
+    for name, score in scores.items():
+        keep = kept.get(name)
+        if keep is None or keep.dtype != torch.bool or keep.shape != score.shape:
+            got = "nothing" if keep is None else f"{keep.dtype} of shape {tuple(keep.shape)}"
+            raise PluginError(
+                f"scorer {scorer.name}: layer {name}: native() gave {got}, expected bool of shape "
+                f"{tuple(score.shape)}"
+            )
+    return {name: kept[name].cpu() for name in scores}

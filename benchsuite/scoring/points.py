@@ -1,0 +1,199 @@
+"""Where a layer's activation maps are read: after the non-linearity that follows it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from benchsuite.errors import Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from benchsuite.layers import Layer
+
+Stage = Literal["output", "norm", "activation"]
+
+_IN_PLACE_TOO = frozenset(
+    {"relu", "leaky_relu", "rrelu", "elu", "celu", "selu", "hardtanh", "sigmoid", "tanh", "threshold"}
+    | {"clamp", "clamp_min"}
+)
+_NONLINEAR = (
+    _IN_PLACE_TOO
+    | {f"{name}_" for name in _IN_PLACE_TOO}
+    | {"relu6", "prelu", "gelu", "silu", "mish", "hardswish", "hardsigmoid", "softplus", "softsign"}
+    | {"logsigmoid", "hardshrink", "softshrink", "tanhshrink"}
+)
+_NORMS = frozenset({"batch_norm", "group_norm", "layer_norm", "instance_norm"})
+_PASSING = (
+    _NORMS
+    | {f"{kind}_pool{n}d" for kind in ("max", "avg", "lp", "adaptive_max", "adaptive_avg") for n in (1, 2, 3)}
+    | {"dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout"}
+    | {"contiguous", "clone"}
+)
+_ADDING = frozenset({"add", "add_", "__add__", "__iadd__", "__radd__", "sub", "__sub__"})
+
+
+@dataclass(frozen=True)
+class ActivationPoint:
+    """Where one layer's activation maps are read.
+
+    Attributes:
+        stage: "activation" after the first non-linearity; "norm" or "output" where none follows.
+        function: the non-linearity's name in torch without a trailing underscore, such as "relu", or None.
+    """
+
+    stage: Stage
+    function: str | None = None
+
+
+class _PointMode(TorchFunctionMode):
+    """Follows the layers' outputs through normalisation, pooling, dropout and additions.
+
+    A chain starts at a layer's output and ends at the first non-linearity. Additions pass it on, since the
+    channels of a residual sum are the (coupled) units of every layer that is added. What mixes or moves
+    channels (another layer, concatenation, reshaping) breaks it.
+    """
+
+    def __init__(self, reached: Callable[[str, Stage, str, Tensor], None]) -> None:
+        super().__init__()
+        self._reached = reached
+        # Per tensor: the layers whose chain it carries; True while nothing was added to it.
+        self._chains = WeakTensorKeyDictionary()
+        self._busy = False
+
+    def start(self, layer: str, output: Tensor) -> None:
+        """Begin a layer's chain at its output."""
+        self._chains[output] = {layer: True}
+        self._report({layer: True}, "output", "", output)
+
+    def _report(self, chain: Mapping[str, bool], stage: Stage, function: str, tensor: Tensor) -> None:
+        self._busy = True
+        try:
+            for layer, pure in chain.items():
+                if pure or stage == "activation":
+                    self._reached(layer, stage, function, tensor)
+        finally:
+            self._busy = False
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if self._busy:
+            return func(*args, **kwargs)
+        name = getattr(func, "__name__", "")
+        chain = self._chain_of(name, args, kwargs)
+        result = func(*args, **kwargs)
+        if chain and isinstance(result, Tensor):
+            if name in _NONLINEAR:
+                self._chains.pop(result, None)
+                self._report(chain, "activation", name.rstrip("_"), result)
+            else:
+                self._chains[result] = chain
+                if name in _NORMS:
+                    self._report(chain, "norm", name, result)
+        return result
+
+    def _chain_of(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, bool] | None:
+        if name in _NONLINEAR or name in _PASSING:
+            source = args[0] if args else kwargs.get("input")
+            return self._chains.get(source) if isinstance(source, Tensor) else None
+        if name in _ADDING:
+            terms = [value for value in (*args[:2], kwargs.get("other")) if isinstance(value, Tensor)]
+            if len(terms) == 2 and terms[0].shape == terms[1].shape:
+                joined = [self._chains.get(term) or {} for term in terms]
+                return {layer: False for chain in joined for layer in chain}
+        return None
+
+
+@contextmanager
+def _following(layers: Sequence[Layer], reached: Callable[[str, Stage, str, Tensor], None]) -> Iterator[None]:
+    mode = _PointMode(reached)
+    called: set[str] = set()
+
+    def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def begin(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            # A layer used twice in one pass is read at its first use.
+            if name not in called and isinstance(output, Tensor):
+                called.add(name)
+                mode.start(name, output)
+
+        return begin
+
+    handles = [layer.module.register_forward_hook(hook(layer.name)) for layer in layers]
+    try:
+        with mode:
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def find_points(model: nn.Module, layers: Sequence[Layer], sample: Tensor) -> dict[str, ActivationPoint]:
+    """Find each layer's activation point by one forward pass over `sample`.
+
+    The point is the first non-linearity that the layer's channels meet, behind any normalisation, pooling,
+    dropout or residual addition (a residual sum's activation belongs to all layers that are added, which
+    are coupled). Where none is met, it is the output of the normalisation that directly follows, or the
+    layer's own output. Layers that the pass does not reach are left out.
+    """
+    points: dict[str, ActivationPoint] = {}
+
+    def reached(layer: str, stage: Stage, function: str, _tensor: Tensor) -> None:
+        known = points.get(layer)
+        if known is None or known.stage != "activation":
+            points[layer] = ActivationPoint(stage, function if stage == "activation" else None)
+
+    with torch.no_grad(), _following(layers, reached):
+        model(sample)
+    return points
+
+
+@contextmanager
+def reading(
+    layers: Sequence[Layer], points: Mapping[str, ActivationPoint], sink: Callable[[str, Tensor], None]
+) -> Iterator[None]:
+    """Call `sink(layer name, tensor)` at each layer's activation point during forward passes inside.
+
+    The tensor has the network's own layout and may be overwritten after the call; `as_maps` orders it.
+    One forward pass per `with`, since a layer is read once.
+    """
+    seen: set[str] = set()
+
+    def reached(layer: str, stage: Stage, _function: str, tensor: Tensor) -> None:
+        if layer in points and stage == points[layer].stage and layer not in seen:
+            seen.add(layer)
+            sink(layer, tensor)
+
+    with _following(layers, reached):
+        yield
+
+
+def as_maps(layer: Layer, tensor: Tensor, samples: int) -> Tensor:
+    """Order a layer's output as (samples, units, positions...), with at least one position dimension.
+
+    Convolutions have their units second, linear layers last (behind tokens or positions, if any). Windows
+    that a network folded into the sample dimension become positions.
+
+    Raises:
+        Unsupported: the first dimension is no multiple of the number of samples.
+    """
+    maps = tensor.movedim(-1, 1) if layer.kind == "linear" else tensor
+    if maps.ndim == 2:
+        maps = maps.unsqueeze(-1)
+    if maps.shape[0] == samples:
+        return maps
+    if samples == 0 or maps.shape[0] % samples:
+        raise Unsupported(
+            f"layer {layer.name}: its output has {maps.shape[0]} rows for {samples} samples, "
+            "so activations cannot be attributed to samples"
+        )
+    folded = maps.reshape(samples, -1, *maps.shape[1:])
+    return folded.transpose(1, 2).flatten(2)

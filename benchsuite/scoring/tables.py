@@ -1,0 +1,106 @@
+"""Where activation tables are kept: in memory, or in files that the scorers of one dense model share."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+import weakref
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+Array = npt.NDArray[np.float32]
+
+
+class TableStore:
+    """Arrays of float32 under content keys.
+
+    With a folder, every array is a `.npy` file in it, written aside and moved into place, so that worker
+    processes can share it and never see half of one. Without a folder, arrays live in memory as long as
+    they stay below a share of it, and beyond that in a temporary folder that goes with the store.
+
+    Args:
+        folder: where to keep files; made when first needed.
+        memory_share: share of the machine's memory that arrays may take before they go to disk.
+    """
+
+    def __init__(self, folder: Path | None = None, memory_share: float = 0.2) -> None:
+        self._folder = folder
+        self._budget = memory_share * psutil.virtual_memory().total
+        self._arrays: dict[str, Array] = {}
+        self._temporary: Path | None = None
+
+    def load(self, key: str) -> Tensor | None:
+        """Return the array as a CPU tensor, mapped from its file where it has one, or None if absent."""
+        array = self._arrays.get(key)
+        if array is None and self._folder is not None and (path := self._path(self._folder, key)).is_file():
+            # Copy-on-write: the tensor counts as writable, the file stays as it is.
+            array = self._arrays[key] = np.load(path, mmap_mode="c")
+        return None if array is None else torch.from_numpy(array)
+
+    @contextmanager
+    def filling(self, keys: Sequence[str], shape: tuple[int, ...]) -> Iterator[list[Array]]:
+        """Give one empty array per key to be filled inside; they are stored when the block ends well."""
+        size = float(np.prod(shape, dtype=np.float64)) * 4 * len(keys)
+        held = sum(array.nbytes for array in self._arrays.values() if not isinstance(array, np.memmap))
+        folder = self._folder
+        if folder is None and size + held > self._budget:
+            folder = self._temporary = self._temporary or Path(tempfile.mkdtemp(prefix="benchsuite-tables-"))
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        if folder is None:
+            arrays: list[Array] = [np.empty(shape, dtype=np.float32) for _ in keys]
+            yield arrays
+            self._arrays.update(zip(keys, arrays, strict=True))
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        asides = [folder / f"{self._path(folder, key).stem}.{os.getpid()}.part" for key in keys]
+        try:
+            mapped: list[Any] = [
+                np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape) for path in asides
+            ]
+            yield mapped
+            for array in mapped:
+                array.flush()
+            for key, aside in zip(keys, asides, strict=True):
+                aside.replace(self._path(folder, key))
+                self._arrays[key] = np.load(self._path(folder, key), mmap_mode="c")
+        finally:
+            for aside in asides:
+                aside.unlink(missing_ok=True)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes that share the folder from filling it meanwhile."""
+        if self._folder is None:
+            yield
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / ".lock").open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    @staticmethod
+    def _path(folder: Path, key: str) -> Path:
+        return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
+
+
+def fingerprint(tensors: dict[str, Tensor]) -> str:
+    """Hash names, shapes, types and contents of tensors."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().contiguous().cpu()
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,155 @@
+"""Data sets as tensors on the device, normalised and augmented there, a batch at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from benchsuite.devices import memory_format_for
+from benchsuite.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from benchsuite.datasets import Augmentation, Dataset, Split
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceSplit:
+    """One split on the device.
+
+    Attributes:
+        inputs: as in `Split`: uint8 images or float32 features.
+        labels: int64, shape (samples,).
+        shift: subtracted from an input by `normalise`, on the scale of `inputs`.
+        scale: what the difference is multiplied by.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    shift: Tensor
+    scale: Tensor
+
+    def __len__(self) -> int:
+        return int(self.labels.shape[0])
+
+    def normalise(self, inputs: Tensor) -> Tensor:
+        """Return a float32 copy of some of the split's inputs as the network wants them."""
+        copy = inputs.to(torch.float32, memory_format=memory_format_for(inputs), copy=True)
+        return copy.sub_(self.shift).mul_(self.scale)
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceDataset:
+    """The splits of a `Dataset` on one device."""
+
+    train: DeviceSplit
+    validation: DeviceSplit
+    test: DeviceSplit
+    classes: tuple[str, ...]
+    augmentation: Augmentation
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """One sample's shape."""
+        return tuple(self.train.inputs.shape[1:])
+
+
+def on_device(dataset: Dataset, device: torch.device | str) -> DeviceDataset:
+    """Copy a data set to the device; raises `DataError` where its parts do not fit together."""
+    _check(dataset)
+    image = dataset.train.inputs.dtype == torch.uint8
+    shape = (1, -1) + (1,) * (dataset.train.inputs.dim() - 2)
+    largest = 255.0 if image else 1.0
+    shift = (torch.tensor(dataset.mean) * largest).view(shape).to(device)
+    scale = (1.0 / (torch.tensor(dataset.std) * largest)).view(shape).to(device)
+
+    def move(split: Split) -> DeviceSplit:
+        return DeviceSplit(split.inputs.to(device), split.labels.to(device), shift, scale)
+
+    return DeviceDataset(
+        train=move(dataset.train),
+        validation=move(dataset.validation),
+        test=move(dataset.test),
+        classes=dataset.classes,
+        augmentation=dataset.augmentation,
+    )
+
+
+def _check(dataset: Dataset) -> None:
+    shape, dtype = dataset.input_shape, dataset.train.inputs.dtype
+    if len(dataset.train) == 0:
+        raise DataError("the training split is empty")
+    if len(dataset.mean) not in (1, shape[0]) or len(dataset.std) != len(dataset.mean):
+        raise DataError(
+            f"inputs of shape {shape} want 1 or {shape[0]} values of mean and std, "
+            f"got {len(dataset.mean)} and {len(dataset.std)}"
+        )
+    if not all(std > 0 for std in dataset.std):
+        raise DataError("every std must be above zero: a constant feature cannot be normalised by its own")
+    for name, split in (("train", dataset.train), ("validation", dataset.validation), ("test", dataset.test)):
+        if tuple(split.inputs.shape[1:]) != shape or split.inputs.dtype != dtype:
+            raise DataError(
+                f"{name} inputs are {split.inputs.dtype} of shape {tuple(split.inputs.shape[1:])}, "
+                f"training inputs are {dtype} of shape {shape}"
+            )
+        if split.inputs.shape[0] != len(split):
+            raise DataError(f"{name}: {split.inputs.shape[0]} inputs but {len(split)} labels")
+        if len(split) == 0:
+            continue
+        lowest, highest = int(split.labels.min()), int(split.labels.max())
+        if lowest < 0 or highest >= len(dataset.classes):
+            raise DataError(
+                f"{name} labels run from {lowest} to {highest}, but there are "
+                f"{len(dataset.classes)} classes, numbered from 0"
+            )
+    augmentation = dataset.augmentation
+    if (augmentation.pad_crop or augmentation.flip) and len(shape) != 3:
+        raise DataError(f"only images can be augmented, not samples of shape {shape}")
+    if augmentation.pad_crop and augmentation.pad_crop >= min(shape[1:]):
+        raise DataError(f"cannot pad images of shape {shape} by {augmentation.pad_crop} reflected pixels")
+
+
+def draw_epoch(
+    samples: int, steps: int, batch: int, augmentation: Augmentation | None, generator: Generator
+) -> Tensor:
+    """Draw an epoch's random choices at once, on the CPU.
+
+    Returns:
+        int64 (steps, batch, 4): the sample, the crop's row and column offset, whether to mirror; or
+        (steps, batch, 1), the sample alone, without augmentation.
+    """
+    order = torch.randperm(samples, generator=generator)[: steps * batch].view(steps, batch, 1)
+    if augmentation is None:
+        return order
+    offsets = torch.randint(0, 2 * augmentation.pad_crop + 1, (steps, batch, 2), generator=generator)
+    mirror = torch.randint(0, 1 + augmentation.flip, (steps, batch, 1), generator=generator)
+    return torch.cat([order, offsets, mirror], dim=2)
+
+
+def take_batch(split: DeviceSplit, draws: Tensor, augmentation: Augmentation | None) -> tuple[Tensor, Tensor]:
+    """Return the normalised inputs and labels that one step's draws, (batch, 1 or 4), stand for."""
+    samples = draws[:, 0]
+    inputs = split.inputs.index_select(0, samples)
+    if augmentation is not None:
+        inputs = _crop_and_mirror(inputs, draws[:, 1], draws[:, 2], draws[:, 3], augmentation.pad_crop)
+    return split.normalise(inputs), split.labels.index_select(0, samples)
+
+
+def _crop_and_mirror(images: Tensor, top: Tensor, left: Tensor, mirror: Tensor, pad: int) -> Tensor:
+    """Pad by reflection, crop back at an offset and mirror, as two gathers without the padded image."""
+    _, _, height, width = images.shape
+    rows = torch.arange(height, device=images.device) + top[:, None] - pad
+    columns = torch.arange(width, device=images.device).expand(len(left), -1)
+    columns = torch.where(mirror[:, None] == 1, width - 1 - columns, columns) + left[:, None] - pad
+    rows, columns = _reflected(rows, height), _reflected(columns, width)
+    images = images.gather(2, rows[:, None, :, None].expand_as(images))
+    return images.gather(3, columns[:, None, None, :].expand_as(images))
+
+
+def _reflected(position: Tensor, size: int) -> Tensor:
+    """Fold positions outside 0..size-1 back inside, without repeating the edge."""
+    last = size - 1
+    return last - (last - position.abs()).abs()

@@ -1,0 +1,149 @@
+"""The training loop: no host synchronisation inside an epoch, and one CUDA graph per step on a GPU."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from benchsuite.devices import memory_format_for
+from benchsuite.errors import BenchsuiteError
+from benchsuite.training.schedule import learning_rates
+from benchsuite.training.step import Step, capture
+from benchsuite.training.trace import TraceRecorder, TraceRequest, TrainingTrace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor, nn
+
+    from benchsuite.recipes import TrainingRecipe
+    from benchsuite.training.data import DeviceDataset
+
+_FEWEST_STEPS_WORTH_A_GRAPH = 20
+
+
+@dataclass(frozen=True)
+class TrainingLog:
+    """What one training did.
+
+    Attributes:
+        losses: mean training loss of each epoch, the last of which may be a part of one.
+        learning_rates: mean learning rate of each epoch.
+        steps: optimisation steps made.
+        steps_per_epoch: steps of a whole epoch.
+        seconds: duration, capture of the CUDA graph included.
+        captured: whether steps ran as a CUDA graph.
+        trace: what was asked for with `trace`.
+    """
+
+    losses: tuple[float, ...]
+    learning_rates: tuple[float, ...]
+    steps: int
+    steps_per_epoch: int
+    seconds: float
+    captured: bool
+    trace: TrainingTrace | None = None
+
+
+def train(
+    model: nn.Module,
+    data: DeviceDataset,
+    recipe: TrainingRecipe,
+    *,
+    seed: int,
+    device: torch.device | str,
+    epochs: float | None = None,
+    after_step: Callable[[], None] | None = None,
+    trace: TraceRequest | None = None,
+) -> TrainingLog:
+    """Train `model` in place on the training split, and leave its mode and memory layout as they were.
+
+    Every step has the same number of samples: the recipe's batch size, or the whole split where that is
+    smaller; what is left over in an epoch is dropped (another remainder each time). On a CPU the same
+    seed and number of threads give the same bits, whatever the state of torch's global generator.
+
+    Args:
+        model: a network whose output has shape (samples, classes); it is moved to `device`.
+        data: from `on_device`, on the same device.
+        recipe: how to train.
+        seed: decides the order of samples, augmentation and dropout.
+        device: where to train.
+        epochs: replaces the recipe's epochs; a fraction is rounded to steps, at least one; 0 trains nothing.
+        after_step: called after each step to change weights in place, such as applying masks. It finds
+            the weights through their modules, since this function may move their memory, and may only
+            queue device work, because on a GPU it is recorded once and replayed.
+        trace: what to record of the training's course.
+
+    Raises:
+        BenchsuiteError: the loss or a weight became infinite or not a number.
+    """
+    started = time.perf_counter()
+    device = torch.device(device)
+    epochs = recipe.epochs if epochs is None else epochs
+    batch = min(recipe.batch_size, len(data.train))
+    steps_per_epoch = len(data.train) // batch
+    steps = max(1, round(epochs * steps_per_epoch)) if epochs > 0 else 0
+    rates = learning_rates(recipe, steps)
+
+    was_training = model.training
+    model.to(device)
+    model.to(memory_format=memory_format_for(data.train.inputs)).train()
+    for parameter in model.parameters():
+        if parameter.dim() != 4:
+            parameter.data = parameter.data.contiguous()  # the fused optimiser takes memory for dense
+    generator = torch.Generator().manual_seed(seed)
+    recorder = None if trace is None else TraceRecorder(model, trace)
+    losses: list[Tensor] = []
+    captured = False
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        # Dropout draws from the global generator; a drawn seed keeps it apart from the order of samples.
+        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        if steps > 0:
+            step = Step(model, data, recipe, rates, batch, after_step, recorder)
+            run: Callable[[], None] = step
+            if device.type == "cuda" and steps >= _FEWEST_STEPS_WORTH_A_GRAPH:
+                graph = capture(step, device)
+                captured = graph is not None
+                run = graph.replay if graph is not None else step
+            for first in range(0, steps, steps_per_epoch):
+                last = min(first + steps_per_epoch, steps)
+                step.begin_epoch(generator)
+                for number in range(first, last):
+                    run()
+                    if recorder is not None:
+                        recorder.keep_snapshot(number + 1)
+                losses.append(step.loss / (last - first))
+                if recorder is not None:
+                    recorder.after_epoch()
+    model.zero_grad(set_to_none=True)
+    model.to(memory_format=torch.contiguous_format).train(was_training)
+    means = torch.stack(losses).tolist() if losses else []
+    _check_finite(model, means, recipe)
+    return TrainingLog(
+        losses=tuple(means),
+        learning_rates=tuple(
+            math.fsum(part) / len(part)
+            for part in (rates[first : first + steps_per_epoch] for first in range(0, steps, steps_per_epoch))
+        ),
+        steps=steps,
+        steps_per_epoch=steps_per_epoch,
+        seconds=time.perf_counter() - started,
+        captured=captured,
+        trace=None if recorder is None else recorder.result(rates),
+    )
+
+
+def _check_finite(model: nn.Module, losses: list[float], recipe: TrainingRecipe) -> None:
+    advice = f"lower the learning rate (its peak is {recipe.learning_rate:g}) or lengthen the warm-up"
+    for epoch, loss in enumerate(losses, start=1):
+        if not math.isfinite(loss):
+            raise BenchsuiteError(f"training diverged: the mean loss of epoch {epoch} is {loss}; {advice}")
+    finite = torch.stack([parameter.detach().isfinite().all() for parameter in model.parameters()])
+    if not bool(finite.all()):
+        raise BenchsuiteError(
+            f"training diverged: weights are no longer finite after the last step; {advice}"
+        )

@@ -1,0 +1,298 @@
+"""Trial records, grouped into boards whose cells may be compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from benchsuite.store import Status, TrialRecord
+
+AFTER = "accuracy/top1"
+BEFORE = "accuracy/top1_before_recovery"
+DENSE = "accuracy/top1_dense"
+
+RANDOM = "random"
+_WRAPPERS = ("reversed", "shuffled", "scratch")
+
+Sparsity = float | str
+"""The requested fraction removed, or a word such as "native" where the criterion chose it itself."""
+
+
+class Workload(NamedTuple):
+    """A data set and a model."""
+
+    dataset: str
+    model: str
+
+
+class DenseModel(NamedTuple):
+    """One trained, unpruned network: what the trials of a comparison share."""
+
+    workload: Workload
+    seed: str
+
+
+class Block(NamedTuple):
+    """What criteria are compared on: the same dense network, pruned by the same amount."""
+
+    dense_model: DenseModel
+    sparsity: Sparsity
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A row of a table.
+
+    Attributes:
+        label: the scorer's name, with its parameters where a run has several settings of it.
+        scorer: the scorer's name.
+        wrapper: "reversed", "shuffled" or "scratch" for a control made of another criterion.
+        inner: label of the criterion that a control was made of.
+    """
+
+    label: str
+    scorer: str
+    wrapper: str | None = None
+    inner: str | None = None
+
+    @property
+    def is_control(self) -> bool:
+        """Whether a criterion must beat it rather than compete with it."""
+        return self.wrapper is not None or self.scorer == RANDOM
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What must be equal for two trials to stand in one table.
+
+    Attributes:
+        settings: what else the trials of a suite share (aggregation, recipes), as canonical JSON.
+    """
+
+    granularity: str
+    scope: str
+    budget: str
+    schedule: str
+    recovery_epochs: str
+    settings: str
+
+    @property
+    def label(self) -> str:
+        """The protocol in words a reader knows, without the settings."""
+        return f"{self.granularity} · {self.scope} · {self.budget} · {self.schedule} · {self.recovery}"
+
+    @property
+    def recovery(self) -> str:
+        """The fine-tuning after pruning in words."""
+        if self.recovery_epochs in {"0", ""}:
+            return "no recovery" if self.recovery_epochs else "recovery not stated"
+        return f"{self.recovery_epochs} epoch{'s' if self.recovery_epochs != '1' else ''} of recovery"
+
+    @property
+    def digest(self) -> str:
+        """A short name that is safe in addresses."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One record with its axes in checked types."""
+
+    record: TrialRecord
+    criterion: Criterion
+    block: Block
+    draw: str
+
+    @property
+    def status(self) -> Status:
+        """How the trial ended."""
+        return self.record.status
+
+    def metric(self, name: str) -> float | None:
+        """A finite metric of a finished trial."""
+        value = self.record.metrics.get(name)
+        if self.status != "done" or isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        return float(value) if math.isfinite(value) else None
+
+
+@dataclass(frozen=True)
+class Board:
+    """The trials of one protocol."""
+
+    protocol: Protocol
+    trials: tuple[Trial, ...]
+
+    @cached_property
+    def criteria(self) -> tuple[Criterion, ...]:
+        """Criteria by name, controls last."""
+        return tuple(sorted({t.criterion for t in self.trials}, key=lambda c: (c.is_control, c.label)))
+
+    @cached_property
+    def workloads(self) -> tuple[Workload, ...]:
+        """Data sets and models by name."""
+        return tuple(sorted({t.block.dense_model.workload for t in self.trials}))
+
+    @cached_property
+    def dense_models(self) -> tuple[DenseModel, ...]:
+        """Dense networks by workload and seed."""
+        return tuple(sorted({t.block.dense_model for t in self.trials}))
+
+    @cached_property
+    def sparsities(self) -> tuple[Sparsity, ...]:
+        """Requested fractions in order, then words."""
+        return tuple(sorted({t.block.sparsity for t in self.trials}, key=sparsity_order))
+
+    @cached_property
+    def seeds(self) -> tuple[str, ...]:
+        """Seeds in numerical order."""
+        return tuple(sorted({d.seed for d in self.dense_models}, key=lambda s: (len(s), s)))
+
+    def values(self, metric: str) -> dict[Criterion, dict[Block, float]]:
+        """One value per criterion and block: the mean over the draws that finished."""
+        drawn: dict[tuple[Criterion, Block], list[float]] = defaultdict(list)
+        for trial in self.trials:
+            value = trial.metric(metric)
+            if value is not None:
+                drawn[trial.criterion, trial.block].append(value)
+        values: dict[Criterion, dict[Block, float]] = {criterion: {} for criterion in self.criteria}
+        for (criterion, block), found in drawn.items():
+            values[criterion][block] = math.fsum(found) / len(found)
+        return values
+
+    @cached_property
+    def collapsed(self) -> frozenset[tuple[Criterion, Block]]:
+        """Cells whose every trial would have removed a whole layer."""
+        statuses: dict[tuple[Criterion, Block], set[str]] = defaultdict(set)
+        for trial in self.trials:
+            statuses[trial.criterion, trial.block].add(trial.status)
+        return frozenset(cell for cell, seen in statuses.items() if seen == {"collapsed"})
+
+    def dense_accuracy(self, workload: Workload) -> dict[DenseModel, float]:
+        """The unpruned network's accuracy, one value per seed."""
+        found: dict[DenseModel, list[float]] = defaultdict(list)
+        for trial in self.trials:
+            value = trial.metric(DENSE)
+            if trial.block.dense_model.workload == workload and value is not None:
+                found[trial.block.dense_model].append(value)
+        return {dense: math.fsum(values) / len(values) for dense, values in sorted(found.items())}
+
+
+def boards(records: Sequence[TrialRecord]) -> tuple[Board, ...]:
+    """The records as boards, the largest first; the last record of a key counts."""
+    latest = {record.key: record for record in records}.values()
+    criteria = _criteria(latest)
+    grouped: dict[Protocol, list[Trial]] = defaultdict(list)
+    for record in latest:
+        axes = record.axes
+        dense_model = DenseModel(Workload(_text(axes, "dataset"), _text(axes, "model")), _text(axes, "seed"))
+        trial = Trial(
+            record,
+            criteria[_identity(axes)],
+            Block(dense_model, _sparsity(axes.get("sparsity"))),
+            _text(axes, "draw"),
+        )
+        grouped[_protocol(record)].append(trial)
+    made = [Board(protocol, tuple(trials)) for protocol, trials in grouped.items()]
+    return tuple(
+        sorted(made, key=lambda board: (-len(board.trials), board.protocol.label, board.protocol.digest))
+    )
+
+
+def sparsity_order(sparsity: Sparsity) -> tuple[int, float, str]:
+    """Sorts fractions in order and words after them."""
+    return (1, 0.0, sparsity) if isinstance(sparsity, str) else (0, sparsity, "")
+
+
+def differing_settings(protocols: Iterable[Protocol]) -> dict[Protocol, str]:
+    """What tells apart protocols that have the same label, as `name = value` pairs."""
+    flat = {protocol: dict(_flatten(json.loads(protocol.settings))) for protocol in protocols}
+    names = sorted({name for settings in flat.values() for name in settings})
+    different = [n for n in names if len({settings.get(n, "unset") for settings in flat.values()}) > 1]
+    return {
+        protocol: ", ".join(f"{name} = {settings.get(name, 'unset')}" for name in different)
+        for protocol, settings in flat.items()
+    }
+
+
+def _flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+    if isinstance(value, dict) and value:
+        return [
+            pair
+            for key, inner in value.items()
+            for pair in _flatten(inner, f"{prefix}.{key}" if prefix else str(key))
+        ]
+    return [(prefix, json.dumps(value, ensure_ascii=False))] if prefix else []
+
+
+def _protocol(record: TrialRecord) -> Protocol:
+    axes = record.axes
+    return Protocol(
+        granularity=_text(axes, "granularity"),
+        scope=_text(axes, "scope"),
+        budget=_text(axes, "budget"),
+        schedule=_text(axes, "schedule"),
+        recovery_epochs=_text(axes, "recovery_epochs"),
+        settings=json.dumps(record.settings, sort_keys=True, ensure_ascii=False, default=str),
+    )
+
+
+def _text(axes: Mapping[str, Any], name: str) -> str:
+    value = axes.get(name)
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _sparsity(value: Any) -> Sparsity:
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    return "not stated" if value is None else str(value)
+
+
+def _identity(axes: Mapping[str, Any]) -> tuple[str, str]:
+    params = axes.get("scorer_params") or {}
+    return _text(axes, "scorer"), json.dumps(params, sort_keys=True, ensure_ascii=False, default=str)
+
+
+def _criteria(records: Iterable[TrialRecord]) -> dict[tuple[str, str], Criterion]:
+    identities = sorted({_identity(record.axes) for record in records})
+    variants: dict[str, list[str]] = defaultdict(list)
+    for scorer, params in identities:
+        variants[scorer].append(params)
+    made = {}
+    for scorer, params in identities:
+        suffix = _suffix(params, variants[scorer])
+        wrapper, inner = _unwrap(scorer)
+        label = scorer + suffix
+        made[scorer, params] = Criterion(label, scorer, wrapper, inner and inner + suffix)
+    return made
+
+
+def _suffix(params: str, variants: list[str]) -> str:
+    """The parameters in which a setting of a scorer differs from the others, in square brackets."""
+    if len(variants) == 1:
+        return ""
+    flat = [dict(_flatten(json.loads(variant))) for variant in variants]
+    own = dict(_flatten(json.loads(params)))
+    names = sorted({name for variant in flat for name in variant})
+    different = [n for n in names if len({variant.get(n, "default") for variant in flat}) > 1]
+    pairs = ", ".join(f"{name}={own.get(name, 'default')}" for name in different)
+    return f" [{pairs}]"
+
+
+def _unwrap(scorer: str) -> tuple[str | None, str | None]:
+    for wrapper in _WRAPPERS:
+        if scorer.startswith(f"{wrapper}(") and scorer.endswith(")"):
+            return wrapper, scorer[len(wrapper) + 1 : -1]
+    return None, None

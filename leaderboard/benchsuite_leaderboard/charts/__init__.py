@@ -1,0 +1,1 @@
+"""Charts as static SVG that takes its colours from the page."""

@@ -1,0 +1,39 @@
+"""The Jinja environment that all pages share."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from benchsuite_leaderboard.pages import formats
+from benchsuite_leaderboard.pages.addresses import slug
+
+PACKAGE = Path(__file__).parent.parent
+TEMPLATES = PACKAGE / "templates"
+ASSETS = PACKAGE / "assets"
+
+
+@cache
+def environment() -> Environment:
+    """Templates with everything escaped and undefined names refused."""
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "clean": formats.clean,
+        "half_width": formats.half_width,
+        "number": formats.number,
+        "percent": formats.percent,
+        "reason": formats.reason,
+        "signed": formats.signed,
+        "sparsity": formats.sparsity,
+        "workload": formats.workload,
+    }
+    made.globals |= {"counted": formats.count, "slug": slug}
+    return made

@@ -1,0 +1,70 @@
+"""How numbers and names from outside are written."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from benchsuite_leaderboard.cells import Sparsity, Workload
+
+if TYPE_CHECKING:
+    from benchsuite_leaderboard.statistics.intervals import Estimate
+
+MINUS = "\u2212"
+_LONGEST = 4000
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """A share in percent, without the sign: 0.9312 -> 93.1."""
+    return f"{100 * value:.{digits}f}".replace("-", MINUS)
+
+
+def half_width(estimate: Estimate, digits: int = 1) -> str:
+    """Half the interval in percent points, empty where there is none."""
+    return "" if estimate.half_width is None else f"{100 * estimate.half_width:.{digits}f}"
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A difference of shares in percent points, with its sign."""
+    text = f"{100 * value:+.{digits}f}"
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", MINUS)
+
+
+def sparsity(value: Sparsity) -> str:
+    """A requested fraction as a whole percentage where it is one."""
+    if isinstance(value, str):
+        return value
+    return f"{100 * value:.10g}%"
+
+
+def workload(value: Workload) -> str:
+    """Model and data set in words."""
+    return f"{value.model} on {value.dataset}"
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def clean(text: object, longest: int = _LONGEST) -> str:
+    """Text from outside without control characters, cut where it is longer than a reader would read."""
+    kept = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in str(text))
+    return kept if len(kept) <= longest else f"{kept[:longest]}… (cut, {len(kept):,} characters)"
+
+
+def reason(text: str) -> str:
+    """The line of an error that says what happened: of a traceback the last."""
+    lines = [line.strip() for line in clean(text).splitlines() if line.strip()]
+    if not lines:
+        return "no reason recorded"
+    line = lines[-1] if lines[0].startswith("Traceback") else lines[0]
+    return line if len(line) <= 240 else f"{line[:239]}…"
+
+
+def number(value: float) -> str:
+    """A quantity with three significant digits, thousands separated."""
+    if value == 0:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{min(digits, 6)}f}".replace("-", MINUS)

@@ -1,0 +1,165 @@
+"""Everything the pages show, computed once."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from benchsuite_leaderboard.cells import (
+    AFTER,
+    BEFORE,
+    Board,
+    Criterion,
+    Sparsity,
+    Trial,
+    Workload,
+    boards,
+    differing_settings,
+    sparsity_order,
+)
+from benchsuite_leaderboard.charts.theme import Look, looks
+from benchsuite_leaderboard.standings import Standings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from benchsuite.store import Status, TrialRecord
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Trials of one criterion that ended alike for the same reason."""
+
+    status: Status
+    criterion: Criterion
+    reason: str
+    trials: tuple[Trial, ...]
+
+    @cached_property
+    def workloads(self) -> tuple[Workload, ...]:
+        """Where it happened."""
+        return tuple(sorted({t.block.dense_model.workload for t in self.trials}))
+
+    @cached_property
+    def sparsities(self) -> tuple[Sparsity, ...]:
+        """At which sparsities it happened."""
+        return tuple(sorted({t.block.sparsity for t in self.trials}, key=sparsity_order))
+
+
+@dataclass(frozen=True)
+class BoardReport:
+    """One board with its statistics under each metric.
+
+    Attributes:
+        name: the protocol in words, with whatever tells it apart from the site's other boards.
+        after: accuracy after recovery.
+        before: accuracy before recovery; None where there is none or it is the same.
+    """
+
+    board: Board
+    name: str
+    after: Standings
+    before: Standings | None
+
+    @property
+    def anchor(self) -> str:
+        """The board's address within a page."""
+        return f"board-{self.board.protocol.digest}"
+
+    @cached_property
+    def metrics(self) -> tuple[tuple[str, str, Standings], ...]:
+        """Short name, title and statistics of each metric that the reader can choose."""
+        after = ("after", "after recovery", self.after)
+        return (after,) if self.before is None else (after, ("before", "before recovery", self.before))
+
+    @cached_property
+    def looks(self) -> Mapping[Criterion, Look]:
+        """Colours by final rank, so that a criterion looks the same on every chart of the board."""
+        ranking = self.after.ranking
+        competitors = self.after.competitors
+        if ranking is not None:
+            by_rank = dict(zip(competitors, ranking.mean_ranks, strict=True))
+            competitors = tuple(sorted(competitors, key=lambda c: (by_rank[c], c.label)))
+        rest = [c for c in self.board.criteria if c not in competitors]
+        return looks(
+            [*competitors, *(c for c in rest if not c.is_control)], [c for c in rest if c.is_control]
+        )
+
+    @cached_property
+    def statuses(self) -> Counter[Status]:
+        """Number of trials by outcome."""
+        return Counter(t.status for t in self.board.trials)
+
+    @cached_property
+    def troubles(self) -> tuple[Trouble, ...]:
+        """Every trial that did not finish, alike ones together, the gravest first."""
+        grouped: dict[tuple[Status, Criterion, str], list[Trial]] = defaultdict(list)
+        for trial in self.board.trials:
+            if trial.status != "done":
+                grouped[trial.status, trial.criterion, trial.record.error or "no reason recorded"].append(
+                    trial
+                )
+        found = (Trouble(*key, tuple(trials)) for key, trials in grouped.items())
+        return tuple(sorted(found, key=lambda t: (_GRAVITY.index(t.status), t.criterion.label, t.reason)))
+
+
+@dataclass(frozen=True)
+class Report:
+    """The whole site's content.
+
+    Attributes:
+        pending: number of planned trials that have no record yet.
+        notes: what the caller wants the reader to know, one sentence each.
+    """
+
+    title: str
+    boards: tuple[BoardReport, ...]
+    pending: int
+    notes: tuple[str, ...]
+
+    @property
+    def trials(self) -> int:
+        """Number of trials with a record."""
+        return sum(len(b.board.trials) for b in self.boards)
+
+    @cached_property
+    def workload_count(self) -> int:
+        """Number of pairs of a data set and a model over all boards."""
+        return sum(len(b.board.workloads) for b in self.boards)
+
+    @cached_property
+    def versions(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """What the records say about where they come from: each field with its distinct values."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for report in self.boards:
+            for trial in report.board.trials:
+                for name, value in trial.record.provenance.items():
+                    if isinstance(value, str | int | float):
+                        found[name].add(str(value))
+        return tuple((name, tuple(sorted(values))) for name, values in sorted(found.items()))
+
+
+_GRAVITY: tuple[Status, ...] = ("failed", "timeout", "killed", "collapsed", "unsupported", "done")
+
+
+def make_report(records: Sequence[TrialRecord], *, title: str, pending: int, notes: Sequence[str]) -> Report:
+    """Group the records into boards and set up their statistics."""
+    found = boards(records)
+    labels = Counter(board.protocol.label for board in found)
+    made = []
+    for board in found:
+        name = board.protocol.label
+        if labels[name] > 1:
+            alike = [other.protocol for other in found if other.protocol.label == name]
+            name = f"{name} · {differing_settings(alike)[board.protocol]}"
+        made.append(BoardReport(board, name, Standings(board, AFTER), _before(board)))
+    return Report(title, tuple(made), pending, tuple(notes))
+
+
+def _before(board: Board) -> Standings | None:
+    standings = Standings(board, BEFORE)
+    after = board.values(AFTER)
+    has_values = any(standings.values.values())
+    return standings if has_values and standings.values != after else None

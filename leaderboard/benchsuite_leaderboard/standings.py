@@ -1,0 +1,274 @@
+"""A board's cells put through the statistics: what tables and charts show."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from benchsuite_leaderboard.cells import RANDOM, Block, Board, Criterion, DenseModel, Sparsity, Workload
+from benchsuite_leaderboard.statistics.critical_difference import CriticalDifference, critical_difference
+from benchsuite_leaderboard.statistics.intervals import Estimate, holm, mean_interval
+from benchsuite_leaderboard.statistics.ranking import Ranking, rank
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from benchsuite.store import Status
+
+ALPHA = 0.05
+
+Mark = Literal["", "best", "tied"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One criterion at one sparsity, over seeds and the workloads asked for.
+
+    Attributes:
+        estimate: mean and interval; None when no trial finished.
+        expected: how many dense models the cell should have been measured on.
+        troubles: trials by every status but done.
+        mark: "best" for the highest mean, "tied" where a paired test cannot tell it from the best.
+    """
+
+    estimate: Estimate | None
+    expected: int
+    troubles: Mapping[Status, int]
+    mark: Mark = ""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every dense model has its value; only such cells compete for the best."""
+        return self.estimate is not None and self.estimate.count == self.expected
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells by criterion and sparsity.
+
+    Attributes:
+        workload: None when the cells are means over all workloads of the board.
+    """
+
+    workload: Workload | None
+    sparsities: tuple[Sparsity, ...]
+    rows: Mapping[Criterion, tuple[Cell, ...]]
+
+    def best(self, column: int) -> Criterion | None:
+        """The criterion with the highest complete mean in a column."""
+        return next((c for c, cells in self.rows.items() if cells[column].mark == "best"), None)
+
+    def tied(self, column: int) -> list[Criterion]:
+        """Who cannot be told from the best of a column."""
+        return [c for c, cells in self.rows.items() if cells[column].mark == "tied"]
+
+
+@dataclass(frozen=True)
+class Standings:
+    """Statistics of one board under one metric; each is computed at first use."""
+
+    board: Board
+    metric: str
+
+    @cached_property
+    def values(self) -> dict[Criterion, dict[Block, float]]:
+        """One value per criterion and block."""
+        return self.board.values(self.metric)
+
+    @cached_property
+    def competitors(self) -> tuple[Criterion, ...]:
+        """What is ranked: the criteria that are no controls and have an outcome somewhere."""
+        seen = {criterion for criterion, _ in self.board.collapsed}
+        return tuple(c for c in self.board.criteria if not c.is_control and (self.values[c] or c in seen))
+
+    @cached_property
+    def fractions(self) -> tuple[Sparsity, ...]:
+        """Sparsities at which all criteria were asked for the same, so that they can be compared."""
+        return tuple(s for s in self.board.sparsities if not isinstance(s, str))
+
+    def table(self, workload: Workload | None = None) -> Table:
+        """Means and intervals for one workload, or over all of them."""
+        workloads = self.board.workloads if workload is None else (workload,)
+        troubles = self._troubles(workloads)
+        expected = self._expected(workloads)
+        rows: dict[Criterion, list[Cell]] = {}
+        for criterion in self.board.criteria:
+            if workload is not None and criterion not in self._present[workload]:
+                continue
+            rows[criterion] = [
+                Cell(
+                    mean_interval(self._strata(self.values[criterion], workloads, sparsity)),
+                    expected[sparsity],
+                    troubles.get((criterion, sparsity), {}),
+                )
+                for sparsity in self.board.sparsities
+            ]
+        for column, sparsity in enumerate(self.board.sparsities):
+            if not isinstance(sparsity, str):
+                self._mark(rows, column, sparsity, workloads)
+        return Table(workload, self.board.sparsities, {c: tuple(cells) for c, cells in rows.items()})
+
+    @cached_property
+    def ranking(self) -> Ranking | None:
+        """Criteria against each other over all blocks; None with fewer than two."""
+        if len(self.competitors) < 2:
+            return None
+        blocks = [b for b in self._blocks if not isinstance(b.sparsity, str)]
+        if not blocks:
+            return None
+        dense_models = sorted({b.dense_model for b in blocks})
+        workloads = sorted({d.workload for d in dense_models})
+        values = np.full((len(self.competitors), len(blocks)), math.nan)
+        for row, criterion in enumerate(self.competitors):
+            for column, block in enumerate(blocks):
+                if block in self.values[criterion]:
+                    values[row, column] = self.values[criterion][block]
+                elif (criterion, block) in self.board.collapsed:
+                    values[row, column] = -math.inf
+        return rank(
+            values,
+            [dense_models.index(b.dense_model) for b in blocks],
+            [workloads.index(d.workload) for d in dense_models],
+        )
+
+    @cached_property
+    def critical_difference(self) -> tuple[tuple[Criterion, ...], CriticalDifference] | None:
+        """Friedman and Nemenyi over dense models, on means over sparsities, of the criteria that have all.
+
+        The sparsities of a dense model share its luck; as separate blocks they would feign certainty.
+        """
+        wanted = {
+            d: {b for b in self._blocks if b.dense_model == d and not isinstance(b.sparsity, str)}
+            for d in self.board.dense_models
+        }
+        wanted = {d: blocks for d, blocks in wanted.items() if blocks}
+        complete = tuple(
+            c
+            for c in self.competitors
+            if all(b in self.values[c] for blocks in wanted.values() for b in blocks)
+        )
+        if len(complete) < 2:
+            return None
+        values = np.array(
+            [
+                [np.mean([self.values[c][b] for b in sorted(blocks)]) for blocks in wanted.values()]
+                for c in complete
+            ]
+        )
+        found = critical_difference(values)
+        return None if found is None else (complete, found)
+
+    def gain(
+        self, criterion: Criterion, control: Criterion, workload: Workload | None = None
+    ) -> Estimate | None:
+        """How much more accurate a criterion is than a control, paired over the blocks that both have."""
+        workloads = self.board.workloads if workload is None else (workload,)
+        mine, theirs = self.values[criterion], self.values[control]
+        return mean_interval(self._strata(_difference(mine, theirs), workloads))
+
+    @cached_property
+    def random(self) -> Criterion | None:
+        """The control that knows nothing."""
+        return next((c for c in self.board.criteria if c.scorer == RANDOM), None)
+
+    def control_of(self, criterion: Criterion, wrapper: str) -> Criterion | None:
+        """The control of one kind that was made of a criterion."""
+        return next(
+            (c for c in self.board.criteria if c.wrapper == wrapper and c.inner == criterion.label), None
+        )
+
+    def mean_metric(self, criterion: Criterion, name: str) -> float | None:
+        """Mean of any metric over the finished trials of a criterion."""
+        found = [
+            v for t in self.board.trials if t.criterion == criterion and (v := t.metric(name)) is not None
+        ]
+        return math.fsum(found) / len(found) if found else None
+
+    @cached_property
+    def _blocks(self) -> list[Block]:
+        return sorted(
+            {b for values in self.values.values() for b in values} | {b for _, b in self.board.collapsed},
+            key=lambda b: (b.dense_model, str(b.sparsity)),
+        )
+
+    @cached_property
+    def _present(self) -> dict[Workload, set[Criterion]]:
+        present: dict[Workload, set[Criterion]] = defaultdict(set)
+        for trial in self.board.trials:
+            present[trial.block.dense_model.workload].add(trial.criterion)
+        return present
+
+    def _expected(self, workloads: Sequence[Workload]) -> dict[Sparsity, int]:
+        """How many dense models each sparsity was asked for on."""
+        asked: dict[Sparsity, set[DenseModel]] = {sparsity: set() for sparsity in self.board.sparsities}
+        for trial in self.board.trials:
+            if trial.block.dense_model.workload in workloads:
+                asked[trial.block.sparsity].add(trial.block.dense_model)
+        return {sparsity: len(dense_models) for sparsity, dense_models in asked.items()}
+
+    def _troubles(self, workloads: Sequence[Workload]) -> dict[tuple[Criterion, Sparsity], Counter[Status]]:
+        found: dict[tuple[Criterion, Sparsity], Counter[Status]] = defaultdict(Counter)
+        for trial in self.board.trials:
+            if trial.status != "done" and trial.block.dense_model.workload in workloads:
+                found[trial.criterion, trial.block.sparsity][trial.status] += 1
+        return found
+
+    def _strata(
+        self, values: Mapping[Block, float], workloads: Sequence[Workload], sparsity: Sparsity | None = None
+    ) -> list[list[float]]:
+        """Values by workload, one per dense model: at one sparsity, or the mean over all fractions."""
+        by_dense: dict[DenseModel, list[float]] = defaultdict(list)
+        for block, value in values.items():
+            if block.sparsity == sparsity or (sparsity is None and not isinstance(block.sparsity, str)):
+                by_dense[block.dense_model].append(value)
+        strata: dict[Workload, list[float]] = {workload: [] for workload in workloads}
+        for dense, found in sorted(by_dense.items()):
+            if dense.workload in strata:
+                strata[dense.workload].append(math.fsum(found) / len(found))
+        return list(strata.values())
+
+    def _mark(
+        self,
+        rows: dict[Criterion, list[Cell]],
+        column: int,
+        sparsity: Sparsity,
+        workloads: Sequence[Workload],
+    ) -> None:
+        """Mark the best complete criterion of a column and whatever a paired test cannot tell from it."""
+        complete = {
+            c: e for c, cells in rows.items() if cells[column].is_complete and (e := cells[column].estimate)
+        }
+        best = max((c for c in complete if not c.is_control), key=lambda c: complete[c].mean, default=None)
+        if best is None:
+            return
+        rows[best][column] = _marked(rows[best][column], "best")
+        tests = {
+            other: test
+            for other in complete
+            if other != best
+            and (
+                test := mean_interval(
+                    self._strata(_difference(self.values[best], self.values[other]), workloads, sparsity)
+                )
+            )
+            and test.half_width is not None
+        }
+        # Equal differences at every seed leave the spread unknown: no ground to call the two different.
+        adjusted = holm([1.0 if test.p is None else test.p for test in tests.values()])
+        for (other, test), p in zip(tests.items(), adjusted, strict=True):
+            # A control above the best criterion is never "worse", however sure the difference is.
+            if p >= ALPHA or test.mean <= 0:
+                rows[other][column] = _marked(rows[other][column], "tied")
+
+
+def _marked(cell: Cell, mark: Mark) -> Cell:
+    return Cell(cell.estimate, cell.expected, cell.troubles, mark)
+
+
+def _difference(mine: Mapping[Block, float], theirs: Mapping[Block, float]) -> dict[Block, float]:
+    return {block: value - theirs[block] for block, value in mine.items() if block in theirs}

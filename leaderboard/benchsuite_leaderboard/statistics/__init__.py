@@ -1,0 +1,1 @@
+"""The leaderboard's statistics: plain numbers in, plain numbers out; nothing here knows of records or pages."""

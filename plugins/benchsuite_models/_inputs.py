@@ -1,0 +1,24 @@
+"""Checks of the input shape that the shipped models share."""
+
+from __future__ import annotations
+
+import benchsuite
+
+
+def image_shape(model: str, input_shape: tuple[int, ...], smallest: int = 1) -> tuple[int, int, int]:
+    """Channels, height and width of an image input.
+
+    Raises:
+        Unsupported: the input is no image, or smaller than `smallest` pixels in height or width.
+    """
+    if len(input_shape) != 3:
+        raise benchsuite.Unsupported(
+            f"{model} takes images, (channels, height, width);"
+            f" the data set's samples have shape {input_shape}"
+        )
+    channels, height, width = input_shape
+    if min(height, width) < smallest:
+        raise benchsuite.Unsupported(
+            f"{model} takes images of {smallest} x {smallest} or more; these have {height} x {width}"
+        )
+    return channels, height, width

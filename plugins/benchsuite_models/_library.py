@@ -1,0 +1,97 @@
+"""What the two families of library models have in common."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import benchsuite
+from benchsuite_models._inputs import image_shape
+from benchsuite_models._local_weights import ModelWithWeights
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class LibraryModel(ModelWithWeights, benchsuite.ModelFamily):
+    """Base of the families: any architecture of a library, for any number of channels and classes."""
+
+    recipe = benchsuite.TrainingRecipe(
+        epochs=60, batch_size=128, learning_rate=0.1, weight_decay=5e-4, label_smoothing=0.1
+    )
+    small_stem: bool = False
+    """Replace the stem of a ResNet-like network, a convolution of stride 2 and max-pooling, by a 3 x 3
+    convolution of stride 1, for small images."""
+    pretrained: bool = False
+    """Start from the library's weights for ImageNet; the classifier, and a small stem, start afresh."""
+
+    @property
+    def label(self) -> str:
+        """The name in suite files."""
+        return f"{self.name}/{self.architecture}"
+
+    def create(self, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+        """Return the library's network, with its own weights if `pretrained`."""
+        raise NotImplementedError(f"{type(self).__name__} does not define create()")
+
+    def made_for(self) -> str:
+        """Say what images the architecture was made for."""
+        raise NotImplementedError(f"{type(self).__name__} does not define made_for()")
+
+    def network(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+        """Return the network after one image has passed through it; raises `Unsupported` where none does."""
+        from benchsuite_models.nets.stem import probe, shrink_stem
+
+        image = image_shape(self.label, input_shape)
+        if self.weights and self.pretrained:
+            raise benchsuite.DataError(f"{self.label}: set weights or pretrained, not both")
+        try:
+            network = self.create(image, classes)
+            if self.small_stem and not shrink_stem(network):
+                raise benchsuite.Unsupported(
+                    f"{self.label} has no stem that small_stem knows (conv1 and maxpool, as in ResNet)"
+                )
+            shape = probe(network, image)
+        except benchsuite.BenchsuiteError:
+            raise
+        except Exception as error:
+            stem = "" if self.small_stem else ", or set small_stem = true where it is a ResNet"
+            raise benchsuite.Unsupported(
+                f"{self.label} cannot take images of shape {image}: {_brief(error)};"
+                f" it is made for {self.made_for()}{stem}"
+            ) from error
+        if shape != (1, classes):
+            raise benchsuite.Unsupported(
+                f"{self.label} is no classifier: its output for one image is {shape}, not (1, {classes})"
+            )
+        return network
+
+
+def unavailable(label: str, error: Exception) -> benchsuite.DataError:
+    """The error for pretrained weights that cannot be had."""
+    return benchsuite.DataError(
+        f"{label}: the pretrained weights cannot be fetched ({_brief(error)}); where there is no network,"
+        ' fetch the file elsewhere and name it: weights = "path/to/it.safetensors" instead of pretrained'
+    )
+
+
+@cache
+def registered(library: str, pattern: str) -> tuple[str, ...]:
+    """Names of the functions in `<library>/models/*.py` that match, sorted.
+
+    Reading the sources takes 0.04 s; importing the libraries to ask them takes 4 s.
+    """
+    spec = importlib.util.find_spec(library)
+    if spec is None or spec.origin is None:
+        return ()
+    files = (Path(spec.origin).parent / "models").glob("*.py")
+    found = (re.findall(pattern, file.read_text(encoding="utf-8"), re.MULTILINE) for file in files)
+    return tuple(sorted(name for names in found for name in names))
+
+
+def _brief(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

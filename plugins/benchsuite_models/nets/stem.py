@@ -1,0 +1,50 @@
+"""Changing and trying the input side of somebody else's network."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+STEMS = (("conv1", "maxpool"), ("features.conv0", "features.pool0"))
+"""Paths of the first convolution and of the pooling after it in ResNet-like networks and in DenseNet."""
+
+
+def shrink_stem(network: nn.Module) -> bool:
+    """Replace a known stem by a 3 x 3 convolution of stride 1 without pooling; whether there was one."""
+    modules = dict(network.named_modules())
+    for convolution, pool in STEMS:
+        old = modules.get(convolution)
+        if isinstance(old, nn.Conv2d) and pool in modules:
+            new = nn.Conv2d(
+                old.in_channels, old.out_channels, 3, stride=1, padding=1, bias=old.bias is not None
+            )
+            nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
+            network.set_submodule(convolution, new)
+            network.set_submodule(pool, nn.Identity())
+            return True
+    return False
+
+
+def change_channels(network: nn.Module, channels: int) -> None:
+    """Make the first convolution take another number of channels, initialised as convolutions are."""
+    name, old = next((n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d))
+    new = nn.Conv2d(
+        channels,
+        old.out_channels,
+        old.kernel_size,  # type: ignore[arg-type]  # torch types it as a tuple of any length
+        stride=old.stride,  # type: ignore[arg-type]  # likewise
+        padding=old.padding,  # type: ignore[arg-type]  # likewise
+        bias=old.bias is not None,
+    )
+    nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
+    network.set_submodule(name, new)
+
+
+@torch.no_grad()
+def probe(network: nn.Module, image: tuple[int, int, int]) -> tuple[int, ...]:
+    """Shape of the output for one image, found in evaluation mode; () where it is no tensor."""
+    training = network.training
+    network.eval()
+    output = network(torch.zeros(1, *image))
+    network.train(training)
+    return tuple(output.shape) if isinstance(output, torch.Tensor) else ()

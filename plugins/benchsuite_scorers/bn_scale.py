@@ -1,0 +1,36 @@
+"""The scale that batch normalisation gives a unit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchsuite import Scorer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from benchsuite import ScoringContext
+
+
+class BatchNormScale(Scorer):
+    """abs(gamma) of the batch normalisation that follows the layer.
+
+    Layers without one, or whose normalisation has no scale, cannot be served. Cost: none. It means most
+    where training drove the scales towards zero (Liu et al. add an L1 penalty on them).
+
+    Source: Liu et al. 2017 (network slimming).
+    """
+
+    name = "bn-scale"
+    data_free = True
+
+    def score(self, context: ScoringContext) -> dict[str, Tensor]:
+        """Return abs(gamma) by unit."""
+        scores = {}
+        for layer in context.layers:
+            scale = None if layer.norm is None else getattr(layer.norm, "weight", None)
+            if scale is None:
+                context.skip(layer, "no batch normalisation with a scale follows")
+            else:
+                scores[layer.name] = scale.detach().abs()
+        return scores

@@ -1,0 +1,36 @@
+"""The control that every criterion must beat."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchsuite import Scorer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from benchsuite import ScoringContext
+
+
+class Random(Scorer):
+    """Scores drawn uniformly from [0, 1), at unit granularity one per unit.
+
+    Every draw of a dense model differs; a ranking counts their mean. Cost: none.
+    """
+
+    name = "random"
+    granularity = "both"
+    draws = 3
+    data_free = True
+
+    def score(self, context: ScoringContext) -> dict[str, Tensor]:
+        """Return uniform draws from the context's generator."""
+        import torch
+
+        return {
+            layer.name: torch.rand(
+                layer.weight.shape if context.granularity == "weight" else (layer.units,),
+                generator=context.generator,
+            )
+            for layer in context.layers
+        }

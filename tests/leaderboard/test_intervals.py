@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from benchsuite_leaderboard.statistics.intervals import holm, mean_interval
+
+
+def test_one_stratum_is_the_t_interval_and_test() -> None:
+    values = [0.91, 0.93, 0.90, 0.955, 0.92]
+    estimate = mean_interval([values])
+    assert estimate is not None
+    low, high = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
+    assert estimate.low == pytest.approx(low)
+    assert estimate.high == pytest.approx(high)
+    assert estimate.p == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
+
+
+def test_two_strata_are_welch_s_test() -> None:
+    # The mean of strata a and -b is half the difference of the means of a and b.
+    a, b = [1.0, 1.4, 1.1, 1.7], [0.2, 0.9, 0.5]
+    estimate = mean_interval([a, [-x for x in b]])
+    assert estimate is not None
+    welch = stats.ttest_ind(a, b, equal_var=False)
+    assert estimate.mean == pytest.approx((np.mean(a) - np.mean(b)) / 2)
+    assert estimate.p == pytest.approx(welch.pvalue)
+    interval = welch.confidence_interval(0.95)
+    assert estimate.low == pytest.approx(interval.low / 2)
+    assert estimate.high == pytest.approx(interval.high / 2)
+
+
+def test_strata_count_equally_whatever_their_size() -> None:
+    estimate = mean_interval([[0.0, 0.0, 0.0, 0.0], [1.0, 1.0]])
+    assert estimate is not None
+    assert estimate.mean == 0.5
+
+
+def test_the_interval_covers_at_its_rate() -> None:
+    generator = np.random.default_rng(0)
+    covered = 0
+    for _ in range(2000):
+        strata = [generator.normal(0.9, 0.01, 3).tolist(), generator.normal(0.7, 0.02, 3).tolist()]
+        estimate = mean_interval(strata)
+        assert estimate is not None
+        covered += estimate.low <= 0.8 <= estimate.high
+    assert 0.94 <= covered / 2000 <= 0.98
+
+
+def test_what_cannot_be_known_is_absent() -> None:
+    assert mean_interval([]) is None
+    assert mean_interval([[], []]) is None
+    single = mean_interval([[0.5], [0.7, 0.8]])
+    assert single is not None
+    assert (single.half_width, single.p) == (None, None)
+
+
+def test_equal_observations_prove_nothing() -> None:
+    same = mean_interval([[0.3, 0.3, 0.3]])
+    assert same is not None
+    assert (same.half_width, same.p) == (0.0, None)
+    zero = mean_interval([[0.0, 0.0, 0.0]])
+    assert zero is not None
+    assert zero.p == 1.0
+
+
+def test_holm_by_hand() -> None:
+    # 0.01 x 4, 0.02 x 3, then 0.03 x 2 and 0.04 x 1, which may not be smaller than their predecessor.
+    assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+
+
+@given(st.lists(st.floats(0, 1), max_size=8))
+def test_holm_by_the_closed_test_procedure(p_values: list[float]) -> None:
+    # Holm is the closure of Bonferroni: the largest p over all sets of hypotheses that contain one.
+    count = len(p_values)
+    for i, adjusted in enumerate(holm(p_values)):
+        worst = 0.0
+        for members in range(1 << count):
+            chosen = [j for j in range(count) if members >> j & 1]
+            if i in chosen:
+                worst = max(worst, min(1.0, len(chosen) * min(p_values[j] for j in chosen)))
+        assert adjusted == pytest.approx(worst)

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import benchsuite
+from benchsuite.errors import PluginError, Unsupported
+from benchsuite.scoring.check import ScoringResult, count_ties, run_scorer
+from benchsuite.testing import context_for, tiny_convnet, tiny_samples
+
+Score = Callable[[benchsuite.ScoringContext], object]
+
+
+def scorer(score: Score, granularity: str = "unit") -> benchsuite.Scorer:
+    body = {"name": "tried", "granularity": granularity, "score": lambda _self, context: score(context)}
+    return type("Tried", (benchsuite.Scorer,), body)()
+
+
+def ones(context: benchsuite.ScoringContext) -> dict[str, Tensor]:
+    return {layer.name: torch.ones(layer.units) for layer in context.layers}
+
+
+def run(score: Score, kind: str = "unit", **settings: object) -> ScoringResult:
+    return run_scorer(scorer(score, kind), context_for(tiny_convnet(), *tiny_samples(), **settings))
+
+
+def test_result_reports_scores_time_memory_and_ties() -> None:
+    def big(context: benchsuite.ScoringContext) -> dict[str, Tensor]:
+        block = torch.ones(30_000_000)
+        return {layer.name: torch.arange(layer.units) * block[0] for layer in context.layers}
+
+    result = run(big)
+    assert list(result.scores) == ["0", "4", "7"]
+    assert result.seconds > 0
+    assert 100 < result.peak_memory_mb < 1000
+    assert result.ties == 0
+    assert run(ones).ties == 5 + 4 + 6
+    assert count_ties({"a": torch.tensor([1.0, 2.0, 1.0, 1.0])}) == 2
+
+
+def test_weight_scores_become_unit_scores() -> None:
+    def squares(context: benchsuite.ScoringContext) -> dict[str, Tensor]:
+        return {layer.name: layer.weight**2 for layer in context.layers}
+
+    result = run(squares, "weight")
+    assert result.scores["4"].shape == (5,)
+    assert run(squares, "both").scores["4"].shape == (5,)
+    kept = run(squares, "weight", granularity="weight")
+    assert list(kept.scores) == ["0", "4", "7", "9"]
+    assert kept.scores["4"].shape == (5, 6, 3, 3)
+
+
+def test_unit_scorers_cannot_rank_weights() -> None:
+    with pytest.raises(Unsupported, match="cannot rank single weights"):
+        run(ones, granularity="weight")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda scores: [], "returned list, not a dict"),
+        (
+            lambda scores: scores | {"other": torch.ones(3)},
+            r"unknown layers \['other'\]; the layers are \['0'",
+        ),
+        (lambda scores: {"0": scores["0"]}, r"no scores for \['4', '7'\]"),
+        (lambda scores: scores | {"4": torch.ones(6)}, r"layer 4: scores have shape \(6,\), expected \(5,\)"),
+        (
+            lambda scores: scores | {"4": torch.ones(5).long()},
+            "layer 4: .*float tensor, got torch.int64",
+        ),
+        (lambda scores: scores | {"4": [1.0] * 5}, "layer 4: .*float tensor, got list"),
+        (
+            lambda scores: scores | {"7": torch.tensor([float("nan")] * 2 + [float("inf")] + [0.0] * 4)},
+            "tried: layer 7: 2 NaN and 1 infinite of 7",
+        ),
+    ],
+)
+def test_wrong_answers_are_refused(change: Callable[[dict[str, Tensor]], object], message: str) -> None:
+    with pytest.raises(PluginError, match=message):
+        run(lambda context: change(ones(context)))
+
+
+def test_skipped_layers_may_be_absent_but_not_scored() -> None:
+    def without_first(context: benchsuite.ScoringContext) -> dict[str, Tensor]:
+        context.skip("0", "no reason")
+        return {name: score for name, score in ones(context).items() if name != "0"}
+
+    result = run(without_first)
+    assert list(result.scores) == ["4", "7"]
+    assert result.skipped == {"0": "no reason"}
+
+    def both(context: benchsuite.ScoringContext) -> dict[str, Tensor]:
+        context.skip("0", "no reason")
+        return ones(context)
+
+    with pytest.raises(PluginError, match="skipped and scored"):
+        run(both)
+
+    def none(context: benchsuite.ScoringContext) -> dict[str, Tensor]:
+        for layer in context.layers:
+            context.skip(layer, "too small")
+        return {}
+
+    with pytest.raises(Unsupported, match="no layer of this network: 0: too small; 4: too small"):
+        run(none)
+
+
+def test_an_exception_is_the_plugins() -> None:
+    def raising(context: benchsuite.ScoringContext) -> dict[str, Tensor]:
+        raise ZeroDivisionError("by zero")
+
+    with pytest.raises(PluginError, match="scorer tried: ZeroDivisionError: by zero") as caught:
+        run(raising)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def _weights(model: nn.Module) -> None:
+    with torch.no_grad():
+        model[4].weight[0] += 1
+
+
+def _buffers(model: nn.Module) -> None:
+    model[1].running_mean.data.zero_()
+
+
+def _replaced(model: nn.Module) -> None:
+    model[0].bias = nn.Parameter(torch.zeros(6))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_weights, "the values of 4.weight changed"),
+        (_buffers, "the values of 1.running_mean changed"),
+        (_replaced, "0.bias was replaced"),
+        (lambda model: model[0].weight.requires_grad_(False), "requires_grad of 0.weight changed"),
+        (lambda model: model(tiny_samples()[0]).sum().backward(), r"0.weight.grad was set; .*and \d more"),
+        (lambda model: model.train(), "the network was switched to training; 0 was switched"),
+        (lambda model: model[2].register_forward_hook(print), "a hook of 2 was left"),
+        (lambda model: model.append(nn.ReLU()), None),
+        (lambda model: torch.rand(1), "generator of torch was used"),
+        (lambda model: np.random.rand(), "generator of numpy was used"),
+        (lambda model: random.random(), "generator of random was used"),
+    ],
+)
+def test_changes_to_the_network_and_random_states_are_named_and_undone(
+    change: Callable[[nn.Module], object], message: str | None
+) -> None:
+    context = context_for(tiny_convnet(), *tiny_samples())
+    before = {name: value.clone() for name, value in context.model.state_dict().items()}
+    torch.manual_seed(3)
+    random_state = torch.get_rng_state()
+
+    def meddling(context: benchsuite.ScoringContext) -> dict[str, Tensor]:
+        change(context.model)
+        return ones(context)
+
+    if message is None:
+        # A module without parameters at the end changes nothing that is compared by name.
+        run_scorer(scorer(meddling), context)
+        return
+    with pytest.raises(PluginError, match=message):
+        run_scorer(scorer(meddling), context)
+    assert torch.equal(torch.get_rng_state(), random_state)
+    if "replaced" not in message:
+        after = context.model.state_dict()
+        assert all(torch.equal(before[name], after[name]) for name in before)
+        assert run_scorer(scorer(ones), context).ties == 15
+
+
+def test_native_rule_must_be_bool_of_the_scores_shape() -> None:
+    class Half(benchsuite.Scorer):
+        name = "half"
+        wrong: bool = False
+
+        def score(self, context: benchsuite.ScoringContext) -> dict[str, Tensor]:
+            return ones(context)
+
+        def native(self, scores: dict[str, Tensor], context: benchsuite.ScoringContext) -> dict[str, Tensor]:
+            keep = {name: torch.arange(len(score)) % 2 == 0 for name, score in scores.items()}
+            return {"0": keep["0"].float()} if self.wrong else keep
+
+    context = context_for(tiny_convnet(), *tiny_samples())
+    kept = run_scorer(Half(), context, native=True).native
+    assert kept is not None
+    assert kept["4"].tolist() == [True, False, True, False, True]
+    assert run_scorer(Half(), context).native is None
+    with pytest.raises(PluginError, match=r"native\(\) gave torch.float32 of shape \(6,\), expected bool"):
+        run_scorer(Half(wrong=True), context, native=True)
+    with pytest.raises(Unsupported, match="tried has no rule of its own"):
+        run_scorer(scorer(ones), context, native=True)

@@ -1,0 +1,126 @@
+"""Suite files: what is right is understood, what is wrong is named with its line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchsuite.errors import UsageError
+from benchsuite.plugins import discover
+from benchsuite.suite import load_suite
+from benchsuite.toml_source import read_toml
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SMALL = """
+[suite]
+name = "small"
+seeds = [0, 1]
+sparsities = [0.5]
+scorers = ["magnitude-l1"]
+
+[[workload]]
+dataset = "digits"
+models = ["mlp"]
+"""
+
+
+@pytest.fixture(scope="module")
+def registry():
+    return discover()[0]
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "suite.toml"
+    path.write_text(text)
+    return path
+
+
+def errors_of(tmp_path: Path, text: str, registry) -> list[str]:
+    with pytest.raises(UsageError) as caught:
+        load_suite(write(tmp_path, text), registry)
+    return str(caught.value).splitlines()
+
+
+def test_defaults_are_filled_in(tmp_path, registry):
+    suite = load_suite(write(tmp_path, SMALL), registry)
+    assert suite.pruning.scope == ["protected"]
+    assert suite.recovery.epochs == [1.0]
+    assert suite.metrics.latency is not None
+    assert suite.metrics.latency.batch_sizes == [1, 128]
+
+
+def test_anything_that_can_be_listed_is_an_axis(tmp_path, registry):
+    text = SMALL + '[pruning]\nscope = ["layer", "global"]\nbudget = "params"\n[recovery]\nepochs = [0, 1]\n'
+    suite = load_suite(write(tmp_path, text), registry)
+    assert suite.pruning.scope == ["layer", "global"]
+    assert suite.pruning.budget == ["params"]
+    assert suite.recovery.epochs == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ("[0.5]", "[0.5, 1.0]", 5, "less than 1"),
+        ("[0.5]", "[-0.1]", 5, "greater than or equal to 0"),
+        ("[0.5]", "[]", 5, "must not be empty"),
+        ("[0.5]", "[0.5, 0.5]", 3, "twice"),
+        ("[0, 1]", '["a"]', 4, "valid integer"),
+        ("[0, 1]", "[]", 4, "must not be empty"),
+        ("magnitude-l1", "magnitud-l1", 6, "did you mean 'magnitude-l1'"),
+        ('"digits"', '"digist"', 9, "did you mean 'digits'"),
+        ('["mlp"]', '["torchvision/resnet81"]', 10, "did you mean 'resnet"),
+        ('["mlp"]', '["timmm/resnet18"]', 10, "did you mean 'timm'"),
+        ('["mlp"]', '[{ name = "mlp", hiden = [3] }]', 10, "no parameter 'hiden'; did you mean 'hidden'"),
+        ('["mlp"]', '[{ name = "mlp", activation = "gelu" }]', 10, "activation: input should be"),
+        ('["mlp"]', "[3]", 10, "a name or a table with a name"),
+        ('name = "small"', 'name = "../small"', 3, "letters, digits"),
+        ('name = "small"', 'nam = "small"', 3, "did you mean 'name'"),
+        ("[suite]", "[siute]", 2, "did you mean 'suite'"),
+    ],
+)
+def test_each_error_names_its_line_and_what_would_be_right(tmp_path, registry, old, new, line, message):
+    found = errors_of(tmp_path, SMALL.replace(old, new), registry)
+    place = f"suite.toml:{line}: "
+    assert any(place in text and message in text for text in found) or (
+        # A repeated value is reported for its table, whose line is that of the header.
+        message == "twice" and any(message in text for text in found)
+    ), found
+
+
+def test_all_errors_are_reported_at_once(tmp_path, registry):
+    text = SMALL.replace("[0.5]", "[2]").replace("mlp", "mpl").replace("digits", "didgets") + "[prunig]\n"
+    found = errors_of(tmp_path, text, registry)
+    assert len(found) == 4
+    assert [int(text.split("suite.toml:")[1].split(":")[0]) for text in found] == [5, 9, 10, 11]
+
+
+def test_what_is_no_toml_is_located(tmp_path):
+    with pytest.raises(UsageError, match=r"suite.toml:2:\d+: not valid TOML"):
+        read_toml(write(tmp_path, "[suite]\nname = \n"))
+
+
+def test_an_absent_file_is_named(tmp_path):
+    with pytest.raises(UsageError, match="there is no suite file"):
+        read_toml(tmp_path / "none.toml")
+
+
+def test_controls_are_checked(tmp_path, registry):
+    text = SMALL.replace('scorers = ["magnitude-l1"]', 'scorers = ["all"]\ncontrols = [{ name = "random", of = ["bn-scale"] }]')
+    assert any("varies no scorer" in line for line in errors_of(tmp_path, text, registry))
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_toml_or_a_usage_error(tmp_path_factory, text):
+    path = tmp_path_factory.mktemp("any") / "suite.toml"
+    path.write_text(text, encoding="utf-8")
+    try:
+        source = read_toml(path)
+    except UsageError as error:
+        assert str(path) in str(error)
+    else:
+        assert source.line_of(("suite", "name")) >= 1
