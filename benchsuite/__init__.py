@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from benchsuite._version import __version__
 
 if TYPE_CHECKING:
+    from benchsuite.concepts import Concept, ConceptPlugin, ConceptSample, ConceptSet
     from benchsuite.datasets import Augmentation, Dataset, DatasetPlugin, Split
     from benchsuite.errors import BenchsuiteError, DataError, PluginError, Unsupported
     from benchsuite.fingerprints import file_fingerprint
@@ -20,12 +21,17 @@ if TYPE_CHECKING:
     from benchsuite.parameters import Plugin
     from benchsuite.recipes import TrainingRecipe
     from benchsuite.scoring.context import ScoringContext
+    from benchsuite.scoring.reductions import Reduction
     from benchsuite.scoring.scorer import Scorer
     from benchsuite.store import TrialRecord
 
 _HOMES = {
     "Augmentation": "datasets",
     "BenchsuiteError": "errors",
+    "Concept": "concepts",
+    "ConceptPlugin": "concepts",
+    "ConceptSample": "concepts",
+    "ConceptSet": "concepts",
     "CoupledGroup": "layers",
     "DataError": "errors",
     "Dataset": "datasets",
@@ -36,6 +42,7 @@ _HOMES = {
     "ModelPlugin": "models",
     "Plugin": "parameters",
     "PluginError": "errors",
+    "Reduction": "scoring.reductions",
     "Scorer": "scoring.scorer",
     "ScoringContext": "scoring.context",
     "Split": "datasets",
@@ -50,6 +57,10 @@ __all__ = [  # noqa: RUF022 - the version first, then the names in order
     "__version__",
     "Augmentation",
     "BenchsuiteError",
+    "Concept",
+    "ConceptPlugin",
+    "ConceptSample",
+    "ConceptSet",
     "CoupledGroup",
     "DataError",
     "Dataset",
@@ -60,6 +71,7 @@ __all__ = [  # noqa: RUF022 - the version first, then the names in order
     "ModelPlugin",
     "Plugin",
     "PluginError",
+    "Reduction",
     "Scorer",
     "ScoringContext",
     "Split",

@@ -6,13 +6,15 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TYPE_CHECKING
 
 from benchsuite._version import __version__
 from benchsuite.errors import BenchsuiteError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 OK, FAILED, INTERRUPTED, INTERNAL, USAGE, NOTHING = range(6)
 """Exit codes: every cell has its outcome; some failed; interrupted; internal error; bad usage; nothing selected."""
@@ -43,10 +45,19 @@ def build_parser() -> argparse.ArgumentParser:
     _plugins(run)
     _filter(run)
     _data(run)
-    run.add_argument("--devices", default="auto", metavar="LIST", help="auto (all GPUs, else the CPU), cpu, or cuda:0,cuda:1")
-    run.add_argument("--jobs", type=_positive, metavar="N", help="trials at a time (default: one a GPU, or one a CPU core)")
+    run.add_argument(
+        "--devices",
+        default="auto",
+        metavar="LIST",
+        help="auto (all GPUs, else the CPU), cpu, or cuda:0,cuda:1",
+    )
+    run.add_argument(
+        "--jobs", type=_positive, metavar="N", help="trials at a time (default: one a GPU, or one a CPU core)"
+    )
     run.add_argument("--timeout", type=_seconds, metavar="S", help="seconds that one stage or trial may take")
-    run.add_argument("--retry-failed", action="store_true", help="run trials again that failed, timed out or were killed")
+    run.add_argument(
+        "--retry-failed", action="store_true", help="run trials again that failed, timed out or were killed"
+    )
     run.add_argument("--executor", default="local", metavar="NAME", help="where trials run (default: local)")
 
     plan = _command(commands, "plan", "show what a suite would run; runs nothing", "plan:plan")
@@ -73,16 +84,24 @@ def build_parser() -> argparse.ArgumentParser:
     ui.add_argument("run", type=Path, metavar="DIR")
     ui.add_argument("--port", type=_positive, default=5000)
 
-    plugins = _command(commands, "plugins", "list every plugin, the broken ones with their error", "plugins:plugins")
+    plugins = _command(
+        commands, "plugins", "list every plugin, the broken ones with their error", "plugins:plugins"
+    )
     plugins.add_argument("--format", choices=("table", "json"), default="table")
     _plugins(plugins)
 
     new = _command(commands, "new-plugin", "write the scaffold of a scorer plugin", "plugins:new_plugin")
     new.add_argument("name", help="the scorer's name, such as weight-entropy")
-    new.add_argument("--package", action="store_true", help="a whole package with an entry point, not one file")
-    new.add_argument("--output", type=Path, default=Path(), metavar="DIR", help="where to write it (default: here)")
+    new.add_argument(
+        "--package", action="store_true", help="a whole package with an entry point, not one file"
+    )
+    new.add_argument(
+        "--output", type=Path, default=Path(), metavar="DIR", help="where to write it (default: here)"
+    )
 
-    check = _command(commands, "check-plugin", "run the conformance checks on a plugin file", "plugins:check_plugin")
+    check = _command(
+        commands, "check-plugin", "run the conformance checks on a plugin file", "plugins:check_plugin"
+    )
     check.add_argument("file", type=Path, metavar="FILE")
 
     _command(commands, "doctor", "show what this machine offers and what is missing", "doctor:doctor")
@@ -116,7 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception:  # noqa: BLE001 - the last line of defence, shown in full
         traceback.print_exc()
         print(  # noqa: T201 - the command line speaks
-            "benchsuite: an internal error; what was stored is safe, and the same command resumes", file=sys.stderr
+            "benchsuite: an internal error; what was stored is safe, and the same command resumes",
+            file=sys.stderr,
         )
         return INTERNAL
 
@@ -135,7 +155,12 @@ def _suite(parser: argparse.ArgumentParser) -> None:
 
 def _plugins(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--plugin", type=Path, action="append", default=[], metavar="FILE", help="load a plugin file (repeatable)"
+        "--plugin",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="load a plugin file (repeatable)",
     )
 
 
@@ -150,7 +175,9 @@ def _filter(parser: argparse.ArgumentParser) -> None:
 
 
 def _data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, metavar="DIR", help="data folder (default: BENCHSUITE_DATA, else a cache folder)")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="data folder (default: BENCHSUITE_DATA, else a cache folder)"
+    )
 
 
 def _positive(text: str) -> int:

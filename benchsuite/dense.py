@@ -6,8 +6,7 @@ import json
 import math
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,18 +14,22 @@ from torch import Tensor, nn
 from benchsuite import devices, stages
 from benchsuite.datasets import Augmentation, Dataset, Split
 from benchsuite.errors import PluginError, Unsupported
-from benchsuite.execution import Workplace
 from benchsuite.metrics.accuracy import Evaluation, evaluate
 from benchsuite.metrics.cost import Cost, measure_cost
 from benchsuite.plan import DenseTask, ScoreTask, derived_seed
-from benchsuite.plugins import Registry
 from benchsuite.pruning.graph import PruningGraph, trace
 from benchsuite.scoring.check import run_scorer
 from benchsuite.scoring.context import ScoringContext
 from benchsuite.scoring.tables import TableStore
 from benchsuite.store import write_atomically
-from benchsuite.suite import DatasetRef
 from benchsuite.training import DeviceDataset, TraceRequest, TrainingLog, TrainingTrace, on_device, train
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchsuite.execution import Workplace
+    from benchsuite.plugins import Registry
+    from benchsuite.suite import DatasetRef
 
 _PROBE_SAMPLES = 8
 
@@ -93,7 +96,9 @@ def load_data(bench: Bench, ref: DatasetRef, key: str) -> tuple[Dataset, dict[st
         if facts is None:
             dataset = ref.dataset(bench.registry).load(bench.workplace.data)
             if not isinstance(dataset, Dataset):
-                raise PluginError(f"data set {ref.label}: load() returned {type(dataset).__name__}, not a Dataset")
+                raise PluginError(
+                    f"data set {ref.label}: load() returned {type(dataset).__name__}, not a Dataset"
+                )
             tensors = {f"{name}/{part}": getattr(getattr(dataset, name), part) for name, part in _parts()}
             stages.save_tensors(folder / "data.safetensors", tensors)
             facts = {
@@ -106,7 +111,8 @@ def load_data(bench: Bench, ref: DatasetRef, key: str) -> tuple[Dataset, dict[st
             stages.complete(folder, facts)
     tensors = stages.load_tensors(folder / "data.safetensors")
     splits = {
-        name: Split(tensors[f"{name}/inputs"], tensors[f"{name}/labels"]) for name in ("train", "validation", "test")
+        name: Split(tensors[f"{name}/inputs"], tensors[f"{name}/labels"])
+        for name in ("train", "validation", "test")
     }
     return Dataset(
         **splits,
@@ -135,7 +141,9 @@ def build_model(bench: Bench, task: DenseTask, dataset: Dataset | DeviceDataset)
         torch.manual_seed(derived_seed("build", task.dataset.label, task.model.label, task.seed) % 2**63)
         model = plugin.build(dataset.input_shape, len(dataset.classes))
     if not isinstance(model, nn.Module):
-        raise PluginError(f"model {task.model.label}: build() returned {type(model).__name__}, not an nn.Module")
+        raise PluginError(
+            f"model {task.model.label}: build() returned {type(model).__name__}, not an nn.Module"
+        )
     return model
 
 

@@ -9,6 +9,7 @@ import pluggy
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from benchsuite.concepts import ConceptPlugin
     from benchsuite.datasets import DatasetPlugin
     from benchsuite.models import ModelPlugin
     from benchsuite.scoring.scorer import Scorer
@@ -33,9 +34,9 @@ class RegisterModel(Protocol):
 
 
 class RegisterDataset(Protocol):
-    """Adds a data set class to the registry."""
+    """Adds a data set or concept set class to the registry; a class can be both."""
 
-    def __call__(self, dataset: type[DatasetPlugin], /) -> None: ...
+    def __call__(self, dataset: type[DatasetPlugin] | type[ConceptPlugin], /) -> None: ...
 
 
 @hookspec

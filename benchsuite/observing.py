@@ -40,4 +40,6 @@ class PluginObserver:
             try:
                 implementation.function(*(arguments[name] for name in implementation.argnames))
             except Exception as error:  # noqa: BLE001 - a stranger's code
-                logger.warning("%s of %s raised %s: %s", hook, implementation.plugin_name, type(error).__name__, error)
+                logger.warning(
+                    "%s of %s raised %s: %s", hook, implementation.plugin_name, type(error).__name__, error
+                )

@@ -63,7 +63,9 @@ def validated_parameters(cls: type[Plugin], parameters: dict[str, Any]) -> dict[
         model = parameter_model(cls)(**parameters)
     except ValidationError as error:
         known = list(parameter_model(cls).model_fields)
-        wrong = "; ".join(_complaint(e["type"], e["msg"], e["loc"], e["input"], known) for e in error.errors())
+        wrong = "; ".join(
+            _complaint(e["type"], e["msg"], e["loc"], e["input"], known) for e in error.errors()
+        )
         raise UsageError(f"{cls.name}: {wrong}") from error
     return {name: getattr(model, name) for name in type(model).model_fields}
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TYPE_CHECKING
 
 from benchsuite.errors import DataError
 from benchsuite.models import ModelPlugin
-from benchsuite.parameters import Plugin
 from benchsuite.plugins import Registry, host_digest, source_digest
 from benchsuite.pruning.settings import Budget, PruningSettings, Scope
-from benchsuite.recipes import TrainingRecipe
 from benchsuite.scoring.scorer import Granularity, Scorer
 from benchsuite.suite import DatasetRef, LatencySettings, ModelRef, ScorerRef, Scoring, Suite, Workload
+
+if TYPE_CHECKING:
+    from benchsuite.parameters import Plugin
+    from benchsuite.recipes import TrainingRecipe
+    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
 Variant = Literal["reversed", "shuffled"]
 
@@ -109,7 +111,12 @@ class Trial:
     @property
     def stages(self) -> dict[str, str]:
         """Content keys of the stages it stands on."""
-        return {"data": self.dense.data_key, "train": self.dense.key, "score": self.score.key, "trial": self.key}
+        return {
+            "data": self.dense.data_key,
+            "train": self.dense.key,
+            "score": self.score.key,
+            "trial": self.key,
+        }
 
     def seed_for(self, purpose: str) -> int:
         """A derived seed that all criteria on this dense model share."""
@@ -141,10 +148,15 @@ def build_plan(suite: Suite, registry: Registry, data_folder: Path) -> list[Tria
 def _contenders(suite: Suite, registry: Registry) -> Iterator[_Contender]:
     section = suite.suite
     listed: list[ScorerRef] = []
+    named = {ref.name for ref in section.scorers}
     for ref in section.scorers:
         if ref.name == "all":
-            known = {r.label for r in listed}
-            listed += [ScorerRef(name=n) for n in registry.names("scorer") if n != "random" and n not in known]
+            # A scorer that the suite also names, to set its parameters, is not added again with its defaults.
+            listed += [
+                ScorerRef(name=name)
+                for name in registry.names("scorer")
+                if name != "random" and name not in named
+            ]
         elif ref.label not in {r.label for r in listed}:
             listed.append(ref)
     for ref in listed:
@@ -172,7 +184,9 @@ def _dense_recipe(suite: Suite, workload: Workload, cls: type[Plugin]) -> Traini
     return workload.training.applied_to(suite.training.applied_to(cls.recipe))
 
 
-def _plugin_content(registry: Registry, kind: Literal["dataset", "model"], ref: DatasetRef | ModelRef) -> dict[str, Any]:
+def _plugin_content(
+    registry: Registry, kind: Literal["dataset", "model"], ref: DatasetRef | ModelRef
+) -> dict[str, Any]:
     cls = registry.get(kind, ref.name)
     plugin = ref.create(registry)
     return {
@@ -232,7 +246,9 @@ def _trials(suite: Suite, registry: Registry, dense: DenseTask, contender: _Cont
                 "granularity": granularity,
                 "scoring": suite.scoring.model_dump(),
             }
-            score = ScoreTask(dense, ref, scoring_draw, granularity, suite.scoring, content_key(score_content))
+            score = ScoreTask(
+                dense, ref, scoring_draw, granularity, suite.scoring, content_key(score_content)
+            )
             for scope in pruning.scope:
                 for budget in pruning.budget:
                     yield from _cells(suite, score, contender.variant, draw, scope, budget)

@@ -9,11 +9,10 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TYPE_CHECKING
 
 import pluggy
 
@@ -25,6 +24,9 @@ from benchsuite.errors import PluginError, UsageError, suggestion
 from benchsuite.models import ModelFamily, ModelPlugin
 from benchsuite.parameters import Plugin, parameter_model, validated_parameters
 from benchsuite.scoring.scorer import Scorer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 GROUP = "benchsuite"
 
@@ -97,7 +99,9 @@ class Registry:
             raise UsageError(f"there is no model family {prefix!r}{suggestion(prefix, families)}")
         known = family.architectures()
         if architecture not in known:
-            raise UsageError(f"{prefix} has no architecture {architecture!r}{suggestion(architecture, known)}")
+            raise UsageError(
+                f"{prefix} has no architecture {architecture!r}{suggestion(architecture, known)}"
+            )
         return family
 
     def _all_names(self, kind: Kind) -> list[str]:
@@ -119,7 +123,13 @@ class Registry:
         summary = (cls.__doc__ or "").strip().splitlines()
         self.infos.append(
             PluginInfo(
-                label, kind, origin, version, "ok", summary=summary[0] if summary else "", details=_details(cls)
+                label,
+                kind,
+                origin,
+                version,
+                "ok",
+                summary=summary[0] if summary else "",
+                details=_details(cls),
             )
         )
 
@@ -190,7 +200,9 @@ class _Host:
                 if implementation.plugin is plugin:
 
                     def register(cls: type[Plugin], /, kinds: tuple[Kind, ...] = kinds) -> None:
-                        fitting = [k for k in kinds if isinstance(cls, type) and issubclass(cls, _KINDS[k][0])]
+                        fitting = [
+                            k for k in kinds if isinstance(cls, type) and issubclass(cls, _KINDS[k][0])
+                        ]
                         for kind in fitting or kinds[:1]:
                             self.registry.add(kind, cls, origin, version)
 

@@ -74,7 +74,9 @@ class PlainView:
         """Print the trial's line once."""
         if self._view.count(record):
             count = f"{self._view.ended}/{self._view.total}"
-            self._console.print(f"{count:>9}  {outcome_line(trial, record)}", markup=False, highlight=False, soft_wrap=True)
+            self._console.print(
+                f"{count:>9}  {outcome_line(trial, record)}", markup=False, highlight=False, soft_wrap=True
+            )
 
     def say(self, text: str) -> None:
         """Print a line of the run itself."""
@@ -142,7 +144,9 @@ class LiveView:
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         for slot, (device, work) in enumerate(zip(self._slots, self._work, strict=True)):
             table.add_row(f"{device} #{slot}", Text(work or "waiting", style="" if work else "dim"))
-        counts = Text("   ".join(f"{n} {status}" for status, n in sorted(self._view.outcomes.items())), style="dim")
+        counts = Text(
+            "   ".join(f"{n} {status}" for status, n in sorted(self._view.outcomes.items())), style="dim"
+        )
         return Group(self._progress, table, counts)
 
 

@@ -20,12 +20,16 @@ class TrainingRecipe(BaseModel):
     learning_rate: float = Field(default=0.1, gt=0, description="peak learning rate")
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = True
-    weight_decay: float = Field(default=5e-4, ge=0, description="L2 penalty on weights of two or more dimensions")
+    weight_decay: float = Field(
+        default=5e-4, ge=0, description="L2 penalty on weights of two or more dimensions"
+    )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     schedule: Literal["one-cycle", "step", "constant"] = Field(
         default="one-cycle", description="one-cycle: linear up over `warmup`, then linear down to zero"
     )
-    warmup: float = Field(default=0.2, ge=0, lt=1, description="share of the steps spent warming up (one-cycle)")
+    warmup: float = Field(
+        default=0.2, ge=0, lt=1, description="share of the steps spent warming up (one-cycle)"
+    )
     milestones: tuple[float, ...] = Field(
         default=(0.5, 0.75), description="shares of the steps after which the rate falls by `gamma` (step)"
     )

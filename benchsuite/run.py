@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TYPE_CHECKING
 
 from benchsuite.execution import Ended, Executor, Job, Message, Started
 from benchsuite.execution.phases import LatencyPhase, TrialPhase, drain
-from benchsuite.plan import Trial
 from benchsuite.store import SETTLED, RunDirectory, TrialRecord
+
+if TYPE_CHECKING:
+    from benchsuite.plan import Trial
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
 class Observer(Protocol):
@@ -106,7 +108,9 @@ class Run:
 
     def measure_latencies(self, work: Agenda, executor: Callable[[], Executor]) -> None:
         """Time each distinct architecture once; architectures timed on this device before are not timed again."""
-        trials = [t for t in work.selected if t.key in self._records and needs_latency(t, self._records[t.key])]
+        trials = [
+            t for t in work.selected if t.key in self._records and needs_latency(t, self._records[t.key])
+        ]
         by_architecture: dict[str, list[Trial]] = {}
         for trial in trials:
             architecture = self._records[trial.key].stages["architecture"]
@@ -159,7 +163,9 @@ class Run:
         sizes = {size for t in trials if t.latency for size in t.latency.batch_sizes}
         for record in self._records.values():
             architecture = record.stages.get("architecture", "")
-            if architecture not in architectures or record.provenance.get("host") != self._provenance.get("host"):
+            if architecture not in architectures or record.provenance.get("host") != self._provenance.get(
+                "host"
+            ):
                 continue
             metrics = {k: v for k, v in record.metrics.items() if k.startswith("latency/")}
             if all(f"latency/batch{size}_ms" in metrics for size in sizes):

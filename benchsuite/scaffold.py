@@ -34,7 +34,7 @@ def benchsuite_register_scorers(register) -> None:  # type: ignore[no-untyped-de
 '''
 
 PACKAGE_FILES = {
-    "pyproject.toml": '''[build-system]
+    "pyproject.toml": """[build-system]
 requires = ["hatchling"]
 build-backend = "hatchling.build"
 
@@ -49,7 +49,7 @@ dependencies = ["benchsuite"]
 
 [tool.hatch.build.targets.wheel]
 packages = ["benchsuite_{module}.py"]
-''',
+""",
     "benchsuite_{module}.py": SCORER_FILE,
     "README.md": """# benchsuite-{name}
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.errors import BenchsuiteError
 from benchsuite.store import write_atomically
 
 if TYPE_CHECKING:
+    from pathlib import Path
+    from collections.abc import Iterator, Mapping
     from torch import Tensor
 
 _FACTS = "stage.json"
@@ -46,7 +46,9 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise BenchsuiteError(f"{folder / _FACTS} is damaged ({error}); delete {folder} to make it anew") from error
+        raise BenchsuiteError(
+            f"{folder / _FACTS} is damaged ({error}); delete {folder} to make it anew"
+        ) from error
     assert isinstance(facts, dict)
     return facts
 

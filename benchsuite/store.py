@@ -5,13 +5,15 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, TYPE_CHECKING
 
 from benchsuite.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
 
 SCHEMA_VERSION = 1
 
@@ -61,16 +63,20 @@ class TrialRecord:
         if version != SCHEMA_VERSION:
             raise ValueError(f"schema_version is {version!r}; this benchsuite reads {SCHEMA_VERSION}")
         wrong = [
-            name
-            for name, kind in _FIELD_TYPES.items()
-            if name in data and not isinstance(data[name], kind)
+            name for name, kind in _FIELD_TYPES.items() if name in data and not isinstance(data[name], kind)
         ]
         absent = [name for name in ("key", "axes", "status") if name not in data]
         if wrong or absent:
-            raise ValueError("; ".join([f"{n} is missing" for n in absent] + [f"{n} has the wrong type" for n in wrong]))
+            raise ValueError(
+                "; ".join([f"{n} is missing" for n in absent] + [f"{n} has the wrong type" for n in wrong])
+            )
         if data["status"] not in STATUSES:
             raise ValueError(f"status is {data['status']!r}; it is one of {', '.join(STATUSES)}")
-        bad = [n for n, v in data.get("metrics", {}).items() if isinstance(v, bool) or not isinstance(v, int | float)]
+        bad = [
+            n
+            for n, v in data.get("metrics", {}).items()
+            if isinstance(v, bool) or not isinstance(v, int | float)
+        ]
         if bad:
             raise ValueError(f"metrics {', '.join(bad)} are not numbers")
         return cls(**{name: data[name] for name in _FIELD_TYPES if name in data})
@@ -160,7 +166,9 @@ class RunDirectory:
         try:
             cells = [str(cell["key"]) for cell in json.loads(self.plan_file.read_text("utf-8"))["cells"]]
         except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{self.plan_file} is damaged ({error}); run the suite again to rewrite it") from error
+            raise UsageError(
+                f"{self.plan_file} is damaged ({error}); run the suite again to rewrite it"
+            ) from error
         known = set(cells)
         return Results(
             tuple(records[key] for key in cells if key in records),

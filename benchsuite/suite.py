@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast, TYPE_CHECKING
 
 from pydantic import (
     BaseModel,
@@ -20,16 +18,20 @@ from pydantic import (
     model_validator,
 )
 
-from benchsuite.concepts import ConceptPlugin
-from benchsuite.datasets import DatasetPlugin
 from benchsuite.errors import UsageError, suggestion
-from benchsuite.models import ModelPlugin
-from benchsuite.parameters import Plugin
 from benchsuite.plugins import Kind, Registry
 from benchsuite.pruning.settings import Aggregate, Budget, Normalise, Scope
-from benchsuite.recipes import TrainingRecipe
 from benchsuite.scoring.scorer import Granularity, Scorer
 from benchsuite.toml_source import TomlSource, read_toml
+
+if TYPE_CHECKING:
+    from benchsuite.concepts import ConceptPlugin
+    from benchsuite.parameters import Plugin
+    from benchsuite.models import ModelPlugin
+    from benchsuite.recipes import TrainingRecipe
+    from benchsuite.datasets import DatasetPlugin
+    from pathlib import Path
+    from collections.abc import Iterator
 
 T = TypeVar("T")
 
@@ -74,7 +76,7 @@ class PluginRef(_Table):
             kept = {k: v for k, v in value.items() if k in own | {"name"}}
             return {**kept, "parameters": {**value.get("parameters", {}), **rest}}
         if not isinstance(value, dict):
-            raise ValueError(f"a {cls.kind} is a name or a table with a name, not {value!r}")  # noqa: TRY004 - pydantic collects ValueErrors
+            raise ValueError(f"a {cls.kind} is a name or a table with a name, not {value!r}")
         return value
 
     @model_validator(mode="after")
@@ -157,7 +159,9 @@ class Control(_Table):
 
     name: Literal["random", "reversed", "shuffled"]
     of: list[ScorerRef] | None = Field(default=None, description="scorers to vary; without it, every one")
-    draws: Annotated[int, Field(ge=1)] | None = Field(default=None, description="independent draws per dense model")
+    draws: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="independent draws per dense model"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -240,7 +244,9 @@ class Recovery(RecipeOverrides):
     """`[recovery]`: the fine-tuning after pruning. What is not set is taken from the model's dense recipe."""
 
     epochs: Axis[Annotated[float, Field(ge=0)]] = [1.0]  # type: ignore[assignment]  # an axis here, one number there
-    learning_rate: float | None = Field(default=None, gt=0, description="default: a fifth of the dense recipe's")
+    learning_rate: float | None = Field(
+        default=None, gt=0, description="default: a fifth of the dense recipe's"
+    )
 
     def recipe(self, dense: TrainingRecipe, epochs: float) -> TrainingRecipe:
         """The recovery recipe for a model whose dense recipe is given."""

@@ -5,14 +5,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
+from benchsuite._tiny_networks import TinyResidual, tiny_convnet, tiny_mlp, tiny_narrow, tiny_samples
+from benchsuite.errors import Unsupported
 from benchsuite.layers import Layer
+from benchsuite.scoring.check import run_scorer
 from benchsuite.scoring.context import ScoringContext
+from benchsuite.training.trace import TrainingTrace
+
+__all__ = [
+    "CHECKS",
+    "TinyResidual",
+    "context_for",
+    "simple_layers",
+    "tiny_convnet",
+    "tiny_mlp",
+    "tiny_narrow",
+    "tiny_samples",
+    "tiny_trace",
+]
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+    from benchsuite.scoring.scorer import Granularity, Scorer
 
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -63,67 +82,175 @@ def context_for(
     return ScoringContext(model, layers, inputs, labels, **settings)
 
 
-def tiny_convnet(seed: int = 0) -> nn.Sequential:
-    """Return two convolutions (the first normalised, the second without bias) and two linear layers.
-
-    It takes inputs of shape (2, 8, 8) and tells 3 classes apart.
-    """
-    torch.manual_seed(seed)
-    norm = nn.BatchNorm2d(6)
-    nn.init.uniform_(norm.weight, 0.5, 1.5)
-    nn.init.normal_(norm.bias, std=0.2)
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    nn.init.normal_(norm.running_mean, std=0.2)
-    nn.init.uniform_(norm.running_var, 0.5, 1.5)
-    return nn.Sequential(
-        *(nn.Conv2d(2, 6, 3, padding=1), norm, nn.ReLU(inplace=True), nn.MaxPool2d(2)),
-        *(nn.Conv2d(6, 5, 3, bias=False), nn.ReLU(), nn.Flatten()),
-        *(nn.Linear(20, 7), nn.ReLU(), nn.Linear(7, 3)),
-    ).eval()
-
-
-class TinyResidual(nn.Module):
-    """Written with functions: a residual sum in place and its activation, and a layer without one.
-
-    It takes inputs of shape (2, 8, 8) and tells 3 classes apart.
-    """
-
-    def __init__(self, seed: int = 0) -> None:
-        super().__init__()
-        torch.manual_seed(seed)
-        self.stem = nn.Conv2d(2, 4, 3, padding=1)
-        self.branch = nn.Conv2d(4, 4, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(4)
-        self.shortcut = nn.Conv2d(4, 4, 1)
-        self.depthwise = nn.Conv2d(4, 4, 3, groups=4)
-        self.bare = nn.Conv2d(4, 6, 1, groups=2)
-        self.last = nn.Linear(6, 3)
-        self.eval()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the classes' scores."""
-        x = functional.relu(self.stem(x), inplace=True)
-        y: Tensor = self.norm(self.branch(x))
-        y += self.shortcut(x)
-        y = self.bare(functional.relu6(self.depthwise(torch.relu_(y))))
-        outputs: Tensor = self.last(torch.cat([y], 1).mean((2, 3)))
-        return outputs
-
-
-def tiny_mlp(seed: int = 0) -> nn.Sequential:
-    """Return a sigmoid and a tanh layer, without biases, and a classifier: (4,) to 3 classes."""
-    torch.manual_seed(seed)
-    return nn.Sequential(
-        *(nn.Linear(4, 6, bias=False), nn.Sigmoid(), nn.Linear(6, 5, bias=False), nn.Tanh()),
-        nn.Linear(5, 3),
-    ).eval()
-
-
-def tiny_samples(
-    count: int = 20, shape: tuple[int, ...] = (2, 8, 8), classes: int = 3, seed: int = 1
-) -> tuple[Tensor, Tensor]:
-    """Return normally distributed inputs and uniform labels, the same for the same seed."""
+def tiny_trace(model: nn.Module, seed: int = 2) -> TrainingTrace:
+    """Return a made-up training trace that ends at the network's weights."""
     generator = torch.Generator().manual_seed(seed)
-    inputs = torch.randn(count, *shape, generator=generator)
-    return inputs, torch.randint(classes, (count,), generator=generator)
+
+    def drawn(scale: float) -> dict[str, Tensor]:
+        return {
+            name: scale * torch.rand(value.shape, generator=generator, dtype=value.dtype)
+            for name, value in model.named_parameters()
+        }
+
+    start = {name: value.detach() - drawn(0.2)[name] for name, value in model.named_parameters()}
+    return TrainingTrace(start, drawn(0.1), drawn(0.2), {}, torch.tensor([0.1, 0.05], dtype=torch.float64))
+
+
+_NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "convolutions": (tiny_convnet, (2, 8, 8)),
+    "residual, grouped and depthwise": (TinyResidual, (2, 8, 8)),
+    "linear without biases": (tiny_mlp, (4,)),
+    "one unit a layer": (tiny_narrow, (2, 8, 8)),
+}
+
+
+def _granularities(scorer: Scorer) -> tuple[Granularity, ...]:
+    return ("unit",) if scorer.granularity == "unit" else ("unit", "weight")
+
+
+def _scores(
+    scorer: Scorer,
+    model: nn.Module,
+    shape: tuple[int, ...],
+    granularity: Granularity = "unit",
+    dtype: torch.dtype = torch.float32,
+    **settings: Any,
+) -> dict[str, Tensor]:
+    inputs, labels = tiny_samples(20, shape)
+    trace = tiny_trace(model)
+    context = context_for(
+        model, inputs.to(dtype), labels, granularity=granularity, batch_size=8, trace=trace, **settings
+    )
+    return run_scorer(scorer, context).scores
+
+
+def check_networks(scorer: Scorer) -> None:
+    """It serves some network, and each that it serves with valid scores, leaving it as it was."""
+    served = []
+    for name, (build, shape) in _NETWORKS.items():
+        for granularity in _granularities(scorer):
+            try:
+                _scores(scorer, build(), shape, granularity)
+            except Unsupported:
+                continue
+            served.append(name)
+    assert served, f"{scorer.name} serves none of: {', '.join(_NETWORKS)}"
+
+
+def check_determinism(scorer: Scorer) -> None:
+    """The same seed gives the same scores, whatever the global random state."""
+    for granularity in _granularities(scorer):
+        torch.manual_seed(0)
+        first = _scores(scorer, tiny_convnet(), (2, 8, 8), granularity)
+        torch.manual_seed(1)
+        torch.rand(3)
+        again = _scores(scorer, tiny_convnet(), (2, 8, 8), granularity)
+        for name, score in first.items():
+            assert torch.equal(score, again[name]), f"layer {name}: two runs with one seed differ"
+
+
+def _is_random(scorer: Scorer) -> bool:
+    """Whether the scores depend on the generator."""
+    first, other = (_scores(scorer, tiny_convnet(), (2, 8, 8), draw=draw) for draw in (0, 1))
+    return any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def _unit_parts(model: nn.Module) -> list[Tensor]:
+    """Return what has one row per unit of the first layer of `tiny_convnet`."""
+    named = [*model.named_parameters(), *model.named_buffers()]
+    return [part for name, part in named if name.startswith(("0.", "1.")) and part.ndim]
+
+
+def check_permutation(scorer: Scorer) -> None:
+    """Permuting a layer's units permutes their scores and no others; scorers that sample are passed."""
+    if _is_random(scorer):
+        return
+    model = tiny_convnet()
+    before = _scores(scorer, model, (2, 8, 8))
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    trace = tiny_trace(model)
+    with torch.no_grad():
+        for part in _unit_parts(model):
+            part.copy_(part[order])
+        following = model.get_parameter("4.weight")
+        following.copy_(following[:, order])
+    for values in (trace.initial, trace.squared_updates, trace.squared_epoch_updates):
+        for name in ("0.weight", "0.bias", "1.weight", "1.bias"):
+            values[name] = values[name][order]
+        values["4.weight"] = values["4.weight"][:, order]
+    context = context_for(model, *tiny_samples(20), batch_size=8, trace=trace)
+    after = run_scorer(scorer, context).scores
+    for name, score in before.items():
+        expected = score[order] if name == "0" else score
+        scale = float(score.abs().max()) or 1.0
+        worst = float((after[name] - expected).abs().max())
+        assert worst <= 1e-4 * scale, (
+            f"layer {name}: scores moved by {worst} when units of layer 0 were permuted"
+        )
+
+
+def check_dead_unit(scorer: Scorer) -> None:
+    """A unit that is always zero is not in its layer's upper half, unless zero lies between the scores.
+
+    Criteria that see no data are passed.
+    """
+    if scorer.data_free or scorer.needs_training_trace:
+        return
+    model = tiny_convnet()
+    with torch.no_grad():
+        for name in ("0.weight", "0.bias", "1.weight", "1.bias"):
+            model.get_parameter(name)[2] = 0
+        model.get_parameter("4.weight")[1] = 0
+    scores = _scores(scorer, model, (2, 8, 8))
+    for name, unit in (("0", 2), ("4", 1)):
+        if name in scores:
+            score = scores[name]
+            dead, middle = float(score[unit]), float(score.median())
+            neutral = abs(dead) <= 1e-5 * float(score.abs().max()) and float(score.min()) < 0 < float(
+                score.max()
+            )
+            assert neutral or dead <= middle, (
+                f"layer {name}: the unit that is always zero scores {dead}, the median is {middle}"
+            )
+
+
+def check_twins(scorer: Scorer) -> None:
+    """Two units that are copies of each other do no harm."""
+    model = tiny_convnet()
+    with torch.no_grad():
+        for part in _unit_parts(model):
+            part[4] = part[1]
+        following = model.get_parameter("4.weight")
+        following[3] = following[0]
+    for granularity in _granularities(scorer):
+        _scores(scorer, model, (2, 8, 8), granularity)
+
+
+def check_double(scorer: Scorer) -> None:
+    """Networks in double precision are served."""
+    for granularity in _granularities(scorer):
+        _scores(scorer, tiny_convnet().double(), (2, 8, 8), granularity, torch.float64)
+
+
+def check_gpu(scorer: Scorer) -> None:
+    """On a GPU the scores are those of the CPU, to 1% of the largest; passed where there is none."""
+    if not torch.cuda.is_available():
+        return
+    for granularity in _granularities(scorer):
+        here = _scores(scorer, tiny_convnet(), (2, 8, 8), granularity)
+        there = _scores(scorer, tiny_convnet(), (2, 8, 8), granularity, device="cuda")
+        for name, score in here.items():
+            worst, scale = float((there[name] - score).abs().max()), float(score.abs().max())
+            assert worst <= 0.01 * scale, f"layer {name}: scores on the GPU differ by {worst}"
+
+
+CHECKS: dict[str, Callable[[Scorer], None]] = {
+    "networks": check_networks,
+    "determinism": check_determinism,
+    "permutation": check_permutation,
+    "dead unit": check_dead_unit,
+    "twins": check_twins,
+    "double precision": check_double,
+    "gpu": check_gpu,
+}
+"""What every scorer must pass: each raises an error that says what is wrong."""

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import copy
-import csv
-import io
 import json
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +25,6 @@ from benchsuite.metrics.accuracy import Evaluation, evaluate
 from benchsuite.metrics.cost import Cost, measure_cost
 from benchsuite.metrics.latency import measure_latency
 from benchsuite.plan import Trial, content_key, derived_seed
-from benchsuite.pruning.graph import PruningGraph
 from benchsuite.pruning.masks import WeightMasks, select_weights
 from benchsuite.pruning.selection import group_scores, select_units
 from benchsuite.pruning.signature import architecture_signature
@@ -36,6 +32,11 @@ from benchsuite.pruning.surgery import check_surgery, remove_units
 from benchsuite.scoring.controls import reversed_scores, shuffled_scores
 from benchsuite.store import Status, TrialRecord, write_atomically
 from benchsuite.training import train
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from benchsuite.pruning.graph import PruningGraph
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,18 +47,14 @@ class Pruned:
         model: the network, smaller or masked.
         after_step: what keeps masks through training; None where units are really gone.
         removed: by coupled group, the removed positions; empty for masks.
-        kept: by layer, units (or weights) kept.
-        metrics: of the selection and the surgery.
-        cost: of the network as it is now.
-        architecture: what networks of the same shape share.
+        metrics: of the selection, the surgery and the cost.
+        architecture: a key that networks of the same shape share.
     """
 
     model: nn.Module
     after_step: Callable[[], None] | None
     removed: dict[str, tuple[int, ...]]
-    kept: dict[str, int]
     metrics: dict[str, float]
-    cost: Cost
     architecture: str
 
 
@@ -112,42 +109,27 @@ def prune(trial: Trial, scored: Scored) -> Pruned:
         Unsupported: the budget cannot be met, or the surgery cannot serve this network.
         BenchsuiteError: the surgery's check failed.
     """
-    dense = scored.dense
-    ties = trial.seed_for("ties")
-    example = dense.probe[:1]
     if trial.score.granularity == "weight":
-        scores = _variant_of_weights(trial, scored.scores)
-        selected = select_weights(dense.graph, scores, trial.settings, trial.sparsity, ties)
-        masks = WeightMasks(selected.keep)
-        model = copy.deepcopy(dense.model)
-        masks.apply_(model)
-        cost = measure_cost(model, example)
-        return Pruned(
-            model=model,
-            after_step=lambda: masks.apply_(model),
-            removed={},
-            kept={name: int(keep.sum()) for name, keep in selected.keep.items()},
-            metrics={
-                **_cost_metrics(cost, dense.cost),
-                "sparsity/units": _silent_units(dense, selected.keep),
-                "sparsity/params": 1 - cost.nonzero_params / dense.cost.nonzero_params,
-                "sparsity/macs": 1 - cost.nonzero_macs / dense.cost.nonzero_macs,
-                "selection/ties": selected.ties,
-            },
-            cost=cost,
-            architecture=_architecture(trial, dense, {}),
-        )
-    grouped = _variant_of_groups(trial, group_scores(dense.graph, scored.scores, trial.settings))
-    selection = select_units(dense.graph, grouped, trial.settings, trial.sparsity, ties)
+        return _masked(trial, scored)
+    return _smaller(trial, scored)
+
+
+def _smaller(trial: Trial, scored: Scored) -> Pruned:
+    dense = scored.dense
+    grouped = _variant(trial, group_scores(dense.graph, scored.scores, trial.settings))
+    selection = select_units(dense.graph, grouped, trial.settings, trial.sparsity, trial.seed_for("ties"))
     model = remove_units(dense.model, dense.graph, selection.removed)
     check = check_surgery(dense.model, model, dense.graph, selection.removed, dense.probe)
-    cost = measure_cost(model, example)
-    _check_cost_model(cost, selection.params, selection.macs)
+    cost = measure_cost(model, dense.probe[:1])
+    if (cost.params, cost.macs) != (selection.params, selection.macs):
+        raise BenchsuiteError(
+            f"the pruned network has {cost.params} parameters and {cost.macs} MACs, but the selection counted on "
+            f"{selection.params} and {selection.macs}: its cost model is wrong for this network"
+        )
     return Pruned(
         model=model,
         after_step=None,
         removed=selection.removed,
-        kept={layer.name: int(model.get_submodule(layer.name).weight.shape[0]) for layer in dense.graph.layers},
         metrics={
             **_cost_metrics(cost, dense.cost),
             "sparsity/units": selection.units_removed,
@@ -156,18 +138,34 @@ def prune(trial: Trial, scored: Scored) -> Pruned:
             "selection/ties": selection.ties,
             "surgery/max_difference": check.max_difference,
         },
-        cost=cost,
-        architecture=_architecture(trial, dense, selection.removed),
+        architecture=_architecture(trial, dense.graph, selection.removed),
     )
 
 
-def _variant_of_groups(trial: Trial, grouped: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The control's version of group scores: units of a coupled group are turned round or permuted together."""
-    return _variant(trial, grouped)
+def _masked(trial: Trial, scored: Scored) -> Pruned:
+    dense = scored.dense
+    scores = _variant(trial, scored.scores)
+    selection = select_weights(dense.graph, scores, trial.settings, trial.sparsity, trial.seed_for("ties"))
+    model = copy.deepcopy(dense.model)
+    after_step = WeightMasks(selection.keep).bind(model)
+    cost = measure_cost(model, dense.probe[:1])
+    return Pruned(
+        model=model,
+        after_step=after_step,
+        removed={},
+        metrics={
+            **_cost_metrics(cost, dense.cost),
+            "sparsity/units": _silent_units(dense.graph, selection.keep),
+            "sparsity/params": selection.params_removed,
+            "sparsity/macs": selection.macs_removed,
+            "selection/ties": selection.ties,
+        },
+        architecture=_architecture(trial, dense.graph, {}),
+    )
 
 
 def _variant(trial: Trial, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The scores as a control changes them; layers or groups keep their own values."""
+    """The scores as a control changes them: each layer or coupled group keeps its own values."""
     if trial.variant == "reversed":
         return reversed_scores(scores)
     if trial.variant == "shuffled":
@@ -206,14 +204,15 @@ def _silent_units(graph: PruningGraph, keep: Mapping[str, Tensor]) -> float:
     return silent / sum(layer.units for layer in graph.layers)
 
 
-def _keep(bench: Bench, trial: Trial, pruned: Pruned, evaluation: Evaluation, recovery: Mapping[str, Any]) -> None:
+def _keep(
+    bench: Bench, trial: Trial, pruned: Pruned, evaluation: Evaluation, training: dict[str, Any]
+) -> None:
     """Keep the trial's network and what a person may want to look at."""
     folder = bench.folder(trial.key)
-    folder.mkdir(parents=True, exist_ok=True)
     stages.save_tensors(folder / "model.safetensors", pruned.model.state_dict())
-    write_atomically(folder / "pruning.json", json.dumps({"axes": trial.axes, "removed": pruned.removed}, indent=1))
-    write_atomically(folder / "recovery.json", json.dumps(recovery, indent=1))
-    stages.complete(folder, {"architecture": pruned.architecture})
+    write_atomically(folder / "recovery.json", json.dumps(training, indent=1))
+    history = {"axes": trial.axes, "removed": pruned.removed}
+    write_atomically(folder / "pruning.json", json.dumps(history, indent=1))
 
 
 def settings(trial: Trial) -> dict[str, Any]:
@@ -238,7 +237,9 @@ def provenance(bench: Bench, dense: Dense) -> dict[str, Any]:
 
 def failed_record(trial: Trial, status: Status, error: str) -> TrialRecord:
     """The record of a trial that ended without a result."""
-    return TrialRecord(trial.key, trial.axes, status, settings=settings(trial), stages=trial.stages, error=error)
+    return TrialRecord(
+        trial.key, trial.axes, status, settings=settings(trial), stages=trial.stages, error=error
+    )
 
 
 def latency_metrics(bench: Bench, trial: Trial) -> dict[str, float]:

@@ -57,11 +57,16 @@ def test_a_plugin_file_is_listed_beside_the_installed_ones(tmp_path):
         (GOOD.replace("def score", "def scores"), "does not define score()"),
         (GOOD.replace("value: float = 1.0", "value: float"), "has no default"),
         (GOOD.replace("value: float = 1.0", "value: float = 'x'"), "malformed"),
-        (GOOD.replace('name = "constant"', 'name = "constant"\n    granularity = "filter"'), "unit, weight or both"),
+        (
+            GOOD.replace('name = "constant"', 'name = "constant"\n    granularity = "filter"'),
+            "unit, weight or both",
+        ),
     ],
 )
 def test_a_broken_plugin_is_listed_with_its_error_and_harms_nobody(tmp_path, text, error):
-    registry, _ = discover([plugin(tmp_path, text), plugin(tmp_path, GOOD.replace("constant", "fine"), "fine.py")])
+    registry, _ = discover(
+        [plugin(tmp_path, text), plugin(tmp_path, GOOD.replace("constant", "fine"), "fine.py")]
+    )
     broken = [i for i in registry.infos if i.status == "error"]
     assert len(broken) == 1
     assert error in (broken[0].error or "")

@@ -16,7 +16,9 @@ def record(key="a", status="done", **metrics):
 
 
 def test_a_record_survives_the_round_trip():
-    written = TrialRecord("k", {"scorer": "ä<b>"}, "failed", {"accuracy/top1": 0.5}, {"torch": "2"}, {}, {}, "line\nbreak")
+    written = TrialRecord(
+        "k", {"scorer": "ä<b>"}, "failed", {"accuracy/top1": 0.5}, {"torch": "2"}, {}, {}, "line\nbreak"
+    )
     line = written.to_json()
     assert "\n" not in line
     assert TrialRecord.from_json(line) == written
@@ -55,7 +57,10 @@ def test_a_torn_last_line_is_dropped_and_the_next_append_is_whole(tmp_path):
         ('{"schema_version": 1, "key": "a", "axes": {}}', "status is missing"),
         ('{"schema_version": 1, "key": 3, "axes": {}, "status": "done"}', "key has the wrong type"),
         ('{"schema_version": 1, "key": "a", "axes": {}, "status": "fine"}', "status is 'fine'"),
-        ('{"schema_version": 1, "key": "a", "axes": {}, "status": "done", "metrics": {"x": "1"}}', "not numbers"),
+        (
+            '{"schema_version": 1, "key": "a", "axes": {}, "status": "done", "metrics": {"x": "1"}}',
+            "not numbers",
+        ),
     ],
 )
 def test_a_damaged_line_is_reported_with_its_number(tmp_path, line, message):
@@ -89,7 +94,9 @@ def test_a_second_writer_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path):
         "import sys, time; from pathlib import Path; from benchsuite.store import RunDirectory\n"
         "with RunDirectory(Path(sys.argv[1])).locked():\n    print('held', flush=True); time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
         with pytest.raises(UsageError, match="another run"), RunDirectory(tmp_path).locked():

@@ -110,7 +110,9 @@ def test_an_absent_file_is_named(tmp_path):
 
 
 def test_controls_are_checked(tmp_path, registry):
-    text = SMALL.replace('scorers = ["magnitude-l1"]', 'scorers = ["all"]\ncontrols = [{ name = "random", of = ["bn-scale"] }]')
+    text = SMALL.replace(
+        'scorers = ["magnitude-l1"]', 'scorers = ["all"]\ncontrols = [{ name = "random", of = ["bn-scale"] }]'
+    )
     assert any("varies no scorer" in line for line in errors_of(tmp_path, text, registry))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from argparse import Namespace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -18,6 +17,10 @@ from benchsuite._version import __version__
 from benchsuite.cli import FAILED, OK
 from benchsuite.commands.loading import data_folder
 from benchsuite.plugins import discover
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 _PACKAGES = ("torch", "torchvision", "timm", "torch-pruning", "mlflow", "scikit-learn", "xgboost", "pluggy")
 
@@ -34,17 +37,39 @@ def doctor(_options: Namespace) -> int:
             rows.append((package, version(package), True))
         except PackageNotFoundError:
             rows.append((package, "not installed", False))
-    rows.append(("devices", ", ".join(f"{d} ({devices.device_name(d)})" for d in devices.parse_devices("auto")), True))
-    rows.append(("CPU cores", str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()), True))
+    rows.append(
+        ("devices", ", ".join(f"{d} ({devices.device_name(d)})" for d in devices.parse_devices("auto")), True)
+    )
+    rows.append(
+        (
+            "CPU cores",
+            str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+            True,
+        )
+    )
     memory = psutil.virtual_memory()
-    rows.append(("memory", f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free", memory.available > 2e9))
+    rows.append(
+        (
+            "memory",
+            f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free",
+            memory.available > 2e9,
+        )
+    )
     free = shutil.disk_usage(Path.cwd()).free
     rows.append(("disk here", f"{free / 1e9:.1f} GB free", free > 1e9))
     folder = data_folder(None)
-    rows.append(("data folder", f"{folder}{'' if folder.is_dir() else ' (not there yet; it is made when data are fetched)'}", True))
+    rows.append(
+        (
+            "data folder",
+            f"{folder}{'' if folder.is_dir() else ' (not there yet; it is made when data are fetched)'}",
+            True,
+        )
+    )
     registry, _ = discover()
     broken = [info for info in registry.infos if info.status == "error"]
-    rows.append(("plugins", f"{len(registry.infos) - len(broken)} work, {len(broken)} are broken", not broken))
+    rows.append(
+        ("plugins", f"{len(registry.infos) - len(broken)} work, {len(broken)} are broken", not broken)
+    )
     rows += [(info.name, info.error or "", False) for info in broken]
     table = Table(box=None, padding=(0, 1), show_header=False)
     for name, value, fine in rows:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from argparse import Namespace
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
-import pluggy
 
 from benchsuite.errors import UsageError, suggestion
 from benchsuite.plan import Trial, build_plan
 from benchsuite.plugins import Registry, discover
 from benchsuite.store import RunDirectory
 from benchsuite.suite import Suite, load_suite
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pluggy
+    from collections.abc import Sequence
+    from argparse import Namespace
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,9 @@ def discover_checked(files: Sequence[Path]) -> tuple[Registry, pluggy.PluginMana
 
 def broken_plugins(registry: Registry) -> list[str]:
     """A line for each plugin that is listed with an error."""
-    return [f"plugin {i.name} ({i.origin}) is broken: {i.error}" for i in registry.infos if i.status == "error"]
+    return [
+        f"plugin {i.name} ({i.origin}) is broken: {i.error}" for i in registry.infos if i.status == "error"
+    ]
 
 
 def data_folder(chosen: Path | None) -> Path:
@@ -62,7 +67,11 @@ def data_folder(chosen: Path | None) -> Path:
     if chosen is not None:
         return chosen
     from_environment = os.environ.get("BENCHSUITE_DATA")
-    return Path(from_environment) if from_environment else Path(platformdirs.user_cache_dir("benchsuite")) / "data"
+    return (
+        Path(from_environment)
+        if from_environment
+        else Path(platformdirs.user_cache_dir("benchsuite")) / "data"
+    )
 
 
 def select(trials: Sequence[Trial], filters: Sequence[str]) -> tuple[Trial, ...]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from argparse import Namespace
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -12,11 +11,14 @@ from rich.table import Table
 from benchsuite.cli import NOTHING, OK
 from benchsuite.commands.loading import broken_plugins, discover_checked, load
 from benchsuite.plan import Trial, count_by_axis
-from benchsuite.plugins import Registry
 from benchsuite.progress import duration
 from benchsuite.run import agenda
-from benchsuite.store import TrialRecord
 from benchsuite.suite import Suite, load_suite
+
+if TYPE_CHECKING:
+    from benchsuite.plugins import Registry
+    from benchsuite.store import TrialRecord
+    from argparse import Namespace
 
 
 def plan(options: Namespace) -> int:
@@ -27,7 +29,12 @@ def plan(options: Namespace) -> int:
     console = Console(highlight=False)
     for line in [*broken_plugins(loaded.registry), *problems]:
         console.print(line, style="yellow", markup=False, soft_wrap=True)
-    table = Table(box=None, padding=(0, 2), title=f"{loaded.suite.name}: {len(loaded.selected)} trials", title_justify="left")
+    table = Table(
+        box=None,
+        padding=(0, 2),
+        title=f"{loaded.suite.name}: {len(loaded.selected)} trials",
+        title_justify="left",
+    )
     table.add_column("axis")
     table.add_column("values", justify="right")
     table.add_column("trials of each")
@@ -85,7 +92,12 @@ def suite_schema(registry: Registry) -> dict[str, Any]:
     """The JSON Schema of suite files: plugins by name or as tables, and their parameters."""
     result = Suite.model_json_schema(mode="validation")
     definitions = result["$defs"]
-    for kind, name in (("scorer", "ScorerRef"), ("model", "ModelRef"), ("dataset", "DatasetRef"), ("concepts", "ConceptsRef")):
+    for kind, name in (
+        ("scorer", "ScorerRef"),
+        ("model", "ModelRef"),
+        ("dataset", "DatasetRef"),
+        ("concepts", "ConceptsRef"),
+    ):
         if name in definitions:
             definitions[name] = _reference_schema(registry, kind, definitions[name])
     if "Control" in definitions:
@@ -99,7 +111,11 @@ def _reference_schema(registry: Registry, kind: Any, definition: dict[str, Any])
     names: list[dict[str, Any]] = [{"enum": [*registry.names(kind), *(["all"] if kind == "scorer" else [])]}]
     if kind == "model":
         names.append({"type": "string", "pattern": "^[a-z0-9-]+/.+"})
-    table = {**definition, "properties": {**definition["properties"], "name": {"anyOf": names}}, "additionalProperties": True}
+    table = {
+        **definition,
+        "properties": {**definition["properties"], "name": {"anyOf": names}},
+        "additionalProperties": True,
+    }
     table["properties"].pop("parameters", None)
     return {"anyOf": [*names, table]}
 
@@ -111,7 +127,12 @@ def _accept_single_values(node: Any) -> None:
             _accept_single_values(value)
             if key == "properties":
                 for name, entry in value.items():
-                    if isinstance(entry, dict) and entry.get("type") == "array" and entry.get("minItems") == 1 and name != "workload":
+                    if (
+                        isinstance(entry, dict)
+                        and entry.get("type") == "array"
+                        and entry.get("minItems") == 1
+                        and name != "workload"
+                    ):
                         value[name] = {"anyOf": [entry, entry["items"]]}
     elif isinstance(node, list):
         for item in node:

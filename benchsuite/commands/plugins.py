@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,13 +15,19 @@ from benchsuite.cli import FAILED, OK
 from benchsuite.commands.loading import discover_checked
 from benchsuite.errors import UsageError
 from benchsuite.scaffold import PACKAGE_FILES, SCORER_FILE
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 
 def plugins(options: Namespace) -> int:
     """List every plugin: name, kind, origin, version, status, error."""
     registry, _ = discover_checked(options.plugin)
     if options.format == "json":
-        print(json.dumps([asdict(info) for info in registry.infos], indent=1, ensure_ascii=False, default=str))  # noqa: T201 - the command line speaks
+        print(
+            json.dumps([asdict(info) for info in registry.infos], indent=1, ensure_ascii=False, default=str)
+        )
         return OK
     table = Table(box=None, padding=(0, 1))
     for title in ("kind", "name", "granularity", "needs", "what it is", "origin", "status"):
@@ -45,7 +50,9 @@ def plugins(options: Namespace) -> int:
 def new_plugin(options: Namespace) -> int:
     """Write a scorer plugin to start from, as one file or as a package."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", options.name):
-        raise UsageError(f"{options.name!r} is no plugin name: lower-case words joined by hyphens, as in weight-entropy")
+        raise UsageError(
+            f"{options.name!r} is no plugin name: lower-case words joined by hyphens, as in weight-entropy"
+        )
     words = {
         "name": options.name,
         "module": options.name.replace("-", "_"),
@@ -82,7 +89,12 @@ def check_plugin(options: Namespace) -> int:
     for name in scorers:
         for check, problem in check_scorer(registry.get("scorer", name)):
             failed |= problem is not None
-            console.print(f"{name}: {check}: {problem or 'ok'}", style="red" if problem else "", markup=False, soft_wrap=True)
+            console.print(
+                f"{name}: {check}: {problem or 'ok'}",
+                style="red" if problem else "",
+                markup=False,
+                soft_wrap=True,
+            )
     if not own:
         console.print(f"{options.file} registers no plugin", markup=False)
         return FAILED

@@ -7,11 +7,8 @@ import importlib.metadata
 import json
 import os
 import sys
-from argparse import Namespace
-from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -20,6 +17,11 @@ from rich.text import Text
 from benchsuite.cli import NOTHING, OK
 from benchsuite.errors import UsageError
 from benchsuite.store import RunDirectory, TrialRecord
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from collections.abc import Callable, Sequence
+    from argparse import Namespace
 
 _TABLE_AXES = ("dataset", "model", "seed", "scorer", "sparsity", "draw")
 _TABLE_METRICS = (
@@ -59,7 +61,14 @@ def _print_table(records: Sequence[TrialRecord]) -> None:
     for axis in _TABLE_AXES:
         table.add_column(axis)
     table.add_column("status")
-    latencies = sorted({name for r in records for name in r.metrics if name.startswith("latency/batch") and name.endswith("_speedup")})
+    latencies = sorted(
+        {
+            name
+            for r in records
+            for name in r.metrics
+            if name.startswith("latency/batch") and name.endswith("_speedup")
+        }
+    )
     columns = [*_TABLE_METRICS, *((n, n.removeprefix("latency/"), 1, ".2f") for n in latencies)]
     for _, title, _, _ in columns:
         table.add_column(title, justify="right")
@@ -85,7 +94,9 @@ def _print_csv(records: Sequence[TrialRecord]) -> None:
     metrics = sorted({name for r in records for name in r.metrics})
     provenance = sorted({name for r in records for name in r.provenance})
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["key", *axes, "status", *metrics, "error", *(f"provenance/{name}" for name in provenance)])
+    writer.writerow(
+        ["key", *axes, "status", *metrics, "error", *(f"provenance/{name}" for name in provenance)]
+    )
     for r in records:
         writer.writerow(
             [
@@ -104,7 +115,9 @@ def _plain(value: Any) -> Any:
 
 
 def _print_json(records: Sequence[TrialRecord]) -> None:
-    json.dump([asdict(record) for record in records], sys.stdout, ensure_ascii=False, indent=1, allow_nan=False)
+    json.dump(
+        [asdict(record) for record in records], sys.stdout, ensure_ascii=False, indent=1, allow_nan=False
+    )
     print()  # noqa: T201 - the command line speaks
 
 
@@ -130,10 +143,14 @@ def render_site(runs: Sequence[RunDirectory], output: Path, *, title: str) -> Pa
         pending += found.pending
         notes += found.problems
         if found.superseded:
-            notes.append(f"{run.path}: {len(found.superseded)} records of an earlier form of the suite are left out")
+            notes.append(
+                f"{run.path}: {len(found.superseded)} records of an earlier form of the suite are left out"
+            )
         for record in found.records:
             known = records.get(record.key)
-            if known is not None and known.metrics.get("accuracy/top1") != record.metrics.get("accuracy/top1"):
+            if known is not None and known.metrics.get("accuracy/top1") != record.metrics.get(
+                "accuracy/top1"
+            ):
                 notes.append(
                     f"trial {record.key} has different results in {origin[record.key]} and {run.path}; "
                     f"that of {origin[record.key]} is shown"

@@ -7,11 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from argparse import Namespace
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import tomli_w
 from rich.console import Console
@@ -28,7 +25,12 @@ from benchsuite.observing import PluginObserver
 from benchsuite.progress import LiveView, PlainView, duration, summary
 from benchsuite.run import Run, agenda
 from benchsuite.store import SETTLED, write_atomically
-from benchsuite.tracking import Tracker
+from benchsuite.tracking import Tracker, is_behind
+
+if TYPE_CHECKING:
+    from types import FrameType
+    from collections.abc import Callable, Mapping
+    from argparse import Namespace
 
 
 def run(options: Namespace) -> int:
@@ -67,7 +69,7 @@ def _run_locked(
     )
     total = len(work.to_run) + len(work.to_time)
     interrupted = False
-    if total:
+    if total or is_behind(directory.path):
         provenance = host_provenance()
         scorers = {t.score.scorer.label: t.score.scorer for t in loaded.trials}
         workplace = Workplace(
@@ -79,8 +81,10 @@ def _run_locked(
         view = LiveView(total, slots, console) if console.is_terminal else PlainView(total, console)
         signal.signal(signal.SIGTERM, _interrupt)
         with Tracker(directory.path, loaded.suite.name, loaded.suite.suite.description) as tracker:
-            tracker.start({"suite": str(options.suite), "command": " ".join(sys.argv[1:]), **_texts(provenance)})
-            observers = [view, tracker.observer(directory), PluginObserver(loaded.observers)]
+            tracker.start(
+                {"suite": str(options.suite), "command": " ".join(sys.argv[1:]), **_texts(provenance)}
+            )
+            observers = [view, tracker, PluginObserver(loaded.observers)]
             job = Run(directory, records, provenance, observers)
             try:
                 with view:
@@ -88,7 +92,7 @@ def _run_locked(
                     job.measure_latencies(work, _exclusive(workplace, slots, options.timeout))
             except KeyboardInterrupt:
                 interrupted = True
-            tracking_seconds = tracker.close()
+            tracking_seconds = tracker.close(interrupted=interrupted)
         for warning in tracker.warnings:
             console.print(warning, style="yellow", markup=False, soft_wrap=True)
         console.print(f"MLflow took {duration(tracking_seconds)} beside the run", markup=False)
@@ -110,7 +114,10 @@ def _run_locked(
         console.print(f"  {label:<8} {value}", markup=False, soft_wrap=True)
     failed = [r for r in outcomes if r.status not in SETTLED]
     if failed and not options.retry_failed:
-        console.print(f"{len(failed)} trials failed; once the cause is mended, run again with --retry-failed", markup=False)
+        console.print(
+            f"{len(failed)} trials failed; once the cause is mended, run again with --retry-failed",
+            markup=False,
+        )
     return FAILED if failed else OK
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from benchsuite.plan import DenseTask, ScoreTask, Trial
-from benchsuite.store import Status, TrialRecord
-from benchsuite.suite import ScorerRef
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from benchsuite.plan import DenseTask, ScoreTask, Trial
+    from benchsuite.store import Status, TrialRecord
+    from benchsuite.suite import ScorerRef
 
 
 @dataclass(frozen=True)

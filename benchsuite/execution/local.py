@@ -7,12 +7,15 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerProcess
+from typing import TYPE_CHECKING
 
 from benchsuite.execution import Ended, Job, Message, Started, Workplace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from multiprocessing.context import ForkServerProcess
 
 _GRACE_SECONDS = 5.0
 
@@ -39,7 +42,9 @@ class LocalExecutor:
         timeout: seconds that one stage or trial may take, or None.
     """
 
-    def __init__(self, workplace: Workplace, slots: Sequence[str], threads: int, timeout: float | None) -> None:
+    def __init__(
+        self, workplace: Workplace, slots: Sequence[str], threads: int, timeout: float | None
+    ) -> None:
         self._workplace = workplace
         self._devices = tuple(slots)
         self._threads = threads
@@ -63,7 +68,9 @@ class LocalExecutor:
         slot = next(n for n in range(len(self._devices)) if n not in self._workers)
         ours, theirs = self._context.Pipe(duplex=True)
         process = self._context.Process(
-            target=worker.main, args=(theirs, job, self._workplace, self._devices[slot], self._threads), daemon=True
+            target=worker.main,
+            args=(theirs, job, self._workplace, self._devices[slot], self._threads),
+            daemon=True,
         )
         process.start()
         theirs.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from benchsuite.execution import (
     Ended,
@@ -19,8 +20,10 @@ from benchsuite.execution import (
     TrainJob,
     TrialsJob,
 )
-from benchsuite.plan import Trial
 from benchsuite.store import Status, TrialRecord
+
+if TYPE_CHECKING:
+    from benchsuite.plan import Trial
 
 _POLL_SECONDS = 0.5
 

@@ -9,16 +9,31 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable
-from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
 
-import torch
-
+from benchsuite import devices
 from benchsuite import trial as trials
+from benchsuite.dense import Bench, score_dense, train_dense
 from benchsuite.errors import BenchsuiteError, Collapsed, Unsupported
-from benchsuite.execution import Finished, Job, LatencyJob, Measured, Message, StageFailed, Started, TrainJob, TrialsJob, Workplace
+from benchsuite.execution import (
+    Finished,
+    Job,
+    LatencyJob,
+    Measured,
+    Message,
+    StageFailed,
+    Started,
+    TrainJob,
+    TrialsJob,
+    Workplace,
+)
 from benchsuite.plugins import discover
-from benchsuite.store import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
+    from benchsuite.store import Status
 
 
 def main(connection: Connection, job: Job, workplace: Workplace, device: str, threads: int) -> None:
@@ -28,18 +43,17 @@ def main(connection: Connection, job: Job, workplace: Workplace, device: str, th
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_leave_with_parent, args=(connection,), daemon=True).start()
     _redirect_output(workplace, job)
-    torch.set_num_threads(threads)
     warnings.simplefilter("default")
 
     def tell(message: Message) -> None:
         connection.send(message)
 
     registry, _ = discover(workplace.plugin_files)
-    bench = trials.Bench(workplace, registry, device, threads)
+    bench = Bench(workplace, registry, devices.prepare(device, threads), threads)
     tell(Started(None, job.title))
     try:
         if isinstance(job, TrainJob):
-            trials.train_dense(bench, job.dense)
+            train_dense(bench, job.dense)
         elif isinstance(job, LatencyJob):
             for trial in job.trials:
                 tell(Started(trial.key, f"latency of {trial.scorer_label} at sparsity {trial.sparsity}"))
@@ -55,15 +69,15 @@ def main(connection: Connection, job: Job, workplace: Workplace, device: str, th
     os._exit(0)
 
 
-def _run_trials(bench: trials.Bench, job: TrialsJob, tell: Callable[[Message], None]) -> None:
-    shared = trials.score_dense(bench, job.score)
+def _run_trials(bench: Bench, job: TrialsJob, tell: Callable[[Message], None]) -> None:
+    shared = score_dense(bench, job.score)
     for trial in job.trials:
         tell(Started(trial.key, f"{trial.scorer_label} at sparsity {trial.sparsity}"))
         try:
             record = trials.run_trial(bench, trial, shared)
         except BaseException as error:  # noqa: BLE001 - as above
             status, text = outcome_of(error)
-            record = trials.failed_record(bench, trial, status, text)
+            record = trials.failed_record(trial, status, text)
         tell(Finished(record))
 
 

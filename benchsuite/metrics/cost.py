@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +12,9 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
 
 _NO_MACS = (
     nn.modules.batchnorm._NormBase,
@@ -28,9 +30,9 @@ _NO_MACS = (
 class Cost:
     """The cost of one sample's forward pass in evaluation mode.
 
-    MACs are the multiply-accumulates of convolutions, linear layers and matrix products, attention's included;
-    FLOPs are twice as many. Normalisation, activation functions, pooling and other work done element by
-    element count as zero. Padding counts as if it were data, as everywhere in the field.
+    MACs are the multiply-accumulates of convolutions, linear layers and matrix products, attention's
+    included; FLOPs are twice as many. Normalisation, activation functions, pooling and other work done
+    element by element count as zero. Padding counts as if it were data, as everywhere in the field.
 
     Attributes:
         params: elements of all parameters, shared ones once.
@@ -64,7 +66,9 @@ def measure_cost(model: nn.Module, example: Tensor) -> Cost:
     zeros = {name: int((weight == 0).sum()) for name, weight in weights.items()}
     params = sum(p.numel() for p in model.parameters())
     skipped = sum(
-        macs.of_module.get(name, 0) * zeros[name] // weight.numel() for name, weight in weights.items() if zeros[name]
+        macs.of_module.get(name, 0) * zeros[name] // weight.numel()
+        for name, weight in weights.items()
+        if zeros[name]
     )
     return Cost(
         params=params,
@@ -78,7 +82,7 @@ def measure_cost(model: nn.Module, example: Tensor) -> Cost:
 
 @dataclass(frozen=True)
 class MacCount:
-    """MACs of one sample: in total, and of each module with what it contains, by dotted name ("" is the network)."""
+    """MACs of one sample: in total, and by dotted name of each module with what it contains."""
 
     total: int
     of_module: Mapping[str, int]
@@ -90,7 +94,7 @@ def count_macs(model: nn.Module, example: Tensor) -> MacCount:
     # The fused kernel of nn.MultiheadAttention hides its matrix products from the counter.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with FlopCounterMode(display=False, depth=None) as counter, torch.no_grad():
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
             model(example[:1])
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
@@ -148,17 +152,17 @@ class _LiveBytes(TorchDispatchMode):
     """Follows the storages that operations create, and how many bytes of them live at once."""
 
     def __init__(self, model: nn.Module, example: Tensor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch gives no types here
         self._given = {
             tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers(), example)
         }
         self._live: dict[int, tuple[StorageWeakRef, int]] = {}
-        self.peak = 0
+        self.peak: int = 0
 
     def __torch_dispatch__(
         self,
         func: Callable[..., Any],
-        types: Any,  # noqa: ARG002 - given by torch
+        types: Any,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
@@ -176,4 +180,5 @@ class _LiveBytes(TorchDispatchMode):
 def _peak_activation_bytes(model: nn.Module, example: Tensor) -> int:
     with torch.no_grad(), _LiveBytes(model, example) as live:
         model(example)
-    return live.peak
+    peak: int = live.peak
+    return peak

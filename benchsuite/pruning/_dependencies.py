@@ -1,25 +1,31 @@
 """Which channels of a network hang together, read from Torch-Pruning's dependency graph.
 
-The library traces the network and knows which axes are coupled by which index mapping. It is asked for
-nothing else: its own walk over the graph drops ties between channels of one layer, so the graph is walked
-here, and everything that it treats by rule of thumb is checked numerically afterwards (see `graph`).
+The library traces the network and knows which axes are coupled. It is asked for nothing else: its own walk
+over the graph drops ties between channels of one layer, so the graph is walked here with the index
+maps of `_index_maps`, and what it treats by rule of thumb is checked numerically afterwards (see `graph`).
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import torch
 import torch_pruning as tp
-from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
 from benchsuite.errors import Unsupported
+from benchsuite.pruning._index_maps import IndexMap, input_map, output_map
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    Integers = NDArray[np.int64]
 
 Side = Literal["out", "in", "grouped", "channels", "heads", "parameter"]
 """An axis of a module that can lose entries.
@@ -58,8 +64,8 @@ class _Atoms:
     offsets: dict[Axis, int] = field(default_factory=dict)
     sizes: dict[Axis, int] = field(default_factory=dict)
     count: int = 0
-    left: list[NDArray[np.int64]] = field(default_factory=list)
-    right: list[NDArray[np.int64]] = field(default_factory=list)
+    left: list[Integers] = field(default_factory=list)
+    right: list[Integers] = field(default_factory=list)
     pins: dict[int, str] = field(default_factory=dict)
 
     def add(self, axis: Axis, size: int) -> None:
@@ -67,14 +73,14 @@ class _Atoms:
         self.sizes[axis] = size
         self.count += size
 
-    def of(self, axis: Axis, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+    def of(self, axis: Axis, indices: Integers) -> Integers:
         return self.offsets[axis] + indices
 
-    def tie(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> None:
+    def tie(self, left: Integers, right: Integers) -> None:
         self.left.append(left)
         self.right.append(right)
 
-    def pin(self, atoms: NDArray[np.int64], reason: str) -> None:
+    def pin(self, atoms: Integers, reason: str) -> None:
         for atom in atoms.tolist():
             self.pins.setdefault(atom, reason)
 
@@ -118,13 +124,18 @@ def find_dependencies(model: nn.Module, example: Tensor) -> Dependencies:
         Unsupported: the network cannot be traced; the message says why.
     """
     graph = tp.DependencyGraph()
+    graph.verbose = False
+    graph.model = model
+    graph.ignored_params = []
+    graph._module2name = {module: name for name, module in model.named_modules()}
     try:
-        with warnings.catch_warnings():
-            # The library warns of its rules of thumb; their result is checked numerically.
-            warnings.simplefilter("ignore")
-            graph.build_dependency(model, example, forward_fn=lambda network, x: network(x), verbose=False)
+        # The steps of the library's build_dependency, without its guesses at shapes.
+        graph._param_to_name, graph.unwrapped_parameters = graph._detect_unwrapped_parameters(None)
+        with torch.enable_grad():
+            graph.module2node = graph._trace(model, example, lambda network, x: network(x), None)
+        graph._build_dependency(graph.module2node)
     except Exception as error:
-        # Whatever goes wrong inside the library, the network is one it cannot take.
+        # Whatever goes wrong inside the library, the network is one that it cannot take.
         raise Unsupported(f"the dependency graph cannot be built: {type(error).__name__}: {error}") from error
     return _Walk(graph, model).run()
 
@@ -136,7 +147,7 @@ class _Walk:
         self.graph = graph
         self.model = model
         self.names: dict[Any, str] = {module: name for name, module in model.named_modules()}
-        self.names |= {parameter: name for name, parameter in graph._param_to_name.items()}
+        self.names |= graph._param_to_name
         self.atoms = _Atoms()
 
     def run(self) -> Dependencies:
@@ -209,30 +220,61 @@ class _Walk:
         node = self.graph.module2node[layer]
         handler = self.graph.get_pruner_of_module(layer).prune_out_channels
         root = self._targets(node, handler)[0]
-        every = [tp._helpers._HybridIndex(idx=i, root_idx=i) for i in range(_units(layer))]
-        visited: set[tuple[int, Callable[..., Any], frozenset[Any]]] = set()
-        stack = [(node, handler, every)]
+        every = np.arange(_units(layer))
+        roots = self.atoms.of(root, every)
+        visited: set[tuple[int, Callable[..., Any], bytes, bytes]] = set()
+        stack = [(node, handler, every, roots)]
         while stack:
-            node, handler, indices = stack.pop()
-            mark = (id(node), handler, frozenset(indices))
+            node, handler, numbers, roots = stack.pop()
+            mark = (id(node), handler, numbers.tobytes(), roots.tobytes())
             if mark in visited:
                 continue
             visited.add(mark)
-            self._note(root, node, handler, indices)
-            for dependency in node.dependencies:
-                if not dependency.is_triggered_by(handler):
-                    continue
-                reached = indices
-                for mapping in dependency.index_mapping:
-                    if mapping is not None:
-                        reached = mapping(reached)
-                if reached:
-                    stack.append((dependency.target, dependency.handler, reached))
+            self._note(node, handler, numbers, roots)
+            for place, dependency in enumerate(node.dependencies):
+                if dependency.is_triggered_by(handler):
+                    followed, reached = self._along(node, place, numbers, roots)
+                    if len(followed):
+                        stack.append((dependency.target, dependency.handler, followed, reached))
 
-    def _note(self, root: Axis, node: Any, handler: Callable[..., Any], indices: list[Any]) -> None:
+    def _along(self, node: Any, place: int, numbers: Integers, roots: Integers) -> tuple[Integers, Integers]:
+        """The channel numbers at the other end of a node's `place`-th edge, with the roots they come from."""
+        if place < len(node.inputs):
+            reader, slot = node, place
+            if (entry := self._input_map(reader, slot)) is not None:
+                which, found = entry.backward(numbers)
+                if entry.makes_constants:
+                    self.atoms.pin(np.delete(roots, which), "it meets channels that are padded with zeros")
+                numbers, roots = found, roots[which]
+            if (part := self._part_read(reader, slot)) is not None:
+                which, numbers = part.backward(numbers)
+                roots = roots[which]
+            return _distinct(numbers, roots)
+        reader = node.outputs[place - len(node.inputs)]
+        earlier = sum(other is reader for other in node.outputs[: place - len(node.inputs)])
+        slot = [n for n, source in enumerate(reader.inputs) if source is node][earlier]
+        for index_map in (self._part_read(reader, slot), self._input_map(reader, slot)):
+            if index_map is not None:
+                which, numbers = index_map.forward(numbers)
+                roots = roots[which]
+        return _distinct(numbers, roots)
+
+    def _input_map(self, reader: Any, slot: int) -> IndexMap | None:
+        if reader.module in self.names or isinstance(reader.module, nn.Parameter):
+            return None
+        return input_map(reader.grad_fn, slot)
+
+    def _part_read(self, reader: Any, slot: int) -> IndexMap | None:
+        """Which part of its source a node reads, where the source has several outputs."""
+        source = reader.inputs[slot]
+        if isinstance(source.module, nn.Parameter):
+            return None
+        edges = [(fn, number) for fn, number in reader.grad_fn.next_functions if fn is source.grad_fn]
+        earlier = sum(other is source for other in reader.inputs[:slot])
+        return output_map(source.grad_fn, edges[earlier][1]) if earlier < len(edges) else None
+
+    def _note(self, node: Any, handler: Callable[..., Any], numbers: Integers, roots: Integers) -> None:
         """Tie what was reached to the root's entries it was reached from, or pin these."""
-        pairs = np.array([(i.idx, i.root_idx) for i in indices], np.int64)
-        roots = self.atoms.of(root, pairs[:, 1])
         targets = self._targets(node, handler)
         reads = bool(targets) and targets[0].side == "in"
         if not node.outputs and not reads:
@@ -240,7 +282,7 @@ class _Walk:
         if not targets and not isinstance(node.module, nn.PReLU) and node.module in self.names:
             self.atoms.pin(roots, f"{self.names[node.module]} ({type(node.module).__name__}) cannot be cut")
         for axis in targets:
-            entries = self._entries(axis, node.module, handler, pairs[:, 0])
+            entries = self._entries(axis, node.module, handler, numbers)
             if entries.min() < 0 or entries.max() >= self.atoms.sizes[axis]:
                 self.atoms.pin(roots, f"its channels cannot be followed through {axis.name}")
             else:
@@ -250,20 +292,20 @@ class _Walk:
         axes = [axis for axis, _ in self._axes(node)]
         if len(axes) == 2:
             out, inputs = axes
-            return [out if handler == self.graph.get_pruner_of_module(node.module).prune_out_channels else inputs]
+            return [
+                out if handler == self.graph.get_pruner_of_module(node.module).prune_out_channels else inputs
+            ]
         return axes
 
-    def _entries(
-        self, axis: Axis, module: Any, handler: Callable[..., Any], indices: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        """What the axis loses; of a convolution with groups, output channels for the input channels that go."""
+    def _entries(self, axis: Axis, module: Any, handler: Callable[..., Any], indices: Integers) -> Integers:
+        """What the axis loses; of a convolution with groups, the outputs of the input channels that go."""
         pruner = self.graph.get_pruner_of_module(module)
         both = pruner.prune_in_channels == pruner.prune_out_channels
         if axis.side == "grouped" and (both or handler == pruner.prune_in_channels):
             if both and module.in_channels != module.out_channels:
                 return np.array([-1])  # the library takes it for a depthwise convolution, which it is not
             group = indices // (module.in_channels // module.groups)
-            result: NDArray[np.int64] = group * (module.out_channels // module.groups)
+            result: Integers = group * (module.out_channels // module.groups)
             return result
         return indices
 
@@ -274,8 +316,17 @@ class _Walk:
         return None
 
 
+def _distinct(numbers: Integers, roots: Integers) -> tuple[Integers, Integers]:
+    """The distinct pairs, sorted, so that going round in circles ends."""
+    if not len(numbers):
+        return numbers, roots
+    span = int(roots.max()) + 1
+    pairs = np.unique(numbers * span + roots)
+    return pairs // span, pairs % span
+
+
 def is_fused_attention(module: nn.Module) -> bool:
-    """Whether heads can be taken out: one linear layer makes queries, keys and values, another reads all heads."""
+    """Whether heads can go: one linear layer makes queries, keys and values, another reads all heads."""
     qkv, proj = getattr(module, "qkv", None), getattr(module, "proj", None)
     heads, size = getattr(module, "num_heads", None), getattr(module, "head_dim", None)
     if not (isinstance(qkv, nn.Linear) and isinstance(proj, nn.Linear)):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from benchsuite.errors import Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class _TimeOver(BaseException):

@@ -30,7 +30,8 @@ def untouched(model: nn.Module, culprit: str) -> Iterator[None]:
     """Raise `PluginError` if the block changed the network or a global random state; both are restored.
 
     Compared are parameters and buffers (content, type, identity, `requires_grad`, `.grad`), the modules,
-    their training flags and hooks, and the generators of torch (CPU and every GPU), numpy and `random`.
+    their training flags and hooks, and the generators of torch (CPU and every GPU) and numpy. That of the
+    module `random` is restored without complaint, since importing some libraries draws from it.
     """
     tensors = _tensors(model)
     copies = {name: tensor.detach().clone() for name, tensor in tensors.items()}
@@ -43,7 +44,8 @@ def untouched(model: nn.Module, culprit: str) -> Iterator[None]:
     try:
         yield
     finally:
-        drawn = [name for name, state in _random_states().items() if not _same(state, states[name])]
+        states_now = _random_states()
+        drawn = [name for name in states if name != "random" and not _same(states_now[name], states[name])]
         _restore_random_states(states)
     problems = [f"the global generator of {name} was used (use context.generator)" for name in drawn]
     now = _tensors(model)

@@ -168,8 +168,8 @@ class ScoringContext:
         the suite has announced by `Scorer.reductions`.
 
         Args:
-            reduction: a `Reduction`, or the name of one: "mean", "max", "top-k-mean" (k = 5), "variance",
-                "zero-fraction", "rank".
+            reduction: a `Reduction`, or the name of one: "mean", "max", "variance", "zero-fraction",
+                "rank", "top-5-mean" (or any other number).
         """
         wanted = find_reduction(reduction)
         table = self._store.load(self._table_key(wanted))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -67,7 +68,7 @@ class TopKMean(Reduction):
     """The mean of the `k` largest values over positions (of all, where there are fewer)."""
 
     name: ClassVar[str] = "top-k-mean"
-    k: int = 5
+    k: int
 
     def __call__(self, maps: Tensor) -> Tensor:
         """Average each map's largest values."""
@@ -129,15 +130,18 @@ class Rank(Reduction):
 
 
 REDUCTIONS: dict[str, Reduction] = {
-    reduction.name: reduction for reduction in (Mean(), Max(), TopKMean(), Variance(), ZeroFraction(), Rank())
+    reduction.name: reduction for reduction in (Mean(), Max(), Variance(), ZeroFraction(), Rank())
 }
-"""The reductions that can be asked for by name."""
+"""The reductions without parameters; `top-K-mean` for any number K is found by name too."""
 
 
 def find_reduction(reduction: str | Reduction) -> Reduction:
     """Return the reduction itself or the one of that name; raises `PluginError` for an unknown name."""
     if isinstance(reduction, Reduction):
         return reduction
+    if (top := re.fullmatch(r"top-([1-9]\d*)-mean", reduction)) is not None:
+        return TopKMean(int(top[1]))
     if reduction not in REDUCTIONS:
-        raise PluginError(f"there is no reduction {reduction!r}; there are: {', '.join(REDUCTIONS)}")
+        known = ", ".join((*REDUCTIONS, "top-5-mean (any number)"))
+        raise PluginError(f"there is no reduction {reduction!r}; there are: {known}")
     return REDUCTIONS[reduction]

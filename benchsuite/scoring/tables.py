@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import weakref
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,6 @@ class TableStore:
         self._folder = folder
         self._budget = memory_share * psutil.virtual_memory().total
         self._arrays: dict[str, Array] = {}
-        self._temporary: Path | None = None
 
     def load(self, key: str) -> Tensor | None:
         """Return the array as a CPU tensor, mapped from its file where it has one, or None if absent."""
@@ -57,8 +57,7 @@ class TableStore:
         held = sum(array.nbytes for array in self._arrays.values() if not isinstance(array, np.memmap))
         folder = self._folder
         if folder is None and size + held > self._budget:
-            folder = self._temporary = self._temporary or Path(tempfile.mkdtemp(prefix="benchsuite-tables-"))
-            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            folder = self._temporary
         if folder is None:
             arrays: list[Array] = [np.empty(shape, dtype=np.float32) for _ in keys]
             yield arrays
@@ -90,6 +89,12 @@ class TableStore:
         with (self._folder / ".lock").open("w") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
+
+    @cached_property
+    def _temporary(self) -> Path:
+        folder = Path(tempfile.mkdtemp(prefix="benchsuite-tables-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return folder
 
     @staticmethod
     def _path(folder: Path, key: str) -> Path:

@@ -123,6 +123,14 @@ class Trial:
             return None
         return float(value) if math.isfinite(value) else None
 
+    def remaining(self, cost: str) -> float | None:
+        """What is left of the dense network's "macs", "params" or "latency", as a fraction."""
+        if cost == "latency":
+            speedup = self.metric("latency/batch1_speedup")
+            return 1 / speedup if speedup else None
+        left, dense = self.metric(f"cost/{cost}"), self.metric(f"cost/{cost}_dense")
+        return left / dense if left is not None and dense else None
+
 
 @dataclass(frozen=True)
 class Board:
@@ -135,6 +143,22 @@ class Board:
     def criteria(self) -> tuple[Criterion, ...]:
         """Criteria by name, controls last."""
         return tuple(sorted({t.criterion for t in self.trials}, key=lambda c: (c.is_control, c.label)))
+
+    @cached_property
+    def by_criterion(self) -> dict[Criterion, tuple[Trial, ...]]:
+        """The trials of each criterion."""
+        grouped: dict[Criterion, list[Trial]] = defaultdict(list)
+        for trial in self.trials:
+            grouped[trial.criterion].append(trial)
+        return {criterion: tuple(grouped[criterion]) for criterion in self.criteria}
+
+    @cached_property
+    def by_workload(self) -> dict[Workload, tuple[Trial, ...]]:
+        """The trials of each workload."""
+        grouped: dict[Workload, list[Trial]] = defaultdict(list)
+        for trial in self.trials:
+            grouped[trial.block.dense_model.workload].append(trial)
+        return {workload: tuple(grouped[workload]) for workload in self.workloads}
 
     @cached_property
     def workloads(self) -> tuple[Workload, ...]:
@@ -179,11 +203,24 @@ class Board:
     def dense_accuracy(self, workload: Workload) -> dict[DenseModel, float]:
         """The unpruned network's accuracy, one value per seed."""
         found: dict[DenseModel, list[float]] = defaultdict(list)
-        for trial in self.trials:
+        for trial in self.by_workload[workload]:
             value = trial.metric(DENSE)
-            if trial.block.dense_model.workload == workload and value is not None:
+            if value is not None:
                 found[trial.block.dense_model].append(value)
         return {dense: math.fsum(values) / len(values) for dense, values in sorted(found.items())}
+
+    def remaining_cost(self, workload: Workload | None, cost: str) -> dict[tuple[Criterion, Sparsity], float]:
+        """What is left of a dense network's cost, as a mean over finished trials.
+
+        Args:
+            workload: the workload, or None for the mean over all trials of the board.
+            cost: "macs", "params", or "latency" (the inverse of the speedup measured at batch size 1).
+        """
+        found: dict[tuple[Criterion, Sparsity], list[float]] = defaultdict(list)
+        for trial in self.trials if workload is None else self.by_workload[workload]:
+            if (left := trial.remaining(cost)) is not None:
+                found[trial.criterion, trial.block.sparsity].append(left)
+        return {cell: math.fsum(values) / len(values) for cell, values in found.items()}
 
 
 def boards(records: Sequence[TrialRecord]) -> tuple[Board, ...]:

@@ -6,8 +6,9 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from benchsuite_leaderboard.downloads import as_csv, as_json
-from benchsuite_leaderboard.pages.environment import PACKAGE
+from benchsuite_leaderboard.downloads import as_json, downloads
+from benchsuite_leaderboard.pages.addresses import slug
+from benchsuite_leaderboard.pages.environment import ASSETS, PACKAGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from benchsuite.store import TrialRecord
 
 _DIGEST = re.compile(rb'<meta name="benchsuite-inputs" content="([0-9a-f]{64})">')
+_FOLDERS = ("assets", "criteria", "workloads")
 
 
 def render(
@@ -24,6 +26,7 @@ def render(
     """Write the site and return the path of its first page.
 
     Nothing is done when the first page says that it was made from the same inputs by the same version.
+    Pages of criteria and workloads that are no longer among the records are removed.
 
     Args:
         records: outcomes; of several with one key the last counts.
@@ -36,17 +39,45 @@ def render(
     digest = _digest(records, title, pending, notes)
     if _made_from(index) == digest:
         return index
+    files = _files(records, title, pending, notes, digest)
+    for folder in _FOLDERS:
+        (output / folder).mkdir(parents=True, exist_ok=True)
+    for folder in _FOLDERS[1:]:
+        for stale in (output / folder).glob("*.html"):
+            if f"{folder}/{stale.name}" not in files:
+                stale.unlink()
+    # The first page comes last in `files`: with its digest it vouches for the others.
+    for name, content in files.items():
+        _write(output / name, content)
+    return index
+
+
+def _files(
+    records: Sequence[TrialRecord], title: str, pending: int, notes: Sequence[str], digest: str
+) -> dict[str, bytes]:
     # Only a site that must be written pays for loading the libraries.
+    from benchsuite_leaderboard.pages.criterion import criterion_page, distinct_criteria
     from benchsuite_leaderboard.pages.overview import overview
+    from benchsuite_leaderboard.pages.tables import cells_page, comparison_page, method_page
+    from benchsuite_leaderboard.pages.views import Views
+    from benchsuite_leaderboard.pages.workload import workload_page
     from benchsuite_leaderboard.report import make_report
 
     report = make_report(records, title=title, pending=pending, notes=notes)
-    output.mkdir(parents=True, exist_ok=True)
-    _write(output / "results.csv", as_csv(records))
-    _write(output / "results.json", as_json(records))
-    # The first page is written last: with its digest it vouches for the others.
-    _write(index, overview(report, digest=digest))
-    return index
+    views = Views()
+    files = {f"assets/{path.name}": path.read_bytes() for path in sorted(ASSETS.iterdir())}
+    offered = downloads(records)
+    files |= {each.name: each.content for each in offered}
+    pages = {
+        f"criteria/{slug(c.label)}.html": criterion_page(report, views, c) for c in distinct_criteria(report)
+    }
+    for pair in sorted({pair for board in report.boards for pair in board.board.workloads}):
+        pages[f"workloads/{slug(*pair)}.html"] = workload_page(report, views, pair)
+    pages["cells.html"] = cells_page(report, views)
+    pages["comparison.html"] = comparison_page(report, views)
+    pages["method.html"] = method_page(report)
+    pages["index.html"] = overview(report, views, offered, digest=digest)
+    return files | {name: text.encode("utf-8", "replace") for name, text in pages.items()}
 
 
 def _digest(records: Sequence[TrialRecord], title: str, pending: int, notes: Sequence[str]) -> str:
@@ -69,8 +100,8 @@ def _made_from(index: Path) -> str | None:
     return match[1].decode() if match else None
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: bytes) -> None:
     """Replace a file at once, so that a reader never sees half of it."""
     partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8", errors="replace", newline="\n")
+    partial.write_bytes(content)
     partial.replace(path)

@@ -6,6 +6,7 @@ import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -138,30 +139,30 @@ class Standings:
 
     @cached_property
     def critical_difference(self) -> tuple[tuple[Criterion, ...], CriticalDifference] | None:
-        """Friedman and Nemenyi over dense models, on means over sparsities, of the criteria that have all.
+        """Friedman and Nemenyi over dense models, of the criteria that serve every workload.
 
-        The sparsities of a dense model share its luck; as separate blocks they would feign certainty.
+        A dense model's value is the mean over the cells that all these criteria have. The sparsities of
+        a dense model share its luck; as separate blocks they would feign certainty.
         """
-        wanted = {
-            d: {b for b in self._blocks if b.dense_model == d and not isinstance(b.sparsity, str)}
-            for d in self.board.dense_models
-        }
-        wanted = {d: blocks for d, blocks in wanted.items() if blocks}
-        complete = tuple(
+        ranked = [b for b in self._blocks if not isinstance(b.sparsity, str)]
+        workloads = {b.dense_model.workload for b in ranked}
+        serving = tuple(
             c
             for c in self.competitors
-            if all(b in self.values[c] for blocks in wanted.values() for b in blocks)
+            if workloads
+            <= {b.dense_model.workload for b in self.values[c] if not isinstance(b.sparsity, str)}
         )
-        if len(complete) < 2:
+        common: dict[DenseModel, list[Block]] = defaultdict(list)
+        for block in ranked:
+            if all(block in self.values[c] for c in serving):
+                common[block.dense_model].append(block)
+        if len(serving) < 2 or not common:
             return None
-        values = np.array(
-            [
-                [np.mean([self.values[c][b] for b in sorted(blocks)]) for blocks in wanted.values()]
-                for c in complete
-            ]
-        )
-        found = critical_difference(values)
-        return None if found is None else (complete, found)
+        values = [
+            [np.mean([self.values[c][b] for b in blocks]) for blocks in common.values()] for c in serving
+        ]
+        found = critical_difference(np.array(values))
+        return None if found is None else (serving, found)
 
     def gain(
         self, criterion: Criterion, control: Criterion, workload: Workload | None = None
@@ -184,9 +185,7 @@ class Standings:
 
     def mean_metric(self, criterion: Criterion, name: str) -> float | None:
         """Mean of any metric over the finished trials of a criterion."""
-        found = [
-            v for t in self.board.trials if t.criterion == criterion and (v := t.metric(name)) is not None
-        ]
+        found = [v for t in self.board.by_criterion[criterion] if (v := t.metric(name)) is not None]
         return math.fsum(found) / len(found) if found else None
 
     @cached_property
@@ -198,23 +197,19 @@ class Standings:
 
     @cached_property
     def _present(self) -> dict[Workload, set[Criterion]]:
-        present: dict[Workload, set[Criterion]] = defaultdict(set)
-        for trial in self.board.trials:
-            present[trial.block.dense_model.workload].add(trial.criterion)
-        return present
+        return {pair: {t.criterion for t in trials} for pair, trials in self.board.by_workload.items()}
 
     def _expected(self, workloads: Sequence[Workload]) -> dict[Sparsity, int]:
         """How many dense models each sparsity was asked for on."""
         asked: dict[Sparsity, set[DenseModel]] = {sparsity: set() for sparsity in self.board.sparsities}
-        for trial in self.board.trials:
-            if trial.block.dense_model.workload in workloads:
-                asked[trial.block.sparsity].add(trial.block.dense_model)
+        for trial in chain.from_iterable(self.board.by_workload[pair] for pair in workloads):
+            asked[trial.block.sparsity].add(trial.block.dense_model)
         return {sparsity: len(dense_models) for sparsity, dense_models in asked.items()}
 
     def _troubles(self, workloads: Sequence[Workload]) -> dict[tuple[Criterion, Sparsity], Counter[Status]]:
         found: dict[tuple[Criterion, Sparsity], Counter[Status]] = defaultdict(Counter)
-        for trial in self.board.trials:
-            if trial.status != "done" and trial.block.dense_model.workload in workloads:
+        for trial in chain.from_iterable(self.board.by_workload[pair] for pair in workloads):
+            if trial.status != "done":
                 found[trial.criterion, trial.block.sparsity][trial.status] += 1
         return found
 

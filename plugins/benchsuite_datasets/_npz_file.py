@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 KEYS = "train_images, train_labels, test_images, test_labels and optionally val_images, val_labels"
+
+UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What NumPy raises for files that are damaged or need unpickling."""
 
 
 def read_npz(path: Path) -> Parts:
@@ -42,30 +46,36 @@ def read_npz(path: Path) -> Parts:
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise benchsuite.DataError(f"there is no file {path}; put there an npz with the keys {KEYS}")
-    try:
-        file = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise benchsuite.DataError(f"{path} is not an npz file: {error}") from error
-    if not isinstance(file, np.lib.npyio.NpzFile):
-        raise benchsuite.DataError(f"{path} holds a single array; put there an npz with the keys {KEYS}")
-    arrays: dict[str, NDArray[Any]] = {}
-    with file:
-        for part in ("train", "val", "test"):
-            for key in (f"{part}_images", f"{part}_labels"):
-                if key in file:
-                    arrays[key] = _array(path, file, key)
-                elif part != "val":
-                    raise benchsuite.DataError(
-                        f"{path}: there is no {key}, only {', '.join(sorted(file)) or 'nothing'};"
-                        f" needed are {KEYS}"
-                    )
-    return arrays
+    with path.open("rb") as opened:
+        try:
+            file = np.load(opened, allow_pickle=False)
+        except UNREADABLE as error:
+            raise benchsuite.DataError(f"{path} is not an npz file: {error}") from error
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise benchsuite.DataError(f"{path} holds a single array; put there an npz with the keys {KEYS}")
+        with file:
+            return {key: _array(path, file, key) for key in _keys(path, file)}
+
+
+def _keys(path: Path, file: np.lib.npyio.NpzFile) -> list[str]:
+    """The keys to read; raises `DataError` where one that is needed is absent."""
+    for key in ("train_images", "train_labels", "test_images", "test_labels"):
+        if key not in file:
+            raise benchsuite.DataError(
+                f"{path}: there is no {key}, only {', '.join(sorted(file)) or 'nothing'}; needed are {KEYS}"
+            )
+    return [
+        f"{part}_{what}"
+        for part in ("train", "val", "test")
+        for what in ("images", "labels")
+        if f"{part}_{what}" in file
+    ]
 
 
 def _array(path: Path, file: np.lib.npyio.NpzFile, key: str) -> NDArray[Any]:
     try:
         array: NDArray[Any] = file[key]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise benchsuite.DataError(f"{path}: {key} cannot be read: {error}") from error
     return array
 

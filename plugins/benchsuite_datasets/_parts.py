@@ -71,10 +71,11 @@ def assemble(
     Raises:
         DataError: a label is out of range, a class has no training sample, a part is empty, or shapes differ.
     """
-    for part in (parts.train, parts.validation, parts.test):
+    _check_part(parts.train, parts.train, classes)
+    _check_training_classes(parts.train, classes)
+    for part in (parts.validation, parts.test):
         if part is not None:
             _check_part(part, parts.train, classes)
-    _check_training_classes(parts.train, classes)
     train, validation = parts.train, parts.validation
     if validation is None:
         kept, held = stratified_split(train.labels, VALIDATION_FRACTION)

@@ -55,13 +55,12 @@ class LibraryModel(ModelWithWeights, benchsuite.ModelFamily):
                     f"{self.label} has no stem that small_stem knows (conv1 and maxpool, as in ResNet)"
                 )
             shape = probe(network, image)
-        except benchsuite.BenchsuiteError:
+        except (benchsuite.BenchsuiteError, MemoryError):
             raise
         except Exception as error:
-            stem = "" if self.small_stem else ", or set small_stem = true where it is a ResNet"
             raise benchsuite.Unsupported(
                 f"{self.label} cannot take images of shape {image}: {_brief(error)};"
-                f" it is made for {self.made_for()}{stem}"
+                f" it is made for {self.made_for()}"
             ) from error
         if shape != (1, classes):
             raise benchsuite.Unsupported(

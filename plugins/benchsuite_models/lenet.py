@@ -20,7 +20,7 @@ class LeNet5(ModelWithWeights):
     """
 
     name = "lenet5"
-    recipe = benchsuite.TrainingRecipe(epochs=6, batch_size=128, learning_rate=0.05, weight_decay=5e-4)
+    recipe = benchsuite.TrainingRecipe(epochs=5, batch_size=128, learning_rate=0.05, weight_decay=5e-4)
 
     def network(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
         """Return the network for images of 28 x 28 or 32 x 32; raises `Unsupported` for others."""
@@ -59,7 +59,7 @@ class LeNet102010025(ModelWithWeights):
     """
 
     name = "lenet-10-20-100-25"
-    recipe = benchsuite.TrainingRecipe(epochs=6, batch_size=128, learning_rate=0.05, weight_decay=5e-4)
+    recipe = benchsuite.TrainingRecipe(epochs=5, batch_size=128, learning_rate=0.05, weight_decay=5e-4)
     variant: Literal["trainable", "published"] = "trainable"
 
     def network(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:

@@ -42,10 +42,11 @@ class TimmModel(LibraryModel):
         config = timm.models.get_pretrained_cfg(self.architecture)
         if config is not None and config.fixed_input_size:
             options["img_size"] = (height, width)
+        # Without weights first: what fails here is the shape, what fails below is the fetching.
         network: nn.Module = timm.create_model(self.architecture, pretrained=False, **options)
         if self.pretrained:
             try:
-                timm.models.load_pretrained(network, num_classes=classes, in_chans=channels)
+                network = timm.create_model(self.architecture, pretrained=True, **options)
             except Exception as error:
                 raise unavailable(self.label, error) from error
         return network

@@ -10,7 +10,7 @@ from torch import Tensor
 
 EXACT_BYTES = 2 * 1024**3
 """Memory that the exact method may take per layer; beyond it, the binned one is used."""
-BINNED_ERROR = 2.0**-8
+BINNED_ERROR = 2.0**-7
 """Largest relative error of the binned level against the order statistic, for normal float32 numbers."""
 
 
@@ -43,7 +43,7 @@ class ExactQuantile:
     """The linearly interpolated quantile at 1 - share, as numpy defines it, exactly.
 
     Only the largest values matter, so only those are kept: at most three times the share of all of them.
-    A unit with a NaN among its values gets NaN, which no value exceeds.
+    NaN counts as larger than every number.
     """
 
     def __init__(self, units: int, values: int, share: float) -> None:
@@ -87,8 +87,8 @@ class BinnedQuantile:
     """The level to a relative error of at most `BINNED_ERROR`, in 1.5 MiB per unit for any number of values.
 
     Values are counted in bins that hold the float32 numbers with the same upper 16 bits (sign, exponent and
-    7 bits of the fraction); the level is the middle of the bin of the order statistic below the quantile.
-    Zero has its own bin.
+    7 bits of the fraction); the level is the largest number in the bin of the order statistic below the
+    quantile, so that no more than the share exceeds it. Zero has its own bin.
     """
 
     def __init__(self, units: int, values: int, share: float, device: torch.device | str) -> None:
@@ -106,7 +106,7 @@ class BinnedQuantile:
         counts = self._counts.view(-1, _BINS)
         at_least = counts.flip(1).cumsum(1)
         bins = _BINS - 1 - (at_least > self._rank).int().argmax(1)
-        return _middles(bins).cpu()
+        return _largest_in(bins).cpu()
 
 
 _BINS = 1 << 16
@@ -120,8 +120,9 @@ def _bins(values: Tensor) -> Tensor:
     return torch.where(upper < 0, _ZERO - magnitude, _ZERO + magnitude).clamp(0, _BINS - 1)
 
 
-def _middles(bins: Tensor) -> Tensor:
+def _largest_in(bins: Tensor) -> Tensor:
+    """The largest number of each bin: that of largest magnitude where positive, of smallest where negative."""
     offset = bins - _ZERO
-    magnitude = (offset.abs() << 16) | 0x8000
-    value = magnitude.int().view(torch.float32)
-    return torch.where(offset == 0, torch.zeros_like(value), torch.where(offset < 0, -value, value))
+    positive = (((offset << 16) | 0xFFFF).clamp(min=0)).int().view(torch.float32)
+    negative = -(-offset << 16).clamp(min=0).int().view(torch.float32)
+    return torch.where(offset > 0, positive, torch.where(offset < 0, negative, torch.zeros_like(positive)))

@@ -5,20 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import altair as alt
-
 from benchsuite_leaderboard.charts.layout import spread_apart
-from benchsuite_leaderboard.charts.theme import shorten, to_svg
+from benchsuite_leaderboard.charts.theme import shorten
+from benchsuite_leaderboard.charts.vegalite import Layer, as_is, axis, end, layer, position, text, to_svg
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from markupsafe import Markup
+
     from benchsuite_leaderboard.cells import Criterion
     from benchsuite_leaderboard.charts.theme import Look
     from benchsuite_leaderboard.standings import Table
+    from benchsuite_leaderboard.statistics.intervals import Estimate
 
 _LINE = 14.5
 _BUDGETS = {"units": "units", "params": "parameters", "macs": "MACs"}
+
+Row = dict[str, Any]
 
 
 def accuracy_curves(
@@ -29,7 +33,7 @@ def accuracy_curves(
     budget: str,
     label: str,
     compact: bool = False,
-) -> str | None:
+) -> Markup | None:
     """The chart of one table as SVG; None when no cell with a sparsity has a mean.
 
     Args:
@@ -40,32 +44,51 @@ def accuracy_curves(
         label: the text alternative.
         compact: for a phone: narrow and without names, which the page's legend gives.
     """
-    points = _points(table)
+    points = _points(table, looks)
     if not points:
         return None
-    drawn = {str(i): c for i, c in enumerate(table.rows) if any(p["series"] == str(i) for p in points)}
+    series = {p["series"] for p in points}
+    drawn = {str(i): c for i, c in enumerate(table.rows) if str(i) in series}
     frame = _frame(points, dense, names=len(drawn) + 1, compact=compact)
-    channels = _Channels(frame, points, drawn, looks, budget)
-    layers = []
-    bands = [p for p in points if not drawn[p["series"]].is_control and p["high"] > p["low"]]
+    xs = sorted({p["x"] for p in points})
+    whole = all(round(x, 2) == x for x in xs)
+    x = axis(
+        "x",
+        frame.x,
+        f"removed of the {_BUDGETS.get(budget, shorten(budget))}",
+        values=xs,
+        format=".0%" if whole else ".1%",
+        grid=False,
+        labelOverlap=True,
+    )
+    y_format = ".0%" if frame.y[1] - frame.y[0] > 0.06 else ".1%"
+    y = axis("y", frame.y, "test accuracy (top-1)", format=y_format, tickCount=6)
+    detail = {"x": x, "y": y, "color": as_is("colour"), "detail": text("series")}
+    layers: list[Layer] = []
+    bands = [
+        p | {"low": max(p["low"], frame.y[0]), "high": min(p["high"], frame.y[1])}
+        for p in points
+        if not drawn[p["series"]].is_control and p["high"] > p["low"]
+    ]
     if bands:
-        layers.append(
-            alt.Chart(alt.InlineData(values=bands))
-            .mark_area(opacity=0.13, clip=True)
-            .encode(x=channels.x, y=channels.value("low"), y2="high:Q", color=channels.colour)
-        )
+        band = {"y": position("low", frame.y), "y2": end("high")}
+        layers.append(layer("area", bands, detail | band, opacity=0.13))
     if dense is not None:
-        layers.append(
-            alt.Chart(alt.InlineData(values=[{"y": dense}]))
-            .mark_rule(color="var(--ink)", strokeWidth=1)
-            .encode(y=channels.value("y"))
-        )
-    base = alt.Chart(alt.InlineData(values=points)).encode(x=channels.x, y=channels.y, color=channels.colour)
-    layers.append(base.mark_line().encode(strokeDash=channels.dash, strokeWidth=channels.width))
-    layers.append(base.mark_point(filled=True, size=22, opacity=1))
+        rule = {"y": position("y", frame.y)}
+        layers.append(layer("rule", [{"y": dense}], rule, color="var(--ink)", strokeWidth=1))
+    # One layer a look: a line's dash and width are properties of its mark.
+    for dash, width in sorted({(looks[c].dash, looks[c].width) for c in drawn.values()}):
+        alike = [
+            p
+            for p in points
+            if (looks[drawn[p["series"]]].dash, looks[drawn[p["series"]]].width) == (dash, width)
+        ]
+        layers.append(layer("line", alike, detail, strokeWidth=width, strokeDash=list(dash) or [1, 0]))
+    dots = detail | {"description": text("note")}
+    layers.append(layer("point", points, dots, filled=True, size=26, opacity=1))
     if not compact:
-        layers += _names(frame, channels, points, drawn, looks, dense)
-    return to_svg(alt.layer(*layers).properties(width=frame.width, height=frame.height), label)
+        layers += _names(frame, x, points, drawn, dense)
+    return to_svg(layers, width=frame.width, height=frame.height, label=label)
 
 
 @dataclass(frozen=True)
@@ -86,69 +109,29 @@ class _Frame:
         return self.y[1] - pixel / self.height * (self.y[1] - self.y[0])
 
 
-class _Channels:
-    """Encodings that the layers share."""
-
-    def __init__(
-        self,
-        frame: _Frame,
-        points: Sequence[Mapping[str, Any]],
-        drawn: Mapping[str, Criterion],
-        looks: Mapping[Criterion, Look],
-        budget: str,
-    ) -> None:
-        xs = sorted({p["x"] for p in points})
-        whole = all(round(x, 2) == x for x in xs)
-        self._y_scale = alt.Scale(domain=list(frame.y), nice=False, zero=False)
-        self.x_scale = alt.Scale(domain=list(frame.x), nice=False, zero=False)
-        self.x = alt.X(
-            "x:Q",
-            scale=self.x_scale,
-            axis=alt.Axis(values=xs, format=".0%" if whole else ".1%", grid=False, labelOverlap=True),
-            title=f"removed of the {_BUDGETS.get(budget, shorten(budget))}",
-        )
-        self.y = alt.Y(
-            "y:Q",
-            scale=self._y_scale,
-            axis=alt.Axis(format=".0%" if frame.y[1] - frame.y[0] > 0.06 else ".1%", tickCount=6),
-            title="test accuracy (top-1)",
-        )
-        ids = list(drawn)
-        shown = [looks[drawn[i]] for i in ids]
-        self.colour = alt.Color(
-            "series:N", scale=alt.Scale(domain=ids, range=[s.colour for s in shown]), legend=None
-        )
-        self.dash = alt.StrokeDash(
-            "series:N",
-            scale=alt.Scale(domain=ids, range=[list(s.dash) or [1, 0] for s in shown]),
-            legend=None,
-        )
-        self.width = alt.StrokeWidth(
-            "series:N", scale=alt.Scale(domain=ids, range=[s.width for s in shown]), legend=None
-        )
-
-    def value(self, field: str) -> alt.Y:
-        """Another field on the y axis."""
-        return alt.Y(f"{field}:Q", scale=self._y_scale)
-
-
-def _points(table: Table) -> list[dict[str, Any]]:
-    """One row per point; names from outside stay out of the chart's fields and scales."""
+def _points(table: Table, looks: Mapping[Criterion, Look]) -> list[Row]:
     return [
         {
             "series": str(i),
             "x": sparsity,
             "y": cell.estimate.mean,
-            "low": max(0.0, cell.estimate.low),
-            "high": min(1.0, cell.estimate.high),
+            "colour": looks[criterion].colour,
+            "note": f"{shorten(criterion.label, 60)} at {100 * sparsity:.10g}%: {_percent(cell.estimate)}",
+            "low": cell.estimate.low,
+            "high": cell.estimate.high,
         }
-        for i, cells in enumerate(table.rows.values())
+        for i, (criterion, cells) in enumerate(table.rows.items())
         for sparsity, cell in zip(table.sparsities, cells, strict=True)
         if cell.estimate is not None and not isinstance(sparsity, str)
     ]
 
 
-def _frame(points: Sequence[Mapping[str, Any]], dense: float | None, *, names: int, compact: bool) -> _Frame:
+def _percent(estimate: Estimate) -> str:
+    interval = "" if estimate.half_width is None else f" ± {100 * estimate.half_width:.1f}"
+    return f"{100 * estimate.mean:.1f}{interval}%"
+
+
+def _frame(points: Sequence[Row], dense: float | None, *, names: int, compact: bool) -> _Frame:
     # Wide intervals of few seeds would flatten the lines: the range follows the means, bands may be cut.
     means = [p["y"] for p in points] + ([] if dense is None else [dense])
     margin = max(0.01, (max(means) - min(means)) * 0.08)
@@ -164,52 +147,46 @@ def _frame(points: Sequence[Mapping[str, Any]], dense: float | None, *, names: i
 
 def _names(
     frame: _Frame,
-    channels: _Channels,
-    points: Sequence[Mapping[str, Any]],
+    x: dict[str, Any],
+    points: Sequence[Row],
     drawn: Mapping[str, Criterion],
-    looks: Mapping[Criterion, Look],
     dense: float | None,
-) -> list[alt.Chart]:
+) -> list[Layer]:
     """Names beside the ends of the lines, moved apart where they would overlap, and joined to them."""
     right = frame.x[1]
-    named: list[tuple[float, float, str, str, str]] = []
+    rows: list[Row] = []
     for i, criterion in drawn.items():
-        x, y = max((p["x"], p["y"]) for p in points if p["series"] == i)
+        last = max((p for p in points if p["series"] == i), key=lambda p: p["x"])
         ink = "var(--ink-2)" if criterion.is_control else "var(--ink)"
-        named.append((x, y, shorten(criterion.label, 34), looks[criterion].colour, ink))
+        rows.append(last | {"right": right, "name": shorten(criterion.label, 34), "ink": ink})
     if dense is not None:
-        named.append((right, dense, f"dense {100 * dense:.1f}%", "var(--ink)", "var(--ink)"))
-    placed = spread_apart([frame.pixel(y) for _, y, *_ in named], _LINE, frame.height)
-    data = alt.InlineData(
-        values=[
+        name = f"dense {100 * dense:.1f}%"
+        rows.append(
             {
-                "x": x,
-                "y": y,
+                "x": right,
+                "y": dense,
                 "right": right,
-                "label": frame.value(pixel),
-                "text": text,
-                "colour": colour,
-                "ink": ink,
+                "name": name,
+                "ink": "var(--ink)",
+                "colour": "var(--ink)",
             }
-            for (x, y, text, colour, ink), pixel in zip(named, placed, strict=True)
-        ]
-    )
+        )
+    placed = spread_apart([frame.pixel(row["y"]) for row in rows], _LINE, frame.height)
+    rows = [row | {"label": frame.value(pixel)} for row, pixel in zip(rows, placed, strict=True)]
+    leader = {
+        "x": x,
+        "y": position("y", frame.y),
+        "x2": end("right"),
+        "y2": end("label"),
+        "color": as_is("colour"),
+    }
+    name_at = {
+        "x": position("right", frame.x),
+        "y": position("label", frame.y),
+        "text": text("name"),
+        "color": as_is("ink"),
+    }
     return [
-        alt.Chart(data)
-        .mark_rule(strokeWidth=0.8, opacity=0.75, x2Offset=14)
-        .encode(
-            x=channels.x,
-            y=channels.value("y"),
-            x2="right:Q",
-            y2="label:Q",
-            color=alt.Color("colour:N", scale=None),
-        ),
-        alt.Chart(data)
-        .mark_text(align="left", baseline="middle", dx=19)
-        .encode(
-            x=alt.X("right:Q", scale=channels.x_scale),
-            y=channels.value("label"),
-            text="text:N",
-            color=alt.Color("ink:N", scale=None),
-        ),
+        layer("rule", rows, leader, strokeWidth=0.8, opacity=0.75, x2Offset=14),
+        layer("text", rows, name_at, align="left", baseline="middle", dx=19),
     ]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from benchsuite_leaderboard.cells import Sparsity, Workload
-
 if TYPE_CHECKING:
+    from benchsuite_leaderboard.cells import Sparsity, Workload
     from benchsuite_leaderboard.statistics.intervals import Estimate
 
 MINUS = "\u2212"

@@ -7,28 +7,32 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from benchsuite_leaderboard.pages.environment import ASSETS, environment
-from benchsuite_leaderboard.pages.views import overall_view, workload_view
+from benchsuite_leaderboard.pages.views import COSTS
 
 if TYPE_CHECKING:
+    from benchsuite_leaderboard.downloads import Download
+    from benchsuite_leaderboard.pages.views import Views
     from benchsuite_leaderboard.report import Report
 
 CHARTS_ON_OVERVIEW = 4
-"""With more workloads than this their charts stand on their own pages only, to keep the first one light."""
+"""With more workloads than this they stand on their own pages only, to keep the first one light."""
 
 
-def overview(report: Report, *, digest: str) -> str:
+def overview(report: Report, views: Views, downloads: list[Download], *, digest: str) -> str:
     """The page as HTML, with its style and script inside so that the file stands alone."""
     return (
         environment()
         .get_template("overview.html.j2")
         .render(
             report=report,
+            views=views,
+            downloads=downloads,
+            costs=COSTS,
             digest=digest,
             style=Markup((ASSETS / "style.css").read_text("utf-8")),  # noqa: S704 - our own file
             script=Markup((ASSETS / "site.js").read_text("utf-8")),  # noqa: S704 - our own file
             root="",
-            has_charts=report.workload_count <= CHARTS_ON_OVERVIEW,
-            overall_view=overall_view,
-            workload_view=workload_view,
+            here="overview",
+            has_workloads=report.workload_count <= CHARTS_ON_OVERVIEW,
         )
     )

@@ -6,21 +6,32 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup
-
 from benchsuite_leaderboard.charts.curves import accuracy_curves
+from benchsuite_leaderboard.charts.ranks import critical_difference_diagram
+from benchsuite_leaderboard.charts.trade_off import Choice, front, trade_off
 from benchsuite_leaderboard.pages.formats import percent, sparsity, workload
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from markupsafe import Markup
+
     from benchsuite_leaderboard.cells import Criterion, Workload
     from benchsuite_leaderboard.report import BoardReport
     from benchsuite_leaderboard.standings import Cell, Standings, Table
     from benchsuite_leaderboard.statistics.intervals import Estimate
 
+COSTS = (
+    ("macs", "MACs", "MACs left, of the dense network’s"),
+    ("params", "parameters", "parameters left, of the dense network’s"),
+    ("latency", "latency", "time for one sample, of the dense network’s (measured)"),
+)
+"""What the reader can set accuracy against: key, name, axis title."""
+
 
 @dataclass(frozen=True)
 class TableRow:
-    """One line of a table of criteria, ready to be written."""
+    """One line of a table of criteria."""
 
     criterion: Criterion
     cells: tuple[Cell, ...]
@@ -31,92 +42,173 @@ class TableRow:
 
 
 @dataclass(frozen=True)
+class Chart:
+    """A drawing in two widths."""
+
+    wide: Markup
+    compact: Markup
+
+
+@dataclass(frozen=True)
+class TradeOff:
+    """A scatter of accuracy against a cost, and its choices that nothing beats."""
+
+    svg: Markup
+    front: tuple[Choice, ...]
+
+
+@dataclass(frozen=True)
 class View:
-    """One metric of one workload, or of all of them: a table and, for a workload, its chart."""
+    """One metric of one workload, or of all of them.
+
+    Attributes:
+        rows: the table's lines in the order in which they are first shown.
+        dense: mean accuracy of the dense networks.
+    """
 
     table: Table
     rows: tuple[TableRow, ...]
-    chart: Markup | None
-    compact_chart: Markup | None
     dense: float | None
 
 
-def overall_view(report: BoardReport, standings: Standings) -> View:
-    """The table over all workloads, in the order of rank."""
-    table = standings.table()
-    dense = [d for w in report.board.workloads if (d := _dense(report, w)) is not None]
-    mean_dense = math.fsum(dense) / len(dense) if len(dense) == len(report.board.workloads) else None
-    return View(table, _rows(standings, table, None), None, None, mean_dense)
+class Views:
+    """Makes each table and chart once, however many pages show it."""
 
+    def __init__(self) -> None:
+        self._views: dict[tuple[str, str, Workload | None], View] = {}
+        self._charts: dict[tuple[str, str, str, Workload | None], Chart | None] = {}
+        self._trade_offs: dict[tuple[str, str, Workload | None, str], TradeOff | None] = {}
 
-def workload_view(report: BoardReport, standings: Standings, pair: Workload, *, charts: bool = True) -> View:
-    """The table and charts of one workload."""
-    table = standings.table(pair)
-    dense = _dense(report, pair)
-    label = _alternative(table, pair, dense)
-    made = [
-        accuracy_curves(
-            table,
-            report.looks,
-            dense=dense,
-            budget=report.board.protocol.budget,
-            label=label,
-            compact=compact,
+    def overall(self, board: BoardReport, standings: Standings) -> View:
+        """The table over all workloads, in the order of rank."""
+        return self._view(board, standings, None)
+
+    def workload(self, board: BoardReport, standings: Standings, pair: Workload) -> View:
+        """The table of one workload."""
+        return self._view(board, standings, pair)
+
+    def curves(self, board: BoardReport, standings: Standings, pair: Workload) -> Chart | None:
+        """Accuracy against sparsity on one workload."""
+        view = self.workload(board, standings, pair)
+        label = _alternative(view, pair)
+        return self._chart(
+            ("curves", board.anchor, standings.metric, pair),
+            lambda compact: accuracy_curves(
+                view.table,
+                board.looks,
+                dense=view.dense,
+                budget=board.board.protocol.budget,
+                label=label,
+                compact=compact,
+            ),
         )
-        for compact in (False, True)
-        if charts
-    ]
-    # vl-convert escapes the texts of a chart; the label is escaped where it is put in.
-    wide, compact = [Markup(svg) if svg else None for svg in made] or [None, None]  # noqa: S704
-    return View(table, _rows(standings, table, pair), wide, compact, dense)
+
+    def trade_off(
+        self, board: BoardReport, standings: Standings, pair: Workload | None, cost: str
+    ) -> TradeOff | None:
+        """Accuracy against what is left of a cost; None where the cost was not measured."""
+        key = (board.anchor, standings.metric, pair, cost)
+        if key not in self._trade_offs:
+            self._trade_offs[key] = self._draw_trade_off(board, standings, pair, cost)
+        return self._trade_offs[key]
+
+    def _draw_trade_off(
+        self, board: BoardReport, standings: Standings, pair: Workload | None, cost: str
+    ) -> TradeOff | None:
+        name, title = next((name, title) for key, name, title in COSTS if key == cost)
+        view = self._view(board, standings, pair)
+        costs = board.board.remaining_cost(pair, cost)
+        choices = [
+            Choice(row.criterion, s, costs[row.criterion, s], cell.estimate.mean)
+            for row in view.rows
+            for s, cell in zip(view.table.sparsities, row.cells, strict=True)
+            if cell.estimate is not None and cell.is_complete and (row.criterion, s) in costs
+        ]
+        where = "the mean over all workloads" if pair is None else workload(pair)
+        label = (
+            f"Scatter plot: test accuracy against {name} left for {where}. "
+            "The table beside it lists the choices that no other criterion beats in both."
+        )
+        svg = trade_off(choices, board.looks, cost_title=title, label=label)
+        return None if svg is None else TradeOff(svg, tuple(front(choices)))
+
+    def critical_difference(self, board: BoardReport, standings: Standings) -> Chart | None:
+        """The diagram of mean ranks with its groups."""
+        found = standings.critical_difference
+        if found is None:
+            return None
+        criteria, result = found
+        label = (
+            f"Critical-difference diagram of {len(criteria)} criteria over {result.blocks} dense networks; "
+            f"mean ranks nearer than {result.difference:.2f} cannot be told apart. The table has the ranks."
+        )
+        return self._chart(
+            ("ranks", board.anchor, standings.metric, None),
+            lambda compact: critical_difference_diagram(
+                criteria, result, board.looks, label=label, compact=compact
+            ),
+        )
+
+    def _view(self, board: BoardReport, standings: Standings, pair: Workload | None) -> View:
+        key = (board.anchor, standings.metric, pair)
+        if key not in self._views:
+            table = standings.table(pair)
+            self._views[key] = View(table, _rows(standings, table, pair), _dense(board, pair))
+        return self._views[key]
+
+    def _chart(
+        self, key: tuple[str, str, str, Workload | None], draw: Callable[[bool], Markup | None]
+    ) -> Chart | None:
+        if key not in self._charts:
+            wide = draw(False)
+            compact = None if wide is None else draw(True)
+            self._charts[key] = None if wide is None or compact is None else Chart(wide, compact)
+        return self._charts[key]
 
 
-def _dense(report: BoardReport, pair: Workload) -> float | None:
-    values = report.board.dense_accuracy(pair).values()
-    return math.fsum(values) / len(values) if values else None
+def _dense(report: BoardReport, pair: Workload | None) -> float | None:
+    means = []
+    for each in report.board.workloads if pair is None else (pair,):
+        values = report.board.dense_accuracy(each).values()
+        if not values:
+            return None
+        means.append(math.fsum(values) / len(values))
+    return math.fsum(means) / len(means)
 
 
 def _rows(standings: Standings, table: Table, pair: Workload | None) -> tuple[TableRow, ...]:
     ranking = standings.ranking if pair is None else None
-    positions = {criterion: i for i, criterion in enumerate(standings.competitors)} if ranking else {}
+    positions = {criterion: i for i, criterion in enumerate(standings.competitors)}
+    random = standings.random
     rows = []
     for criterion, cells in table.rows.items():
-        i = positions.get(criterion)
-        random = standings.random
-        gain = None
-        if random is not None and criterion != random and criterion in standings.values:
-            gain = standings.gain(criterion, random, pair)
-        interval = None
-        if ranking is not None and i is not None and ranking.place_intervals is not None:
-            interval = (int(ranking.place_intervals[i, 0]), int(ranking.place_intervals[i, 1]))
-        rows.append(
-            TableRow(
-                criterion,
-                cells,
-                None if ranking is None or i is None else int(ranking.places[i]),
-                interval,
-                None if ranking is None or i is None else float(ranking.mean_ranks[i]),
-                gain,
-            )
-        )
+        gain = None if random is None or criterion == random else standings.gain(criterion, random, pair)
+        place = interval = mean_rank = None
+        if ranking is not None and criterion in positions:
+            i = positions[criterion]
+            place, mean_rank = int(ranking.places[i]), float(ranking.mean_ranks[i])
+            if ranking.place_intervals is not None:
+                interval = (int(ranking.place_intervals[i, 0]), int(ranking.place_intervals[i, 1]))
+        rows.append(TableRow(criterion, cells, place, interval, mean_rank, gain))
     return tuple(sorted(rows, key=_row_order))
 
 
-def _row_order(row: TableRow) -> tuple[float, float, str]:
-    """By rank where there is one, else by gain or mean; what has no number comes last."""
-    means = [c.estimate.mean for c in row.cells if c.estimate is not None]
+def _row_order(row: TableRow) -> tuple[bool, float, float, str]:
+    """Criteria before controls, by rank where there is one, else by mean; what has no number comes last."""
+    means = [cell.estimate.mean for cell in row.cells if cell.estimate is not None]
     mean = math.fsum(means) / len(means) if means else -1.0
-    return (math.inf if row.mean_rank is None else row.mean_rank, -mean, row.criterion.label)
+    rank = math.inf if row.mean_rank is None else row.mean_rank
+    return (row.criterion.is_control, rank, -mean, row.criterion.label)
 
 
-def _alternative(table: Table, pair: Workload, dense: float | None) -> str:
-    """The chart in a sentence, for who cannot see it."""
+def _alternative(view: View, pair: Workload) -> str:
+    """The chart in a few sentences, for who cannot see it."""
     parts = [f"Line chart: test accuracy against sparsity for {workload(pair)}."]
-    if dense is not None:
-        parts.append(f"The dense network reaches {percent(dense)}%.")
-    for column, value in enumerate(table.sparsities):
-        best = table.best(column)
-        if best is not None and (estimate := table.rows[best][column].estimate):
+    if view.dense is not None:
+        parts.append(f"The dense network reaches {percent(view.dense)}%.")
+    for column, value in enumerate(view.table.sparsities):
+        best = view.table.best(column)
+        if best is not None and (estimate := view.table.rows[best][column].estimate):
             parts.append(f"At {sparsity(value)} {best.label} is highest with {percent(estimate.mean)}%.")
     parts.append("The table beside it has every number.")
     return " ".join(parts)

@@ -138,12 +138,13 @@ def _win_rates(wins: Floats) -> Floats:
     """Mean over opponents met, shape (rows, criteria); one half for who met nobody."""
     known = ~np.isnan(wins)
     opponents = known.sum(axis=2)
-    return np.divide(
+    rates: Floats = np.divide(
         np.where(known, wins, 0.0).sum(axis=2),
         opponents,
         out=np.full(opponents.shape, 0.5),
         where=opponents > 0,
     )
+    return rates
 
 
 def _places(mean_ranks: Floats) -> NDArray[np.int64]:

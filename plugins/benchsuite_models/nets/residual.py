@@ -7,12 +7,24 @@ from typing import TYPE_CHECKING, Literal
 from torch import nn
 from torch.nn import functional
 
-from benchsuite_models.nets.shortcut import ChannelPadShortcut
-
 if TYPE_CHECKING:
     from torch import Tensor
 
 Shortcut = Literal["A", "projection"]
+
+
+class ZeroPadShortcut(nn.Module):
+    """Every `stride`-th pixel of every channel, between new channels of zeros (He et al. 2016, option A)."""
+
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.before, self.after = channels // 2, channels - channels // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps with `channels` more channels and 1 / `stride` of the height and width, rounded up."""
+        thinned = functional.avg_pool2d(x, kernel_size=1, stride=self.stride)  # windows of one pixel
+        return functional.pad(thinned, (0, 0, 0, 0, self.before, self.after))
 
 
 class BasicBlock(nn.Module):
@@ -26,7 +38,7 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(units)
         self.shortcut: nn.Module = nn.Sequential()
         if (stride != 1 or inputs != units) and shortcut == "A":
-            self.shortcut = ChannelPadShortcut(inputs, units, stride)
+            self.shortcut = ZeroPadShortcut(units - inputs, stride)
         elif stride != 1 or inputs != units:
             self.shortcut = nn.Sequential(
                 nn.Conv2d(inputs, units, 1, stride=stride, bias=False), nn.BatchNorm2d(units)

@@ -1,0 +1,122 @@
+"""Trying every coupled group on a network with random weights before anybody relies on it."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from benchsuite.errors import BenchsuiteError
+from benchsuite.metrics.cost import count_macs
+from benchsuite.pruning.surgery import check_surgery, remove_units
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from benchsuite.layers import CoupledGroup
+    from benchsuite.pruning.graph import PruningGraph
+
+_SEED = 20240229
+
+
+def failing_groups(model: nn.Module, graph: PruningGraph, example: Tensor) -> dict[str, str]:
+    """By name, the groups whose removal goes wrong, each with the reason; most often there are none.
+
+    All groups are tried together, and halves of them where that fails.
+    """
+    twin = randomised(model)
+    # One sample is not enough where a normalisation over positions meets a map of one position.
+    probe = torch.randn((2, *example.shape[1:]), generator=torch.Generator().manual_seed(_SEED))
+    trials = _Trials(twin, graph, probe.to(example.device, example.dtype))
+    return trials.failing(graph.groups)
+
+
+def randomised(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode in which every parameter and statistic matters for the output."""
+    twin = copy.deepcopy(model).eval()
+    generator = torch.Generator().manual_seed(_SEED)
+
+    def uniform(tensor: Tensor, low: float, high: float) -> None:
+        tensor.copy_(torch.rand(tensor.shape, generator=generator) * (high - low) + low)
+
+    with torch.no_grad():
+        for name, parameter in twin.named_parameters():
+            if parameter.ndim > 1 and parameter.numel() > max(parameter.shape):
+                bound = (3 / parameter[0].numel()) ** 0.5
+                uniform(parameter, -bound, bound)
+            elif name.endswith("bias"):
+                uniform(parameter, -0.2, 0.2)
+            else:
+                uniform(parameter, 0.5, 1.5)
+        for module in twin.modules():
+            if isinstance(module, nn.modules.batchnorm._NormBase) and module.running_mean is not None:
+                assert module.running_var is not None
+                uniform(module.running_mean, -0.2, 0.2)
+                uniform(module.running_var, 0.5, 1.5)
+    return twin
+
+
+class _Trials:
+    """Removes half of the positions of some groups from the twin and looks at what is left."""
+
+    def __init__(self, twin: nn.Module, graph: PruningGraph, probe: Tensor) -> None:
+        self._twin = twin
+        self._graph = graph
+        self._probe = probe
+        self._trains = self._training_failure(twin) is None
+
+    def failing(self, groups: Sequence[CoupledGroup]) -> dict[str, str]:
+        """Failing groups with their reasons; all others work together."""
+        failing = self._failing(groups)
+        working = [group for group in groups if group.name not in failing]
+        if failing and working and (reason := self._failure(working)) is not None:
+            # They work in parts but not together: none can be relied upon.
+            failing |= {group.name: reason for group in working}
+        return failing
+
+    def _failing(self, groups: Sequence[CoupledGroup]) -> dict[str, str]:
+        if not groups or (reason := self._failure(groups)) is None:
+            return {}
+        if len(groups) == 1:
+            return {groups[0].name: reason}
+        middle = len(groups) // 2
+        failing = {**self._failing(groups[:middle]), **self._failing(groups[middle:])}
+        return failing or {group.name: reason for group in groups}
+
+    def _failure(self, groups: Sequence[CoupledGroup]) -> str | None:
+        """Why removing half of the positions of these groups goes wrong, or None."""
+        generator = torch.Generator().manual_seed(_SEED)
+        removed = {
+            group.name: tuple(torch.randperm(group.size, generator=generator)[: group.size // 2].tolist())
+            for group in groups
+        }
+        model = self._graph.cost_model
+        predicted = model.cost(model.counts({name: len(positions) for name, positions in removed.items()}))
+        try:
+            pruned = remove_units(self._twin, self._graph, removed)
+            check_surgery(self._twin, pruned, self._graph, removed, self._probe)
+            counted = (sum(p.numel() for p in pruned.parameters()), count_macs(pruned, self._probe).total)
+        except BenchsuiteError as error:
+            return str(error)
+        except Exception as error:  # noqa: BLE001 - a network's code can break in any way when widths change
+            return f"the pruned network does not run: {type(error).__name__}: {error}"
+        if predicted != counted:
+            return f"the pruned network has {counted} parameters and MACs where {predicted} were predicted"
+        if self._trains and (reason := self._training_failure(pruned)) is not None:
+            return f"the pruned network does not run in training mode: {reason}"
+        return None
+
+    def _training_failure(self, model: nn.Module) -> str | None:
+        """Parts that only training uses, such as auxiliary classifiers, read units as well."""
+        model = copy.deepcopy(model).train()
+        devices = [self._probe.device] if self._probe.is_cuda else []
+        try:
+            with torch.random.fork_rng(devices), torch.no_grad():
+                model(self._probe)
+        except Exception as error:  # noqa: BLE001 - likewise
+            return f"{type(error).__name__}: {error}"
+        return None

@@ -1,0 +1,146 @@
+"""Parameters and MACs as a function of how many positions of each coupled group are removed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from benchsuite.metrics.cost import MacCount
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class CostModel:
+    """Exact cost of every network that can be cut out of one, without running it.
+
+    A width is the number of entries left on one axis of one module: linear in the removed positions. A
+    term is a constant times the product of two widths: a convolution's weight is kernel x inputs x units.
+
+    Attributes:
+        groups: names of the coupled groups, in the order of the columns.
+        widths: (widths,) entries of each axis in the dense network; the first is the constant 1.
+        per_position: (widths, groups) entries that one position of a group takes with it.
+        factors: (terms, 2) the widths that are multiplied.
+        params: (terms,) parameters per unit of the product.
+        macs: (terms,) multiply-accumulates of one sample per unit of the product.
+        fixed_params: parameters that no group touches.
+        fixed_macs: multiply-accumulates that no group touches.
+    """
+
+    groups: tuple[str, ...]
+    widths: Integers
+    per_position: Integers
+    factors: Integers
+    params: Integers
+    macs: Integers
+    fixed_params: int
+    fixed_macs: int
+
+    def cost(self, removed: Integers) -> tuple[int, int]:
+        """Parameters and MACs after removing `removed[g]` positions of each group, shape (groups,)."""
+        left = self.widths - self.per_position @ removed
+        products = left[self.factors[:, 0]] * left[self.factors[:, 1]]
+        return (
+            self.fixed_params + int(self.params @ products),
+            self.fixed_macs + int(self.macs @ products),
+        )
+
+    def counts(self, removed: Mapping[str, int]) -> Integers:
+        """Removed positions by group name as the array that `cost` takes."""
+        return np.array([removed.get(group, 0) for group in self.groups], np.int64)
+
+
+@dataclass(frozen=True)
+class AxisCut:
+    """How many entries of one axis a position of each group takes."""
+
+    name: str
+    side: str
+    dim: int
+    size: int
+    per_position: Mapping[str, int]
+
+
+def build_cost_model(
+    model: nn.Module, counted: MacCount, groups: tuple[str, ...], cuts: list[AxisCut]
+) -> CostModel:
+    """The cost model of a network, from one counted run of it.
+
+    Args:
+        model: the dense network.
+        counted: its MACs.
+        groups: names of all coupled groups.
+        cuts: every axis that some group cuts.
+    """
+    widths, rows = [1], [np.zeros(len(groups), np.int64)]
+    index: dict[tuple[str, str], int] = {}
+    for cut in cuts:
+        index[cut.name, cut.side] = len(widths)
+        widths.append(cut.size)
+        rows.append(np.array([cut.per_position.get(group, 0) for group in groups], np.int64))
+    factors: list[tuple[int, int]] = []
+    params: list[int] = []
+    macs: list[int] = []
+
+    def add(first: int, second: int, parameters: int, multiplications: int) -> None:
+        factors.append((first, second))
+        params.append(parameters)
+        macs.append(multiplications)
+
+    modules = {
+        name: model.get_submodule(name) for name in {cut.name for cut in cuts if cut.side != "parameter"}
+    }
+    for name, module in modules.items():
+        sides = {side: number for (owner, side), number in index.items() if owner == name}
+        if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+            weight = module.weight
+            units, inputs, kernel = weight.shape[0], weight.shape[1], math.prod(weight.shape[2:])
+            fixed = (1 if "out" in sides or "grouped" in sides else units) * (1 if "in" in sides else inputs)
+            first, second = sides.get("out", sides.get("grouped", 0)), sides.get("in", 0)
+            positions = counted.of_module.get(name, 0) // (units * inputs * kernel)
+            add(first, second, fixed * kernel, fixed * kernel * positions)
+            if module.bias is not None and first:
+                add(first, 0, 1, 0)
+        elif "channels" in sides:
+            size = widths[sides["channels"]]
+            add(sides["channels"], 0, sum(p.numel() for p in module.parameters(recurse=False)) // size, 0)
+        elif "heads" in sides:
+            inside = sum(counted.of_module.get(f"{name}.{child}", 0) for child, _ in module.named_children())
+            heads = widths[sides["heads"]]
+            add(sides["heads"], 0, 0, (counted.of_module.get(name, 0) - inside) // heads)
+    for cut in cuts:
+        if cut.side == "parameter":
+            parameter = model.get_parameter(cut.name)
+            add(index[cut.name, cut.side], 0, parameter.numel() // cut.size, 0)
+
+    found = CostModel(
+        groups=groups,
+        widths=np.array(widths, np.int64),
+        per_position=np.stack(rows),
+        factors=np.array(factors, np.int64).reshape(-1, 2),
+        params=np.array(params, np.int64),
+        macs=np.array(macs, np.int64),
+        fixed_params=0,
+        fixed_macs=0,
+    )
+    parameters, multiplications = found.cost(np.zeros(len(groups), np.int64))
+    total = sum(p.numel() for p in model.parameters())
+    return CostModel(
+        found.groups,
+        found.widths,
+        found.per_position,
+        found.factors,
+        found.params,
+        found.macs,
+        fixed_params=total - parameters,
+        fixed_macs=counted.total - multiplications,
+    )

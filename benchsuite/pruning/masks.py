@@ -1,0 +1,210 @@
+"""Removing single weights: which ones, and keeping them at zero."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from benchsuite.errors import Collapsed, Unsupported
+from benchsuite.pruning.selection import normalised
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from benchsuite.pruning.graph import PruningGraph
+    from benchsuite.pruning.settings import PruningSettings
+
+
+@dataclass(frozen=True, eq=False)
+class WeightSelection:
+    """Which weights stay.
+
+    Attributes:
+        keep: by layer name, True where a weight stays, shaped as the layer's weight, on the CPU; layers
+            without scores are absent and stay whole.
+        ties: weights whose score equals that at the cut where the cut goes through equal scores.
+        params_removed: removed fraction of the network's parameters.
+        macs_removed: removed fraction of the network's multiply-accumulates.
+    """
+
+    keep: dict[str, Tensor]
+    ties: int
+    params_removed: float
+    macs_removed: float
+
+
+def select_weights(
+    graph: PruningGraph,
+    scores: Mapping[str, Tensor],
+    settings: PruningSettings,
+    sparsity: float,
+    seed: int,
+) -> WeightSelection:
+    """Choose the weights to remove so that the budget is met as nearly as single weights allow.
+
+    The scopes are those of unit pruning, with a layer's weights in the place of a group's positions. Under
+    the budget "macs" a weight counts as often as it is multiplied for one sample.
+
+    Args:
+        graph: the network's pruning graph.
+        scores: by layer name, one score per weight, shaped as the layer's weight; layers that are absent
+            stay whole. The output layer may take part.
+        settings: scope, budget, floor, and how to normalise.
+        sparsity: fraction of the budget to remove, in [0, 1).
+        seed: of the order among equal scores.
+
+    Raises:
+        Collapsed: the selection would take every weight of a layer.
+        Unsupported: the budget is "units", or the scope cannot reach the sparsity.
+    """
+    if settings.budget == "units":
+        raise Unsupported(
+            'weights are removed one by one: the budget must be "params" or "macs", not "units"'
+        )
+    names = [layer.name for layer in graph.weight_layers if layer.name in scores]
+    if not names:
+        raise Unsupported("the criterion gives no scores for any layer")
+    for layer in graph.weight_layers:
+        if layer.name in scores and scores[layer.name].shape != layer.weight.shape:
+            given = tuple(scores[layer.name].shape)
+            raise ValueError(
+                f"scores of {layer.name} have shape {given}; its weight has {tuple(layer.weight.shape)}"
+            )
+    values = [normalised(scores[name], settings.normalise).cpu().flatten() for name in names]
+    macs = torch.tensor([graph.weight_macs[name] for name in names], dtype=torch.int64)
+    dense_params, dense_macs = graph.cost_model.cost(graph.cost_model.counts({}))
+    price = torch.ones_like(macs) if settings.budget == "params" else macs
+    total = dense_params if settings.budget == "params" else dense_macs
+
+    order = _ordered(values, settings, seed)
+    gone = price[order.layers].cumsum(0)
+    count = _nearest_prefix(gone, sparsity * total)
+    if count == len(gone) and sparsity * total - float(gone[-1]) > float(price.max()):
+        raise Unsupported(
+            f"the scope {settings.scope} can remove at most {float(gone[-1]) / total:.1%} of the "
+            f"{settings.budget}, not {sparsity:.1%}"
+        )
+    removed = torch.bincount(order.layers[:count], minlength=len(names))
+    empty = [name for name, value, n in zip(names, values, removed.tolist(), strict=True) if n == len(value)]
+    if empty:
+        raise Collapsed(f"the scope {settings.scope} would take every weight of {', '.join(empty[:5])}")
+    keep = torch.ones(sum(len(value) for value in values), dtype=torch.bool)
+    keep[order.weights[:count]] = False
+    parts = keep.split([len(value) for value in values])
+    return WeightSelection(
+        keep={name: part.view(scores[name].shape) for name, part in zip(names, parts, strict=True)},
+        ties=order.ties(count),
+        params_removed=int(removed.sum()) / dense_params,
+        macs_removed=int((removed * macs).sum()) / dense_macs,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Order:
+    """Weights in the order of their removal: tensors of the same length.
+
+    `weights` counts through all layers; `scores` are normalised ones.
+    """
+
+    weights: Tensor
+    layers: Tensor
+    scores: Tensor
+    per_layer: bool
+
+    def ties(self, count: int) -> int:
+        """Weights with the score at the cut, where it lies between equal scores."""
+        if not self.per_layer:
+            return _ties(self.scores, count)
+        sizes = torch.bincount(self.layers)
+        removed = torch.bincount(self.layers[:count], minlength=len(sizes))
+        in_layers = torch.sort(self.layers, stable=True).indices
+        parts = self.scores[in_layers].split(sizes.tolist())
+        return sum(_ties(part, n) for part, n in zip(parts, removed.tolist(), strict=True))
+
+
+def _ties(scores: Tensor, count: int) -> int:
+    if not 0 < count < len(scores) or scores[count - 1] != scores[count]:
+        return 0
+    return int((scores == scores[count]).sum())
+
+
+def _ordered(values: list[Tensor], settings: PruningSettings, seed: int) -> _Order:
+    generator = torch.Generator().manual_seed(seed)
+    weights, layers, keys, offset = [], [], [], 0
+    for number, value in enumerate(values):
+        size = len(value)
+        ascending = torch.arange(size)
+        key = value
+        if settings.scope != "global":
+            ascending = _ascending(value, generator)
+            if settings.scope == "protected":
+                ascending = ascending[: size - max(1, math.ceil(settings.floor * size - 1e-9))]
+                key = value[ascending]
+            else:
+                key = torch.arange(1, size + 1, dtype=torch.float64) / size
+        weights.append(ascending + offset)
+        layers.append(torch.full_like(ascending, number))
+        keys.append(key)
+        offset += size
+    order = _ascending(torch.cat(keys), generator)
+    chosen = torch.cat(weights)[order]
+    return _Order(
+        weights=chosen,
+        layers=torch.cat(layers)[order],
+        scores=torch.cat(values)[chosen],
+        per_layer=settings.scope == "layer",
+    )
+
+
+def _ascending(values: Tensor, generator: torch.Generator) -> Tensor:
+    """Indices in ascending order of value, equal values in random order."""
+    shuffled = torch.randperm(len(values), generator=generator)
+    return shuffled[torch.sort(values[shuffled], stable=True).indices]
+
+
+def _nearest_prefix(gone: Tensor, target: float) -> int:
+    """How many to remove so that what is gone comes nearest to the target."""
+    if target <= 0 or not len(gone):
+        return 0
+    count = int(torch.searchsorted(gone, torch.tensor(math.ceil(target)))) + 1
+    if count > len(gone):
+        return len(gone)
+    before = float(gone[count - 2]) if count > 1 else 0.0
+    return count - 1 if target - before <= float(gone[count - 1]) - target else count
+
+
+class WeightMasks:
+    """Masks that keep removed weights at exactly zero.
+
+    `bind` gives what to call after every optimiser step: one multiplication in place on tensors that stay
+    where they are, so that it can be part of a CUDA graph.
+    """
+
+    def __init__(self, keep: Mapping[str, Tensor]) -> None:
+        self.keep = {name: mask.bool() for name, mask in keep.items()}
+        self._factors: dict[tuple[str, torch.device, torch.dtype], Tensor] = {}
+
+    def apply_(self, model: nn.Module) -> None:
+        """Set the removed weights of the network to zero, in place."""
+        weights = {name: model.get_submodule(name).get_parameter("weight") for name in self.keep}
+        if not weights:
+            return
+        factors = [self._factor(name, weight) for name, weight in weights.items()]
+        with torch.no_grad():
+            torch._foreach_mul_(list(weights.values()), factors)
+
+    def bind(self, model: nn.Module) -> Callable[[], None]:
+        """Apply the masks now and return a function that applies them again."""
+        self.apply_(model)
+        return partial(self.apply_, model)
+
+    def _factor(self, name: str, weight: Tensor) -> Tensor:
+        key = (name, weight.device, weight.dtype)
+        if key not in self._factors:
+            self._factors[key] = self.keep[name].to(weight.device, weight.dtype)
+        return self._factors[key]

@@ -1,0 +1,290 @@
+"""Choosing which coupled units go, so that a target under a budget is met."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchsuite.errors import Collapsed, Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from benchsuite.layers import CoupledGroup
+    from benchsuite.pruning.graph import PruningGraph
+    from benchsuite.pruning.settings import Aggregate, Normalise, PruningSettings
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class UnitSelection:
+    """Which positions of the coupled groups go, and what the network then costs.
+
+    Attributes:
+        removed: by group name, the removed positions in ascending order; groups that lose none are absent.
+        ties: positions whose score equals that at the cut where the cut goes through equal scores:
+            which of them went was decided by the seeded order.
+        units_removed: removed fraction of the units of all prunable layers.
+        params: parameters of the pruned network, predicted.
+        macs: multiply-accumulates of one sample of the pruned network, predicted.
+        params_removed: removed fraction of the network's parameters.
+        macs_removed: removed fraction of the network's multiply-accumulates.
+    """
+
+    removed: dict[str, tuple[int, ...]]
+    ties: int
+    units_removed: float
+    params: int
+    macs: int
+    params_removed: float
+    macs_removed: float
+
+
+def normalised(scores: Tensor, how: Normalise) -> Tensor:
+    """One layer's scores, float64, divided by the mean or largest absolute value or the Euclidean norm.
+
+    Scores that are all zero stay as they are.
+    """
+    scores = scores.detach().double()
+    if how == "none" or scores.numel() == 0:
+        return scores
+    size = scores.abs()
+    scale = {"mean": size.mean(), "max": size.max(), "l2": scores.norm()}[how]
+    return scores / torch.where(scale > 0, scale, torch.ones_like(scale))
+
+
+def group_scores(
+    graph: PruningGraph, scores: Mapping[str, Tensor], settings: PruningSettings
+) -> dict[str, Tensor]:
+    """One score per position of every coupled group, float64 on the CPU, higher is more important.
+
+    Each layer's scores are normalised; those of units that are tied to one position within a layer are
+    aggregated, then those of the layers of the group that have a score.
+
+    Args:
+        graph: the network's pruning graph.
+        scores: by layer name, one score per unit, shape (units,).
+        settings: how to normalise and aggregate.
+
+    Raises:
+        Unsupported: no layer of some group has scores.
+    """
+    units = {layer.name: layer.units for layer in graph.layers}
+    for name, given in scores.items():
+        if name in units and tuple(given.shape) != (units[name],):
+            raise ValueError(f"scores of {name} have shape {tuple(given.shape)}; it has {units[name]} units")
+    scaled = {
+        name: normalised(given, settings.normalise).cpu() for name, given in scores.items() if name in units
+    }
+    unscored = [group.members[0].layer for group in graph.groups if not _scored(group, scaled)]
+    if unscored:
+        shown = ", ".join(unscored[:5]) + (" and others" if len(unscored) > 5 else "")
+        raise Unsupported(f"the criterion gives no scores for {shown}, nor for any layer coupled to them")
+    return {group.name: _position_scores(group, scaled, settings.aggregate) for group in graph.groups}
+
+
+def _scored(group: CoupledGroup, scores: Mapping[str, Tensor]) -> bool:
+    return any(member.layer in scores for member in group.members)
+
+
+def _position_scores(group: CoupledGroup, scores: Mapping[str, Tensor], how: Aggregate) -> Tensor:
+    rows = []
+    for member in group.members:
+        if member.layer in scores:
+            units = torch.tensor(member.units)
+            rows.append(_aggregated(scores[member.layer][units], how))
+    return _aggregated(torch.stack(rows, dim=1), how)
+
+
+def _aggregated(values: Tensor, how: Aggregate) -> Tensor:
+    """Reduce the second dimension."""
+    if how == "mean":
+        return values.mean(1)
+    return values.sum(1) if how == "sum" else values.amax(1)
+
+
+def select_units(
+    graph: PruningGraph,
+    scores: Mapping[str, Tensor],
+    settings: PruningSettings,
+    sparsity: float,
+    seed: int,
+) -> UnitSelection:
+    """Choose the positions to remove so that the budget is met as nearly as whole positions allow.
+
+    All scopes order the positions and remove the beginning of that order: "layer" orders by the fraction
+    of its group that would be gone, "global" by score, "protected" by score without the best positions of
+    each group. Equal keys come in a random order that the seed fixes.
+
+    Args:
+        graph: the network's pruning graph.
+        scores: by group name, one score per position (see `group_scores`).
+        settings: scope, budget and floor.
+        sparsity: fraction of the budget to remove, in [0, 1).
+        seed: of the order among equal scores.
+
+    Raises:
+        Collapsed: the selection would take every unit of a layer.
+        Unsupported: the scope cannot reach the sparsity; the message says how far it goes.
+    """
+    order = _ordered(graph, scores, settings, seed)
+    budget = _Budget(graph, settings.budget)
+    count = _prefix(graph, order, budget, settings, sparsity)
+    chosen = order.take(count)
+    _refuse_empty_layers(graph, chosen, settings)
+    removed = {
+        group.name: tuple(sorted(chosen.positions[chosen.groups == number].tolist()))
+        for number, group in enumerate(graph.groups)
+    }
+    return _selection(
+        graph, {name: positions for name, positions in removed.items() if positions}, order.ties(count)
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Order:
+    """Positions in the order of their removal: arrays of the same length."""
+
+    groups: Integers
+    positions: Integers
+    scores: Floats
+    per_group: bool
+    """Whether a cut falls in each group rather than at one place."""
+
+    def take(self, count: int) -> _Order:
+        return _Order(self.groups[:count], self.positions[:count], self.scores[:count], self.per_group)
+
+    def ties(self, count: int) -> int:
+        """Positions with the score at the cut, where it lies between equal scores."""
+        if not self.per_group:
+            return _ties(self.scores, count)
+        total = 0
+        for group in np.unique(self.groups[:count]):
+            of_group = self.groups == group
+            total += _ties(self.scores[of_group], int(of_group[:count].sum()))
+        return total
+
+
+def _ties(scores: Floats, count: int) -> int:
+    if not 0 < count < len(scores) or scores[count - 1] != scores[count]:
+        return 0
+    return int((scores == scores[count]).sum())
+
+
+def _ordered(
+    graph: PruningGraph, scores: Mapping[str, Tensor], settings: PruningSettings, seed: int
+) -> _Order:
+    generator = np.random.default_rng(seed)
+    groups, positions, values, keys = [], [], [], []
+    for number, group in enumerate(graph.groups):
+        of_group = scores[group.name].detach().double().cpu().numpy()
+        if of_group.shape != (group.size,):
+            raise ValueError(f"scores of group {group.name} have shape {of_group.shape}, not ({group.size},)")
+        ascending = np.lexsort((generator.random(group.size), of_group))
+        if settings.scope == "protected":
+            floor = max(1, math.ceil(settings.floor * group.size - 1e-9))
+            ascending = ascending[: group.size - floor]
+        groups.append(np.full(len(ascending), number, np.int64))
+        positions.append(ascending)
+        values.append(of_group[ascending])
+        fraction = np.arange(1, len(ascending) + 1) / group.size
+        keys.append(fraction if settings.scope == "layer" else of_group[ascending])
+    key = np.concatenate(keys)
+    order = np.lexsort((generator.random(len(key)), key))
+    return _Order(
+        np.concatenate(groups)[order],
+        np.concatenate(positions)[order],
+        np.concatenate(values)[order],
+        per_group=settings.scope == "layer",
+    )
+
+
+class _Budget:
+    """The fraction of a budget that is gone when some positions of each group are."""
+
+    def __init__(self, graph: PruningGraph, budget: str) -> None:
+        self._model = graph.cost_model
+        self._budget = budget
+        self._units = graph.units
+        self._per_position = np.array([units_per_position(group) for group in graph.groups], np.int64)
+        self._dense = self._model.cost(np.zeros(len(graph.groups), np.int64))
+
+    def gone(self, removed: Integers) -> float:
+        if self._budget == "units":
+            return int(self._per_position @ removed) / self._units
+        params, macs = self._model.cost(removed)
+        if self._budget == "params":
+            return 1 - params / self._dense[0]
+        return 1 - macs / self._dense[1]
+
+
+def units_per_position(group: CoupledGroup) -> int:
+    """How many units go with one position of a group."""
+    return sum(len(member.units[0]) for member in group.members)
+
+
+def _prefix(
+    graph: PruningGraph, order: _Order, budget: _Budget, settings: PruningSettings, sparsity: float
+) -> int:
+    """How many positions to remove; what is gone grows with each, so the place is found by bisection."""
+    number = len(graph.groups)
+
+    def gone(count: int) -> float:
+        return budget.gone(np.bincount(order.groups[:count], minlength=number).astype(np.int64))
+
+    if sparsity <= 0:
+        return 0
+    low, high = 0, len(order.groups)
+    if gone(high) < sparsity:
+        # Within one position of the target counts as met; further away does not.
+        step = gone(high) - gone(high - 1) if high else 0.0
+        if sparsity - gone(high) > step / 2:
+            floor = f", which keeps {settings.floor:g} of each group" if settings.scope == "protected" else ""
+            raise Unsupported(
+                f"the scope {settings.scope}{floor}, can remove at most {gone(high):.1%} of the "
+                f"{settings.budget}, not {sparsity:.1%}"
+            )
+        return high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if gone(middle) < sparsity:
+            low = middle
+        else:
+            high = middle
+    return low if sparsity - gone(low) <= gone(high) - sparsity else high
+
+
+def _refuse_empty_layers(graph: PruningGraph, chosen: _Order, settings: PruningSettings) -> None:
+    left = {layer.name: layer.units for layer in graph.layers}
+    removed = np.bincount(chosen.groups, minlength=len(graph.groups))
+    for group, count in zip(graph.groups, removed.tolist(), strict=True):
+        for member in group.members:
+            left[member.layer] -= len(member.units[0]) * count
+    empty = [name for name, units in left.items() if units == 0]
+    if empty:
+        shown = ", ".join(empty[:5]) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
+        raise Collapsed(f"the scope {settings.scope} would take every unit of {shown}")
+
+
+def _selection(graph: PruningGraph, removed: dict[str, tuple[int, ...]], ties: int) -> UnitSelection:
+    counts = graph.cost_model.counts({name: len(positions) for name, positions in removed.items()})
+    per_position = np.array([units_per_position(group) for group in graph.groups], np.int64)
+    params, macs = graph.cost_model.cost(counts)
+    dense_params, dense_macs = graph.cost_model.cost(np.zeros_like(counts))
+    return UnitSelection(
+        removed=removed,
+        ties=ties,
+        units_removed=int(per_position @ counts) / graph.units,
+        params=params,
+        macs=macs,
+        params_removed=1 - params / dense_params,
+        macs_removed=1 - macs / dense_macs,
+    )

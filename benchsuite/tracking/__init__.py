@@ -1,0 +1,11 @@
+"""MLflow as a view of the run directory: never the truth, and always possible to fill again from it.
+
+Importing this package does not import MLflow.
+"""
+
+from __future__ import annotations
+
+from benchsuite.tracking.tracker import Tracker, is_behind
+from benchsuite.tracking.ui import ui_command
+
+__all__ = ["Tracker", "is_behind", "ui_command"]

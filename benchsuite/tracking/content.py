@@ -1,0 +1,96 @@
+"""What a trial record looks like in MLflow, as plain data within MLflow's limits."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchsuite.store import TrialRecord
+
+KEY_TAG = "benchsuite.key"
+DIGEST_TAG = "benchsuite.digest"
+KIND_TAG = "benchsuite.kind"
+ORIGIN_TAG = "benchsuite.run_directory"
+NOTE_TAG = "mlflow.note.content"
+
+_LONGEST_NAME = 250
+_LONGEST_PARAM = 6000
+_LONGEST_TAG = 8000
+_LONGEST_DIGEST = 36
+
+
+def run_name(axes: Mapping[str, Any]) -> str:
+    """A name that a person can tell from its neighbours: scorer, model, data set, sparsity, seed."""
+    parts = [str(axes[axis]) for axis in ("scorer", "model", "dataset", "sparsity") if axis in axes]
+    if "seed" in axes:
+        parts.append(f"seed {axes['seed']}")
+    if axes.get("draw"):
+        parts.append(f"draw {axes['draw']}")
+    return " · ".join(parts)
+
+
+def params(axes: Mapping[str, Any]) -> dict[str, str]:
+    """The axes, a nested table's entries as `table.entry`, without those that are not set."""
+    flat: dict[str, str] = {}
+    for axis, value in axes.items():
+        if isinstance(value, Mapping):
+            flat.update({f"{axis}.{name}": inner for name, inner in params(value).items()})
+        elif value is not None:
+            flat[_name(axis)] = _cut(str(value), _LONGEST_PARAM)
+    return flat
+
+
+def metrics(record: TrialRecord) -> dict[str, float]:
+    """The metrics under names that MLflow takes."""
+    return {_name(name): value for name, value in record.metrics.items()}
+
+
+def tags(record: TrialRecord) -> dict[str, str]:
+    """Identity, outcome and provenance."""
+    facts = {f"provenance.{_name(name)}": str(value) for name, value in record.provenance.items()}
+    found = {
+        **facts,
+        KEY_TAG: record.key,
+        KIND_TAG: "trial",
+        DIGEST_TAG: digest(record),
+        "status": record.status,
+        "mlflow.source.name": "benchsuite",
+        "mlflow.source.type": "LOCAL",
+        # Written even when there is none, so that a later success clears the error of an earlier failure.
+        "error": record.error or "",
+        NOTE_TAG: f"{record.status}: {record.error}" if record.error else "",
+    }
+    if "commit" in record.provenance:
+        found["mlflow.source.git.commit"] = str(record.provenance["commit"])
+    return {name: _cut(value, _LONGEST_TAG) for name, value in found.items()}
+
+
+def run_status(record: TrialRecord) -> str:
+    """MLflow's word for the outcome."""
+    return "FINISHED" if record.status in ("done", "unsupported", "collapsed") else "FAILED"
+
+
+def digest(record: TrialRecord) -> str:
+    """Changes whenever anything in the record does."""
+    return hashlib.sha256(record.to_json().encode()).hexdigest()
+
+
+def dataset_digest(record: TrialRecord) -> str:
+    """What tells one version of the trial's data from another."""
+    known = (
+        record.provenance.get("data_digest") or record.stages.get("data") or record.axes.get("dataset", "")
+    )
+    return str(known)[:_LONGEST_DIGEST]
+
+
+def _name(name: str) -> str:
+    """`name` with what MLflow refuses in names replaced: other signs, and slashes that make no path."""
+    parts = re.sub(r"[^\w.\- :/]", "_", name)[:_LONGEST_NAME].split("/")
+    return "/".join("_" if part in ("", ".", "..") else part for part in parts)
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"

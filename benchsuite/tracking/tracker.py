@@ -1,0 +1,178 @@
+"""Keeps MLflow up to date with the run directory, in a thread that the run never waits for."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from benchsuite.store import RunDirectory, TrialRecord
+from benchsuite.tracking.content import run_name
+from benchsuite.tracking.view import View
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+    from benchsuite.plan import Trial
+
+_SECONDS_BETWEEN_TRIES = 30.0
+
+
+def is_behind(directory: Path) -> bool:
+    """Whether MLflow may lack trials of this run: an invocation was killed, or its server was down.
+
+    Starting and closing a `Tracker` mends it.
+    """
+    return _marker(directory).exists()
+
+
+class Tracker:
+    """Shows a run directory's trials in MLflow.
+
+    From `start` on a thread of its own opens the store, brings in every stored record that is missing or
+    changed, and then whatever `log` hands over. A store that does not answer never stops the run: it is
+    tried again from time to time and once at the end, and `warnings` says what is missing then. It is an
+    observer of a run.
+
+    Args:
+        directory: the run directory; the SQLite store `mlflow.db` and `mlartifacts/` lie in it, unless
+            the environment variable MLFLOW_TRACKING_URI names a server.
+        suite: the suite's name.
+        description: the suite's description, in Markdown.
+    """
+
+    def __init__(self, directory: Path, suite: str, description: str = "") -> None:
+        self._directory = directory
+        self._suite = suite
+        self._description = description
+        self._thread: threading.Thread | None = None
+        self._changed = threading.Condition()
+        self._turn = threading.Lock()
+        self._pending: dict[str, TrialRecord] = {}
+        self._closing = False
+        self._interrupted = False
+        self._seconds = 0.0
+        self.warnings: list[str] = []
+        """Sentences for a person; complete after `close`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(interrupted=kind is not None)
+
+    def start(self, invocation: Mapping[str, str]) -> None:
+        """Begin; `invocation` are facts about this invocation, such as the command."""
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or None
+        view = View(uri, self._directory, self._suite, self._description, invocation)
+        self._directory.mkdir(parents=True, exist_ok=True)
+        _marker(self._directory).touch()
+        self._thread = threading.Thread(target=self._work, args=(view,), name="mlflow", daemon=True)
+        self._thread.start()
+
+    def log(self, record: TrialRecord) -> None:
+        """Show this record; returns at once. Later records of the same trial replace earlier ones."""
+        with self._changed:
+            self._pending[record.key] = record
+            self._changed.notify()
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Do nothing within the context, such as while latencies are measured; what comes in is shown later."""
+        with self._turn:
+            yield
+
+    def close(self, *, interrupted: bool = False) -> float:
+        """Wait until everything is shown or given up, and return the seconds that the thread was at work.
+
+        Args:
+            interrupted: whether the invocation was cut short; its run is then shown as killed.
+        """
+        if self._thread is not None:
+            with self._changed:
+                self._closing, self._interrupted = True, interrupted
+                self._changed.notify()
+            self._thread.join()
+            self._thread = None
+        return self._seconds
+
+    def working(self, slot: int, what: str) -> None:
+        """Not shown."""
+
+    def idle(self, slot: int) -> None:
+        """Not shown."""
+
+    def trial_started(self, trial: Trial) -> None:
+        """Not shown."""
+
+    def recorded(self, trial: Trial, record: TrialRecord, *, complete: bool) -> None:  # noqa: ARG002 - Observer's form
+        """Show the record, complete or not."""
+        self.log(record)
+
+    def _work(self, view: View) -> None:
+        stored, _ = RunDirectory(self._directory).records()
+        with self._changed:
+            for key, record in stored.items():
+                self._pending.setdefault(key, record)
+        complaint = self._attempt(view, self._show_pending)
+        closing = False
+        while not closing:
+            with self._changed:
+                if complaint is None:
+                    self._changed.wait_for(lambda: self._closing or bool(self._pending))
+                else:
+                    self._changed.wait_for(lambda: self._closing, timeout=_SECONDS_BETWEEN_TRIES)
+                closing = self._closing
+            complaint = self._attempt(view, self._show_pending)
+        if complaint is None:
+            complaint = self._attempt(view, lambda view: view.finish(interrupted=self._interrupted))
+        if complaint is None:
+            _marker(self._directory).unlink(missing_ok=True)
+        else:
+            self.warnings.append(
+                f"MLflow at {view.address} does not answer ({complaint}): {len(self._pending)} trials are "
+                "not shown there; running the suite again brings them in"
+            )
+
+    def _attempt(self, view: View, action: Callable[[View], None]) -> str | None:
+        """Do something with the store and return why it does not answer, if so."""
+        started = time.perf_counter()
+        try:
+            action(view)
+        except Exception as error:  # noqa: BLE001 - whatever a view raises, the run goes on
+            return f"{type(error).__name__}: {error}"
+        else:
+            return None
+        finally:
+            self._seconds += time.perf_counter() - started
+
+    def _show_pending(self, view: View) -> None:
+        """Show what is pending; raises what the store raised if it does not answer."""
+        with self._turn:
+            view.open()
+        while True:
+            with self._changed:
+                if not self._pending:
+                    return
+                key = next(iter(self._pending))
+                record = self._pending.pop(key)
+            try:
+                with self._turn:
+                    view.put(record)
+            except Exception as error:
+                if not view.answers():
+                    with self._changed:
+                        self._pending.setdefault(key, record)
+                    raise
+                self.warnings.append(f"MLflow does not take the trial {run_name(record.axes)}: {error}")
+
+
+def _marker(directory: Path) -> Path:
+    return directory / "mlflow.behind"

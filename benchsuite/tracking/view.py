@@ -1,0 +1,257 @@
+"""The MLflow side: one experiment a suite, a parent run an invocation, a nested run a trial."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import sqlite3
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from benchsuite.tracking import content
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+    from benchsuite.store import TrialRecord
+
+_ENTITIES_PER_BATCH = 1000
+_RUNS_PER_PAGE = 1000
+_DEFAULTS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # A server that is down is asked again later, not for minutes at once.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
+
+
+@dataclass
+class _Logged:
+    """What MLflow holds of a trial."""
+
+    run_id: str
+    digest: str = ""
+    status: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+class View:
+    """Writes trials to one MLflow store; used by one thread only.
+
+    Args:
+        uri: a tracking server's address, or None for the SQLite store in the run directory.
+        directory: the run directory.
+        suite: the suite's name, which is the experiment's.
+        description: the suite's description, in Markdown.
+        invocation: facts about this invocation.
+    """
+
+    def __init__(
+        self, uri: str | None, directory: Path, suite: str, description: str, invocation: Mapping[str, str]
+    ) -> None:
+        self._uri = uri
+        self._directory = directory.resolve()
+        self._suite = suite
+        self._description = description
+        self._invocation = dict(invocation)
+        self._origin = f"{platform.node()}:{self._directory}"
+        self._client: MlflowClient | None = None
+        self._experiment = ""
+        self._parent: str | None = None
+        self._logged: dict[str, _Logged] = {}
+        self._shown: dict[str, str] = {}
+
+    @property
+    def address(self) -> str:
+        """Where the store is, for messages."""
+        return self._uri or str(self._directory / "mlflow.db")
+
+    def open(self) -> None:
+        """Connect, create what is not there, and learn which trials are."""
+        if self._experiment:
+            return
+        for name, value in _DEFAULTS.items():
+            os.environ.setdefault(name, value)
+        from mlflow import MlflowClient
+
+        for chatty in ("mlflow", "alembic"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+        if self._uri is None:
+            _trust_the_system_to_write()
+        client = MlflowClient(tracking_uri=self._uri or f"sqlite:///{self._directory / 'mlflow.db'}")
+        experiment = client.get_experiment_by_name(self._suite)
+        if experiment is None:
+            location = None if self._uri else (self._directory / "mlartifacts").as_uri()
+            note = {content.NOTE_TAG: self._description} if self._description else {}
+            identity = client.create_experiment(self._suite, artifact_location=location, tags=note)
+        else:
+            identity = experiment.experiment_id
+            if experiment.lifecycle_stage == "deleted":
+                client.restore_experiment(identity)
+            self._learn(client, identity)
+        self._client, self._experiment = client, identity
+
+    def _learn(self, client: MlflowClient, experiment: str) -> None:
+        """Read which trials MLflow has, and close what a killed invocation from here left open."""
+        for run in _search(client, experiment, f"tags.`{content.KIND_TAG}` = 'trial'"):
+            tags = run.data.tags
+            # A run that is still open was cut off while it was written: its digest is not to be trusted.
+            digest = "" if run.info.status == "RUNNING" else tags.get(content.DIGEST_TAG, "")
+            status = tags.get("status", "") if digest else ""
+            self._logged[tags[content.KEY_TAG]] = _Logged(
+                run.info.run_id, digest, status, dict(run.data.metrics), dict(tags)
+            )
+        for run in _search(client, experiment, f"tags.`{content.KIND_TAG}` = 'invocation'"):
+            if run.info.status == "RUNNING" and run.data.tags.get(content.ORIGIN_TAG) == self._origin:
+                client.set_terminated(run.info.run_id, status="KILLED")
+
+    def answers(self) -> bool:
+        """Whether the store answers at all."""
+        try:
+            self.open()
+            self._connected().get_experiment(self._experiment)
+        except Exception:  # noqa: BLE001 - whatever it raises, it does not answer
+            return False
+        return True
+
+    def put(self, record: TrialRecord) -> None:
+        """Make the trial's run say what the record says; nothing happens if it does already."""
+        logged = self._logged.get(record.key)
+        digest = content.digest(record)
+        if logged is not None and logged.digest == digest:
+            return
+        tags = content.tags(record)
+        if logged is None:
+            logged = self._logged[record.key] = self._create(record, tags)
+        if not logged.digest:
+            self._log_dataset(logged.run_id, record)
+        self._log_batches(logged, record, tags)
+        if logged.status != record.status:
+            for path in self._artifacts(record):
+                self._connected().log_artifact(logged.run_id, str(path))
+            self._connected().set_terminated(logged.run_id, status=content.run_status(record))
+        logged.digest, logged.status = digest, record.status
+        self._shown[record.key] = record.status
+
+    def _create(self, record: TrialRecord, tags: dict[str, str]) -> _Logged:
+        started = time.time() - record.metrics.get("time/trial_s", 0.0)
+        run = self._connected().create_run(
+            self._experiment,
+            start_time=int(started * 1000),
+            tags={**tags, "mlflow.parentRunId": self._parent_run()},
+            run_name=content.run_name(record.axes),
+        )
+        return _Logged(run.info.run_id, tags=tags)
+
+    def _log_dataset(self, run_id: str, record: TrialRecord) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        name = str(record.axes.get("dataset", ""))
+        data = Dataset(name, content.dataset_digest(record), "benchsuite", json.dumps({"dataset": name}))
+        self._connected().log_inputs(
+            run_id, datasets=[DatasetInput(data, [InputTag("mlflow.data.context", "training")])]
+        )
+
+    def _log_batches(self, logged: _Logged, record: TrialRecord, tags: dict[str, str]) -> None:
+        """Log what is new, in one batch if that fits MLflow's limits."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        now = int(time.time() * 1000)
+        metrics = content.metrics(record)
+        new = [
+            Metric(name, value, now, 0)
+            for name, value in metrics.items()
+            if logged.metrics.get(name) != value
+        ]
+        labels = [RunTag(name, value) for name, value in tags.items() if logged.tags.get(name) != value]
+        axes = {} if logged.digest else content.params(record.axes)
+        params = [Param(name, value) for name, value in axes.items()]
+        room = _ENTITIES_PER_BATCH - len(params) - len(labels)
+        self._connected().log_batch(logged.run_id, metrics=new[:room], params=params, tags=labels)
+        for start in range(room, len(new), _ENTITIES_PER_BATCH):
+            self._connected().log_batch(logged.run_id, metrics=new[start : start + _ENTITIES_PER_BATCH])
+        logged.metrics, logged.tags = metrics, tags
+
+    def _connected(self) -> MlflowClient:
+        assert self._client is not None, "open() comes first"
+        return self._client
+
+    def _artifacts(self, record: TrialRecord) -> list[Path]:
+        """The trial's own files but for checkpoints, which stay in the run directory alone."""
+        folder = self._directory / "stages" / record.key
+        if not folder.is_dir():
+            return []
+        return sorted(p for p in folder.iterdir() if p.is_file() and p.suffix != ".safetensors")
+
+    def _parent_run(self) -> str:
+        """The invocation's run, created when its first trial needs it."""
+        if self._parent is None:
+            note = f"{self._description}\n\n" if self._description else ""
+            if "command" in self._invocation:
+                note += f"`benchsuite {self._invocation['command']}`"
+            tags = {f"invocation.{name}": value for name, value in self._invocation.items()}
+            tags |= {
+                content.KIND_TAG: "invocation",
+                content.ORIGIN_TAG: self._origin,
+                content.NOTE_TAG: note,
+                "mlflow.source.name": "benchsuite",
+                "mlflow.source.type": "LOCAL",
+            }
+            name = f"{self._suite} · {time.strftime('%Y-%m-%d %H:%M:%S')}"
+            self._parent = (
+                self._connected().create_run(self._experiment, tags=tags, run_name=name).info.run_id
+            )
+        return self._parent
+
+    def finish(self, *, interrupted: bool) -> None:
+        """Close the invocation's run with the number of trials by outcome."""
+        if self._parent is None:
+            return
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        counts = Counter(self._shown.values())
+        metrics = [Metric(f"trials/{status}", number, now, 0) for status, number in counts.items()]
+        self._connected().log_batch(self._parent, metrics=metrics)
+        self._connected().set_terminated(self._parent, status="KILLED" if interrupted else "FINISHED")
+
+
+def _trust_the_system_to_write() -> None:
+    """Let this process's SQLite connections leave writing to the system instead of waiting for the disk.
+
+    A view that can be filled again need not survive a power cut, and MLflow commits nine times a trial,
+    which on a busy disk takes longer than everything else. The death of the process loses nothing.
+    """
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    if not event.contains(Engine, "connect", _do_not_wait_for_disk):
+        event.listen(Engine, "connect", _do_not_wait_for_disk)
+
+
+def _do_not_wait_for_disk(connection: object, _record: object) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = OFF")
+
+
+def _search(client: MlflowClient, experiment: str, condition: str) -> list[Run]:
+    """Every run of the experiment that meets a condition."""
+    found: list[Run] = []
+    token: str | None = None
+    while True:
+        page = client.search_runs([experiment], condition, max_results=_RUNS_PER_PAGE, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found

@@ -1,0 +1,143 @@
+"""The page of one criterion: how it stands, where it wins and loses, what it costs, and every trial."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchsuite_leaderboard.cells import DENSE, sparsity_order
+from benchsuite_leaderboard.pages.environment import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchsuite_leaderboard.cells import Criterion, Trial, Workload
+    from benchsuite_leaderboard.pages.views import Views
+    from benchsuite_leaderboard.report import BoardReport, Report
+    from benchsuite_leaderboard.standings import Cell, Standings
+    from benchsuite_leaderboard.statistics.intervals import Estimate
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A criterion against one control.
+
+    Attributes:
+        meaning: what beating the control shows.
+        gain: by how much it is more accurate, in the mean over sparsities and workloads.
+    """
+
+    control: Criterion
+    meaning: str
+    gain: Estimate | None
+
+
+@dataclass(frozen=True)
+class WorkloadLine:
+    """A criterion on one workload: its cells, each with its place among the complete criteria."""
+
+    pair: Workload
+    cells: tuple[tuple[Cell, int | None, int], ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A criterion on one board."""
+
+    board: BoardReport
+    lines: tuple[WorkloadLine, ...]
+    comparisons: tuple[Comparison, ...]
+    trials: tuple[tuple[Workload, tuple[Trial, ...]], ...]
+    score_seconds: float | None
+    score_memory: float | None
+
+
+_MEANINGS = {
+    "shuffled": "knowledge beyond how much goes from each layer",
+    "reversed": "that the order of its scores has the right sign",
+    "scratch": "that the kept weights, and not the architecture alone, are worth something",
+}
+
+
+def criterion_page(report: Report, views: Views, criterion: Criterion) -> str:
+    """The page as HTML."""
+    sections = [
+        _section(views, board, criterion) for board in report.boards if criterion in board.board.criteria
+    ]
+    return (
+        environment()
+        .get_template("criterion.html.j2")
+        .render(
+            report=report,
+            views=views,
+            criterion=criterion,
+            sections=sections,
+            command=_command(criterion),
+            dense_metric=DENSE,
+            root="../",
+            here="",
+        )
+    )
+
+
+def _section(views: Views, board: BoardReport, criterion: Criterion) -> Section:
+    standings = board.after
+    mine = board.board.by_criterion[criterion]
+    pairs = sorted({trial.block.dense_model.workload for trial in mine})
+    return Section(
+        board,
+        tuple(_line(views, board, standings, criterion, pair) for pair in pairs),
+        tuple(_comparisons(standings, criterion)),
+        tuple(
+            (pair, tuple(sorted((t for t in mine if t.block.dense_model.workload == pair), key=_trial_order)))
+            for pair in pairs
+        ),
+        standings.mean_metric(criterion, "time/score_s"),
+        standings.mean_metric(criterion, "memory/score_peak_mb"),
+    )
+
+
+def _line(
+    views: Views, board: BoardReport, standings: Standings, criterion: Criterion, pair: Workload
+) -> WorkloadLine:
+    rows = views.workload(board, standings, pair).table.rows
+    cells = []
+    for column, cell in enumerate(rows[criterion]):
+        rivals = [
+            estimate.mean
+            for other, theirs in rows.items()
+            if not other.is_control and theirs[column].is_complete and (estimate := theirs[column].estimate)
+        ]
+        place = None
+        if cell.is_complete and cell.estimate is not None and not criterion.is_control:
+            place = 1 + sum(mean > cell.estimate.mean for mean in rivals)
+        cells.append((cell, place, len(rivals)))
+    return WorkloadLine(pair, tuple(cells))
+
+
+def _comparisons(standings: Standings, criterion: Criterion) -> list[Comparison]:
+    found = []
+    if standings.random is not None and criterion != standings.random:
+        gain = standings.gain(criterion, standings.random)
+        found.append(Comparison(standings.random, "any knowledge at all", gain))
+    for wrapper, meaning in _MEANINGS.items():
+        control = standings.control_of(criterion, wrapper)
+        if control is not None:
+            found.append(Comparison(control, meaning, standings.gain(criterion, control)))
+    return found
+
+
+def _trial_order(trial: Trial) -> tuple[tuple[int, float, str], tuple[int, str], str]:
+    seed = trial.block.dense_model.seed
+    return (sparsity_order(trial.block.sparsity), (len(seed), seed), trial.draw)
+
+
+def _command(criterion: Criterion) -> str:
+    """How to run the criterion's trials again, ready for a shell."""
+    return f"benchsuite run SUITE.toml --filter {shlex.quote(f'scorer={criterion.scorer}')}"
+
+
+def distinct_criteria(report: Report) -> Sequence[Criterion]:
+    """Every criterion of a site once, by name."""
+    return sorted({c for board in report.boards for c in board.board.criteria}, key=lambda c: c.label)

@@ -1,0 +1,140 @@
+"""The page with every cell, to be filtered and sorted, and the page that compares criteria in pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchsuite_leaderboard.pages.environment import environment
+from benchsuite_leaderboard.pages.formats import sparsity
+
+if TYPE_CHECKING:
+    from benchsuite_leaderboard.cells import Criterion, Protocol, Sparsity, Workload
+    from benchsuite_leaderboard.pages.views import Views
+    from benchsuite_leaderboard.report import BoardReport, Report
+    from benchsuite_leaderboard.standings import Cell
+    from benchsuite_leaderboard.statistics.intervals import Estimate
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Something the reader can narrow the table by.
+
+    Attributes:
+        values: the choices, in the order of their numbers in the rows.
+    """
+
+    key: str
+    title: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One criterion on one workload at one sparsity.
+
+    Attributes:
+        facets: the number of each filter's value that this line has.
+    """
+
+    board: BoardReport
+    pair: Workload
+    criterion: Criterion
+    sparsity: Sparsity
+    cell: Cell
+    before: Estimate | None
+    macs: float | None
+    params: float | None
+    latency: float | None
+    facets: tuple[int, ...]
+
+
+def cells_page(report: Report, views: Views) -> str:
+    """Every cell of every board in one table."""
+    filters, lines = _lines(report, views)
+    return (
+        environment()
+        .get_template("cells.html.j2")
+        .render(report=report, filters=filters, lines=lines, root="", here="cells")
+    )
+
+
+def comparison_page(report: Report, views: Views) -> str:
+    """Win rates of all pairs of criteria, the critical-difference diagram, and gains over controls."""
+    return (
+        environment()
+        .get_template("comparison.html.j2")
+        .render(report=report, views=views, root="", here="comparison")
+    )
+
+
+def method_page(report: Report) -> str:
+    """How the numbers were made and what they cannot tell."""
+    return environment().get_template("method.html.j2").render(report=report, root="", here="method")
+
+
+def _lines(report: Report, views: Views) -> tuple[list[Filter], list[Line]]:
+    found: list[tuple[tuple[str, ...], Line]] = []
+    for board in report.boards:
+        protocol = board.board.protocol
+        for pair in board.board.workloads:
+            table = views.workload(board, board.after, pair).table
+            before = None if board.before is None else views.workload(board, board.before, pair).table
+            costs = {name: board.board.remaining_cost(pair, name) for name in ("macs", "params", "latency")}
+            for criterion, cells in table.rows.items():
+                for column, (value, cell) in enumerate(zip(table.sparsities, cells, strict=True)):
+                    at = (criterion, value)
+                    line = Line(
+                        board,
+                        pair,
+                        criterion,
+                        value,
+                        cell,
+                        None if before is None else before.rows[criterion][column].estimate,
+                        costs["macs"].get(at),
+                        costs["params"].get(at),
+                        costs["latency"].get(at),
+                        (),
+                    )
+                    found.append((_facets(protocol, line), line))
+    filters = []
+    kept = []
+    for i, (key, title) in enumerate(_FILTERS):
+        values = tuple(dict.fromkeys(facets[i] for facets, _ in found))
+        if len(values) > 1:
+            kept.append(i)
+            # Numbers keep the order of the tables; names are looked for by their letters.
+            ordered = values if key == "sparsity" else tuple(sorted(values))
+            filters.append(Filter(key, title, ordered))
+    numbers = [{value: n for n, value in enumerate(each.values)} for each in filters]
+    return filters, [
+        Line(**{**vars(line), "facets": tuple(numbers[n][facets[i]] for n, i in enumerate(kept))})
+        for facets, line in found
+    ]
+
+
+_FILTERS = (
+    ("dataset", "Data set"),
+    ("model", "Model"),
+    ("sparsity", "Removed"),
+    ("kind", "Kind"),
+    ("granularity", "Granularity"),
+    ("scope", "Scope"),
+    ("budget", "Budget"),
+    ("schedule", "Schedule"),
+    ("recovery", "Recovery"),
+)
+
+
+def _facets(protocol: Protocol, line: Line) -> tuple[str, ...]:
+    return (
+        line.pair.dataset,
+        line.pair.model,
+        sparsity(line.sparsity),
+        "control" if line.criterion.is_control else "criterion",
+        protocol.granularity,
+        protocol.scope,
+        protocol.budget,
+        protocol.schedule,
+        protocol.recovery,
+    )

@@ -1,0 +1,21 @@
+"""Which choices no other choice beats in both cost and quality."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the points that none dominates, from the cheapest to the dearest.
+
+    A point is a cost and a quality; one dominates another if it costs no more and is no worse, and is
+    better in one of the two. Of equal points the first stands for all.
+    """
+    front: list[int] = []
+    for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1], i)):
+        if not front or points[i][1] > points[front[-1]][1]:
+            front.append(i)
+    return front

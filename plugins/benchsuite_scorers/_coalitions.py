@@ -1,0 +1,137 @@
+"""The accuracy of a network in which only a coalition of one layer's units is on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from benchsuite import Unsupported
+from benchsuite_scorers._consumer import Consumer, find_consumer, find_next, unit_mask
+from benchsuite_scorers._rest import RestOfNetwork
+
+if TYPE_CHECKING:
+    from benchsuite import Layer, ScoringContext
+
+_CONTRIBUTIONS = 2**27
+"""How many numbers the units' contributions of one batch may have; beyond it they are not kept apart."""
+_CHUNK = 2**21
+"""How many numbers of a varied output are held at once."""
+_KEPT = 2**30
+"""How many bytes of prepared batches are kept between rounds."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """One batch, ready to be evaluated for any coalition.
+
+    Attributes:
+        labels: of its samples.
+        rest: the network behind the layer, or behind the next one where `contributions` are given.
+        base: the varied output with every unit off (or, without contributions, on).
+        contributions: (units, *base's shape): what turning a unit on adds to `base`.
+    """
+
+    labels: Tensor
+    rest: RestOfNetwork
+    base: Tensor
+    contributions: Tensor | None
+
+    @property
+    def size(self) -> int:
+        """Bytes, roughly."""
+        return 4 * (self.base.numel() + (0 if self.contributions is None else self.contributions.numel()))
+
+
+class CoalitionGame:
+    """Payoffs of coalitions of a layer's units: the accuracy with the other units off.
+
+    The layer's input is computed once per batch. Where the units reach the rest of the network through one
+    further layer, which is linear in them, their contributions to its output are computed once too and only
+    added up for a coalition; only what follows is run, many coalitions at once. Otherwise everything behind
+    the layer is run.
+
+    Args:
+        context: the network and its samples.
+        layer: the layer whose units play.
+        off: "zeroed": a unit's weights and bias are zero and what follows still acts; "removed": it adds
+            nothing to the next layer, as after surgery.
+
+    Raises:
+        Unsupported: "removed", and the units do not reach the network through one next layer alone.
+    """
+
+    def __init__(self, context: ScoringContext, layer: Layer, off: Literal["zeroed", "removed"]) -> None:
+        self._context, self._layer, self._off = context, layer, off
+        self._kept: dict[int, _Batch] = {}
+        inputs, _ = next(context.batches())
+        self._next = find_next(context.model, layer, inputs)
+        self._room = _KEPT
+
+    def payoffs(self, coalitions: Tensor) -> Tensor:
+        """Return the accuracy for each row of a bool tensor (coalitions, units), float64 on the CPU."""
+        correct = torch.zeros(len(coalitions), dtype=torch.int64, device=self._context.device)
+        masks = coalitions.to(self._context.device)
+        with torch.no_grad():
+            for number, (inputs, labels) in enumerate(self._context.batches()):
+                batch = self._kept.get(number)
+                if batch is None:
+                    batch = self._prepare(inputs, labels)
+                    if batch.size <= self._room:
+                        self._room -= batch.size
+                        self._kept[number] = batch
+                correct += self._correct(batch, masks)
+        return correct.cpu().double() / self._context.samples
+
+    def _correct(self, batch: _Batch, masks: Tensor) -> Tensor:
+        """Count the right answers for each coalition."""
+        counts = []
+        for part in masks.split(max(1, _CHUNK // batch.base.numel())):
+            if batch.contributions is None:
+                outputs = batch.base * unit_mask(self._layer, part.to(batch.base.dtype), batch.base)
+            else:
+                added = part.to(batch.base.dtype) @ batch.contributions.flatten(1)
+                outputs = batch.base + added.reshape(len(part), *batch.base.shape)
+            answers = batch.rest.run(outputs.flatten(0, 1), len(part)).argmax(-1)
+            counts.append((answers.reshape(len(part), -1) == batch.labels).sum(1))
+        return torch.cat(counts)
+
+    def _prepare(self, inputs: Tensor, labels: Tensor) -> _Batch:
+        model = self._context.model
+        rest = RestOfNetwork(model, self._layer.module, inputs)
+        module = self._next
+        consumer = None if module is None else find_consumer(module, self._layer, rest)
+        if module is not None and consumer is not None:
+            behind = RestOfNetwork(model, module, inputs)
+            if self._passes_through(rest, behind, consumer):
+                batch = self._with_contributions(labels, behind, consumer)
+                if batch is not None:
+                    return batch
+        if self._off == "removed":
+            raise Unsupported(
+                "its units do not act through one next layer alone, so they cannot be taken out singly"
+            )
+        return _Batch(labels, rest, rest.output, None)
+
+    def _passes_through(self, rest: RestOfNetwork, behind: RestOfNetwork, consumer: Consumer) -> bool:
+        """Try whether the next layer's output alone carries the units' effect."""
+        half = torch.arange(consumer.units, device=rest.output.device) % 2 == 0
+        expected = rest.run(rest.output * unit_mask(self._layer, half, rest.output))
+        entered = consumer.masked(consumer.on, half) + consumer.masked(consumer.off, ~half)
+        return torch.allclose(behind.run(consumer.module(entered)), expected, rtol=1e-3, atol=1e-4)
+
+    def _with_contributions(self, labels: Tensor, behind: RestOfNetwork, consumer: Consumer) -> _Batch | None:
+        if consumer.units * behind.output.numel() > _CONTRIBUTIONS and self._off == "zeroed":
+            return None
+        changed = consumer.on - consumer.off if self._off == "zeroed" else consumer.on
+        numbers = torch.arange(consumer.units, device=changed.device)
+        contributions = torch.stack(
+            [
+                consumer.contribution(consumer.masked(changed, numbers == unit))
+                for unit in range(consumer.units)
+            ]
+        )
+        nothing = consumer.off if self._off == "zeroed" else torch.zeros_like(consumer.off)
+        return _Batch(labels, behind, consumer.module(nothing), contributions)

@@ -1,0 +1,34 @@
+"""Preservation of the gradient flow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchsuite import Scorer
+from benchsuite_scorers._curvature import hessian_products, mean_gradient
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from benchsuite import ScoringContext
+
+
+class Grasp(Scorer):
+    """w x (H g): how much the gradient's squared norm would lose without the weight.
+
+    H is the Hessian and g the gradient of the mean loss. High ones are kept; negative scores say that the
+    gradient grows without the weight. Unit: the sum over the unit's weights. Cost: one backward pass per
+    batch, and one through the backward pass. Made for networks before training.
+
+    Source: Wang et al. 2020 (GraSP) with the sign turned.
+    """
+
+    name = "grasp"
+    granularity = "both"
+
+    def score(self, context: ScoringContext) -> dict[str, Tensor]:
+        """Return the product of each weight with the Hessian applied to the gradient."""
+        gradient = mean_gradient(context)
+        along = {name: value.unsqueeze(0) for name, value in gradient.items()}
+        products = hessian_products(context, along)
+        return {layer.name: layer.weight * products[layer.name][0] for layer in context.layers}

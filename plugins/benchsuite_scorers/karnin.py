@@ -1,0 +1,67 @@
+"""Sensitivity accumulated during training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from benchsuite import Scorer, Unsupported
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from benchsuite import ScoringContext
+
+
+class Karnin(Scorer):
+    """Sum over training of dw(n)^2, times w_f / (eta (w_f - w_i)), normalised to (0, 1) within each layer.
+
+    dw(n) is the change of the weight in step (or epoch) n, w_i and w_f are its initial and final values; 0
+    where they are equal. An estimate of the loss's increase without the weight, from what training computes
+    anyway. eta is the mean learning rate, which the normalisation cancels. Unit: the sum over the unit's
+    weights. The native rule removes weights below `threshold`. Needs the training trace. Negative
+    sensitivities, which the estimate gives when a weight shrank, rank lowest.
+
+    Source: Karnin 1990; zero denominators, normalisation and threshold as in Khanal 2018.
+    """
+
+    name = "karnin"
+    granularity = "weight"
+    needs_training_trace = True
+    per: Literal["step", "epoch"] = "step"
+    """Whether changes are squared step by step or epoch by epoch."""
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.45
+    """The native rule removes normalised sensitivities below it."""
+
+    def score(self, context: ScoringContext) -> dict[str, Tensor]:
+        """Return the normalised sensitivity of each weight."""
+        trace = context.training_trace
+        updates = trace.squared_updates if self.per == "step" else trace.squared_epoch_updates
+        eta = float(trace.learning_rates.mean()) if len(trace.learning_rates) else 1.0
+        scores = {}
+        for layer in context.layers:
+            key = f"{layer.name}.weight"
+            if key not in updates:
+                context.skip(layer, "its weight was not trained, so the trace has no updates of it")
+                continue
+            raw = sensitivity(updates[key], trace.initial[key], layer.weight.cpu(), eta)
+            spread = (raw.max() - raw.min()).clamp_min(1e-300)
+            scores[layer.name] = (raw - raw.min()) / spread
+        return scores
+
+    def native(self, scores: dict[str, Tensor], context: ScoringContext) -> dict[str, Tensor]:
+        """Keep the weights that reach the threshold; raises `Unsupported` for units."""
+        if context.granularity == "unit":
+            raise Unsupported(f"the native rule of {self.name} removes single weights, not units")
+        return {name: score >= self.threshold for name, score in scores.items()}
+
+
+def sensitivity(squared_updates: Tensor, initial: Tensor, final: Tensor, eta: float) -> Tensor:
+    """Return Karnin's sensitivity in double precision; 0 where the final weight is the initial one."""
+    import torch
+
+    first, last = initial.double(), final.double()
+    moved = last - first
+    safe = torch.where(moved == 0, 1.0, moved)
+    return torch.where(moved == 0, 0.0, squared_updates.double() * last / (eta * safe))

@@ -1,0 +1,43 @@
+"""Layer-adaptive magnitude."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchsuite import Scorer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from benchsuite import ScoringContext
+
+
+class Lamp(Scorer):
+    """w^2 over the sum of v^2 over all weights v of the layer with abs(v) >= abs(w).
+
+    It makes magnitudes of different layers comparable, so that one global ranking gives each layer a
+    sensible sparsity; within a layer the order is that of magnitude. Meant for the scope "global". Equal
+    magnitudes get equal scores. Computed in double precision. Cost: sorting the weights.
+
+    Source: Lee et al. 2021.
+    """
+
+    name = "lamp"
+    granularity = "weight"
+    data_free = True
+
+    def score(self, context: ScoringContext) -> dict[str, Tensor]:
+        """Return the layer-adaptive magnitude of each weight."""
+        return {layer.name: lamp(layer.weight) for layer in context.layers}
+
+
+def lamp(weight: Tensor) -> Tensor:
+    """Return each weight's score, in its shape; 0 for zero weights."""
+    import torch
+
+    squares = weight.flatten().double() ** 2
+    ascending = squares.sort().values
+    # At the first of equal squares the sum over those that are as large or larger is complete.
+    at_least = ascending.flip(0).cumsum(0).flip(0)
+    total = at_least[torch.searchsorted(ascending, squares)]
+    return torch.where(squares > 0, squares / total, 0.0).reshape(weight.shape)

@@ -1,0 +1,36 @@
+"""First-order Taylor expansion of the loss in a unit's activations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchsuite import Scorer
+from benchsuite_scorers._parameters import skip_unreached
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from benchsuite import ScoringContext
+
+
+class TaylorActivation(Scorer):
+    """Mean over samples of abs(mean over positions of a x g_a), divided by the layer's Euclidean norm of it.
+
+    a is the activation after the non-linearity, g_a the gradient of the sample's own loss; the absolute value
+    is taken for each sample, so that effects of opposite sign do not cancel. One backward pass per batch.
+
+    Source: Molchanov et al. 2016.
+    """
+
+    name = "taylor-activation"
+
+    def score(self, context: ScoringContext) -> dict[str, Tensor]:
+        """Return the normalised mean absolute first-order change by unit."""
+        totals: dict[str, Tensor] = {}
+        for batch in context.activation_gradients():
+            for name, (maps, gradients) in batch.items():
+                change = (maps * gradients).flatten(2).mean(-1).abs().sum(0)
+                totals[name] = totals.get(name, 0) + change
+        skip_unreached(context, totals)
+        scores = {name: total / context.samples for name, total in totals.items()}
+        return {name: score / score.norm().clamp_min(1e-30) for name, score in scores.items()}

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benchsuite_leaderboard.pages.addresses import slug
+from benchsuite_leaderboard.site import render
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from benchsuite.store import TrialRecord
+
+    Make = Callable[..., TrialRecord]
+    MakeMany = Callable[..., list[TrialRecord]]
+
+
+class Page(HTMLParser):
+    """Collects tags, addresses, ids and text of a page, and complains of tags left open."""
+
+    VOID = frozenset({"meta", "link", "input", "br", "hr", "img", "wbr"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.ids: list[str] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(text)
+        assert not self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in self.VOID:
+            self._open.append(tag)
+        for name, value in attrs:
+            assert not name.startswith("on"), f"{tag} has an event handler"
+            if name in {"href", "src"} and value is not None:
+                self.addresses.append(value)
+            if name == "id" and value is not None:
+                self.ids.append(value)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self._open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def pages(folder: Path) -> dict[Path, Page]:
+    return {path: Page(path.read_text("utf-8")) for path in sorted(folder.rglob("*.html"))}
+
+
+def test_the_site_asks_nothing_of_any_host_and_has_no_broken_link(matrix: MakeMany, tmp_path: Path) -> None:
+    index = render(matrix(), tmp_path / "site", title="demo")
+    assert index == tmp_path / "site" / "index.html"
+    found = pages(tmp_path / "site")
+    for path, page in found.items():
+        assert len(page.ids) == len(set(page.ids)), path
+        for address in page.addresses:
+            file, _, anchor = address.partition("#")
+            assert not re.match(r"[a-z]+:|/", file), address
+            target = (path.parent / file).resolve() if file else path.resolve()
+            assert target.is_file(), f"{path}: {address}"
+            if anchor:
+                assert anchor in found[target].ids, f"{path}: {address}"
+        text = path.read_text("utf-8")
+        # Names of XML namespaces are no requests.
+        assert not re.search(r"https?://(?!www\.w3\.org/)", text), path
+
+
+def test_hostile_text_is_shown_and_not_executed(record: Make, hostile: str, tmp_path: Path) -> None:
+    records = [
+        record(
+            scorer,
+            0.5,
+            value,
+            seed=seed,
+            model=f"../../{hostile}",
+            error=error,
+            scorer_params={hostile: hostile},
+            settings={hostile: hostile},
+            **dict.fromkeys(
+                ("dataset", "schedule", "budget", "granularity", "scope", "recovery_epochs"), hostile
+            ),
+        )
+        for seed in range(2)
+        for scorer, value, error in (
+            (hostile, 0.9, None),
+            (f"reversed({hostile})", 0.8, None),
+            ("random", 0.5, None),
+            ("x" * 3000, None, f"Traceback\n{hostile}\n{hostile * 50}"),
+        )
+    ]
+    records[0].provenance[hostile] = hostile
+    site = tmp_path / "a" / "site"
+    index = render(records, site, title=hostile, notes=[hostile])
+    for path, page in pages(site).items():
+        assert page.tags.count("script") <= 2, path
+        assert "alert" not in "".join(
+            re.findall(r"<script[^>]*>(.*?)</script>", path.read_text("utf-8"), re.DOTALL)
+        )
+        assert re.fullmatch(r"[a-z0-9.-]+", path.name)
+    assert "<script>alert('x')</script>" in pages(site)[index].text
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"site"}
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        "[]",
+        "[make('a', 0.5, None, seed=s) for s in range(3)]",
+        "[make('a', 0.5, 0.9)]",
+        "[make('random', 0.5, 0.9), make('shuffled(a)', 0.5, 0.9)]",
+        "[make('a', 'native', 0.9)]",
+        "[make('a', 0.0, 0.97, recovery_epochs=0), make('b', 0.123456789, 0.97)]",
+        "[make(f'c{i}', s, 0.9 - i / 100, seed=d) for i in range(40) for s in (0.5, 0.9) for d in range(2)]",
+        "[make('a', 0.5, 0.9, granularity=g, model=f'm{m}') for g in ('unit', 'weight') for m in range(6)]",
+    ],
+    ids=["empty", "failed", "single", "controls", "native", "no-recovery", "many", "boards"],
+)
+def test_odd_collections_have_their_pages(record: Make, records: str, tmp_path: Path) -> None:
+    made = eval(records, {"make": record})
+    render(made, tmp_path, title="odd", pending=3, notes=["line 7 of results.jsonl could not be read"])
+    page = pages(tmp_path)[tmp_path / "index.html"]
+    assert "3 planned trials have no result yet" in page.text
+    assert "line 7 of results.jsonl" in page.text
+
+
+def test_boards_are_separate(record: Make, tmp_path: Path) -> None:
+    records = [record("a", 0.5, value, scope=scope) for scope, value in (("layer", 0.9), ("global", 0.7))]
+    render(records, tmp_path, title="two")
+    text = pages(tmp_path)[tmp_path / "index.html"].text
+    assert "90.0" in text
+    assert "70.0" in text
+    assert "80.0" not in text
+
+
+def test_outcomes_are_counted_with_their_reasons(matrix: MakeMany, record: Make, tmp_path: Path) -> None:
+    records = matrix()
+    records += [
+        record("delta", 0.5, None, seed=s, status="unsupported", error="needs batch norm") for s in range(3)
+    ]
+    records += [
+        record(
+            "delta", 0.9, None, status="timeout", error="Traceback (most recent call last):\n  x\nToo slow"
+        )
+    ]
+    render(records, tmp_path, title="troubled")
+    text = " ".join(pages(tmp_path)[tmp_path / "index.html"].text.split())
+    assert "3 unsupported" in text
+    assert "1 timeout" in text
+    assert "needs batch norm" in text
+    assert "Too slow" in text
+
+
+def test_unchanged_inputs_are_not_rendered_again(matrix: MakeMany, tmp_path: Path) -> None:
+    records = matrix()
+    index = render(records, tmp_path, title="demo")
+    before = index.stat().st_mtime_ns
+    render(records, tmp_path, title="demo")
+    assert index.stat().st_mtime_ns == before
+    first = index.read_bytes()
+    render(records, tmp_path, title="other")
+    assert index.read_bytes() != first
+    render(records, tmp_path, title="demo")
+    assert index.read_bytes() == first
+
+
+def test_downloads_hold_every_record(matrix: MakeMany, record: Make, tmp_path: Path) -> None:
+    records = [
+        *matrix(),
+        record("=1+1", 0.5, None, error="line one\nline two, with a comma", status="killed"),
+    ]
+    records[0].metrics["odd"] = float("nan")
+    render(records, tmp_path, title="demo")
+    loaded = json.loads((tmp_path / "results.json").read_text("utf-8"), parse_constant=pytest.fail)
+    assert [r["key"] for r in loaded] == [r.key for r in records]
+    assert loaded[1]["metrics"] == records[1].metrics
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "results.csv").read_text("utf-8"))))
+    assert len(rows) == len(records)
+    assert float(rows[1]["accuracy/top1"]) == records[1].metrics["accuracy/top1"]
+    assert rows[-1]["scorer"] == "'=1+1"
+    assert rows[-1]["error"] == "line one\nline two, with a comma"
+
+
+def test_loading_the_site_loads_no_heavy_library() -> None:
+    code = (
+        "import sys, benchsuite_leaderboard.site as s; "
+        "heavy = {'torch', 'mlflow', 'pandas', 'altair', 'scipy', 'vl_convert'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_names_of_pages_are_safe_and_distinct() -> None:
+    names = ["a", "A", "a/b", "a-b", "../../etc/passwd", "分類", "", "con", "x" * 500, "a\x00b", "a b"]
+    made = [slug(name) for name in names]
+    assert len(set(made)) == len(names)
+    assert all(re.fullmatch(r"[a-z0-9][a-z0-9-]{0,60}", name) for name in made)
+    assert slug("a", "bc") != slug("ab", "c")

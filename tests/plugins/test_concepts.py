@@ -1,0 +1,512 @@
+"""The concept sets that come with the suite."""
+
+from __future__ import annotations
+
+import csv
+import http.server
+import shutil
+import threading
+import time
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import benchsuite
+from benchsuite.metrics.dissection.packing import PackedConcepts, pack
+from benchsuite_datasets._broden_download import download_broden
+from benchsuite_datasets._broden_folder import read_broden
+from benchsuite_datasets._shapes_drawing import COLORS, OBJECTS
+from benchsuite_datasets.broden import Broden
+from benchsuite_datasets.mask_folder import MaskFolder
+from benchsuite_datasets.shapes import Shapes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+NOWHERE = Path("nowhere")
+
+
+# shapes
+
+
+def test_shapes_are_the_same_every_time_and_differ_between_splits() -> None:
+    plugin = Shapes(samples=256, images=64)
+    first, again = plugin.load(NOWHERE), plugin.load(NOWHERE)
+    for name in ("train", "validation", "test"):
+        assert torch.equal(getattr(first, name).inputs, getattr(again, name).inputs)
+        assert torch.equal(getattr(first, name).labels, getattr(again, name).labels)
+    one, other = plugin.concepts(NOWHERE), plugin.concepts(NOWHERE)
+    for a, b in zip(one.samples, other.samples, strict=True):
+        assert (a.image == b.image).all()
+        assert (a.masks == b.masks).all()
+    everything = [first.train.inputs, first.validation.inputs, first.test.inputs]
+    pictures = torch.cat([*everything, torch.from_numpy(np.stack([s.image for s in one.samples]))])
+    assert len(torch.unique(pictures.flatten(1), dim=0)) == len(pictures) == 256 + 32 + 64 + 64
+
+
+def test_shapes_have_balanced_classes_and_the_asked_size() -> None:
+    dataset = Shapes(samples=128, size=48).load(NOWHERE)
+    assert dataset.input_shape == (3, 48, 48)
+    assert dataset.classes == tuple(OBJECTS)
+    assert torch.bincount(dataset.train.labels).tolist() == [16] * 8
+    assert (len(dataset.validation), len(dataset.test)) == (16, 32)
+
+
+def shapes_by_name(concepts: PackedConcepts, name: str) -> torch.Tensor:
+    """Where a concept is, (images, h, w)."""
+    number = 1 + [concept.name for concept in concepts.concepts].index(name)
+    maps: torch.Tensor = (concepts.label_maps(torch.arange(len(concepts))) == number).any(1)
+    return maps
+
+
+def test_color_labels_lie_on_that_color() -> None:
+    concepts = pack(Shapes(size=64, images=200).concepts(NOWHERE))
+    # Label map pixels cover two image pixels each way.
+    images = torch.nn.functional.avg_pool2d(concepts.images.float() / 255, 2)
+    for name, tone in COLORS.items():
+        pixels = images.permute(0, 2, 3, 1)[shapes_by_name(concepts, f"{name}-c")]
+        bright = pixels[pixels.sum(1) > 0.8 * sum(tone)]  # without what textures darken
+        assert (bright.median(0).values - torch.tensor(tone)).abs().max() < 0.1, name
+    for name, low, high in (("black-c", 0.0, 0.3), ("grey-c", 0.3, 0.7), ("white-c", 0.7, 1.0)):
+        level = images.mean(1)[shapes_by_name(concepts, name)]
+        assert (level > low - 0.1).float().mean() > 0.97
+        assert (level < high + 0.1).float().mean() > 0.97
+
+
+def test_parts_lie_in_their_objects_and_textures_darken() -> None:
+    concepts = pack(Shapes(size=64, images=200).concepts(NOWHERE))
+    wheel, car = shapes_by_name(concepts, "wheel"), shapes_by_name(concepts, "car")
+    assert wheel.any()
+    assert (wheel & ~car).sum() == 0
+    objects = torch.stack([shapes_by_name(concepts, name) for name in OBJECTS]).any(0)
+    colored = torch.stack([shapes_by_name(concepts, f"{name}-c") for name in COLORS]).any(0)
+    assert torch.equal(objects, colored)
+    images = concepts.images.float() / 255
+    inside = torch.nn.functional.interpolate(shapes_by_name(concepts, "striped")[:, None].float(), size=64)[
+        :, 0
+    ]
+    across = (images[..., 1:] - images[..., :-1]).abs().mean(1) * inside[:, :, 1:]
+    down = (images[..., 1:, :] - images[..., :-1, :]).abs().mean(1) * inside[:, 1:]
+    assert across.sum() > 2 * down.sum()
+
+
+def test_every_concept_occurs_and_is_rare_enough_to_be_detected() -> None:
+    plugin = Shapes()
+    concepts = pack(plugin.concepts(NOWHERE))
+    share = concepts.pixels / (len(concepts) * 16 * 16)
+    for concept, covered in zip(concepts.concepts, share.tolist(), strict=True):
+        # A unit's mask has about 0.5% of all pixels, so its IoU is at most 0.005 / covered.
+        if concept.name not in ("black-c", "grey-c", "white-c"):
+            assert 0 < covered < 0.05, concept
+    assert concepts.categories == ("color", "texture", "part", "object")
+    assert set(concepts.images_with.tolist()) >= {62, 63}
+
+
+def test_shapes_are_drawn_quickly() -> None:
+    start = time.process_time()
+    Shapes(size=112, images=500).concepts(NOWHERE)
+    Shapes(size=32, samples=4000).load(NOWHERE)
+    assert time.process_time() - start < 8
+
+
+@pytest.mark.slow
+def test_a_small_network_learns_shapes_within_a_minute_of_one_core() -> None:
+    dataset = Shapes().load(NOWHERE)
+    torch.manual_seed(0)
+    layers: list[torch.nn.Module] = []
+    for inputs, outputs in ((3, 16), (16, 32), (32, 64)):
+        layers += [torch.nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), torch.nn.BatchNorm2d(outputs)]
+        layers += [torch.nn.ReLU(), torch.nn.MaxPool2d(2)]
+    net = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(64 * 16, 8))
+    epochs, steps = 6, len(dataset.train) // 64
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=epochs * steps)
+    start = time.process_time()
+    for _ in range(epochs):
+        for index in torch.randperm(len(dataset.train))[: steps * 64].split(64):
+            inputs = (dataset.train.inputs[index].float() / 255 - 0.5) / 0.27
+            loss = torch.nn.functional.cross_entropy(net(inputs), dataset.train.labels[index])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
+            optimizer.step()
+            schedule.step()
+    assert time.process_time() - start < 60
+    net.eval()
+    with torch.no_grad():
+        found = net((dataset.test.inputs.float() / 255 - 0.5) / 0.27).argmax(1)
+    assert (found == dataset.test.labels).float().mean() > 0.9
+
+
+# Broden's format
+
+
+def write_csv(path: Path, *rows: tuple[Any, ...]) -> None:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
+def change_csv(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.fixture
+def broden(tmp_path: Path) -> Path:
+    """A folder of two images in Broden's format, with several masks and image-level labels; returns its parent."""
+    root = tmp_path / "broden1_224"
+    (root / "images" / "a").mkdir(parents=True)
+    for name in ("one", "two"):
+        Image.new("RGB", (224, 224), (250, 5, 5)).save(root / "images" / "a" / f"{name}.jpg")
+    encoded = np.zeros((112, 112, 3), np.uint8)
+    encoded[:10, :, 0] = 1  # 1
+    encoded[10:30, :, :2] = (44, 1)  # 300 = 44 + 256
+    Image.fromarray(encoded).save(root / "images" / "a" / "one_object.png")
+    encoded[:] = 0
+    encoded[0, 0] = (2, 0, 9)
+    Image.fromarray(encoded).save(root / "images" / "a" / "one_part_1.png")
+    encoded[:] = 0
+    encoded[1, :7, 0] = 1
+    Image.fromarray(encoded).save(root / "images" / "a" / "one_part_2.png")
+    write_csv(
+        root / "index.csv",
+        ("image", "split", "ih", "iw", "sh", "sw", "scene", "object", "part"),
+        (
+            "a/one.jpg",
+            "train",
+            224,
+            224,
+            112,
+            112,
+            "",
+            "a/one_object.png",
+            "a/one_part_1.png;a/one_part_2.png",
+        ),
+        ("a/two.jpg", "val", 224, 224, 112, 112, "7;300", "", ""),
+    )
+    write_csv(
+        root / "label.csv",
+        ("number", "name", "category", "frequency", "coverage", "syns"),
+        (1, "door", "object(1);part(1)", 2, 0.1, ""),
+        (2, "wheel", "part(1)", 1, 0.1, "tyre;rim"),
+        (7, "street-s", "scene(1)", 1, 1.0, ""),
+        (300, "car", "object(1)", 1, 0.2, ""),
+    )
+    write_csv(
+        root / "category.csv",
+        ("name", "first", "last", "count", "frequency"),
+        ("scene", 7, 7, 1, 1),
+        ("object", 1, 300, 2, 2),
+        ("part", 1, 2, 2, 2),
+    )
+    header = ("code", "number", "name", "frequency", "coverage")
+    write_csv(root / "c_scene.csv", header, (1, 7, "street-s", 1, 1.0))
+    write_csv(root / "c_object.csv", header, (1, 1, "door", 1, 0.01), (2, 300, "car", 1, 0.2))
+    write_csv(root / "c_part.csv", header, (1, 1, "door", 1, 0.02), (2, 2, "wheel", 1, 0.1))
+    return tmp_path
+
+
+def test_broden_format_is_read(broden: Path) -> None:
+    packed = pack(Broden().concepts(broden))
+    assert [(c.name, c.category) for c in packed.concepts] == [
+        ("door", "part"),  # covers more as a part than as an object
+        ("wheel", "part"),
+        ("street-s", "scene"),
+        ("car", "object"),
+    ]
+    assert packed.images.shape == (2, 3, 224, 224)
+    assert packed.images[0, 0].float().mean() > 240  # red first
+    assert packed.images[0, 1:].float().mean() < 15
+    maps = packed.label_maps(torch.tensor([0]))[0]
+    assert maps.shape == (3, 112, 112)
+    # Pixels that a later map labels again count once; the 7 of the second part map are already doors.
+    assert packed.pixels.tolist() == [10 * 112, 1, 112 * 112, 20 * 112 + 112 * 112]
+    assert packed.images_with.tolist() == [1, 1, 1, 2]
+    assert packed.has_category.tolist() == [[True, True, False], [False, True, True]]
+    assert packed.categories == ("part", "object", "scene")
+
+
+BREAKAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "no index": (lambda r: (r / "index.csv").unlink(), r"there is no .*index.csv"),
+    "missing column": (
+        lambda r: change_csv(r / "index.csv", ",part\n", ",parts\n"),
+        r"index.csv: .* no column 'part'.*has image, split",
+    ),
+    "short row": (
+        lambda r: change_csv(r / "index.csv", "224,224,112,112,7", "224,112,112,7"),
+        r"index.csv, line 3",
+    ),
+    "no number": (
+        lambda r: change_csv(r / "index.csv", "val,224", "val,x"),
+        r"line 3: ih is 'x'.* whole number",
+    ),
+    "no category file": (lambda r: (r / "c_part.csv").unlink(), r"there is no .*c_part.csv"),
+    "label without category": (
+        lambda r: change_csv(r / "c_part.csv", "2,2,wheel", "2,9,wheel"),
+        r"label.csv, line 3: label 2 \(wheel\) stands in none of c_scene.csv, c_object.csv, c_part.csv",
+    ),
+    "label twice": (
+        lambda r: change_csv(r / "label.csv", "\n2,wheel", "\n1,wheel"),
+        r"line 3: label 1 is listed twice",
+    ),
+    "coverage": (
+        lambda r: change_csv(r / "c_part.csv", "wheel,1,0.1", "wheel,1,much"),
+        r"c_part.csv, line 3: coverage",
+    ),
+    "absent image": (lambda r: (r / "images/a/two.jpg").unlink(), r"there is no image .*two.jpg"),
+    "broken image": (
+        lambda r: (r / "images/a/two.jpg").write_bytes(b"no"),
+        r"two.jpg cannot be read as a image",
+    ),
+    "absent mask": (
+        lambda r: (r / "images/a/one_part_2.png").unlink(),
+        r"there is no label map .*one_part_2.png",
+    ),
+    "mask of wrong size": (
+        lambda r: Image.new("RGB", (112, 56)).save(r / "images/a/one_object.png"),
+        r"one_object.png is 56 x 112 \(height x width\); index.csv says 112 x 112 \(sh, sw\)",
+    ),
+    "image of wrong size": (
+        lambda r: Image.new("RGB", (200, 224)).save(r / "images/a/one.jpg"),
+        r"one.jpg is 224 x 200 .* 224 x 224 \(ih, iw\)",
+    ),
+    "unknown label in a mask": (
+        lambda r: Image.new("RGB", (112, 112), (9, 1, 0)).save(r / "images/a/one_object.png"),
+        r"one_object.png has the label 265, which .*label.csv does not list",
+    ),
+    "unknown label in the index": (
+        lambda r: change_csv(r / "index.csv", "7;300", "8;300"),
+        r"index.csv, line 3: scene has the label 8, which .*label.csv does not list",
+    ),
+    "another resolution": (
+        lambda r: change_csv(r / "index.csv", "train,224,224", "train,227,227"),
+        r"line 2: the image is 227 x 227; size = 224",
+    ),
+    "two label map sizes": (
+        lambda r: change_csv(r / "index.csv", "val,224,224,112,112", "val,224,224,113,113"),
+        r"line 3: sh, sw are \(113, 113\); the first image has \(112, 112\)",
+    ),
+    "empty index": (
+        lambda r: (r / "index.csv").write_text("image,split,ih,iw,sh,sw,scene,object,part\n"),
+        "3 categories and index.csv 0 images",
+    ),
+}
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES)
+def test_every_malformed_piece_is_a_clear_error(broden: Path, breakage: str) -> None:
+    spoil, message = BREAKAGES[breakage]
+    spoil(broden / "broden1_224")
+    with pytest.raises(benchsuite.DataError, match=message):
+        pack(read_broden(broden / "broden1_224", 224))
+
+
+def test_absent_broden_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(benchsuite.DataError, match=r"there is no folder .*mine; it must hold index.csv"):
+        Broden(path="mine").concepts(tmp_path)
+
+
+def test_broden_fingerprint_follows_content(broden: Path) -> None:
+    assert Broden().fingerprint(broden / "absent") == ""
+    first = Broden().fingerprint(broden)
+    assert first == Broden().fingerprint(broden) != ""
+    Image.new("RGB", (112, 56)).save(broden / "broden1_224/images/a/one_object.png")
+    second = Broden().fingerprint(broden)
+    change_csv(broden / "broden1_224/label.csv", "wheel", "wheex")
+    assert len({first, second, Broden().fingerprint(broden)}) == 3
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("breakage", ["missing column", "absent mask", "wrong size", "unknown label", "none"])
+def test_malformed_copies_of_the_real_sample(data_folder: Path, tmp_path: Path, breakage: str) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(data_folder / "broden-format_sample" / "broden1_224", root)
+    mask = root / "images/camvid/0001TP_006690_object.png"
+    if breakage == "missing column":
+        change_csv(root / "index.csv", ",texture,", ",textures,")
+    elif breakage == "absent mask":
+        mask.unlink()
+    elif breakage == "wrong size":
+        Image.new("RGB", (224, 224)).save(mask)
+    elif breakage == "unknown label":
+        Image.new("RGB", (112, 112), (0, 3, 0)).save(mask)
+    expected = {
+        "missing column": r"index.csv: .*'texture'",
+        "absent mask": "there is no label map .*0001TP_006690_object.png",
+        "wrong size": "0001TP_006690_object.png is 224 x 224 .* 112 x 112",
+        "unknown label": "0001TP_006690_object.png has the label 768",
+    }
+    if breakage == "none":
+        assert len(pack(Broden(path=str(root)).concepts(data_folder), limit=5)) == 5
+    else:
+        with pytest.raises(benchsuite.DataError, match=expected[breakage]):
+            pack(Broden(path=str(root)).concepts(data_folder))
+
+
+# downloading
+
+
+class Host(http.server.BaseHTTPRequestHandler):
+    """Serves one archive in ranges and breaks the first transfers off."""
+
+    content: bytes = b""
+    breaks: int = 0
+    requests: list[str | None]
+
+    def do_GET(self) -> None:  # noqa: N802 - the name that the server calls
+        asked = self.headers.get("Range")
+        type(self).requests.append(asked)
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+        rest = self.content[start:]
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(len(rest)))
+        self.end_headers()
+        if type(self).breaks:
+            type(self).breaks -= 1
+            rest = rest[: len(rest) // 2]
+        self.wfile.write(rest)
+
+    def log_message(self, *args: object) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def host(broden: Path) -> Iterator[str]:
+    archive = broden / "made.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted((broden / "broden1_224").rglob("*")):
+            file.write(path, path.relative_to(broden))
+    Host.content, Host.requests, Host.breaks = archive.read_bytes(), [], 0
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Host)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/broden1_{{size}}.zip"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_an_interrupted_download_goes_on_where_it_ended(host: str, tmp_path: Path) -> None:
+    Host.breaks = 2
+    folder = tmp_path / "data"
+    download_broden(224, folder, sources=(host,))
+    half = len(Host.content) // 2
+    assert Host.requests == [None, f"bytes={half}-", f"bytes={half + (len(Host.content) - half) // 2}-"]
+    assert len(pack(Broden().concepts(folder))) == 2
+    download_broden(224, folder, sources=(host,))
+    assert len(Host.requests) == 3
+    assert sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) == [
+        "broden1_224",
+        "broden1_224.zip",
+    ]
+
+
+def test_the_second_source_serves_where_the_first_does_not(host: str, tmp_path: Path) -> None:
+    download_broden(224, tmp_path / "data", sources=("http://127.0.0.1:9/broden1_{size}.zip", host))
+    assert (tmp_path / "data/broden1_224/index.csv").is_file()
+
+
+def test_without_a_source_the_error_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(
+        benchsuite.DataError, match=r"fetch http://127.0.0.1:9/broden1_384.zip.*index.csv exists"
+    ):
+        download_broden(384, tmp_path, sources=("http://127.0.0.1:9/broden1_{size}.zip",))
+
+
+def test_what_is_no_archive_is_removed(host: str, tmp_path: Path) -> None:
+    Host.content = b"<html>down for maintenance</html>"
+    with pytest.raises(benchsuite.DataError, match="damaged"):
+        download_broden(224, tmp_path / "data", sources=(host,))
+    assert not (tmp_path / "data" / "broden1_224.zip").exists()
+    assert not (tmp_path / "data" / "broden1_224").exists()
+
+
+# mask folder
+
+
+@pytest.fixture
+def masks(tmp_path: Path) -> Path:
+    root = tmp_path / "mine"
+    for name in ("images", "masks", "masks/parts"):
+        (root / name).mkdir(parents=True)
+    Image.new("RGB", (40, 30), (1, 2, 3)).save(root / "images" / "a.png")
+    Image.new("L", (30, 30), 9).save(root / "images" / "b.jpg")
+    (root / "images" / "notes.txt").write_text("no image")
+    values = np.zeros((30, 40), np.uint8)
+    values[:15] = 4
+    values[15:, :20] = 255
+    Image.fromarray(values).save(root / "masks" / "a.png")
+    Image.new("RGB", (40, 30), (5, 1, 0)).save(root / "masks" / "parts" / "a.png")
+    Image.new("1", (30, 30), 1).save(root / "masks" / "b.png")
+    write_csv(root / "labels.csv", ("value", "name", "category"), (4, "sky", "object"), (255, "", ""))
+    with (root / "labels.csv").open("a") as file:
+        file.write("261,window,part\n")
+    return tmp_path
+
+
+def test_a_folder_of_masks_is_read(masks: Path) -> None:
+    with pytest.raises(benchsuite.DataError, match=r"masks.b.png has the label 255|b.png"):
+        Image.new("L", (30, 30), 200).save(masks / "mine/masks/b.png")
+        pack(MaskFolder(path="mine", size=16).concepts(masks))
+    Image.new("L", (30, 30), 4).save(masks / "mine/masks/b.png")
+    packed = pack(MaskFolder(path="mine", size=16).concepts(masks))
+    assert [(c.name, c.category) for c in packed.concepts] == [("sky", "object"), ("window", "part")]
+    assert packed.images.shape == (2, 3, 16, 16)
+    assert packed.mask_size == (8, 8)
+    first = packed.label_maps(torch.tensor([0]))[0]
+    assert first[0].tolist() == [[1] * 8] * 4 + [[0] * 8] * 4
+    assert (first[1] == 2).all()
+    assert packed.pixels.tolist() == [32 + 64, 64]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda r: shutil.rmtree(r / "masks"), "there is no folder .*masks"),
+        (lambda r: (r / "masks/b.png").unlink(), "b.jpg has no label map"),
+        (lambda r: (r / "labels.csv").write_text("value,label\n"), "no column 'name'"),
+        (lambda r: (r / "labels.csv").write_text("value,name\n1,\n"), "names no concept"),
+        (
+            lambda r: (r / "labels.csv").write_text("value,name\n1,a\n1,b\n"),
+            "line 3: the value 1 is listed twice",
+        ),
+        (
+            lambda r: (r / "labels.csv").write_text("value,name,category\n1,a,\n"),
+            "line 2: 'a' has no category",
+        ),
+        (lambda r: [p.unlink() for p in (r / "images").iterdir()], "holds no image"),
+        (lambda r: (r / "masks/b.png").write_text("x"), "b.png cannot be read as a label map"),
+    ],
+)
+def test_a_malformed_folder_of_masks_says_where(
+    masks: Path, spoil: Callable[[Path], Any], message: str
+) -> None:
+    Image.new("L", (30, 30), 4).save(masks / "mine/masks/b.png")
+    spoil(masks / "mine")
+    with pytest.raises(benchsuite.DataError, match=message):
+        pack(MaskFolder(path="mine", size=16).concepts(masks))
+
+
+def test_a_folder_of_masks_must_be_named(tmp_path: Path) -> None:
+    with pytest.raises(benchsuite.DataError, match="no folder is named"):
+        MaskFolder().concepts(tmp_path)
+
+
+@pytest.mark.data
+def test_street_scenes_as_a_folder_of_masks(data_folder: Path, tmp_path: Path) -> None:
+    names = "sky building pole road pavement tree signsymbol fence car pedestrian bicyclist".split()
+    rows = [(number, name) for number, name in enumerate(names)]
+    write_csv(tmp_path / "labels.csv", ("value", "name"), *rows, (11, ""))
+    plugin = MaskFolder(
+        path="camvid_sample", images="val", masks="valannot", labels=str(tmp_path / "labels.csv"), size=96
+    )
+    packed = pack(plugin.concepts(data_folder), limit=6)
+    share = (packed.pixels / (6 * 48 * 48)).tolist()
+    assert 0.1 < share[names.index("road")] < 0.6
+    assert 0.9 < sum(share) <= 1
+    assert plugin.fingerprint(data_folder) == plugin.fingerprint(data_folder)

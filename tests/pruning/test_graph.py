@@ -1,0 +1,242 @@
+"""Coupled groups of networks whose couplings are known by construction."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from pruning_networks import NETWORKS, build, example, mlp
+from torch import nn
+
+from benchsuite.errors import Unsupported
+from benchsuite.metrics.cost import measure_cost
+from benchsuite.pruning.graph import PruningGraph, trace
+from benchsuite.pruning.surgery import remove_units
+
+EXPECTED = {
+    "mlp": {"1": (20, {"1": 1}), "3": (10, {"3": 1})},
+    "vgg": {"0": (6, {"0": 1}), "4": (8, {"4": 1}), "9": (10, {"9": 1})},
+    "resnet": {
+        "conv1": (8, {"conv1": 1, "stage1.conv2": 1}),
+        "stage1.conv1": (8, {"stage1.conv1": 1}),
+        "stage2.conv1": (12, {"stage2.conv1": 1}),
+        "stage2.conv2": (12, {"stage2.conv2": 1, "stage2.shortcut.0": 1}),
+    },
+    # Only channels that come through the padded shortcuts from the first stage can go.
+    "option-a": {
+        "conv1": (8, {"conv1": 1, "stage1.conv2": 1, "stage2.conv2": 1, "stage3.conv2": 1}),
+        "stage1.conv1": (8, {"stage1.conv1": 1}),
+        "stage2.conv1": (16, {"stage2.conv1": 1}),
+        "stage3.conv1": (32, {"stage3.conv1": 1}),
+    },
+    "mobilenet": {
+        "stem.0": (8, {"stem.0": 1, "project.0": 1}),
+        "expand.0": (16, {"expand.0": 1, "depthwise.0": 1, "excite.fc2": 1}),
+        "excite.fc1": (4, {"excite.fc1": 1}),
+    },
+    "densenet": {
+        "stem": (6, {"stem": 1}),
+        "convs.0": (4, {"convs.0": 1}),
+        "convs.1": (4, {"convs.1": 1}),
+        "convs.2": (4, {"convs.2": 1}),
+    },
+    # Whole groups of the grouped convolution go: three of its inputs with six of its outputs.
+    "resnext": {"reduce.0": (4, {"reduce.0": 3, "grouped.0": 6}), "widen": (10, {"widen": 1})},
+    # A group normalisation of four groups loses whole groups of three channels.
+    "convnext": {
+        "stem": (8, {"stem": 1, "depthwise": 1, "fc2": 1}),
+        "fc1": (16, {"fc1": 1}),
+        "conv": (4, {"conv": 3}),
+    },
+    # Heads stay whole: four features each of queries, keys and values.
+    "vit": {
+        "patches": (12, {"patches": 1, "attention.proj": 1, "fc2": 1}),
+        "attention.qkv": (3, {"attention.qkv": 12}),
+        "fc1": (20, {"fc1": 1}),
+    },
+}
+
+
+def described(graph: PruningGraph) -> dict[str, tuple[int, dict[str, int]]]:
+    return {
+        group.name: (group.size, {member.layer: len(member.units[0]) for member in group.members})
+        for group in graph.groups
+    }
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_groups_are_those_of_the_construction(name: str) -> None:
+    assert described(trace(build(name), example())) == EXPECTED[name]
+
+
+def test_each_unit_is_in_one_position() -> None:
+    graph = trace(build("option-a"), example())
+    units: dict[str, list[int]] = {}
+    for group in graph.groups:
+        for member in group.members:
+            assert len(member.units) == group.size
+            units.setdefault(member.layer, []).extend(unit for position in member.units for unit in position)
+    assert units["stage2.conv2"] == list(range(4, 12))
+    assert units["stage3.conv2"] == list(range(12, 20))
+    assert all(len(set(listed)) == len(listed) for listed in units.values())
+
+
+def test_heads_go_with_their_features() -> None:
+    graph = trace(build("vit"), example())
+    group = next(group for group in graph.groups if group.name == "attention.qkv")
+    assert group.members[0].units[1] == (4, 5, 6, 7, 16, 17, 18, 19, 28, 29, 30, 31)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_output_layer_is_pinned_and_its_weights_are_not(name: str) -> None:
+    graph = trace(build(name), example())
+    outputs = [pin.layer for pin in graph.pinned if pin.reason == "it is the network's output"]
+    assert len(outputs) == 1
+    assert outputs[0] not in {layer.name for layer in graph.layers}
+    assert outputs[0] in {layer.name for layer in graph.weight_layers}
+
+
+def test_output_layer_need_not_be_the_last_nor_linear() -> None:
+    class Squeeze(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.classes = nn.Conv2d(6, 4, 1)
+            self.features = nn.Conv2d(1, 6, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu(self.classes(torch.relu(self.features(x)))).mean((2, 3))
+
+    graph = trace(Squeeze(), example())
+    assert [group.name for group in graph.groups] == ["features"]
+
+
+def test_norms_are_found() -> None:
+    graph = trace(build("densenet"), example())
+    assert {layer.name: layer.norm_name for layer in graph.layers} == dict.fromkeys(
+        ("stem", "convs.0", "convs.1", "convs.2")
+    )
+    model = build("resnet")
+    layers = {layer.name: layer for layer in trace(model, example()).layers}
+    assert layers["stage2.shortcut.0"].norm_name == "stage2.shortcut.1"
+    assert layers["conv1"].norm is model.get_submodule("bn1")
+
+
+def test_network_and_random_state_are_left_as_they_were() -> None:
+    model = build("resnet").train()
+    model.get_submodule("stage1").eval()
+    before = copy.deepcopy(model.state_dict())
+    modes = [module.training for module in model.modules()]
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    trace(model, example())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [module.training for module in model.modules()] == modes
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_graph_serves_a_copy() -> None:
+    model = build("resnet")
+    graph = trace(model, example())
+    twin = build("resnet", seed=5)
+    bound = graph.of(twin)
+    assert [layer.module for layer in bound.layers] == [twin.get_submodule(x.name) for x in graph.layers]
+    assert bound.layers[0].norm is twin.get_submodule("bn1")
+    assert remove_units(twin, graph, {"conv1": (0,)}).get_submodule("conv1").out_channels == 7
+
+
+class Shuffled(nn.Module):
+    """Channels are shuffled between halves, and one half goes round the block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 8, 3, 1, 1)
+        self.inner = nn.Conv2d(4, 6, 1)
+        self.outer = nn.Conv2d(6, 4, 1)
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        kept, worked = x.chunk(2, dim=1)
+        x = torch.cat((kept, self.outer(torch.relu(self.inner(worked)))), 1)
+        batch, channels, height, width = x.shape
+        x = x.view(batch, 2, channels // 2, height, width).transpose(1, 2).reshape(x.shape)
+        return self.fc(torch.relu(x).mean((2, 3)))
+
+
+def test_what_channel_shuffling_touches_stays_and_the_rest_goes() -> None:
+    graph = trace(Shuffled(), example())
+    assert described(graph) == {"inner": (6, {"inner": 1})}
+    assert {pin.layer for pin in graph.pinned} == {"stem", "outer", "fc"}
+
+
+class Auxiliary(nn.Module):
+    """A second classifier that only training uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(64, 8)
+        self.second = nn.Linear(8, 6)
+        self.fc = nn.Linear(6, 5)
+        self.auxiliary = nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.first(x.flatten(1)))
+        y = self.fc(torch.relu(self.second(x)))
+        return y + self.auxiliary(x) if self.training else y
+
+
+def test_units_that_only_training_reads_stay() -> None:
+    graph = trace(Auxiliary(), example())
+    assert described(graph) == {"second": (6, {"second": 1})}
+    assert any("training mode" in pin.reason for pin in graph.pinned if pin.layer == "first")
+
+
+class Centred(nn.Module):
+    """Subtracts the mean over channels, which masking does not change but removal does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(64, 8)
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x.flatten(1))
+        return self.fc(torch.relu(x - x.mean(1, keepdim=True)))
+
+
+def test_network_that_mixes_channels_is_unsupported_with_the_reason() -> None:
+    with pytest.raises(Unsupported, match=r"no layer .* can be pruned .*differs from the masked one"):
+        trace(Centred(), example())
+
+
+def test_network_that_cannot_run_is_unsupported_with_the_reason() -> None:
+    class Broken(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(64, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise ArithmeticError("out of luck")
+
+    with pytest.raises(Unsupported, match="ArithmeticError: out of luck"):
+        trace(Broken(), example())
+
+
+def test_a_frozen_layer_is_still_found() -> None:
+    model = mlp()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    graph = trace(model, example())
+    assert set(described(graph)) == {"1", "3"}
+    assert not any(p.requires_grad for p in remove_units(model, graph, {"1": (0,)}).parameters())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_weight_macs_add_up(name: str) -> None:
+    model = build(name)
+    graph = trace(model, example())
+    counted = sum(graph.weight_macs[layer.name] * layer.weight.numel() for layer in graph.weight_layers)
+    attention = 2 * 5 * 5 * 12 if name == "vit" else 0
+    assert counted + attention == measure_cost(model, example()).macs

@@ -1,0 +1,230 @@
+"""Criteria that read activations, each against loops over samples and units."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchsuite.scoring.check import run_scorer
+from benchsuite.testing import context_for, tiny_convnet, tiny_mlp, tiny_samples
+from benchsuite_scorers import (
+    ActivationStd,
+    Apoz,
+    Chip,
+    HRank,
+    MeanActivation,
+    TaylorActivation,
+    ThiNet,
+    Wanda,
+)
+from benchsuite_scorers.chip import NuclearNormChange
+from benchsuite_scorers.thinet import removal_order
+
+if TYPE_CHECKING:
+    from benchsuite import Scorer, ScoringContext
+
+
+def setting(count: int = 20) -> tuple[nn.Sequential, ScoringContext]:
+    model = tiny_convnet()
+    return model, context_for(model, *tiny_samples(count), batch_size=8)
+
+
+def maps(model: nn.Sequential, context: ScoringContext) -> dict[str, Tensor]:
+    inputs = torch.cat([inputs for inputs, _ in context.batches()])
+    with torch.no_grad():
+        first = torch.relu(model[1](model[0](inputs)))
+        second = torch.relu(model[4](functional.max_pool2d(first, 2)))
+        third = torch.relu(model[7](second.flatten(1)))
+    return {"0": first, "4": second, "7": third[:, :, None, None]}
+
+
+def nuclear(matrix: np.ndarray) -> float:
+    return float(np.linalg.svd(matrix, compute_uv=False).sum())
+
+
+def chip_loop(values: Tensor) -> list[float]:
+    changes = []
+    for unit in range(values.shape[1]):
+        total = 0.0
+        for sample in values.double().flatten(2).numpy():
+            without = sample.copy()
+            without[unit] = 0
+            total += nuclear(sample) - nuclear(without)
+        changes.append(total / len(values))
+    return changes
+
+
+LOOPS = {
+    Apoz: lambda v: [1 - sum(x == 0 for x in u) / len(u) for u in v.transpose(0, 1).flatten(1).tolist()],
+    MeanActivation: lambda v: [statistics.fmean(u) for u in v.transpose(0, 1).flatten(1).tolist()],
+    ActivationStd: lambda v: [statistics.pstdev(u) for u in v.transpose(0, 1).flatten(1).tolist()],
+    HRank: lambda v: [
+        statistics.fmean(int(np.linalg.matrix_rank(m)) for m in u.numpy()) for u in v.transpose(0, 1)
+    ],
+    Chip: chip_loop,
+}
+
+
+@pytest.mark.parametrize("scorer", LOOPS)
+def test_criterion_equals_its_loop(scorer: type[Scorer]) -> None:
+    model, context = setting()
+    found = run_scorer(scorer(), context).scores
+    for name, values in maps(model, context).items():
+        expected = LOOPS[scorer](values)
+        assert found[name].tolist() == pytest.approx(expected, rel=1e-5, abs=1e-6), name
+
+
+@pytest.mark.parametrize("scorer", [*LOOPS, TaylorActivation, Wanda])
+def test_scorers_announce_their_tables(scorer: type[Scorer]) -> None:
+    model, _context = setting()
+    announced = context_for(model, *tiny_samples(), batch_size=8, reductions=scorer().reductions())
+    for reduction in scorer().reductions():
+        announced.activations(reduction)
+    passes = []
+    handle = model.register_forward_pre_hook(lambda module, inputs: passes.append(len(inputs[0])))
+    if scorer in LOOPS:
+        run_scorer(scorer(), announced)
+        assert passes == []
+    handle.remove()
+
+
+def dead_setting() -> ScoringContext:
+    model = tiny_convnet()
+    with torch.no_grad():
+        for part in (model[0].weight, model[0].bias, model[1].weight, model[1].bias):
+            part[2] = 0
+    return context_for(model, *tiny_samples(), batch_size=8)
+
+
+@pytest.mark.parametrize("scorer", [*LOOPS, TaylorActivation, ThiNet, Wanda])
+def test_a_dead_unit_scores_lowest(scorer: type[Scorer]) -> None:
+    score = run_scorer(scorer(), dead_setting()).scores["0"]
+    assert float(score[2]) == pytest.approx(0, abs=1e-6)
+    assert all(float(score[unit]) > 0 for unit in range(6) if unit != 2)
+
+
+def test_chip_of_a_copied_map_is_less_than_of_its_own() -> None:
+    rows = torch.randn(1, 4, 3, 5, generator=torch.Generator().manual_seed(0))
+    rows[0, 3] = rows[0, 1]
+    change = NuclearNormChange()(rows)[0]
+    assert float(change[1]) == pytest.approx(float(change[3]), rel=1e-6)
+    # Of two equal rows one adds (sqrt 2 - 1) of what it would alone, if the others were orthogonal to it.
+    alone = NuclearNormChange()(rows[:, :2])[0]
+    assert float(change[1]) < float(alone[1])
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 3, 3), (2, 5, 1, 1), (2, 7, 2, 2), (2, 3, 6, 6)])
+def test_chip_for_every_proportion_of_units_and_positions(shape: tuple[int, ...]) -> None:
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    found = NuclearNormChange()(values).mean(0)
+    assert found.tolist() == pytest.approx(chip_loop(values), rel=1e-5, abs=1e-6)
+    small_chunks = NuclearNormChange(elements=1)(values).mean(0)
+    torch.testing.assert_close(found, small_chunks)
+
+
+def test_taylor_activation_takes_the_absolute_value_per_sample() -> None:
+    model, context = setting(10)
+    found = run_scorer(TaylorActivation(), context).scores["4"]
+    totals = [0.0] * 5
+    for inputs, labels in context.batches(1):
+        with torch.no_grad():
+            head = model[:4](inputs)
+        activation = torch.relu(model[4](head)).detach().requires_grad_()
+        loss = functional.cross_entropy(model[6:](activation), labels)
+        (gradient,) = torch.autograd.grad(loss, activation)
+        for unit in range(5):
+            product = (activation[0, unit] * gradient[0, unit]).flatten().tolist()
+            totals[unit] += abs(sum(product) / len(product)) / 10
+    length = math.sqrt(sum(total**2 for total in totals))
+    assert found.tolist() == pytest.approx([total / length for total in totals], rel=1e-5)
+    assert float(found.norm()) == pytest.approx(1.0)
+
+
+def test_taylor_activation_does_not_depend_on_the_batch_size() -> None:
+    model = tiny_convnet()
+    one, other = (context_for(model, *tiny_samples(), batch_size=size) for size in (20, 3))
+    torch.testing.assert_close(
+        run_scorer(TaylorActivation(), one).scores["0"], run_scorer(TaylorActivation(), other).scores["0"]
+    )
+
+
+def test_wanda_equals_the_loop_over_patches() -> None:
+    layers = [
+        nn.Conv2d(2, 4, 3, stride=2, padding=1),
+        nn.Conv2d(4, 4, 2, dilation=2, groups=2, bias=False),
+        nn.Conv2d(4, 3, 1),
+    ]
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        layers[0], nn.ReLU(), layers[1], nn.Tanh(), layers[2], nn.Flatten(), nn.Linear(12, 3)
+    )
+    context = context_for(model, *tiny_samples(6), granularity="weight", batch_size=4)
+    found = run_scorer(Wanda(), context).scores
+    entered = {
+        name: torch.cat([batch[name] for batch in context.layer_inputs()]) for name in ("0", "2", "4", "6")
+    }
+    for name, layer in (("0", layers[0]), ("2", layers[1]), ("4", layers[2])):
+        patches = functional.unfold(
+            entered[name], layer.kernel_size, layer.dilation, layer.padding, layer.stride
+        )
+        norms = patches.transpose(0, 1).flatten(1).norm(dim=1)
+        per_input = norms.reshape(entered[name].shape[1], *layer.kernel_size)
+        inputs, units = layer.in_channels // layer.groups, layer.out_channels // layer.groups
+        for unit in range(layer.out_channels):
+            start = unit // units * inputs
+            expected = layer.weight[unit].detach().abs() * per_input[start : start + inputs]
+            torch.testing.assert_close(found[name][unit], expected, rtol=1e-5, atol=1e-6)
+    expected = model[6].weight.detach().abs() * entered["6"].norm(dim=0)
+    torch.testing.assert_close(found["6"], expected, rtol=1e-5, atol=1e-6)
+
+
+def brute_removal(contributions: np.ndarray) -> list[int]:
+    """Contributions (units, places): each time remove what makes the squared sum of the removed smallest."""
+    removed: list[int] = []
+    while len(removed) < len(contributions):
+        left = [unit for unit in range(len(contributions)) if unit not in removed]
+        errors = {unit: float((contributions[[*removed, unit]].sum(0) ** 2).sum()) for unit in left}
+        removed.append(min(left, key=lambda unit: errors[unit]))
+    return [removed.index(unit) for unit in range(len(contributions))]
+
+
+def test_thinet_order_equals_brute_force() -> None:
+    for seed in range(5):
+        contributions = np.random.default_rng(seed).normal(size=(7, 30))
+        products = torch.from_numpy(contributions @ contributions.T)
+        assert removal_order(products).tolist() == brute_removal(contributions)
+
+
+def test_thinet_sees_the_next_layers_output() -> None:
+    # Sampling every place many times over makes the order that of all places.
+    model, context = setting()
+    found = run_scorer(ThiNet(places=4000), context).scores
+    for name, following, entered in (
+        ("0", model[4], functional.max_pool2d(maps(model, context)["0"], 2)),
+        ("4", model[7], maps(model, context)["4"].flatten(1)),
+        ("7", model[9], maps(model, context)["7"].flatten(1)),
+    ):
+        units = found[name].numel()
+        block = entered.shape[1] // units
+        contributions = []
+        for unit in range(units):
+            alone = torch.zeros_like(entered)
+            alone[:, unit * block : (unit + 1) * block] = entered[:, unit * block : (unit + 1) * block]
+            with torch.no_grad():
+                contributions.append(
+                    (following(alone) - following(torch.zeros_like(entered))).flatten().numpy()
+                )
+        assert found[name].tolist() == brute_removal(np.stack(contributions).astype(np.float64))
+
+
+def test_hrank_of_linear_layers_is_the_share_of_active_samples() -> None:
+    model = tiny_mlp()
+    context = context_for(model, *tiny_samples(8, (4,)))
+    assert run_scorer(HRank(), context).scores["0"].tolist() == [1.0] * 6

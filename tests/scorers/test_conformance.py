@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import benchsuite
+from benchsuite.errors import PluginError
+from benchsuite.testing import CHECKS
+from benchsuite_scorers import SCORERS, benchsuite_register_scorers
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("scorer", SCORERS, ids=lambda scorer: scorer.name)
+def test_scorer_conforms(scorer: type[benchsuite.Scorer], check: str) -> None:
+    CHECKS[check](scorer())
+
+
+def test_every_criterion_is_registered_under_its_own_name() -> None:
+    found: list[type[benchsuite.Scorer]] = []
+    benchsuite_register_scorers(found.append)
+    names = [scorer.name for scorer in found]
+    assert names == sorted(names)
+    assert set(names) == {
+        *(
+            "activation-std",
+            "apoz",
+            "bn-scale",
+            "chip",
+            "distinctiveness",
+            "fisher",
+            "fpgm",
+            "grasp",
+            "hrank",
+        ),
+        *("importance-switch", "karnin", "lamp", "magnitude-l1", "magnitude-l2", "mean-activation"),
+        *("mean-threshold", "obd", "random", "shapley", "snip", "synflow", "taylor-activation"),
+        *("taylor-weight", "thinet", "tree-gain", "wanda", "weight-sum", "whc", "xgboost-gain"),
+    }
+    assert [scorer.name for scorer in found if scorer.draws > 1] == ["random"]
+
+
+def test_registration_does_not_import_heavy_libraries() -> None:
+    heavy = ["torch", "sklearn", "xgboost", "scipy"]
+    code = f"import benchsuite_scorers, sys; print([m for m in {heavy} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+class Wrong(benchsuite.Scorer):
+    name = "wrong"
+
+    def score(self, context: benchsuite.ScoringContext) -> dict[str, object]:
+        import torch
+
+        if self.how == "position":
+            return {layer.name: torch.arange(layer.units) * 1.0 for layer in context.layers}
+        return {layer.name: -layer.weight.flatten(1).norm(dim=1) for layer in context.layers}
+
+    how: str = "position"
+
+
+@pytest.mark.parametrize(
+    ("check", "how", "message"),
+    [
+        ("permutation", "position", "layer 0: scores moved by 3.0"),
+        ("dead unit", "turned", "layer 0: the unit that is always zero"),
+    ],
+)
+def test_checks_can_fail(check: str, how: str, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        CHECKS[check](Wrong(how=how))
+
+
+def test_global_randomness_fails_the_checks() -> None:
+    class Unseeded(benchsuite.Scorer):
+        name = "unseeded"
+
+        def score(self, context: benchsuite.ScoringContext) -> dict[str, object]:
+            import torch
+
+            return {layer.name: torch.rand(layer.units) for layer in context.layers}
+
+    with pytest.raises(PluginError, match="global generator of torch"):
+        CHECKS["determinism"](Unseeded())

@@ -1,0 +1,191 @@
+"""Criteria that read the weights alone, each against loops over weights."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch_pruning
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn.utils import prune
+
+from benchsuite import Scorer, Unsupported
+from benchsuite.scoring.check import run_scorer
+from benchsuite.testing import context_for, tiny_convnet, tiny_mlp, tiny_samples
+from benchsuite_scorers import (
+    BatchNormScale,
+    Fpgm,
+    Lamp,
+    MagnitudeL1,
+    MagnitudeL2,
+    MeanThreshold,
+    Random,
+    WeightSum,
+    Whc,
+)
+from benchsuite_scorers.lamp import lamp
+
+
+def scores(
+    scorer: Scorer, model: nn.Module | None = None, granularity: str = "unit", **settings: object
+) -> dict[str, Tensor]:
+    model = model or tiny_convnet()
+    return run_scorer(scorer, context_for(model, *tiny_samples(), granularity=granularity, **settings)).scores
+
+
+def rows(weight: Tensor) -> list[list[float]]:
+    return weight.detach().double().flatten(1).tolist()
+
+
+def distance(a: list[float], b: list[float]) -> float:
+    return math.sqrt(sum((x - y) ** 2 for x, y in zip(a, b, strict=True)))
+
+
+def norm(a: list[float]) -> float:
+    return math.sqrt(sum(x * x for x in a))
+
+
+def cosine(a: list[float], b: list[float]) -> float:
+    return sum(x * y for x, y in zip(a, b, strict=True)) / (norm(a) * norm(b))
+
+
+LOOPS = {
+    MagnitudeL1: lambda units: [sum(abs(x) for x in unit) for unit in units],
+    MagnitudeL2: lambda units: [norm(unit) for unit in units],
+    WeightSum: lambda units: [sum(unit) for unit in units],
+    Fpgm: lambda units: [sum(distance(a, b) for b in units) for a in units],
+    Whc: lambda units: [
+        norm(a) * sum(norm(b) * (1 - abs(cosine(a, b))) for j, b in enumerate(units) if j != i)
+        for i, a in enumerate(units)
+    ],
+}
+
+
+@pytest.mark.parametrize("scorer", LOOPS)
+def test_unit_criterion_equals_its_loop(scorer: type[Scorer]) -> None:
+    model = tiny_convnet()
+    found = scores(scorer(), model)
+    for name in ("0", "4", "7"):
+        expected = LOOPS[scorer](rows(model.get_parameter(f"{name}.weight")))
+        assert found[name].tolist() == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("scorer", [MagnitudeL1, MagnitudeL2, MeanThreshold])
+def test_a_single_weight_counts_by_its_magnitude(scorer: type[Scorer]) -> None:
+    model = tiny_convnet()
+    found = scores(scorer(), model, "weight")
+    assert torch.equal(found["9"], model[9].weight.detach().abs())
+
+
+@pytest.mark.parametrize(("scorer", "n"), [(MagnitudeL1, 1), (MagnitudeL2, 2)])
+def test_magnitude_orders_units_as_torch_does(scorer: type[Scorer], n: int) -> None:
+    model = tiny_convnet()
+    order = scores(scorer(), model)["4"].argsort()
+    for amount in range(1, 5):
+        layer = tiny_convnet()[4]
+        prune.ln_structured(layer, "weight", amount=amount, n=n, dim=0)
+        removed = (layer.weight.flatten(1) == 0).all(1).nonzero().flatten()
+        assert set(removed.tolist()) == set(order[:amount].tolist())
+
+
+def test_magnitude_l1_and_lamp_agree_with_torch_pruning() -> None:
+    model = tiny_convnet()
+    graph = torch_pruning.DependencyGraph().build_dependency(model, torch.zeros(1, 2, 8, 8))
+    group = graph.get_pruning_group(model[4], torch_pruning.prune_conv_out_channels, idxs=list(range(5)))
+    plain = {"group_reduction": "first", "normalizer": None}
+    theirs = torch_pruning.importance.MagnitudeImportance(p=1, **plain)(group)
+    torch.testing.assert_close(scores(MagnitudeL1(), model)["4"], theirs)
+    # Theirs is LAMP of the units' squared norms: the weight criterion on a matrix of one weight a unit.
+    theirs = torch_pruning.importance.LAMPImportance(p=2, group_reduction="first", normalizer="lamp")(group)
+    squared = model[4].weight.detach().flatten(1).square().sum(1)
+    torch.testing.assert_close(lamp(squared.sqrt()).float(), theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_bn_scale_agrees_with_torch_pruning_and_skips_layers_without() -> None:
+    model = tiny_convnet()
+    with torch.no_grad():
+        model[1].weight[2] *= -1
+    result = run_scorer(BatchNormScale(), context_for(model, *tiny_samples()))
+    assert result.scores["0"].tolist() == [abs(x) for x in model[1].weight.tolist()]
+    assert set(result.skipped) == {"4", "7"}
+    graph = torch_pruning.DependencyGraph().build_dependency(model, torch.zeros(1, 2, 8, 8))
+    group = graph.get_pruning_group(model[0], torch_pruning.prune_conv_out_channels, idxs=list(range(6)))
+    theirs = torch_pruning.importance.BNScaleImportance(group_reduction="mean", normalizer=None)(group)
+    torch.testing.assert_close(result.scores["0"], theirs)
+
+
+@given(st.lists(st.sampled_from([-2.0, -1.0, 0.0, 0.5, 1.0, 3.0]), min_size=1, max_size=12))
+def test_lamp_equals_its_definition_with_ties(values: list[float]) -> None:
+    expected = [v * v / sum(u * u for u in values if abs(u) >= abs(v)) if v else 0.0 for v in values]
+    assert lamp(torch.tensor([values])).flatten().tolist() == pytest.approx(expected, rel=1e-12)
+
+
+def test_lamp_is_not_changed_by_scaling_a_layer() -> None:
+    model = tiny_convnet()
+    before = scores(Lamp(), model, "weight")["4"]
+    with torch.no_grad():
+        model[4].weight *= 17
+    torch.testing.assert_close(scores(Lamp(), model, "weight")["4"], before)
+    assert float(before.max()) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("scorer", [Fpgm, Whc, MagnitudeL1, MagnitudeL2])
+def test_scaling_a_layer_keeps_the_order_and_twins_are_equal(scorer: type[Scorer]) -> None:
+    model = tiny_convnet()
+    with torch.no_grad():
+        model[4].weight[3] = model[4].weight[1]
+    before = scores(scorer(), model)["4"]
+    assert float(before[3]) == pytest.approx(float(before[1]), rel=1e-6)
+    with torch.no_grad():
+        model[4].weight *= 3
+    after = scores(scorer(), model)["4"]
+    ratio = after / before
+    torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio))
+
+
+def test_whc_of_parallel_and_zero_units() -> None:
+    model = nn.Sequential(nn.Linear(2, 3, bias=False), nn.ReLU(), nn.Linear(3, 2))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[1.0, 0.0], [-2.0, 0.0], [0.0, 0.0]]))
+    context = context_for(model, *tiny_samples(4, (2,), 2))
+    assert run_scorer(Whc(), context).scores["0"].tolist() == [0.0, 0.0, 0.0]
+
+
+def test_mean_threshold_keeps_what_reaches_the_mean() -> None:
+    model = tiny_convnet()
+    context = context_for(model, *tiny_samples(), granularity="weight")
+    kept = run_scorer(MeanThreshold(), context, native=True).native
+    assert kept is not None
+    for name, keep in kept.items():
+        values = model.get_parameter(f"{name}.weight").detach().flatten().tolist()
+        mean = sum(abs(v) for v in values) / len(values)
+        assert keep.flatten().tolist() == [abs(v) >= mean for v in values]
+    with pytest.raises(Unsupported, match="not units"):
+        run_scorer(MeanThreshold(), context_for(model, *tiny_samples()), native=True)
+
+
+def test_random_differs_by_draw_and_seed_and_is_uniform() -> None:
+    model = nn.Sequential(nn.Linear(4, 2000), nn.ReLU(), nn.Linear(2000, 3))
+    data = tiny_samples(8, (4,))
+
+    def drawn(**settings: int) -> Tensor:
+        return run_scorer(Random(), context_for(model, *data, **settings)).scores["0"]
+
+    values = drawn()
+    assert not torch.equal(values, drawn(draw=1))
+    assert not torch.equal(values, drawn(seed=1))
+    assert float(values.min()) >= 0
+    assert float(values.max()) < 1
+    counts = torch.histc(values, 10, 0, 1)
+    assert float(((counts - 200) ** 2 / 200).sum()) < 30  # chi-squared, 9 degrees of freedom: p = 0.0004
+
+
+def test_no_bias_and_linear_layers_are_served() -> None:
+    model = tiny_mlp()
+    context = context_for(model, *tiny_samples(8, (4,)))
+    assert run_scorer(MagnitudeL2(), context).scores["0"].tolist() == pytest.approx(
+        [norm(unit) for unit in rows(model[0].weight)]
+    )
