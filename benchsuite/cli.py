@@ -8,7 +8,7 @@ import sys
 import traceback
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn, TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from benchsuite._version import __version__
 from benchsuite.errors import BenchsuiteError, UsageError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 OK, FAILED, INTERRUPTED, INTERNAL, USAGE, NOTHING = range(6)
-"""Exit codes: every cell has its outcome; some failed; interrupted; internal error; bad usage; nothing selected."""
+"""Exit codes: all have an outcome, some failed, interrupted, internal error, bad usage, none selected."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of every command."""
     parser = _Parser(
         prog="benchsuite",
-        description="Which neural-network pruning criteria work: run them all on the same models, and rank them.",
+        description="Runs every pruning criterion on the same networks and ranks them.",
         epilog="Exit codes: 0 every trial has its outcome, 1 some failed, 2 interrupted, 3 internal error, "
         "4 bad usage or bad suite, 5 nothing selected.",
     )
@@ -170,7 +170,7 @@ def _filter(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="AXIS=VALUE,…",
-        help="only these trials: axes with a value or a pattern (scorer=taylor*); one axis twice means either",
+        help="only these trials, by value or pattern (scorer=taylor*); an axis given twice means either",
     )
 
 

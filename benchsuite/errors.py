@@ -26,7 +26,7 @@ class DataError(BenchsuiteError):
 
 
 class Unsupported(BenchsuiteError):  # noqa: N818 - it names a trial's status, not a mistake
-    """A scorer, model or surgery cannot serve this trial; the trial ends as `unsupported` with this reason."""
+    """A scorer, model or surgery cannot serve a trial, which ends as `unsupported` with this reason."""
 
 
 class Collapsed(BenchsuiteError):  # noqa: N818 - it names a trial's status, not a mistake
@@ -34,7 +34,7 @@ class Collapsed(BenchsuiteError):  # noqa: N818 - it names a trial's status, not
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` with the nearest known names, or the list of names where it is short."""
+    """`; did you mean 'x'?` with the nearest known names, or all names where they are few."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if near:

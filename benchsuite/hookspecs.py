@@ -24,19 +24,25 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 class RegisterScorer(Protocol):
     """Adds a scorer class to the registry."""
 
-    def __call__(self, scorer: type[Scorer], /) -> None: ...
+    def __call__(self, scorer: type[Scorer], /) -> None:
+        """Register the class under its name."""
+        ...
 
 
 class RegisterModel(Protocol):
     """Adds a model class to the registry."""
 
-    def __call__(self, model: type[ModelPlugin], /) -> None: ...
+    def __call__(self, model: type[ModelPlugin], /) -> None:
+        """Register the class under its name."""
+        ...
 
 
 class RegisterDataset(Protocol):
     """Adds a data set or concept set class to the registry; a class can be both."""
 
-    def __call__(self, dataset: type[DatasetPlugin] | type[ConceptPlugin], /) -> None: ...
+    def __call__(self, dataset: type[DatasetPlugin] | type[ConceptPlugin], /) -> None:
+        """Register the class under its name."""
+        ...
 
 
 @hookspec

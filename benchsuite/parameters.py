@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import typing
-from functools import cache
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
@@ -38,23 +39,32 @@ class Plugin:
         return f"{type(self).__name__}({listed})"
 
 
-@cache
 def parameter_model(cls: type[Plugin]) -> type[BaseModel]:
     """The pydantic model of a plugin class's parameters; raises `TypeError` for one without a default."""
+    model = _MODELS.get(cls)
+    if model is None:
+        config = ConfigDict(extra="forbid", validate_default=True)
+        model = create_model(f"{cls.__name__}Parameters", __config__=config, **_fields(cls))
+        _MODELS[cls] = model
+    return model
+
+
+_MODELS: WeakKeyDictionary[type[Plugin], type[BaseModel]] = WeakKeyDictionary()
+
+
+def _fields(cls: type[Plugin]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for klass in reversed(cls.__mro__):
-        if klass is object or "__annotations__" not in klass.__dict__:
-            continue
-        hints = typing.get_type_hints(klass, include_extras=True)
-        for name in klass.__dict__["__annotations__"]:
+        own = inspect.get_annotations(klass)
+        hints = typing.get_type_hints(klass, include_extras=True) if own else {}
+        for name in own:
             hint = hints[name]
             if name.startswith("_") or hint is ClassVar or typing.get_origin(hint) is ClassVar:
                 continue
             if not hasattr(cls, name):
                 raise TypeError(f"parameter {name!r} of {cls.__name__} has no default")
             fields[name] = (hint, getattr(cls, name))
-    config = ConfigDict(extra="forbid", strict=False, validate_default=True, arbitrary_types_allowed=False)
-    return create_model(f"{cls.__name__}Parameters", __config__=config, **fields)
+    return fields
 
 
 def validated_parameters(cls: type[Plugin], parameters: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from benchsuite.errors import DataError
 from benchsuite.models import ModelPlugin
@@ -16,10 +16,11 @@ from benchsuite.scoring.scorer import Granularity, Scorer
 from benchsuite.suite import DatasetRef, LatencySettings, ModelRef, ScorerRef, Scoring, Suite, Workload
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
     from benchsuite.parameters import Plugin
     from benchsuite.recipes import TrainingRecipe
-    from pathlib import Path
-    from collections.abc import Iterator, Sequence
 
 Variant = Literal["reversed", "shuffled"]
 
@@ -67,7 +68,21 @@ class ScoreTask:
 
 @dataclass(frozen=True)
 class Trial:
-    """One cell of the matrix."""
+    """One cell of the matrix.
+
+    Attributes:
+        score: the scoring that it prunes by.
+        variant: what a control makes of the scores.
+        draw: number of the independent draw.
+        settings: how units or weights are chosen.
+        schedule: how often.
+        recovery: the recipe of the fine-tuning.
+        sparsity: fraction of the budget to remove.
+        latency: at which batch sizes inference is timed, if at all.
+        shared: what is the same for all trials of the suite and is no axis; trials that differ in it are
+            not comparable.
+        key: its content key.
+    """
 
     score: ScoreTask
     variant: Variant | None
@@ -77,6 +92,7 @@ class Trial:
     recovery: TrainingRecipe
     sparsity: float
     latency: LatencySettings | None
+    shared: Mapping[str, Any]
     key: str
 
     @property
@@ -211,11 +227,16 @@ def _dense_tasks(
         data["content"] = dataset.dataset(registry).fingerprint(data_folder)
     except DataError:
         data["content"] = "absent"  # its trials will fail with what to put where
+    network = _plugin_content(registry, "model", model)
+    try:
+        network["content"] = model.model(registry).fingerprint()
+    except DataError:
+        network["content"] = "absent"
     content = {
         "stage": "train",
         "host": host_digest(),
         "dataset": data,
-        "model": _plugin_content(registry, "model", model),
+        "model": network,
         "recipe": recipe.model_dump(),
         "trace": trace,
     }
@@ -259,6 +280,7 @@ def _cells(
 ) -> Iterator[Trial]:
     pruning = suite.pruning
     settings = PruningSettings(scope, budget, pruning.floor, pruning.aggregate, pruning.normalise)
+    latency, shared = suite.metrics.latency, suite.shared
     for schedule in pruning.schedule:
         for epochs in suite.recovery.epochs:
             recovery = suite.recovery.recipe(score.dense.recipe, epochs)
@@ -274,7 +296,7 @@ def _cells(
             for sparsity in suite.suite.sparsities:
                 key = content_key({**content, "sparsity": sparsity})
                 yield Trial(
-                    score, variant, draw, settings, schedule, recovery, sparsity, suite.metrics.latency, key
+                    score, variant, draw, settings, schedule, recovery, sparsity, latency, shared, key
                 )
 
 

@@ -12,7 +12,7 @@ import traceback
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import pluggy
 
@@ -191,11 +191,12 @@ class _Host:
             self.registry.fail(name, origin, version, _brief(error))
 
     def _register_classes(self, plugin: object, origin: str, version: str) -> None:
-        for kinds, hook in (
+        hooks: tuple[tuple[tuple[Kind, ...], Any], ...] = (
             (("scorer",), self.manager.hook.benchsuite_register_scorers),
             (("model",), self.manager.hook.benchsuite_register_models),
             (("dataset", "concepts"), self.manager.hook.benchsuite_register_datasets),
-        ):
+        )
+        for kinds, hook in hooks:
             for implementation in hook.get_hookimpls():
                 if implementation.plugin is plugin:
 
@@ -249,25 +250,26 @@ def discover(files: Sequence[Path] = ()) -> tuple[Registry, pluggy.PluginManager
     return host.registry, host.manager
 
 
-@cache
 def source_digest(cls: type[Plugin]) -> str:
-    """A hash of the source that defines a plugin: its module and what that imports of its own package."""
-    pending, seen = [cls.__module__], set[str]()
-    for base in cls.__mro__:
-        if base.__module__ != "builtins" and not base.__module__.startswith("benchsuite."):
-            pending.append(base.__module__)
-    digest = hashlib.sha256()
+    """A hash of the source that defines a plugin: its modules and what they import of their own package."""
+    return _sources_digest(tuple(b.__module__ for b in cls.__mro__ if not _is_given(b.__module__)))
+
+
+def _is_given(module: str) -> bool:
+    return module == "builtins" or module.startswith("benchsuite.")
+
+
+@cache
+def _sources_digest(modules: tuple[str, ...]) -> str:
+    pending = list(modules)
     sources: dict[str, bytes] = {}
     while pending:
         name = pending.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        origin = _module_file(name)
-        if origin is None:
-            continue
-        sources[name] = source = origin.read_bytes()
-        pending.extend(_imported(ast.parse(source), name))
+        file = None if name in sources else _module_file(name)
+        if file is not None:
+            sources[name] = file.read_bytes()
+            pending += _imported(ast.parse(sources[name]), name)
+    digest = hashlib.sha256()
     for source in sorted(sources.values()):  # by content: a plugin file keeps its key wherever it lies
         digest.update(source + b"\0")
     return digest.hexdigest()

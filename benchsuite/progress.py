@@ -75,7 +75,7 @@ class PlainView:
         if self._view.count(record):
             count = f"{self._view.ended}/{self._view.total}"
             self._console.print(
-                f"{count:>9}  {outcome_line(trial, record)}", markup=False, highlight=False, soft_wrap=True
+                f"{count:>9}  {outcome_line(record)}", markup=False, highlight=False, soft_wrap=True
             )
 
     def say(self, text: str) -> None:
@@ -124,7 +124,7 @@ class LiveView:
         if self._view.count(record):
             self._progress.update(self._task, completed=self._view.ended, left=self._view.left())
             if record.status != "done":
-                line = Text(outcome_line(trial, record), style=_STATUS_STYLES.get(record.status, "red"))
+                line = Text(outcome_line(record), style=_STATUS_STYLES.get(record.status, "red"))
                 self._console.print(line, soft_wrap=True)
 
     def say(self, text: str) -> None:
@@ -150,10 +150,11 @@ class LiveView:
         return Group(self._progress, table, counts)
 
 
-def outcome_line(trial: Trial, record: TrialRecord) -> str:
+def outcome_line(record: TrialRecord) -> str:
     """A trial's outcome in one line."""
     axes = record.axes
-    cell = f"{axes['scorer']} · {axes['model']} · {axes['dataset']} · seed {axes['seed']} · sparsity {axes['sparsity']}"
+    names = (axes["scorer"], axes["model"], axes["dataset"])
+    cell = " · ".join([*names, f"seed {axes['seed']}", f"sparsity {axes['sparsity']}"])
     if axes["draw"]:
         cell += f" · draw {axes['draw']}"
     if record.status != "done":

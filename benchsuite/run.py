@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from benchsuite.execution import Ended, Executor, Job, Message, Started
 from benchsuite.execution.phases import LatencyPhase, TrialPhase, drain
 from benchsuite.store import SETTLED, RunDirectory, TrialRecord
 
 if TYPE_CHECKING:
-    from benchsuite.plan import Trial
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from benchsuite.plan import Trial
 
 
 class Observer(Protocol):
@@ -107,7 +108,7 @@ class Run:
             executor.close()
 
     def measure_latencies(self, work: Agenda, executor: Callable[[], Executor]) -> None:
-        """Time each distinct architecture once; architectures timed on this device before are not timed again."""
+        """Time each distinct architecture once; those timed on this host before are not timed again."""
         trials = [
             t for t in work.selected if t.key in self._records and needs_latency(t, self._records[t.key])
         ]
@@ -140,8 +141,8 @@ class Run:
             for observer in self._observers:
                 if isinstance(message, Started):
                     observer.working(slot, message.what)
-                    if message.trial in trials:
-                        observer.trial_started(trials[message.trial])
+                    if (trial := trials.get(message.trial or "")) is not None:
+                        observer.trial_started(trial)
                 elif isinstance(message, Ended):
                     observer.idle(slot)
 

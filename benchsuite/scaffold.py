@@ -25,7 +25,9 @@ class {class_name}(benchsuite.Scorer):
 
     def score(self, context: benchsuite.ScoringContext) -> dict[str, Tensor]:
         """Return one float tensor of shape (units,) per layer: higher is more important."""
-        return {{layer.name: layer.weight.abs().pow(self.power).flatten(1).sum(1) for layer in context.layers}}
+        return {{
+            layer.name: layer.weight.abs().pow(self.power).flatten(1).sum(1) for layer in context.layers
+        }}
 
 
 @benchsuite.hookimpl

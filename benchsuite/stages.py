@@ -11,8 +11,9 @@ from benchsuite.errors import BenchsuiteError
 from benchsuite.store import write_atomically
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
     from torch import Tensor
 
 _FACTS = "stage.json"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast, TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, cast
 
 from pydantic import (
     BaseModel,
@@ -25,13 +26,14 @@ from benchsuite.scoring.scorer import Granularity, Scorer
 from benchsuite.toml_source import TomlSource, read_toml
 
 if TYPE_CHECKING:
-    from benchsuite.concepts import ConceptPlugin
-    from benchsuite.parameters import Plugin
-    from benchsuite.models import ModelPlugin
-    from benchsuite.recipes import TrainingRecipe
-    from benchsuite.datasets import DatasetPlugin
-    from pathlib import Path
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from benchsuite.concepts import ConceptPlugin
+    from benchsuite.datasets import DatasetPlugin
+    from benchsuite.models import ModelPlugin
+    from benchsuite.parameters import Plugin
+    from benchsuite.recipes import TrainingRecipe
 
 T = TypeVar("T")
 
@@ -295,6 +297,16 @@ class Suite(_Table):
     def name(self) -> str:
         """The suite's name."""
         return self.suite.name
+
+    @cached_property
+    def shared(self) -> dict[str, Any]:
+        """What all trials have in common beside the axes: results that differ in it are not comparable."""
+        return {
+            "pruning": self.pruning.model_dump(include={"floor", "aggregate", "normalise"}),
+            "training": self.training.model_dump(mode="json", exclude_none=True),
+            "recovery": self.recovery.model_dump(mode="json", exclude_none=True, exclude={"epochs"}),
+            "scoring": self.scoring.model_dump(),
+        }
 
 
 def load_suite(path: Path, registry: Registry) -> Suite:

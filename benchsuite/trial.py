@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import csv
+import io
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +24,7 @@ from benchsuite.dense import (
 )
 from benchsuite.errors import BenchsuiteError
 from benchsuite.metrics.accuracy import Evaluation, evaluate
+from benchsuite.metrics.confusion import confusion_csv, confusion_svg
 from benchsuite.metrics.cost import Cost, measure_cost
 from benchsuite.metrics.latency import measure_latency
 from benchsuite.plan import Trial, content_key, derived_seed
@@ -30,8 +33,8 @@ from benchsuite.pruning.selection import group_scores, select_units
 from benchsuite.pruning.signature import architecture_signature
 from benchsuite.pruning.surgery import check_surgery, remove_units
 from benchsuite.scoring.controls import reversed_scores, shuffled_scores
-from benchsuite.store import Status, TrialRecord, write_atomically
-from benchsuite.training import train
+from benchsuite.store import TrialRecord, write_atomically
+from benchsuite.training import TrainingLog, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -89,14 +92,14 @@ def run_trial(bench: Bench, trial: Trial, scored: Scored) -> TrialRecord:
         "memory/score_peak_mb": scored.facts["peak_memory_mb"],
         "scoring/ties": scored.facts["ties"],
     }
-    _keep(bench, trial, pruned, evaluation, curve(recovery))
+    _keep(bench, trial, pruned, evaluation, dense, recovery)
     return TrialRecord(
         key=trial.key,
         axes=trial.axes,
         status="done",
         metrics={name: float(value) for name, value in metrics.items()},
-        provenance=provenance(bench, dense),
-        settings=settings(trial),
+        provenance=provenance(bench, trial, dense),
+        settings=dict(trial.shared),
         stages={**trial.stages, "architecture": pruned.architecture},
     )
 
@@ -123,8 +126,8 @@ def _smaller(trial: Trial, scored: Scored) -> Pruned:
     cost = measure_cost(model, dense.probe[:1])
     if (cost.params, cost.macs) != (selection.params, selection.macs):
         raise BenchsuiteError(
-            f"the pruned network has {cost.params} parameters and {cost.macs} MACs, but the selection counted on "
-            f"{selection.params} and {selection.macs}: its cost model is wrong for this network"
+            f"the pruned network has {cost.params} parameters and {cost.macs} MACs, but the selection "
+            f"counted on {selection.params} and {selection.macs}: its cost model is wrong for this network"
         )
     return Pruned(
         model=model,
@@ -205,41 +208,45 @@ def _silent_units(graph: PruningGraph, keep: Mapping[str, Tensor]) -> float:
 
 
 def _keep(
-    bench: Bench, trial: Trial, pruned: Pruned, evaluation: Evaluation, training: dict[str, Any]
+    bench: Bench, trial: Trial, pruned: Pruned, evaluation: Evaluation, dense: Dense, recovery: TrainingLog
 ) -> None:
-    """Keep the trial's network and what a person may want to look at."""
+    """Keep the trial's network, its history, and what a person may want to look at."""
     folder = bench.folder(trial.key)
     stages.save_tensors(folder / "model.safetensors", pruned.model.state_dict())
-    write_atomically(folder / "recovery.json", json.dumps(training, indent=1))
     history = {"axes": trial.axes, "removed": pruned.removed}
-    write_atomically(folder / "pruning.json", json.dumps(history, indent=1))
-
-
-def settings(trial: Trial) -> dict[str, Any]:
-    """What the record says beside the axes: how scores were combined, how networks were trained."""
-    return {
-        "pruning": asdict(trial.settings),
-        "training": trial.dense.recipe.model_dump(mode="json"),
-        "recovery": trial.recovery.model_dump(mode="json"),
-        "scoring": trial.score.scoring.model_dump(mode="json"),
+    files = {
+        "pruning.json": json.dumps(history, indent=1),
+        "recovery.json": json.dumps(curve(recovery), indent=1),
+        "layers.csv": _layers_csv(dense, pruned),
+        "confusion.csv": confusion_csv(evaluation.confusion, dense.data.classes),
+        "confusion.svg": confusion_svg(evaluation.confusion, dense.data.classes),
     }
+    for name, text in files.items():
+        write_atomically(folder / name, text)
 
 
-def provenance(bench: Bench, dense: Dense) -> dict[str, Any]:
+def _layers_csv(dense: Dense, pruned: Pruned) -> str:
+    """Units and non-zero weights of each layer, before and after."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["layer", "units_dense", "units", "weights_dense", "weights_nonzero"])
+    for layer in dense.graph.weight_layers:
+        weight = pruned.model.get_submodule(layer.name).get_parameter("weight")
+        kept = int((weight != 0).sum())
+        writer.writerow([layer.name, layer.units, weight.shape[0], layer.weight.numel(), kept])
+    return text.getvalue()
+
+
+def provenance(bench: Bench, trial: Trial, dense: Dense) -> dict[str, Any]:
     """What the worker knows of where the numbers come from."""
     return {
         "device": devices.device_name(bench.device),
         "device_type": bench.device.type,
         "threads": bench.threads,
         "data_digest": dense.facts["data_digest"],
+        "training_recipe": trial.dense.recipe.model_dump(mode="json"),
+        "recovery_recipe": trial.recovery.model_dump(mode="json"),
     }
-
-
-def failed_record(trial: Trial, status: Status, error: str) -> TrialRecord:
-    """The record of a trial that ended without a result."""
-    return TrialRecord(
-        trial.key, trial.axes, status, settings=settings(trial), stages=trial.stages, error=error
-    )
 
 
 def latency_metrics(bench: Bench, trial: Trial) -> dict[str, float]:

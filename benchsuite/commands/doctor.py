@@ -7,6 +7,7 @@ import platform
 import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -17,7 +18,6 @@ from benchsuite._version import __version__
 from benchsuite.cli import FAILED, OK
 from benchsuite.commands.loading import data_folder
 from benchsuite.plugins import discover
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from argparse import Namespace

@@ -6,6 +6,7 @@ import fnmatch
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
 
@@ -14,12 +15,12 @@ from benchsuite.plan import Trial, build_plan
 from benchsuite.plugins import Registry, discover
 from benchsuite.store import RunDirectory
 from benchsuite.suite import Suite, load_suite
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import pluggy
-    from collections.abc import Sequence
     from argparse import Namespace
+    from collections.abc import Sequence
+
+    import pluggy
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -16,9 +16,10 @@ from benchsuite.run import agenda
 from benchsuite.suite import Suite, load_suite
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from benchsuite.plugins import Registry
     from benchsuite.store import TrialRecord
-    from argparse import Namespace
 
 
 def plan(options: Namespace) -> int:

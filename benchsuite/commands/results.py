@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from dataclasses import asdict
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -19,9 +19,9 @@ from benchsuite.errors import UsageError
 from benchsuite.store import RunDirectory, TrialRecord
 
 if TYPE_CHECKING:
-    from pathlib import Path
-    from collections.abc import Callable, Sequence
     from argparse import Namespace
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 _TABLE_AXES = ("dataset", "model", "seed", "scorer", "sparsity", "draw")
 _TABLE_METRICS = (

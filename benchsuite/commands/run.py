@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tomli_w
 from rich.console import Console
@@ -28,9 +28,9 @@ from benchsuite.store import SETTLED, write_atomically
 from benchsuite.tracking import Tracker, is_behind
 
 if TYPE_CHECKING:
-    from types import FrameType
-    from collections.abc import Callable, Mapping
     from argparse import Namespace
+    from collections.abc import Callable, Mapping
+    from types import FrameType
 
 
 def run(options: Namespace) -> int:
@@ -61,7 +61,8 @@ def _run_locked(
     write_atomically(directory.suite_file, tomli_w.dumps(resolved(loaded)))
     directory.write_plan([(trial.key, trial.axes) for trial in loaded.trials])
     console.print(
-        f"{loaded.suite.name}: {len(work.selected)} trials, {len(work.cached)} cached, {len(work.to_run)} to run"
+        f"{loaded.suite.name}: {len(work.selected)} trials, {len(work.cached)} cached, "
+        f"{len(work.to_run)} to run"
         + (f", {len(work.to_time)} to time" if work.to_time else "")
         + f" on {', '.join(dict.fromkeys(slots))} ({len(slots)} at a time)",
         markup=False,
@@ -100,7 +101,8 @@ def _run_locked(
     console.print(summary(outcomes), markup=False, soft_wrap=True)
     if interrupted:
         console.print(
-            f"interrupted: {len(loaded.selected) - len(outcomes)} trials are left; the same command goes on from here",
+            f"interrupted: {len(loaded.selected) - len(outcomes)} trials are left; "
+            "the same command goes on from here",
             markup=False,
         )
         return INTERRUPTED

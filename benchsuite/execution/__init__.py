@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from benchsuite.store import TrialRecord
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from benchsuite.plan import DenseTask, ScoreTask, Trial
-    from benchsuite.store import Status, TrialRecord
+    from benchsuite.store import Status
     from benchsuite.suite import ScorerRef
 
 
@@ -160,3 +162,10 @@ class Executor(Protocol):
     def close(self) -> None:
         """Stop everything at once."""
         ...
+
+
+def without_result(trial: Trial, status: Status, error: str) -> TrialRecord:
+    """The record of a trial that ended without a result."""
+    return TrialRecord(
+        trial.key, trial.axes, status, settings=dict(trial.shared), stages=trial.stages, error=error
+    )

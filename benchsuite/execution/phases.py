@@ -19,11 +19,12 @@ from benchsuite.execution import (
     Started,
     TrainJob,
     TrialsJob,
+    without_result,
 )
-from benchsuite.store import Status, TrialRecord
 
 if TYPE_CHECKING:
     from benchsuite.plan import Trial
+    from benchsuite.store import Status, TrialRecord
 
 _POLL_SECONDS = 0.5
 
@@ -154,8 +155,3 @@ class LatencyPhase:
             if lost in self._open:
                 self._open.discard(lost)
                 self._failed(lost, error)
-
-
-def without_result(trial: Trial, status: Status, error: str) -> TrialRecord:
-    """The record of a trial that never got as far as its own."""
-    return TrialRecord(trial.key, trial.axes, status, stages=trial.stages, error=error)

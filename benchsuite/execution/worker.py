@@ -9,6 +9,7 @@ import sys
 import threading
 import traceback
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchsuite import devices
@@ -26,6 +27,7 @@ from benchsuite.execution import (
     TrainJob,
     TrialsJob,
     Workplace,
+    without_result,
 )
 from benchsuite.plugins import discover
 
@@ -42,7 +44,7 @@ def main(connection: Connection, job: Job, workplace: Workplace, device: str, th
         os.setsid()  # its own process group, so that all it started can be killed with it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_leave_with_parent, args=(connection,), daemon=True).start()
-    _redirect_output(workplace, job)
+    _redirect_output(workplace.run / "stages" / job.key)
     warnings.simplefilter("default")
 
     def tell(message: Message) -> None:
@@ -72,12 +74,13 @@ def main(connection: Connection, job: Job, workplace: Workplace, device: str, th
 def _run_trials(bench: Bench, job: TrialsJob, tell: Callable[[Message], None]) -> None:
     shared = score_dense(bench, job.score)
     for trial in job.trials:
-        tell(Started(trial.key, f"{trial.scorer_label} at sparsity {trial.sparsity}"))
+        tell(Started(trial.key, f"{job.title} · {trial.scorer_label} at {trial.sparsity}"))
+        _redirect_output(bench.folder(trial.key))
         try:
             record = trials.run_trial(bench, trial, shared)
         except BaseException as error:  # noqa: BLE001 - as above
             status, text = outcome_of(error)
-            record = trials.failed_record(trial, status, text)
+            record = without_result(trial, status, text)
         tell(Finished(record))
 
 
@@ -91,7 +94,7 @@ def outcome_of(error: BaseException) -> tuple[Status, str]:
     if isinstance(error, BenchsuiteError):
         return "failed", str(error)
     frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return "failed", f"{type(error).__name__}: {error}{where}"
 
 
@@ -102,8 +105,10 @@ def _leave_with_parent(connection: Connection) -> None:
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
-def _redirect_output(workplace: Workplace, job: Job) -> None:
-    folder = workplace.run / "stages" / job.key
+def _redirect_output(folder: Path) -> None:
+    """Send all output, that of native code included, to the log in a stage's folder from now on."""
+    sys.stdout.flush()
+    sys.stderr.flush()
     folder.mkdir(parents=True, exist_ok=True)
     log = os.open(folder / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)

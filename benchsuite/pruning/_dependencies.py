@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
 from benchsuite.errors import Unsupported
-from benchsuite.pruning._index_maps import IndexMap, input_map, output_map
+from benchsuite.pruning._index_maps import IndexMap, input_map, obstacle, output_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -149,6 +149,12 @@ class _Walk:
         self.names: dict[Any, str] = {module: name for name, module in model.named_modules()}
         self.names |= graph._param_to_name
         self.atoms = _Atoms()
+        self.attention: set[Axis] = set()
+        """Outputs of the layers that make queries, keys and values of attentions whose heads can go."""
+        self.seen: dict[tuple[Any, Callable[..., Any]], Integers] = {}
+        """By node and handler, the root that first reached each channel, or -1."""
+        self.inside: set[Any] = set()
+        """Operations inside the layers."""
 
     def run(self) -> Dependencies:
         layers = [m for m in self.model.modules() if m in self.graph.module2node and _is_layer(m)]
@@ -157,6 +163,9 @@ class _Walk:
                 if axis not in self.atoms.sizes:
                     self.atoms.add(axis, size)
         self._tie_inside_modules()
+        for layer in layers:
+            # A linear layer on tokens is recorded as a matrix product and a view, which stands for it.
+            self.inside |= {fn for fn, _ in self.graph.module2node[layer].grad_fn.next_functions}
         for layer in layers:
             self._walk_from(layer)
         norms = {self.names[layer]: norm for layer in layers if (norm := self._norm_after(layer)) is not None}
@@ -208,6 +217,7 @@ class _Walk:
         qkv, proj = Axis(self.names[module.qkv], "out"), Axis(self.names[module.proj], "in")
         if qkv not in self.atoms.sizes or proj not in self.atoms.sizes:
             return
+        self.attention.add(qkv)
         heads = Axis(name, "heads")
         self.atoms.add(heads, module.num_heads)
         every = np.arange(module.num_heads * module.head_dim)
@@ -220,22 +230,39 @@ class _Walk:
         node = self.graph.module2node[layer]
         handler = self.graph.get_pruner_of_module(layer).prune_out_channels
         root = self._targets(node, handler)[0]
+        in_attention = root in self.attention
         every = np.arange(_units(layer))
-        roots = self.atoms.of(root, every)
-        visited: set[tuple[int, Callable[..., Any], bytes, bytes]] = set()
-        stack = [(node, handler, every, roots)]
+        stack = [(node, handler, every, self.atoms.of(root, every))]
         while stack:
             node, handler, numbers, roots = stack.pop()
-            mark = (id(node), handler, numbers.tobytes(), roots.tobytes())
-            if mark in visited:
+            if not in_attention and (reason := self._obstacle(node)) is not None:
+                self.atoms.pin(roots, reason)
                 continue
-            visited.add(mark)
+            numbers, roots = self._first_time(node, handler, numbers, roots)
+            if not len(numbers):
+                continue
             self._note(node, handler, numbers, roots)
             for place, dependency in enumerate(node.dependencies):
                 if dependency.is_triggered_by(handler):
                     followed, reached = self._along(node, place, numbers, roots)
                     if len(followed):
                         stack.append((dependency.target, dependency.handler, followed, reached))
+
+    def _first_time(
+        self, node: Any, handler: Callable[..., Any], numbers: Integers, roots: Integers
+    ) -> tuple[Integers, Integers]:
+        """The channels of a node that no walk has reached yet, each once; roots that meet there are tied."""
+        seen = self.seen.get((node, handler), np.empty(0, np.int64))
+        if len(seen) <= numbers.max():
+            seen = np.concatenate((seen, np.full(int(numbers.max()) + 1 - len(seen), -1, np.int64)))
+            self.seen[node, handler] = seen
+        before = seen[numbers]
+        self.atoms.tie(roots[before >= 0], before[before >= 0])
+        numbers, roots = numbers[before < 0], roots[before < 0]
+        seen[numbers] = roots
+        self.atoms.tie(roots, seen[numbers])
+        numbers = np.unique(numbers)
+        return numbers, seen[numbers]
 
     def _along(self, node: Any, place: int, numbers: Integers, roots: Integers) -> tuple[Integers, Integers]:
         """The channel numbers at the other end of a node's `place`-th edge, with the roots they come from."""
@@ -249,7 +276,7 @@ class _Walk:
             if (part := self._part_read(reader, slot)) is not None:
                 which, numbers = part.backward(numbers)
                 roots = roots[which]
-            return _distinct(numbers, roots)
+            return numbers, roots
         reader = node.outputs[place - len(node.inputs)]
         earlier = sum(other is reader for other in node.outputs[: place - len(node.inputs)])
         slot = [n for n, source in enumerate(reader.inputs) if source is node][earlier]
@@ -257,7 +284,13 @@ class _Walk:
             if index_map is not None:
                 which, numbers = index_map.forward(numbers)
                 roots = roots[which]
-        return _distinct(numbers, roots)
+        return numbers, roots
+
+    def _obstacle(self, node: Any) -> str | None:
+        operation = node.grad_fn
+        if node.module in self.names or isinstance(node.module, nn.Parameter) or operation in self.inside:
+            return None
+        return obstacle(operation)
 
     def _input_map(self, reader: Any, slot: int) -> IndexMap | None:
         if reader.module in self.names or isinstance(reader.module, nn.Parameter):
@@ -314,15 +347,6 @@ class _Walk:
         if len(outputs) == 1 and isinstance(outputs[0].module, nn.modules.batchnorm._BatchNorm):
             return self.names[outputs[0].module]
         return None
-
-
-def _distinct(numbers: Integers, roots: Integers) -> tuple[Integers, Integers]:
-    """The distinct pairs, sorted, so that going round in circles ends."""
-    if not len(numbers):
-        return numbers, roots
-    span = int(roots.max()) + 1
-    pairs = np.unique(numbers * span + roots)
-    return pairs // span, pairs % span
 
 
 def is_fused_attention(module: nn.Module) -> bool:

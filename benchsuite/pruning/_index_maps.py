@@ -84,6 +84,10 @@ class Flattened:
         return np.arange(len(numbers)), numbers // self.positions
 
 
+_PRODUCTS = ("MmBackward", "AddmmBackward", "BmmBackward", "BaddbmmBackward", "ScaledDotProduct")
+_VIEWS = ("ViewBackward", "UnsafeViewBackward", "ReshapeAliasBackward")
+
+
 def input_map(operation: Any, slot: int) -> IndexMap | None:
     """How the channels of an operation's `slot`-th input become those of its output; None: alike.
 
@@ -98,7 +102,7 @@ def input_map(operation: Any, slot: int) -> IndexMap | None:
         return _slice(operation)
     if name.startswith("ConstantPadNdBackward"):
         return _padding(operation)
-    if name.startswith(("ViewBackward", "UnsafeViewBackward", "ReshapeAliasBackward")):
+    if name.startswith(_VIEWS):
         return _flattening(operation)
     return None
 
@@ -123,6 +127,18 @@ def output_map(operation: Any, number: int) -> IndexMap | None:
         # Queries, keys and values, each (samples, heads, tokens, features of a head).
         size = shape[1] * shape[3]
         return Taken(number * size, (number + 1) * size)
+    return None
+
+
+def obstacle(operation: Any) -> str | None:
+    """Why channels cannot be followed through an operation that belongs to no layer, or None."""
+    name = operation.name()
+    if name.startswith(_PRODUCTS):
+        return "its channels enter a matrix product that belongs to no layer"
+    if name.startswith(_VIEWS):
+        whole, made = operation._saved_self_sym_sizes, _output_shape(operation, 0)
+        kept = whole[-1] == made[-1] or whole[1:2] == made[1:2] or _flattening(operation) is not None
+        return None if kept else "its channels are regrouped"
     return None
 
 

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 
 def masked_output(model: nn.Module, entries: Mapping[Axis, NDArray[np.int64]], inputs: Tensor) -> Tensor:
-    """The output of the network with the removed entries masked; the network's weights are changed.
+    """The output of the network with the removed entries masked.
 
-    Every layer that reads removed units has its weights for them set to zero. Layer and group
+    Every layer that reads removed units has its weights for them set to zero meanwhile. Layer and group
     normalisations over removed units take mean and variance from the others.
     """
     norms: dict[Tensor | None, Tensor] = {}
+    saved: list[tuple[Tensor, Tensor, Tensor]] = []
     with torch.no_grad():
         for axis, gone in entries.items():
             if axis.side in ("parameter", "heads"):
@@ -32,13 +33,19 @@ def masked_output(model: nn.Module, entries: Mapping[Axis, NDArray[np.int64]], i
             module = model.get_submodule(axis.name)
             index = torch.from_numpy(gone).to(inputs.device)
             if axis.side == "in":
-                module.get_parameter("weight").index_fill_(1, index, 0)
+                weight = module.get_parameter("weight")
+                saved.append((weight, index, weight.index_select(1, index)))
+                weight.index_fill_(1, index, 0)
             elif isinstance(module, nn.LayerNorm | nn.GroupNorm) and module.weight is not None:
                 keep = torch.ones(module.weight.shape[-1], dtype=torch.bool, device=inputs.device)
                 keep[index] = False
                 norms[module.weight] = keep
-        with _NormalisingWhatIsKept(norms):
-            output: Tensor = model(inputs)
+        try:
+            with _NormalisingWhatIsKept(norms):
+                output: Tensor = model(inputs)
+        finally:
+            for changed, index, values in saved:
+                changed.index_copy_(1, index, values)
     return output
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from benchsuite.errors import BenchsuiteError
 from benchsuite.metrics.cost import count_macs
-from benchsuite.pruning.surgery import check_surgery, remove_units
+from benchsuite.pruning.surgery import compare, computing_dtype, remove_units, removed_entries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,28 +23,31 @@ if TYPE_CHECKING:
 _SEED = 20240229
 
 
-def failing_groups(model: nn.Module, graph: PruningGraph, example: Tensor) -> dict[str, str]:
+def failing_groups(twin: nn.Module, graph: PruningGraph, example: Tensor) -> dict[str, str]:
     """By name, the groups whose removal goes wrong, each with the reason; most often there are none.
 
     All groups are tried together, and halves of them where that fails.
+
+    Args:
+        twin: a copy of the network in evaluation mode; its weights are replaced by random ones.
+        graph: the groups to try.
+        example: an input of one sample.
     """
-    twin = randomised(model)
-    # One sample is not enough where a normalisation over positions meets a map of one position.
-    probe = torch.randn((2, *example.shape[1:]), generator=torch.Generator().manual_seed(_SEED))
-    trials = _Trials(twin, graph, probe.to(example.device, example.dtype))
-    return trials.failing(graph.groups)
+    randomise(twin)
+    probe = torch.randn(example.shape, generator=torch.Generator().manual_seed(_SEED)).to(example.device)
+    dtype = computing_dtype(twin, probe)
+    return _Trials(twin.to(dtype), graph, probe.to(dtype)).failing(graph.groups)
 
 
-def randomised(model: nn.Module) -> nn.Module:
-    """A copy in evaluation mode in which every parameter and statistic matters for the output."""
-    twin = copy.deepcopy(model).eval()
+def randomise(model: nn.Module) -> None:
+    """Give the network weights and statistics that all matter for its output."""
     generator = torch.Generator().manual_seed(_SEED)
 
     def uniform(tensor: Tensor, low: float, high: float) -> None:
         tensor.copy_(torch.rand(tensor.shape, generator=generator) * (high - low) + low)
 
     with torch.no_grad():
-        for name, parameter in twin.named_parameters():
+        for name, parameter in model.named_parameters():
             if parameter.ndim > 1 and parameter.numel() > max(parameter.shape):
                 bound = (3 / parameter[0].numel()) ** 0.5
                 uniform(parameter, -bound, bound)
@@ -52,12 +55,11 @@ def randomised(model: nn.Module) -> nn.Module:
                 uniform(parameter, -0.2, 0.2)
             else:
                 uniform(parameter, 0.5, 1.5)
-        for module in twin.modules():
+        for module in model.modules():
             if isinstance(module, nn.modules.batchnorm._NormBase) and module.running_mean is not None:
                 assert module.running_var is not None
                 uniform(module.running_mean, -0.2, 0.2)
                 uniform(module.running_var, 0.5, 1.5)
-    return twin
 
 
 class _Trials:
@@ -67,7 +69,8 @@ class _Trials:
         self._twin = twin
         self._graph = graph
         self._probe = probe
-        self._trains = self._training_failure(twin) is None
+        # Parts that only training uses, such as auxiliary classifiers, may read units as well.
+        self._trains = _has_idle_layers(twin, probe) and self._training_failure(twin) is None
 
     def failing(self, groups: Sequence[CoupledGroup]) -> dict[str, str]:
         """Failing groups with their reasons; all others work together."""
@@ -98,7 +101,7 @@ class _Trials:
         predicted = model.cost(model.counts({name: len(positions) for name, positions in removed.items()}))
         try:
             pruned = remove_units(self._twin, self._graph, removed)
-            check_surgery(self._twin, pruned, self._graph, removed, self._probe)
+            compare(pruned, self._twin, removed_entries(self._graph, removed), self._probe)
             counted = (sum(p.numel() for p in pruned.parameters()), count_macs(pruned, self._probe).total)
         except BenchsuiteError as error:
             return str(error)
@@ -111,12 +114,20 @@ class _Trials:
         return None
 
     def _training_failure(self, model: nn.Module) -> str | None:
-        """Parts that only training uses, such as auxiliary classifiers, read units as well."""
         model = copy.deepcopy(model).train()
+        # One sample is not enough where a batch normalisation meets a map of one position.
+        probe = torch.cat((self._probe, -self._probe))
         devices = [self._probe.device] if self._probe.is_cuda else []
         try:
             with torch.random.fork_rng(devices), torch.no_grad():
-                model(self._probe)
+                model(probe)
         except Exception as error:  # noqa: BLE001 - likewise
             return f"{type(error).__name__}: {error}"
         return None
+
+
+def _has_idle_layers(model: nn.Module, probe: Tensor) -> bool:
+    """Whether evaluation leaves out some convolution or linear layer."""
+    counted = count_macs(model, probe).of_module
+    layers = (nn.Linear, nn.modules.conv._ConvNd)
+    return any(isinstance(m, layers) and not counted.get(name, 0) for name, m in model.named_modules())

@@ -107,13 +107,13 @@ def trace(model: nn.Module, example: Tensor) -> PruningGraph:
     """
     with time_limit(TRACE_SECONDS, "finding the coupled groups"), evaluating(model):
         example = example[:1].detach()
-        twin = copy.deepcopy(model)
+        twin = copy.deepcopy(model)  # in evaluation mode, as the network is now
         for parameter in twin.parameters():
             parameter.requires_grad_(True)
         found = find_dependencies(twin, example.clone())
         counted = count_macs(model, example)
         graph = _assemble(model, counted, found, pinned={})
-        reasons = failing_groups(model, graph, example)
+        reasons = failing_groups(twin, graph, example)
         if reasons:
             graph = _assemble(model, counted, found, reasons)
         if not graph.groups:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
-from torch_pruning.pruner import function as cutting
 
 from benchsuite.errors import BenchsuiteError, Collapsed
 from benchsuite.metrics.cost import evaluating
+from benchsuite.pruning._cuts import cut, size_of
 from benchsuite.pruning._masked_reference import masked_output
 
 if TYPE_CHECKING:
@@ -76,13 +76,15 @@ def remove_units(model: nn.Module, graph: PruningGraph, removed: Mapping[str, Se
         Collapsed: a layer would lose all its units.
     """
     entries = removed_entries(graph, removed)
-    sizes = {axis: _size(model, axis) for axis in entries}
+    sizes = {axis: size_of(model, axis) for axis in entries}
     empty = [axis.name for axis, gone in entries.items() if len(gone) >= sizes[axis]]
     if empty:
         raise Collapsed(f"no unit would be left in {', '.join(sorted(set(empty)))}")
     pruned = copy.deepcopy(model)
     for axis, gone in entries.items():
-        _cut(pruned, axis, gone)
+        cut(pruned, axis, gone)
+    for name, parameter in model.named_parameters():
+        pruned.get_parameter(name).requires_grad_(parameter.requires_grad)
     return pruned
 
 
@@ -107,30 +109,34 @@ def check_surgery(
     """
     entries = removed_entries(graph, removed)
     with evaluating(dense), evaluating(pruned):
-        for dtype, tolerance in ((torch.float64, TOLERANCE), (torch.float32, _TOLERANCE_FLOAT32)):
-            try:
-                small, twin = copy.deepcopy(pruned).to(dtype), copy.deepcopy(dense).to(dtype)
-                result = _comparison(small, twin, entries, probe.to(dtype), tolerance)
-                break
-            except RuntimeError as error:
-                # Some networks create float32 constants inside; any other error comes back in float32.
-                if dtype == torch.float32:
-                    raise SurgeryFailed(f"the pruned network does not run: {error}") from error
-        _check_gradients(small, dense, probe.to(dtype))
+        dtype = computing_dtype(dense, probe)
+        small, twin = copy.deepcopy(pruned).to(dtype), copy.deepcopy(dense).to(dtype)
+        result = compare(small, twin, entries, probe.to(dtype))
         _check_state(pruned)
     return result
 
 
-def _comparison(
-    small: nn.Module,
-    twin: nn.Module,
-    entries: Mapping[Axis, NDArray[np.int64]],
-    probe: Tensor,
-    tolerance: float,
+def computing_dtype(model: nn.Module, probe: Tensor) -> torch.dtype:
+    """float64, or float32 for a network that makes float32 tensors inside."""
+    try:
+        with torch.no_grad():
+            copy.deepcopy(model).double()(probe[:1].double())
+    except RuntimeError:
+        return torch.float32
+    return torch.float64
+
+
+def compare(
+    small: nn.Module, twin: nn.Module, entries: Mapping[Axis, NDArray[np.int64]], probe: Tensor
 ) -> SurgeryCheck:
-    with torch.no_grad():
-        output = small(probe)
-        reference = masked_output(twin, entries, probe)
+    """Compare a pruned network with the masked one, both in evaluation mode and in the probe's precision.
+
+    Raises:
+        SurgeryFailed: the outputs differ, or a parameter has lost its gradient.
+    """
+    tolerance = TOLERANCE if probe.dtype == torch.float64 else _TOLERANCE_FLOAT32
+    output, unused = _output_and_unused(small, probe)
+    reference = masked_output(twin, entries, probe)
     if output.shape != reference.shape:
         raise SurgeryFailed(
             f"the pruned network's output has shape {tuple(output.shape)} instead of {tuple(reference.shape)}"
@@ -143,126 +149,37 @@ def _comparison(
             f"the pruned network differs from the masked one by {difference:.3g}, {relative:.3g} of the "
             f"largest output; the tolerance is {tolerance:g}"
         )
+    if unused and (lost := unused - _output_and_unused(twin, probe)[1]):
+        raise SurgeryFailed(f"no gradient reaches {', '.join(sorted(lost)[:3])} of the pruned network")
     return SurgeryCheck(difference, relative, tolerance, str(probe.dtype).removeprefix("torch."))
 
 
-def _check_gradients(small: nn.Module, dense: nn.Module, probe: Tensor) -> None:
-    """Every parameter that takes part in the dense network's output must do so in the pruned one's."""
-    unused = _unused_parameters(small, probe)
-    if unused and (lost := unused - _unused_parameters(copy.deepcopy(dense).to(probe.dtype), probe)):
-        raise SurgeryFailed(f"no gradient reaches {', '.join(sorted(lost)[:3])} of the pruned network")
-
-
-def _unused_parameters(model: nn.Module, probe: Tensor) -> set[str]:
+def _output_and_unused(model: nn.Module, probe: Tensor) -> tuple[Tensor, set[str]]:
+    """The output, and the names of parameters that have no part in its gradient."""
     names, parameters = zip(*model.named_parameters(), strict=True)
     for parameter in parameters:
         parameter.requires_grad_(True)
     with torch.enable_grad():
-        output = model(probe)
-    gradients = torch.autograd.grad(output.square().sum(), parameters, allow_unused=True)
-    return {name for name, gradient in zip(names, gradients, strict=True) if gradient is None}
+        try:
+            output = model(probe)
+        except RuntimeError as error:
+            raise SurgeryFailed(f"the pruned network does not run: {error}") from error
+        gradients = torch.autograd.grad(output.square().sum(), parameters, allow_unused=True)
+    unused = {name for name, gradient in zip(names, gradients, strict=True) if gradient is None}
+    return output.detach(), unused
 
 
 def _check_state(pruned: nn.Module) -> None:
     """The state must load into a copy of the network and be what was saved."""
-    state = pruned.state_dict()
+    state = {name: value.clone() for name, value in pruned.state_dict().items()}
     copied = copy.deepcopy(pruned)
     with torch.no_grad():
         for value in copied.state_dict().values():
             value.zero_()
     try:
-        copied.load_state_dict(state, strict=True)
+        copied.load_state_dict(pruned.state_dict(), strict=True)
     except RuntimeError as error:
         raise SurgeryFailed(f"the pruned network's state does not load: {error}") from error
     for name, value in copied.state_dict().items():
         if not torch.equal(value, state[name]):
             raise SurgeryFailed(f"{name} of the pruned network does not survive saving and loading")
-
-
-def _size(model: nn.Module, axis: Axis) -> int:
-    if axis.side == "parameter":
-        return int(model.get_parameter(axis.name).shape[axis.dim])
-    module = model.get_submodule(axis.name)
-    if axis.side == "heads":
-        return int(module.num_heads)  # type: ignore[arg-type]  # an attention module's plain attribute
-    return int(module.get_parameter("weight").shape[1 if axis.side == "in" else 0])
-
-
-def _cut(model: nn.Module, axis: Axis, gone: NDArray[np.int64]) -> None:
-    """Take entries off one axis, in place."""
-    if axis.side == "parameter":
-        owner, _, name = axis.name.rpartition(".")
-        parameter = model.get_parameter(axis.name)
-        setattr(model.get_submodule(owner), name, _without(parameter, axis.dim, gone))
-        return
-    module = model.get_submodule(axis.name)
-    indices = gone.tolist()
-    if axis.side == "heads":
-        _cut_heads(module, len(indices))
-    elif axis.side == "grouped":
-        _cut_conv_groups(module, gone)
-    elif axis.side == "channels":
-        _cut_channels(module, gone)
-    elif isinstance(module, nn.Linear):
-        (cutting.prune_linear_in_channels if axis.side == "in" else cutting.prune_linear_out_channels)(
-            module, indices
-        )
-    else:
-        (cutting.prune_conv_in_channels if axis.side == "in" else cutting.prune_conv_out_channels)(
-            module, indices
-        )
-
-
-def _without(parameter: Tensor, dim: int, gone: NDArray[np.int64]) -> nn.Parameter:
-    kept = np.setdiff1d(np.arange(parameter.shape[dim]), gone)
-    index = torch.from_numpy(kept).to(parameter.device)
-    return nn.Parameter(parameter.detach().index_select(dim, index), requires_grad=parameter.requires_grad)
-
-
-def _cut_conv_groups(module: nn.Module, gone: NDArray[np.int64]) -> None:
-    """Remove whole groups of a convolution; what the others read and compute stays the same."""
-    assert isinstance(module, nn.modules.conv._ConvNd)
-    per_group = module.out_channels // module.groups
-    inputs = module.in_channels // module.groups
-    module.weight = _without(module.weight, 0, gone)
-    if module.bias is not None:
-        module.bias = _without(module.bias, 0, gone)
-    module.groups -= len(gone) // per_group
-    module.out_channels = module.groups * per_group
-    module.in_channels = module.groups * inputs
-
-
-def _cut_channels(module: nn.Module, gone: NDArray[np.int64]) -> None:
-    indices = gone.tolist()
-    if isinstance(module, nn.modules.batchnorm._BatchNorm):
-        cutting.prune_batchnorm_out_channels(module, indices)
-    elif isinstance(module, nn.modules.instancenorm._InstanceNorm):
-        cutting.prune_instancenorm_out_channels(module, indices)
-    elif isinstance(module, nn.PReLU):
-        cutting.prune_prelu_out_channels(module, indices)
-    elif isinstance(module, nn.GroupNorm):
-        if module.num_groups > 1:
-            module.num_groups -= len(indices) // (module.num_channels // module.num_groups)
-        cutting.prune_groupnorm_out_channels(module, indices)
-    else:
-        assert isinstance(module, nn.LayerNorm)
-        _cut_layer_norm(module, gone)
-
-
-def _cut_layer_norm(module: nn.LayerNorm, gone: NDArray[np.int64]) -> None:
-    """Cut the last axis. Not the library's function, which does not keep the order of what is left."""
-    if module.elementwise_affine:
-        module.weight = _without(module.weight, -1, gone)
-        if module.bias is not None:
-            module.bias = _without(module.bias, -1, gone)
-    shape = module.normalized_shape
-    module.normalized_shape = (*shape[:-1], shape[-1] - len(gone))
-
-
-def _cut_heads(module: Any, count: int) -> None:
-    """Tell an attention module how many heads it has left; its linear layers are cut on their own."""
-    heads, size = module.num_heads, module.head_dim
-    module.num_heads = heads - count
-    for name in ("attn_dim", "all_head_dim", "inner_dim"):
-        if getattr(module, name, None) == heads * size:
-            setattr(module, name, (heads - count) * size)

@@ -16,6 +16,8 @@ KIND_TAG = "benchsuite.kind"
 ORIGIN_TAG = "benchsuite.run_directory"
 NOTE_TAG = "mlflow.note.content"
 
+SOURCE_TAGS = {"mlflow.source.name": "benchsuite", "mlflow.source.type": "LOCAL"}
+
 _LONGEST_NAME = 250
 _LONGEST_PARAM = 6000
 _LONGEST_TAG = 8000
@@ -50,22 +52,25 @@ def metrics(record: TrialRecord) -> dict[str, float]:
 
 def tags(record: TrialRecord) -> dict[str, str]:
     """Identity, outcome and provenance."""
-    facts = {f"provenance.{_name(name)}": str(value) for name, value in record.provenance.items()}
     found = {
-        **facts,
         KEY_TAG: record.key,
         KIND_TAG: "trial",
         DIGEST_TAG: digest(record),
         "status": record.status,
-        "mlflow.source.name": "benchsuite",
-        "mlflow.source.type": "LOCAL",
-        # Written even when there is none, so that a later success clears the error of an earlier failure.
-        "error": record.error or "",
-        NOTE_TAG: f"{record.status}: {record.error}" if record.error else "",
+        **{f"provenance.{_name(name)}": str(value) for name, value in record.provenance.items()},
+        **SOURCE_TAGS,
     }
+    if record.error:
+        found |= {"error": record.error, NOTE_TAG: _note(record.status, record.error)}
     if "commit" in record.provenance:
         found["mlflow.source.git.commit"] = str(record.provenance["commit"])
     return {name: _cut(value, _LONGEST_TAG) for name, value in found.items()}
+
+
+def _note(status: str, error: str) -> str:
+    """Markdown that shows the error as it is: MLflow's page would render signs of HTML and Markdown in it."""
+    text = _cut(error.replace("```", "'''"), _LONGEST_TAG - 100)
+    return f"**{status}**\n\n```text\n{text}\n```"
 
 
 def run_status(record: TrialRecord) -> str:
@@ -75,7 +80,7 @@ def run_status(record: TrialRecord) -> str:
 
 def digest(record: TrialRecord) -> str:
     """Changes whenever anything in the record does."""
-    return hashlib.sha256(record.to_json().encode()).hexdigest()
+    return hashlib.sha256(record.to_json().encode()).hexdigest()[:16]
 
 
 def dataset_digest(record: TrialRecord) -> str:

@@ -85,7 +85,7 @@ class Tracker:
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """Do nothing within the context, such as while latencies are measured; what comes in is shown later."""
+        """Rest within the context, such as while latencies are measured; what comes in is shown later."""
         with self._turn:
             yield
 
@@ -117,11 +117,7 @@ class Tracker:
         self.log(record)
 
     def _work(self, view: View) -> None:
-        stored, _ = RunDirectory(self._directory).records()
-        with self._changed:
-            for key, record in stored.items():
-                self._pending.setdefault(key, record)
-        complaint = self._attempt(view, self._show_pending)
+        complaint = self._attempt(lambda: self._show_stored(view))
         closing = False
         while not closing:
             with self._changed:
@@ -130,9 +126,9 @@ class Tracker:
                 else:
                     self._changed.wait_for(lambda: self._closing, timeout=_SECONDS_BETWEEN_TRIES)
                 closing = self._closing
-            complaint = self._attempt(view, self._show_pending)
+            complaint = self._attempt(lambda: self._show_pending(view))
         if complaint is None:
-            complaint = self._attempt(view, lambda view: view.finish(interrupted=self._interrupted))
+            complaint = self._attempt(lambda: view.finish(interrupted=self._interrupted))
         if complaint is None:
             _marker(self._directory).unlink(missing_ok=True)
         else:
@@ -141,21 +137,25 @@ class Tracker:
                 "not shown there; running the suite again brings them in"
             )
 
-    def _attempt(self, view: View, action: Callable[[View], None]) -> str | None:
+    def _attempt(self, action: Callable[[], None]) -> str | None:
         """Do something with the store and return why it does not answer, if so."""
-        started = time.perf_counter()
         try:
-            action(view)
+            action()
         except Exception as error:  # noqa: BLE001 - whatever a view raises, the run goes on
             return f"{type(error).__name__}: {error}"
-        else:
-            return None
-        finally:
-            self._seconds += time.perf_counter() - started
+        return None
+
+    def _show_stored(self, view: View) -> None:
+        """Show what the run directory holds, but for trials of which something newer came in."""
+        stored, _ = RunDirectory(self._directory).records()
+        with self._changed:
+            for key, record in stored.items():
+                self._pending.setdefault(key, record)
+        self._show_pending(view)
 
     def _show_pending(self, view: View) -> None:
         """Show what is pending; raises what the store raised if it does not answer."""
-        with self._turn:
+        with self._at_work():
             view.open()
         while True:
             with self._changed:
@@ -164,7 +164,7 @@ class Tracker:
                 key = next(iter(self._pending))
                 record = self._pending.pop(key)
             try:
-                with self._turn:
+                with self._at_work():
                     view.put(record)
             except Exception as error:
                 if not view.answers():
@@ -172,6 +172,16 @@ class Tracker:
                         self._pending.setdefault(key, record)
                     raise
                 self.warnings.append(f"MLflow does not take the trial {run_name(record.axes)}: {error}")
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Count the time within, and begin only when nobody wants quiet."""
+        with self._turn:
+            started = time.perf_counter()
+            try:
+                yield
+            finally:
+                self._seconds += time.perf_counter() - started
 
 
 def _marker(directory: Path) -> Path:

@@ -28,3 +28,11 @@ def ui_command(directory: Path, *, port: int = 5000) -> list[str]:
         *("--port", str(port)),
         *("--workers", "1"),
     ]
+
+
+def ui_address(*, port: int = 5000) -> str:
+    """Return where a browser finds the suite's trials, in MLflow's view for training.
+
+    In a run directory's own store the suite is experiment 1, since MLflow makes a default experiment 0.
+    """
+    return f"http://127.0.0.1:{port}/#/experiments/1?workflowType=machine_learning"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import logging
 import os
@@ -65,6 +66,7 @@ class View:
         self._suite = suite
         self._description = description
         self._invocation = dict(invocation)
+        self._user = _user()
         self._origin = f"{platform.node()}:{self._directory}"
         self._client: MlflowClient | None = None
         self._experiment = ""
@@ -93,8 +95,10 @@ class View:
         experiment = client.get_experiment_by_name(self._suite)
         if experiment is None:
             location = None if self._uri else (self._directory / "mlartifacts").as_uri()
-            note = {content.NOTE_TAG: self._description} if self._description else {}
-            identity = client.create_experiment(self._suite, artifact_location=location, tags=note)
+            tags = {"mlflow.experimentKind": "custom_model_development"}  # the UI guesses wrong without it
+            if self._description:
+                tags[content.NOTE_TAG] = self._description
+            identity = client.create_experiment(self._suite, artifact_location=location, tags=tags)
         else:
             identity = experiment.experiment_id
             if experiment.lifecycle_stage == "deleted":
@@ -149,7 +153,7 @@ class View:
         run = self._connected().create_run(
             self._experiment,
             start_time=int(started * 1000),
-            tags={**tags, "mlflow.parentRunId": self._parent_run()},
+            tags={**tags, "mlflow.parentRunId": self._parent_run(), "mlflow.user": self._user},
             run_name=content.run_name(record.axes),
         )
         return _Logged(run.info.run_id, tags=tags)
@@ -181,6 +185,9 @@ class View:
         self._connected().log_batch(logged.run_id, metrics=new[:room], params=params, tags=labels)
         for start in range(room, len(new), _ENTITIES_PER_BATCH):
             self._connected().log_batch(logged.run_id, metrics=new[start : start + _ENTITIES_PER_BATCH])
+        for name in ("error", content.NOTE_TAG):  # of an earlier failure
+            if name in logged.tags and name not in tags:
+                self._connected().delete_tag(logged.run_id, name)
         logged.metrics, logged.tags = metrics, tags
 
     def _connected(self) -> MlflowClient:
@@ -205,8 +212,8 @@ class View:
                 content.KIND_TAG: "invocation",
                 content.ORIGIN_TAG: self._origin,
                 content.NOTE_TAG: note,
-                "mlflow.source.name": "benchsuite",
-                "mlflow.source.type": "LOCAL",
+                "mlflow.user": self._user,
+                **content.SOURCE_TAGS,
             }
             name = f"{self._suite} · {time.strftime('%Y-%m-%d %H:%M:%S')}"
             self._parent = (
@@ -225,6 +232,13 @@ class View:
         metrics = [Metric(f"trials/{status}", number, now, 0) for status, number in counts.items()]
         self._connected().log_batch(self._parent, metrics=metrics)
         self._connected().set_terminated(self._parent, status="KILLED" if interrupted else "FINISHED")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a user that the system does not know
+        return "unknown"
 
 
 def _trust_the_system_to_write() -> None:

@@ -1,18 +1,15 @@
-"""Trial records, grouped into boards whose cells may be compared."""
+"""Trials, and the boards on which they stand together."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
     from benchsuite.store import Status, TrialRecord
 
 AFTER = "accuracy/top1"
@@ -20,7 +17,6 @@ BEFORE = "accuracy/top1_before_recovery"
 DENSE = "accuracy/top1_dense"
 
 RANDOM = "random"
-_WRAPPERS = ("reversed", "shuffled", "scratch")
 
 Sparsity = float | str
 """The requested fraction removed, or a word such as "native" where the criterion chose it itself."""
@@ -87,7 +83,11 @@ class Protocol:
     @property
     def label(self) -> str:
         """The protocol in words a reader knows, without the settings."""
-        return f"{self.granularity} · {self.scope} · {self.budget} · {self.schedule} · {self.recovery}"
+        budget = {"macs": "MACs", "params": "parameters"}.get(self.budget, self.budget)
+        return (
+            f"{self.granularity} granularity · {self.scope} scope · budget in {budget} · "
+            f"{self.schedule} · {self.recovery}"
+        )
 
     @property
     def recovery(self) -> str:
@@ -223,113 +223,6 @@ class Board:
         return {cell: math.fsum(values) / len(values) for cell, values in found.items()}
 
 
-def boards(records: Sequence[TrialRecord]) -> tuple[Board, ...]:
-    """The records as boards, the largest first; the last record of a key counts."""
-    latest = {record.key: record for record in records}.values()
-    criteria = _criteria(latest)
-    grouped: dict[Protocol, list[Trial]] = defaultdict(list)
-    for record in latest:
-        axes = record.axes
-        dense_model = DenseModel(Workload(_text(axes, "dataset"), _text(axes, "model")), _text(axes, "seed"))
-        trial = Trial(
-            record,
-            criteria[_identity(axes)],
-            Block(dense_model, _sparsity(axes.get("sparsity"))),
-            _text(axes, "draw"),
-        )
-        grouped[_protocol(record)].append(trial)
-    made = [Board(protocol, tuple(trials)) for protocol, trials in grouped.items()]
-    return tuple(
-        sorted(made, key=lambda board: (-len(board.trials), board.protocol.label, board.protocol.digest))
-    )
-
-
 def sparsity_order(sparsity: Sparsity) -> tuple[int, float, str]:
     """Sorts fractions in order and words after them."""
     return (1, 0.0, sparsity) if isinstance(sparsity, str) else (0, sparsity, "")
-
-
-def differing_settings(protocols: Iterable[Protocol]) -> dict[Protocol, str]:
-    """What tells apart protocols that have the same label, as `name = value` pairs."""
-    flat = {protocol: dict(_flatten(json.loads(protocol.settings))) for protocol in protocols}
-    names = sorted({name for settings in flat.values() for name in settings})
-    different = [n for n in names if len({settings.get(n, "unset") for settings in flat.values()}) > 1]
-    return {
-        protocol: ", ".join(f"{name} = {settings.get(name, 'unset')}" for name in different)
-        for protocol, settings in flat.items()
-    }
-
-
-def _flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
-    if isinstance(value, dict) and value:
-        return [
-            pair
-            for key, inner in value.items()
-            for pair in _flatten(inner, f"{prefix}.{key}" if prefix else str(key))
-        ]
-    return [(prefix, json.dumps(value, ensure_ascii=False))] if prefix else []
-
-
-def _protocol(record: TrialRecord) -> Protocol:
-    axes = record.axes
-    return Protocol(
-        granularity=_text(axes, "granularity"),
-        scope=_text(axes, "scope"),
-        budget=_text(axes, "budget"),
-        schedule=_text(axes, "schedule"),
-        recovery_epochs=_text(axes, "recovery_epochs"),
-        settings=json.dumps(record.settings, sort_keys=True, ensure_ascii=False, default=str),
-    )
-
-
-def _text(axes: Mapping[str, Any], name: str) -> str:
-    value = axes.get(name)
-    if value is None:
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
-
-
-def _sparsity(value: Any) -> Sparsity:
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    return "not stated" if value is None else str(value)
-
-
-def _identity(axes: Mapping[str, Any]) -> tuple[str, str]:
-    params = axes.get("scorer_params") or {}
-    return _text(axes, "scorer"), json.dumps(params, sort_keys=True, ensure_ascii=False, default=str)
-
-
-def _criteria(records: Iterable[TrialRecord]) -> dict[tuple[str, str], Criterion]:
-    identities = sorted({_identity(record.axes) for record in records})
-    variants: dict[str, list[str]] = defaultdict(list)
-    for scorer, params in identities:
-        variants[scorer].append(params)
-    made = {}
-    for scorer, params in identities:
-        suffix = _suffix(params, variants[scorer])
-        wrapper, inner = _unwrap(scorer)
-        label = scorer + suffix
-        made[scorer, params] = Criterion(label, scorer, wrapper, inner and inner + suffix)
-    return made
-
-
-def _suffix(params: str, variants: list[str]) -> str:
-    """The parameters in which a setting of a scorer differs from the others, in square brackets."""
-    if len(variants) == 1:
-        return ""
-    flat = [dict(_flatten(json.loads(variant))) for variant in variants]
-    own = dict(_flatten(json.loads(params)))
-    names = sorted({name for variant in flat for name in variant})
-    different = [n for n in names if len({variant.get(n, "default") for variant in flat}) > 1]
-    pairs = ", ".join(f"{name}={own.get(name, 'default')}" for name in different)
-    return f" [{pairs}]"
-
-
-def _unwrap(scorer: str) -> tuple[str | None, str | None]:
-    for wrapper in _WRAPPERS:
-        if scorer.startswith(f"{wrapper}(") and scorer.endswith(")"):
-            return wrapper, scorer[len(wrapper) + 1 : -1]
-    return None, None

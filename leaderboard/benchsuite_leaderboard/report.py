@@ -15,11 +15,10 @@ from benchsuite_leaderboard.cells import (
     Sparsity,
     Trial,
     Workload,
-    boards,
-    differing_settings,
     sparsity_order,
 )
 from benchsuite_leaderboard.charts.theme import Look, looks
+from benchsuite_leaderboard.grouping import boards, differing_settings
 from benchsuite_leaderboard.standings import Standings
 
 if TYPE_CHECKING:
@@ -125,9 +124,9 @@ class Report:
         return sum(len(b.board.trials) for b in self.boards)
 
     @cached_property
-    def workload_count(self) -> int:
-        """Number of pairs of a data set and a model over all boards."""
-        return sum(len(b.board.workloads) for b in self.boards)
+    def workloads(self) -> tuple[Workload, ...]:
+        """Every pair of a data set and a model, once."""
+        return tuple(sorted({pair for report in self.boards for pair in report.board.workloads}))
 
     @cached_property
     def versions(self) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -71,7 +71,7 @@ def _files(
     pages = {
         f"criteria/{slug(c.label)}.html": criterion_page(report, views, c) for c in distinct_criteria(report)
     }
-    for pair in sorted({pair for board in report.boards for pair in board.board.workloads}):
+    for pair in report.workloads:
         pages[f"workloads/{slug(*pair)}.html"] = workload_page(report, views, pair)
     pages["cells.html"] = cells_page(report, views)
     pages["comparison.html"] = comparison_page(report, views)

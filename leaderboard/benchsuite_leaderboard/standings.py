@@ -13,7 +13,8 @@ import numpy as np
 
 from benchsuite_leaderboard.cells import RANDOM, Block, Board, Criterion, DenseModel, Sparsity, Workload
 from benchsuite_leaderboard.statistics.critical_difference import CriticalDifference, critical_difference
-from benchsuite_leaderboard.statistics.intervals import Estimate, holm, mean_interval
+from benchsuite_leaderboard.statistics.intervals import Estimate, mean_interval
+from benchsuite_leaderboard.statistics.moderation import moderated_p_values
 from benchsuite_leaderboard.statistics.ranking import Ranking, rank
 
 if TYPE_CHECKING:
@@ -253,11 +254,11 @@ class Standings:
             )
             and test.half_width is not None
         }
-        # Equal differences at every seed leave the spread unknown: no ground to call the two different.
-        adjusted = holm([1.0 if test.p is None else test.p for test in tests.values()])
-        for (other, test), p in zip(tests.items(), adjusted, strict=True):
+        # The best was chosen by looking at all, so every pair counts as a comparison (Bonferroni).
+        pairs = len(complete) * (len(complete) - 1) / 2
+        for (other, test), p in zip(tests.items(), moderated_p_values(list(tests.values())), strict=True):
             # A control above the best criterion is never "worse", however sure the difference is.
-            if p >= ALPHA or test.mean <= 0:
+            if p * pairs >= ALPHA or test.mean <= 0:
                 rows[other][column] = _marked(rows[other][column], "tied")
 
 

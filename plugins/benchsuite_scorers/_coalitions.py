@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _CONTRIBUTIONS = 2**27
 """How many numbers the units' contributions of one batch may have; beyond it they are not kept apart."""
-_CHUNK = 2**21
+_CHUNK = 2**19
 """How many numbers of a varied output are held at once."""
 _KEPT = 2**30
 """How many bytes of prepared batches are kept between rounds."""
@@ -30,7 +30,8 @@ class _Batch:
     Attributes:
         labels: of its samples.
         rest: the network behind the layer, or behind the next one where `contributions` are given.
-        base: the varied output with every unit off (or, without contributions, on).
+        base: the varied output with every unit off and its channels last (or, without contributions, with
+            every unit on and in the network's own layout).
         contributions: (units, *base's shape): what turning a unit on adds to `base`.
     """
 
@@ -94,7 +95,10 @@ class CoalitionGame:
             else:
                 added = part.to(batch.base.dtype) @ batch.contributions.flatten(1)
                 outputs = batch.base + added.reshape(len(part), *batch.base.shape)
-            answers = batch.rest.run(outputs.flatten(0, 1), len(part)).argmax(-1)
+            # Channels go back from the end, where they make pooling several times faster on a CPU.
+            varied = outputs.flatten(0, 1)
+            varied = varied.movedim(-1, 1) if batch.contributions is not None else varied
+            answers = batch.rest.run(varied, len(part)).argmax(-1)
             counts.append((answers.reshape(len(part), -1) == batch.labels).sum(1))
         return torch.cat(counts)
 
@@ -134,4 +138,5 @@ class CoalitionGame:
             ]
         )
         nothing = consumer.off if self._off == "zeroed" else torch.zeros_like(consumer.off)
-        return _Batch(labels, behind, consumer.module(nothing), contributions)
+        base = consumer.module(nothing).movedim(1, -1).contiguous()
+        return _Batch(labels, behind, base, contributions.movedim(2, -1).contiguous())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,55 +17,52 @@ if TYPE_CHECKING:
     from benchsuite import ScoringContext
 
 
+# The trapezoidal rule over log(s): its error falls as exp(-pi^2 / step), 3e-9 here.
+_STEP = 0.5
+_LOWEST, _HIGHEST = -24.0, 10.0
+"""Range of log(s / largest singular value): beyond it the integrand is negligible or known."""
+
+
 @dataclass(frozen=True)
 class NuclearNormChange(Reduction):
     """For each sample, the nuclear norm of its (units x positions) matrix less that with a unit's row zeroed.
 
-    The singular values are the roots of the eigenvalues of the Gram matrix of the shorter side, in double
-    precision: zeroing row i deletes row and column i of the Gram matrix over units, or takes the outer
-    product of row i from the one over positions.
+    Exact to about 1e-8 of the largest singular value, from one eigenvalue decomposition per sample. With G the
+    Gram matrix over units, zeroing row i deletes row and column i of G, and det(G_i + t) / det(G + t) is the
+    i-th diagonal element of the inverse of G + t. By sqrt(x) = 1/pi times the integral over s of
+    log(1 + x / s^2), the change is -1/pi times the integral over s > 0 of log(s^2 (G + s^2)^-1[i, i]), which is
+    smooth in log(s).
     """
 
     name: ClassVar[str] = "nuclear-norm-change"
-    elements: int = 2**23
-    """How many numbers of Gram matrices are held at once."""
 
     def __call__(self, maps: Tensor) -> Tensor:
         """Compute the change for every unit."""
         import torch
 
         rows = maps.flatten(2).double()
-        samples, units, positions = rows.shape
-        side = min(units - 1, positions)
-        if side == 0:
-            alone: Tensor = rows.norm(dim=2)
-            return alone.to(maps.dtype)
-        chunk = max(1, self.elements // (units * side**2))
-        changes = [self._change(part, side == positions) for part in rows.split(chunk)]
-        return torch.cat(changes).clamp_min(0).to(maps.dtype) if samples else rows.new_zeros(0, units)
-
-    @staticmethod
-    def _change(rows: Tensor, over_positions: bool) -> Tensor:
-        import torch
-
-        units = rows.shape[1]
-        if over_positions:
-            gram = rows.mT @ rows
-            without = gram[:, None] - rows[..., :, None] * rows[..., None, :]
+        # The largest singular value becomes at most 1 and at least 1 / sqrt(units).
+        scale = rows.flatten(1).norm(dim=1).clamp_min(1e-300)[:, None, None]
+        rows = rows / scale
+        if rows.shape[1] <= rows.shape[2]:
+            values, vectors = torch.linalg.eigh(rows @ rows.mT)
+            shares, rest = vectors**2, torch.zeros_like(rows[..., 0])
         else:
-            gram = rows @ rows.mT
-            others = torch.tensor(
-                [[j for j in range(units) if j != i] for i in range(units)], device=rows.device
-            )
-            without = gram[:, others[:, :, None], others[:, None, :]]
-        return _nuclear(gram)[:, None] - _nuclear(without)
-
-
-def _nuclear(gram: Tensor) -> Tensor:
-    import torch
-
-    squares: Tensor = torch.linalg.eigvalsh(gram)
-    return squares.clamp_min(0).sqrt().sum(-1)
+            # Only the eigenvectors within the rows' span; the others' eigenvalues are 0.
+            values, right = torch.linalg.eigh(rows.mT @ rows)
+            spanning = values > 1e-13 * values[..., -1:]
+            shares = torch.where(spanning, 1 / values, 0.0)[:, None] * (rows @ right) ** 2
+            rest = (1 - shares.sum(-1)).clamp_min(0)
+        count = round((_HIGHEST - _LOWEST) / _STEP) + 1
+        s = torch.linspace(_LOWEST, _HIGHEST, count, dtype=torch.float64, device=rows.device).exp()
+        # s^2 (G + s^2)^-1[i, i] is the sum over eigenvalues v of G of shares[i] s^2 / (v + s^2).
+        inside = rest[..., None] + shares @ (s**2 / (values.clamp_min(0)[..., None] + s**2))
+        total = -(inside.clamp_min(1e-300).log() * s).sum(-1)
+        # Beyond the last s the logarithm is -G[i, i] / s^2, a geometric series.
+        ratio = math.exp(-_STEP)
+        total += rows.square().sum(-1) / s[-1] * ratio / (1 - ratio)
+        changes: Tensor = total * (_STEP / math.pi) * scale[..., 0]
+        return changes.to(maps.dtype)
 
 
 class Chip(Scorer):
@@ -72,7 +70,7 @@ class Chip(Scorer):
 
     The layer's maps are the rows of a (units x positions) matrix; a unit whose map the others can express
     adds little to its nuclear norm. Read after the non-linearity. One shared forward pass, and an eigenvalue
-    decomposition per sample and unit, batched: the slowest of the activation criteria for wide layers.
+    decomposition per sample and layer, batched.
 
     Source: Sui et al. 2021 (CHIP).
     """

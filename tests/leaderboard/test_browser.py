@@ -148,8 +148,8 @@ def test_filters_narrow_and_stay_in_the_address(
     folder, _ = site
     with opened(browser) as (page, complaints):
         page.goto((folder / "cells.html").as_uri())
-        page.get_by_label("Model").select_option("resnet")
-        page.get_by_label("Criterion").fill("ALPHA")
+        page.locator("select[name=model]").select_option("resnet")
+        page.get_by_role("searchbox").fill("ALPHA")
         for _ in range(2):
             assert set(column(page, "#cells", 2)) == {"resnet"}
             assert set(column(page, "#cells", 1)) == {"alpha", "reversed(alpha)"}
@@ -164,7 +164,7 @@ def test_the_choice_of_accuracy(browser: Browser, site: tuple[Path, list[TrialRe
         page.goto((folder / "index.html").as_uri())
         assert page.locator(".of-after").first.is_visible()
         assert not page.locator(".of-before").first.is_visible()
-        page.get_by_label("before recovery").check()
+        page.get_by_role("radio", name="before recovery").check()
         page.reload()
         assert page.locator(".of-before").first.is_visible()
         assert not page.locator(".of-after").first.is_visible()
@@ -191,7 +191,7 @@ def test_without_scripts_everything_is_there(browser: Browser, site: tuple[Path,
         page.goto((folder / "cells.html").as_uri())
         assert len(column(page, "#cells", 1)) > 20
         page.goto((folder / "index.html").as_uri())
-        page.get_by_label("before recovery").check()
+        page.get_by_role("radio", name="before recovery").check()
         assert page.locator(".of-before").first.is_visible()
 
 
@@ -213,7 +213,7 @@ def test_ten_thousand_cells_answer_at_once(browser: Browser, matrix: MakeMany, t
     (tmp_path / "cells.html").write_text(cells_page(report, Views()), "utf-8")
     with opened(browser) as (page, complaints):
         page.goto((tmp_path / "cells.html").as_uri())
-        assert page.locator("output").inner_text() == "10,000 cells"
+        assert page.locator("output").inner_text() == "10,000 of 10,000 cells, the first 200 shown"
         timed = """async act => {
             const start = performance.now();
             eval(act);
@@ -226,9 +226,10 @@ def test_ten_thousand_cells_answer_at_once(browser: Browser, matrix: MakeMany, t
             "const q = document.querySelector('[name=q]'); q.value = 'criterion-7';"
             "q.dispatchEvent(new Event('input', { bubbles: true }))",
         )
-        assert page.locator("output").inner_text() == "1,100 of 10,000 cells"
+        assert page.locator("output").inner_text() == "1,100 of 10,000 cells, the first 200 shown"
         # Generous for a busy machine: alone it takes a small part of this.
-        assert filtering < 1500, f"{filtering:.0f} ms"
-        assert sorting < 4000, f"{sorting:.0f} ms"
-        print(f"sorting {sorting:.0f} ms, filtering {filtering:.0f} ms")  # noqa: T201 - the measurement
+        assert filtering < 500, f"{filtering:.0f} ms"
+        assert sorting < 500, f"{sorting:.0f} ms"
+        page.get_by_role("button", name="Show all").click()
+        assert page.locator("#cells tbody tr").count() == 1100
         assert complaints == []

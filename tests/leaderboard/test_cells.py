@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchsuite_leaderboard.cells import AFTER, Block, DenseModel, Workload, boards, differing_settings
+from benchsuite_leaderboard.cells import AFTER, Block, DenseModel, Workload
+from benchsuite_leaderboard.grouping import boards, differing_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

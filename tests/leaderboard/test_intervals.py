@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import stats
 
-from benchsuite_leaderboard.statistics.intervals import holm, mean_interval
+from benchsuite_leaderboard.statistics.intervals import mean_interval
 
 
 def test_one_stratum_is_the_t_interval_and_test() -> None:
@@ -64,21 +62,3 @@ def test_equal_observations_prove_nothing() -> None:
     zero = mean_interval([[0.0, 0.0, 0.0]])
     assert zero is not None
     assert zero.p == 1.0
-
-
-def test_holm_by_hand() -> None:
-    # 0.01 x 4, 0.02 x 3, then 0.03 x 2 and 0.04 x 1, which may not be smaller than their predecessor.
-    assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
-
-
-@given(st.lists(st.floats(0, 1), max_size=8))
-def test_holm_by_the_closed_test_procedure(p_values: list[float]) -> None:
-    # Holm is the closure of Bonferroni: the largest p over all sets of hypotheses that contain one.
-    count = len(p_values)
-    for i, adjusted in enumerate(holm(p_values)):
-        worst = 0.0
-        for members in range(1 << count):
-            chosen = [j for j in range(count) if members >> j & 1]
-            if i in chosen:
-                worst = max(worst, min(1.0, len(chosen) * min(p_values[j] for j in chosen)))
-        assert adjusted == pytest.approx(worst)

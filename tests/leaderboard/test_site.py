@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import re
@@ -10,7 +11,9 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
 import pytest
+from pyarrow import parquet
 
+from benchsuite_leaderboard.downloads import downloads
 from benchsuite_leaderboard.pages.addresses import slug
 from benchsuite_leaderboard.site import render
 
@@ -214,3 +217,41 @@ def test_names_of_pages_are_safe_and_distinct() -> None:
     assert len(set(made)) == len(names)
     assert all(re.fullmatch(r"[a-z0-9][a-z0-9-]{0,60}", name) for name in made)
     assert slug("a", "bc") != slug("ab", "c")
+
+
+def test_every_trial_is_on_the_page_of_its_criterion(matrix: MakeMany, record: Make, tmp_path: Path) -> None:
+    records = [*matrix(), record("beta", 0.7, None, status="timeout", error="too slow")]
+    render(records, tmp_path, title="demo")
+    for scorer in ("alpha", "beta", "random", "reversed(alpha)"):
+        page = (tmp_path / "criteria" / f"{slug(scorer)}.html").read_text("utf-8")
+        mine = [r for r in records if r.axes["scorer"] == scorer]
+        accuracies = sorted(
+            f"{100 * r.metrics['accuracy/top1']:.2f}" for r in mine if "accuracy/top1" in r.metrics
+        )
+        found = sorted(re.findall(r"<td>(?:done|<span[^>]*>\w+</span>)</td><td>([\d.]+|–)</td>", page))
+        assert len(found) == len(mine)
+        assert [value for value in found if value != "–"] == accuracies
+
+
+def test_pages_of_what_is_gone_are_removed(record: Make, tmp_path: Path) -> None:
+    render([record("a", 0.5, 0.9), record("b", 0.5, 0.8)], tmp_path, title="demo")
+    (tmp_path / "criteria" / "notes.txt").write_text("mine", "utf-8")
+    render([record("a", 0.5, 0.9)], tmp_path, title="demo")
+    assert {p.name for p in (tmp_path / "criteria").iterdir()} == {f"{slug('a')}.html", "notes.txt"}
+
+
+def test_large_downloads_are_compressed(matrix: MakeMany, tmp_path: Path) -> None:
+    records = matrix(workloads=[("d", f"m{i}") for i in range(30)])
+    offered = {each.name: each.content for each in downloads(records)}
+    loaded = json.loads(gzip.decompress(offered["results.json.gz"]))
+    assert [r["key"] for r in loaded] == [r.key for r in records]
+    assert offered == {each.name: each.content for each in downloads(records)}
+
+
+def test_parquet_holds_the_same_numbers(matrix: MakeMany, record: Make) -> None:
+    records = [*matrix(), record("late", "native", None)]
+    (content,) = [each.content for each in downloads(records) if each.name == "results.parquet"]
+    table = parquet.read_table(io.BytesIO(content))
+    assert table.column("accuracy/top1").to_pylist() == [r.metrics.get("accuracy/top1") for r in records]
+    assert table.column("sparsity").to_pylist() == [str(r.axes["sparsity"]) for r in records]
+    assert table.column("seed").to_pylist() == [float(r.axes["seed"]) for r in records]

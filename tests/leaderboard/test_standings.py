@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchsuite_leaderboard.cells import AFTER, boards
+from benchsuite_leaderboard.cells import AFTER
+from benchsuite_leaderboard.grouping import boards
 from benchsuite_leaderboard.standings import Standings
 
 if TYPE_CHECKING:
@@ -74,23 +75,24 @@ def test_the_known_order_is_found(matrix: MakeMany) -> None:
     ]
 
 
-def test_tied_is_a_paired_test_corrected_after_holm(matrix: MakeMany) -> None:
-    records = matrix(workloads=[("digits", "mlp")], seeds=range(4), sparsities=[0.5], noise=0.02)
-    found = standings(records)
-    table = found.table()
+def test_tied_is_a_paired_test_over_all_pairs(matrix: MakeMany) -> None:
+    # Of four entries three are compared with the best: too few to moderate, so these are plain t tests.
+    scorers = ["alpha", "beta", "gamma", "random"]
+    records = matrix(
+        scorers=scorers, workloads=[("digits", "mlp")], seeds=range(5), sparsities=[0.5], noise=0.015
+    )
+    table = standings(records).table()
     best = table.best(0)
     assert best is not None
     value = {
-        label: np.array([np.mean(accuracies(records, scorer=label, seed=seed)) for seed in range(4)])
-        for label in ("alpha", "beta", "gamma", "random", "reversed(alpha)")
+        label: np.array([np.mean(accuracies(records, scorer=label, seed=seed)) for seed in range(5)])
+        for label in scorers
     }
-    others = [label for label in value if label != best.label]
-    raw = [stats.ttest_rel(value[best.label], value[label]).pvalue for label in others]
-    order = np.argsort(raw)
-    adjusted = np.maximum.accumulate([(len(raw) - i) * raw[j] for i, j in enumerate(order)])
-    expected = {others[j] for p, j in zip(adjusted, order, strict=True) if p >= 0.05}
+    others = [label for label in scorers if label != best.label]
+    raw = {label: stats.ttest_rel(value[best.label], value[label]).pvalue for label in others}
+    expected = {label for label, p in raw.items() if 6 * p >= 0.05}
     assert {c.label for c in table.tied(0)} == expected
-    assert 0 < len(expected) < 4
+    assert 0 < len(expected) < 3
 
 
 def test_an_incomplete_cell_is_never_the_best(matrix: MakeMany, record: Make) -> None:

@@ -15,7 +15,7 @@ from benchsuite.devices import exact_float32
 from benchsuite.errors import Unsupported
 from benchsuite.metrics.dissection.counting import BatchLabels, LayerCounts, batch_labels
 from benchsuite.metrics.dissection.layers import MapReader, choose_layers
-from benchsuite.metrics.dissection.result import Dissection, LayerDissection
+from benchsuite.metrics.dissection.result import Dissection, LayerDissection, ious_from_counts
 from benchsuite.metrics.dissection.thresholds import UpperQuantile, upper_quantile
 
 if TYPE_CHECKING:
@@ -49,11 +49,10 @@ def dissect(
     every image given the labels of another one at random, so that they keep where in the image concepts lie
     but not what the image shows.
 
-    Memory: the packed set is mapped from its files; beyond the network's own, each layer takes for its
-        levels at
-    most 3 x `quantile` of its maps (2 GiB at most, see `upper_quantile`), 8 bytes x units x concepts x (1 +
-    null draws) for its counts, and all layers together at most `KEPT_BYTES` for maps kept between the
-    passes.
+    Memory: the packed set is mapped from its files. Beyond what the network takes, each layer needs at most
+    3 x `quantile` of its maps for the levels (2 GiB at most, see `upper_quantile`), 8 bytes x units x
+    concepts x (1 + null draws) for the counts, and with pictures units x `TOP_IMAGES` x label-map pixels;
+    all layers together keep at most `KEPT_BYTES` of maps between the passes.
 
     Args:
         model: read in evaluation mode, on `device`; its mode is restored.
@@ -75,7 +74,7 @@ def dissect(
     size = (settings.input_size,) * 2 if settings.input_size else tuple(input_shape[1:])
     feed = _Feed(concepts, settings.batch_size, int(input_shape[0]), size, mean, std, device)
     with _evaluating(model), torch.inference_mode(), exact_float32():
-        sample = feed.inputs(0)
+        sample = feed.inputs(0)[:2]
         names = choose_layers(model, sample) if settings.layers == "auto" else settings.layers
         reader = MapReader(model, names, sample)
         first = _first_pass(model, reader, feed, settings.quantile)
@@ -88,7 +87,7 @@ def dissect(
         mask_size=concepts.mask_size,
         iou=settings.iou,
         concepts_key=concepts.key,
-        layers=tuple(_finished(name, first[name], counts[name]) for name in reader.names),
+        layers=tuple(_finished(name, first[name], counts[name], concepts) for name in reader.names),
     )
 
 
@@ -233,10 +232,12 @@ def null_assignments(images: int, draws: int) -> list[Tensor]:
     return found
 
 
-def _finished(name: str, layer: _LayerPass, counts: LayerCounts) -> LayerDissection:
+def _finished(name: str, layer: _LayerPass, counts: LayerCounts, concepts: PackedConcepts) -> LayerDissection:
     intersections = counts.intersections.cpu().numpy()
     areas = counts.areas.cpu().round().to(torch.int64).numpy()
     units = len(layer.thresholds)
+    category_of = np.array([concepts.categories.index(c.category) for c in concepts.concepts])
+    null = ious_from_counts(intersections[1:], areas[1:], concepts.pixels.numpy(), category_of)
     if counts.regions is None:
         regions = np.zeros((units, 0, 0), np.uint8)
     else:
@@ -246,8 +247,8 @@ def _finished(name: str, layer: _LayerPass, counts: LayerCounts) -> LayerDissect
         thresholds=layer.thresholds.cpu().numpy(),
         intersections=intersections[0],
         areas=areas[0],
-        null_intersections=intersections[1:],
-        null_areas=areas[1:],
+        null_ious=null.max(2),
+        null_concepts=null.argmax(2),
         map_size=layer.map_size,
         top_images=layer.top.cpu().numpy() if counts.regions is not None else np.zeros((units, 0), np.int64),
         regions=regions,

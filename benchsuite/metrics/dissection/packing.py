@@ -22,7 +22,6 @@ from benchsuite.plugins import source_digest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchsuite.parameters import Plugin
 
 FORMAT = 1
 """Raise it when the packed files change."""
@@ -173,14 +172,13 @@ def open_concepts(
         DataError: the plugin found its data absent or malformed.
         PluginError: what it returned breaks the contract.
     """
-    cls: type[Plugin] = type(plugin)
     described = json.dumps(
         [
             FORMAT,
             plugin.name,
             plugin.version,
             plugin.parameters,
-            source_digest(cls),
+            source_digest(type(plugin)),
             limit,
             plugin.fingerprint(data_folder),
         ],

@@ -148,22 +148,20 @@ def _detectors_figure(
     strips = [[shown.strip(images) for shown in row] for row in rows]
     height, width = strips[0][0].shape[:2]
     line = 22  # pixels of a caption
-    inches = (len(rows[0]) * (width + 2 * _GAP) / _DPI, (len(rows) * (height + line) + 2 * line) / _DPI)
-    figure = Figure(figsize=inches)
-    top = 1 - 2 * line / (inches[1] * _DPI)
-    step = top / len(rows)
+    column_width, row_height = width + _GAP, height + line
+    total_width, total_height = len(rows[0]) * column_width, len(rows) * row_height + line
+    figure = Figure(figsize=(total_width / _DPI, total_height / _DPI), dpi=_DPI)
+
+    def write(text: str, column: int, bottom: int, size: float, weight: str) -> None:
+        place = ((column * column_width + 2 * _GAP) / total_width, (bottom + line / 2) / total_height)
+        figure.text(*place, text, fontsize=size, weight=weight, va="center", parse_math=False)
+
     for column, title in enumerate(_titles(dissection, dense)):
-        left = column / len(rows[0])
-        figure.text(left + 0.01, 1 - line / (inches[1] * _DPI), title, fontsize=9, weight="bold", va="center")
+        write(title, column, total_height - line, 9, "bold")
         for index, row in enumerate(rows):
-            bottom = top - (index + 1) * step
-            axes = figure.add_axes(
-                (left, bottom, (width / _DPI) / inches[0], height / (inches[1] * _DPI)), frameon=False
-            )
-            axes.imshow(strips[index][column], interpolation="nearest", aspect="auto")
-            axes.set_axis_off()
-            caption_y = bottom + (height + line / 2) / (inches[1] * _DPI)
-            figure.text(left + 0.01, caption_y, row[column].caption, fontsize=7.5, va="center")
+            bottom = total_height - line - (index + 1) * row_height
+            figure.figimage(strips[index][column], column * column_width, bottom, origin="upper")
+            write(row[column].caption, column, bottom + height, 7.5, "normal")
     return figure
 
 
@@ -195,7 +193,8 @@ def _concepts_figure(networks: Mapping[str, Dissection]) -> Figure:
         title = f"{label}{counted.total()} detectors of {len(counted)} concepts"
         axes.set_title(title, fontsize=9, loc="left")
     last: Axes = grid[-1, 0]
-    last.set_xticks(range(len(found)), [first.concepts[c].name for c in found], rotation=90, fontsize=7)
+    names = [first.concepts[c].name for c in found]
+    last.set_xticks(range(len(found)), names, rotation=90, fontsize=7, parse_math=False)
     return figure
 
 

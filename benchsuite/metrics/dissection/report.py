@@ -182,8 +182,8 @@ def dissection_metrics(
 
 
 def _null_metrics(dissection: Dissection, units: int) -> dict[str, float]:
-    ious = np.concatenate([dissection.null_ious(layer) for layer in dissection.layers], axis=1)
-    best, concept = ious.max(2), ious.argmax(2)
+    best = np.concatenate([layer.null_ious for layer in dissection.layers], axis=1)
+    concept = np.concatenate([layer.null_concepts for layer in dissection.layers], axis=1)
     above = best > dissection.iou
     number = float(above.sum(1).mean())
     return {

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from benchsuite.concepts import Concept
 from benchsuite.errors import DataError
@@ -21,7 +20,8 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
-_FORMAT = "1"
+FORMAT = 1
+"""Raise it when the file changes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +33,8 @@ class LayerDissection:
         thresholds: T_k, float32, (units,).
         intersections: I_kc, (units, concepts).
         areas: A_k,cat, (units, categories).
-        null_intersections: the same counts under reassigned labels, (draws, units, concepts).
-        null_areas: likewise, (draws, units, categories).
+        null_ious: each unit's best IoU under reassigned labels, (draws, units).
+        null_concepts: the concept of that IoU, (draws, units).
         map_size: height and width of the layer's own maps.
         top_images: numbers of the images that activate a unit most, best first, (units, top).
         regions: the unit's mask in each of them, packed by `numpy.packbits` along the pixels, (units, top,
@@ -45,8 +45,8 @@ class LayerDissection:
     thresholds: npt.NDArray[np.float32]
     intersections: Integers
     areas: Integers
-    null_intersections: Integers
-    null_areas: Integers
+    null_ious: Floats
+    null_concepts: Integers
     map_size: tuple[int, int]
     top_images: Integers
     regions: npt.NDArray[np.uint8]
@@ -92,20 +92,8 @@ class Dissection:
         return np.array([self.categories.index(c.category) for c in self.concepts], dtype=np.int64)
 
     def ious(self, layer: LayerDissection) -> Floats:
-        """IoU of every unit with every concept, (units, concepts); 0 where neither has a pixel.
-
-        IoU = I_kc / (A_k,cat + T_c - I_kc), cat being the concept's category (Bau et al. 2017).
-        """
-        return self._ious(layer.intersections, layer.areas)
-
-    def null_ious(self, layer: LayerDissection) -> Floats:
-        """The same under reassigned labels, (draws, units, concepts)."""
-        return self._ious(layer.null_intersections, layer.null_areas)
-
-    def _ious(self, intersections: Integers, areas: Integers) -> Floats:
-        union = areas[..., self.category_of] + self.pixels - intersections
-        ious: Floats = intersections / np.maximum(union, 1)
-        return ious
+        """IoU of every unit with every concept, (units, concepts); see `ious_from_counts`."""
+        return ious_from_counts(layer.intersections, layer.areas, self.pixels, self.category_of)
 
     def best(self, layer: LayerDissection) -> tuple[Integers, Floats]:
         """Each unit's best concept and its IoU; equal IoUs go to the first concept, none at all to -1."""
@@ -115,11 +103,9 @@ class Dissection:
         return np.where(value > 0, concept, -1), value
 
     def save(self, path: Path) -> None:
-        """Write a safetensors file; its metadata hold what is not an array."""
-        arrays: dict[str, npt.NDArray[Any]] = {"pixels": self.pixels, "images_with": self.images_with}
-        for index, layer in enumerate(self.layers):
-            arrays |= {f"{index}.{name}": np.ascontiguousarray(getattr(layer, name)) for name in _ARRAYS}
+        """Write a compressed `.npz` file: the arrays, and as JSON what is none."""
         described = {
+            "format": FORMAT,
             "concepts": [asdict(concept) for concept in self.concepts],
             "images": self.images,
             "mask_size": self.mask_size,
@@ -127,18 +113,27 @@ class Dissection:
             "concepts_key": self.concepts_key,
             "layers": [{"name": layer.name, "map_size": layer.map_size} for layer in self.layers],
         }
-        save_file(arrays, path, {"format": _FORMAT, "dissection": json.dumps(described, ensure_ascii=False)})
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "dissection": np.array(json.dumps(described, ensure_ascii=False)),
+            "pixels": self.pixels,
+            "images_with": self.images_with,
+        }
+        for index, layer in enumerate(self.layers):
+            arrays |= {f"{index}.{name}": getattr(layer, name) for name in _ARRAYS}
+        with path.open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # its stub takes a keyword for an array
 
     @classmethod
     def load(cls, path: Path) -> Dissection:
         """Read what `save` wrote; raises `DataError` for any other file."""
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT or "dissection" not in metadata:
-                raise DataError(f"{path} is no dissection of format {_FORMAT}; remove it to dissect again")
-            described = json.loads(metadata["dissection"])
-            names = list(file.keys())
-            arrays = {name: file.get_tensor(name) for name in names}
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            described = json.loads(str(arrays["dissection"]))
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise DataError(f"{path} is no dissection; remove it to dissect again ({error})") from error
+        if described["format"] != FORMAT:
+            raise DataError(f"{path} is a dissection of another version; remove it to dissect again")
         return cls(
             concepts=tuple(Concept(**concept) for concept in described["concepts"]),
             pixels=arrays["pixels"],
@@ -162,8 +157,24 @@ _ARRAYS = (
     "thresholds",
     "intersections",
     "areas",
-    "null_intersections",
-    "null_areas",
+    "null_ious",
+    "null_concepts",
     "top_images",
     "regions",
 )
+
+
+def ious_from_counts(
+    intersections: Integers, areas: Integers, pixels: Integers, category_of: Integers
+) -> Floats:
+    """IoU = I_kc / (A_k,cat + T_c - I_kc), cat being the concept's category (Bau et al. 2017); 0 for 0 / 0.
+
+    Args:
+        intersections: I_kc, (..., units, concepts).
+        areas: A_k,cat, (..., units, categories).
+        pixels: T_c, (concepts,).
+        category_of: each concept's category, (concepts,).
+    """
+    union = areas[..., category_of] + pixels - intersections
+    ious: Floats = intersections / np.maximum(union, 1)
+    return ious

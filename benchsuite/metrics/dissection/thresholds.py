@@ -121,7 +121,7 @@ def _bins(values: Tensor) -> Tensor:
 
 
 def _largest_in(bins: Tensor) -> Tensor:
-    """The largest number of each bin: that of largest magnitude where positive, of smallest where negative."""
+    """The largest number of each bin: of the largest magnitude where positive, of the smallest else."""
     offset = bins - _ZERO
     positive = (((offset << 16) | 0xFFFF).clamp(min=0)).int().view(torch.float32)
     negative = -(-offset << 16).clamp(min=0).int().view(torch.float32)

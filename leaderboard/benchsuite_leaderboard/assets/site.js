@@ -10,7 +10,6 @@
     history.replaceState(null, "", location.pathname + (query ? `?${query}` : "") + location.hash);
   };
 
-  // Tables that are sorted by their column heads.
   const collator = new Intl.Collator("en", { numeric: true });
   const compare = (a, b) => {
     const difference = Number(a) - Number(b);
@@ -21,71 +20,95 @@
     const text = cell.textContent.trim();
     return text === "–" || cell.classList.contains("empty") ? undefined : text.replace("−", "-").replace(/[,%]/g, "");
   };
-  const sort = (table, column, direction) => {
-    const sign = direction === "ascending" ? 1 : -1;
-    const body = table.tBodies[0];
-    const keyed = [...body.rows].map((row) => [value(row.cells[column]), row]);
-    keyed.sort(([a], [b]) => {
-      // What has no value stays at the end in both directions.
-      if (a === undefined || b === undefined) return (a === undefined) - (b === undefined);
-      return sign * compare(a, b);
-    });
-    body.append(...keyed.map(([, row]) => row));
-    [...table.tHead.rows[0].cells].forEach((head, i) => {
-      if (i === column) head.setAttribute("aria-sort", direction);
-      else head.removeAttribute("aria-sort");
-    });
-  };
-  for (const table of document.querySelectorAll("table.sortable")) {
-    const heads = [...table.tHead.rows[0].cells];
-    const key = table.dataset.key && `sort-${table.dataset.key}`;
-    heads.forEach((head, column) => {
-      const button = head.querySelector("button");
-      if (!button) return;
-      button.addEventListener("click", () => {
-        // Accuracies are read from the highest; names, places and costs from the first.
-        const first = head.dataset.first || "descending";
-        const second = first === "descending" ? "ascending" : "descending";
-        const direction = head.getAttribute("aria-sort") === first ? second : first;
-        sort(table, column, direction);
-        if (key) remember(key, `${column}-${direction}`);
-      });
-    });
-    const [column, direction] = ((key && state.get(key)) || "").split("-");
-    if (heads[column] && ["ascending", "descending"].includes(direction)) sort(table, Number(column), direction);
-  }
 
-  // The choice between accuracies holds for every board of a page.
+  // A table's rows stay in memory; in the page are those that fit the filters, and of very many the first ones.
+  class SortableTable {
+    constructor(table) {
+      this.table = table;
+      this.heads = [...table.tHead.rows[0].cells];
+      this.rows = [...table.tBodies[0].rows];
+      this.fits = () => true;
+      this.limit = Infinity;
+      this.key = table.dataset.key && `sort-${table.dataset.key}`;
+      this.heads.forEach((head, column) => {
+        const button = head.querySelector("button");
+        if (button) button.addEventListener("click", () => this.turn(column));
+      });
+      const [column, direction] = ((this.key && state.get(this.key)) || "").split("-");
+      if (this.heads[column] && ["ascending", "descending"].includes(direction)) this.sort(Number(column), direction);
+    }
+
+    turn(column) {
+      // Accuracies are read from the highest; names, places and costs from the first.
+      const first = this.heads[column].dataset.first || "descending";
+      const second = first === "descending" ? "ascending" : "descending";
+      const direction = this.heads[column].getAttribute("aria-sort") === first ? second : first;
+      this.sort(column, direction);
+      if (this.key) remember(this.key, `${column}-${direction}`);
+    }
+
+    sort(column, direction) {
+      const sign = direction === "ascending" ? 1 : -1;
+      const keyed = this.rows.map((row) => [value(row.cells[column]), row]);
+      keyed.sort(([a], [b]) => {
+        // What has no value stays at the end in both directions.
+        if (a === undefined || b === undefined) return (a === undefined) - (b === undefined);
+        return sign * compare(a, b);
+      });
+      this.rows = keyed.map(([, row]) => row);
+      this.heads.forEach((head, i) => {
+        if (i === column) head.setAttribute("aria-sort", direction);
+        else head.removeAttribute("aria-sort");
+      });
+      this.show();
+    }
+
+    show() {
+      const fitting = this.rows.filter(this.fits);
+      this.table.tBodies[0].replaceChildren(...fitting.slice(0, this.limit));
+      return fitting.length;
+    }
+  }
+  const tables = new Map();
+  for (const table of document.querySelectorAll("table.sortable")) tables.set(table, new SortableTable(table));
+
+  // Choices between views of the same thing hold for the whole page.
   const choices = [...document.querySelectorAll("input[data-state]")];
   for (const input of choices) {
+    const alike = choices.filter((other) => other.dataset.state === input.dataset.state);
     if (state.get(input.dataset.state) === input.value) input.checked = true;
     input.addEventListener("change", () => {
-      for (const other of choices) {
-        if (other.dataset.state === input.dataset.state && other.value === input.value) other.checked = true;
-      }
-      remember(input.dataset.state, input.value === "after" ? "" : input.value);
+      for (const other of alike) if (other.value === input.value) other.checked = true;
+      remember(input.dataset.state, input.value === alike[0].value ? "" : input.value);
     });
   }
 
   // Filters of the table of cells.
+  const SHOWN = 200;
   for (const form of document.querySelectorAll("form.filters")) {
-    const rows = [...document.getElementById(form.dataset.for).tBodies[0].rows].map((row) => ({
-      row,
-      name: row.cells[0].dataset.v.toLowerCase(),
-      facets: row.dataset.f.split(","),
-    }));
+    const sortable = tables.get(document.getElementById(form.dataset.for));
+    const facts = new Map(
+      sortable.rows.map((row) => [
+        row,
+        { name: row.cells[0].dataset.v.toLowerCase(), facets: row.dataset.f.split(",") },
+      ]),
+    );
     const selects = [...form.querySelectorAll("select")];
     const search = form.elements.q;
+    const all = form.querySelector("button");
+    const said = (number) => number.toLocaleString("en");
     const apply = () => {
       const wanted = selects.filter((s) => s.value !== "").map((s) => [Number(s.dataset.facet), s.value]);
       const part = search.value.trim().toLowerCase();
-      let shown = 0;
-      for (const { row, name, facets } of rows) {
-        const fits = name.includes(part) && wanted.every(([facet, value]) => facets[facet] === value);
-        if (row.hidden === fits) row.hidden = !fits;
-        shown += fits;
-      }
-      form.querySelector("output").value = `${shown.toLocaleString("en")} of ${rows.length.toLocaleString("en")} cells`;
+      sortable.fits = (row) => {
+        const { name, facets } = facts.get(row);
+        return name.includes(part) && wanted.every(([facet, choice]) => facets[facet] === choice);
+      };
+      const fitting = sortable.show();
+      all.hidden = fitting <= sortable.limit;
+      form.querySelector("output").value =
+        `${said(fitting)} of ${said(facts.size)} cells` +
+        (all.hidden ? "" : `, the first ${said(sortable.limit)} shown`);
     };
     search.value = state.get("q") || "";
     for (const select of selects) {
@@ -98,7 +121,12 @@
       apply();
     });
     form.addEventListener("submit", (event) => event.preventDefault());
-    if (location.search) apply();
+    all.addEventListener("click", () => {
+      sortable.limit = Infinity;
+      apply();
+    });
+    sortable.limit = SHOWN;
+    apply();
   }
 
   // A link to a folded section opens it.

@@ -68,7 +68,7 @@ def accuracy_curves(
     bands = [
         p | {"low": max(p["low"], frame.y[0]), "high": min(p["high"], frame.y[1])}
         for p in points
-        if not drawn[p["series"]].is_control and p["high"] > p["low"]
+        if looks[drawn[p["series"]]].has_band and p["high"] > p["low"]
     ]
     if bands:
         band = {"y": position("low", frame.y), "y2": end("high")}
@@ -77,7 +77,7 @@ def accuracy_curves(
         rule = {"y": position("y", frame.y)}
         layers.append(layer("rule", [{"y": dense}], rule, color="var(--ink)", strokeWidth=1))
     # One layer a look: a line's dash and width are properties of its mark.
-    for dash, width in sorted({(looks[c].dash, looks[c].width) for c in drawn.values()}):
+    for width, dash in sorted({(looks[c].width, looks[c].dash) for c in drawn.values()}):
         alike = [
             p
             for p in points

@@ -12,33 +12,39 @@ if TYPE_CHECKING:
 
 COLOURS = 7
 """Number of `--series-n` variables in the style sheet, which are told apart by the colour-blind."""
+_BANDS_AMONG_MANY = 3
 
-_DASHES = ((), (7, 3))
 _CONTROL_DASHES = {"reversed": (1, 3), "shuffled": (6, 2, 1, 2), "scratch": (10, 3)}
 _RANDOM_DASH = (3, 3)
 
 
 @dataclass(frozen=True)
 class Look:
-    """How the marks of one criterion are drawn."""
+    """How the marks of one criterion are drawn.
+
+    Attributes:
+        has_band: whether its interval is drawn; the bands of very many would cover each other.
+    """
 
     colour: str
     dash: tuple[int, ...]
     width: float
+    has_band: bool
 
 
 def looks(ranked: Sequence[Criterion], controls: Iterable[Criterion]) -> dict[Criterion, Look]:
-    """Colours to the best criteria, a second dash to the next, ink to the rest; grey dashes to controls."""
+    """Colours to the best criteria, thin ink to the rest, grey dashes to controls."""
+    bands = COLOURS if len(ranked) <= COLOURS else _BANDS_AMONG_MANY
     given: dict[Criterion, Look] = {}
     for place, criterion in enumerate(ranked):
-        dash, colour = divmod(place, COLOURS)
         given[criterion] = (
-            Look(f"var(--series-{colour + 1})", _DASHES[dash], 2.0)
-            if dash < len(_DASHES)
-            else Look("var(--ink-3)", (), 1.0)
+            Look(f"var(--series-{place + 1})", (), 2.0, has_band=place < bands)
+            if place < COLOURS
+            else Look("var(--faint)", (), 1.0, has_band=False)
         )
     for control in controls:
-        given[control] = Look("var(--ink-3)", _CONTROL_DASHES.get(control.wrapper or "", _RANDOM_DASH), 1.5)
+        dash = _CONTROL_DASHES.get(control.wrapper or "", _RANDOM_DASH)
+        given[control] = Look("var(--ink-3)", dash, 1.5, has_band=False)
     return given
 
 

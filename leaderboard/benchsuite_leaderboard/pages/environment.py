@@ -31,6 +31,7 @@ def environment() -> Environment:
         "number": formats.number,
         "percent": formats.percent,
         "reason": formats.reason,
+        "shortened": formats.shortened,
         "signed": formats.signed,
         "sparsity": formats.sparsity,
         "workload": formats.workload,

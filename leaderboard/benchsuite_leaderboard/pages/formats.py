@@ -5,12 +5,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from benchsuite_leaderboard.charts.theme import shorten
+
 if TYPE_CHECKING:
     from benchsuite_leaderboard.cells import Sparsity, Workload
     from benchsuite_leaderboard.statistics.intervals import Estimate
 
 MINUS = "\u2212"
 _LONGEST = 4000
+
+
+def shortened(text: object, longest: int) -> str:
+    """A name that fits its place, cut in the middle."""
+    return shorten(clean(text, 10 * longest), longest)
 
 
 def percent(value: float, digits: int = 1) -> str:

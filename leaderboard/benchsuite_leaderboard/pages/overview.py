@@ -33,6 +33,6 @@ def overview(report: Report, views: Views, downloads: list[Download], *, digest:
             script=Markup((ASSETS / "site.js").read_text("utf-8")),  # noqa: S704 - our own file
             root="",
             here="overview",
-            has_workloads=report.workload_count <= CHARTS_ON_OVERVIEW,
+            has_workloads=sum(len(b.board.workloads) for b in report.boards) <= CHARTS_ON_OVERVIEW,
         )
     )

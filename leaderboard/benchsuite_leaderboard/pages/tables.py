@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from benchsuite_leaderboard.pages.environment import environment
@@ -83,6 +83,8 @@ def _lines(report: Report, views: Views) -> tuple[list[Filter], list[Line]]:
             costs = {name: board.board.remaining_cost(pair, name) for name in ("macs", "params", "latency")}
             for criterion, cells in table.rows.items():
                 for column, (value, cell) in enumerate(zip(table.sparsities, cells, strict=True)):
+                    if cell.estimate is None and not cell.troubles:
+                        continue
                     at = (criterion, value)
                     line = Line(
                         board,
@@ -108,7 +110,7 @@ def _lines(report: Report, views: Views) -> tuple[list[Filter], list[Line]]:
             filters.append(Filter(key, title, ordered))
     numbers = [{value: n for n, value in enumerate(each.values)} for each in filters]
     return filters, [
-        Line(**{**vars(line), "facets": tuple(numbers[n][facets[i]] for n, i in enumerate(kept))})
+        replace(line, facets=tuple(numbers[n][facets[i]] for n, i in enumerate(kept)))
         for facets, line in found
     ]
 

@@ -24,12 +24,16 @@ class Estimate:
         count: how many observations went in.
         p: two-sided probability of a mean at least this far from zero if the true one were zero; None
             where the spread cannot be known.
+        error: standard error of the mean; None where the spread cannot be known.
+        freedom: degrees of freedom of the error.
     """
 
     mean: float
     half_width: float | None
     count: int
     p: float | None = None
+    error: float | None = None
+    freedom: float | None = None
 
     @property
     def low(self) -> float:
@@ -72,21 +76,11 @@ def mean_interval(strata: Sequence[Sequence[float]], confidence: float = CONFIDE
     error = math.sqrt(math.fsum(parts)) / len(filled)
     # Below this the spread is rounding of equal numbers, not a spread.
     if error <= 1e-12 * max(1.0, abs(mean)):
-        return Estimate(mean, 0.0, count, 1.0 if abs(mean) <= 1e-12 else None)
+        freedom = float(sum(len(stratum) - 1 for stratum in filled))
+        return Estimate(mean, 0.0, count, 1.0 if abs(mean) <= 1e-12 else None, 0.0, freedom)
     freedom = math.fsum(parts) ** 2 / math.fsum(
         part**2 / (len(stratum) - 1) for part, stratum in zip(parts, filled, strict=True)
     )
     quantile = float(stdtrit(freedom, 0.5 + confidence / 2))
     p = float(2 * stdtr(freedom, -abs(mean) / error))
-    return Estimate(mean, quantile * error, count, p)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted for their number (Holm 1979), in the given order."""
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    adjusted = [0.0] * len(p_values)
-    running = 0.0
-    for step, i in enumerate(order):
-        running = max(running, min(1.0, (len(p_values) - step) * p_values[i]))
-        adjusted[i] = running
-    return adjusted
+    return Estimate(mean, quantile * error, count, p, error, freedom)

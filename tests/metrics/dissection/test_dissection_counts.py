@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from benchsuite.concepts import Concept, ConceptSample, ConceptSet
+from benchsuite.errors import Unsupported
 from benchsuite.metrics.dissection import measure
 from benchsuite.metrics.dissection.measure import dissect, null_assignments
 from benchsuite.metrics.dissection.packing import pack
@@ -102,9 +103,10 @@ def test_null_counts_are_those_of_reassigned_labels():
         )
         expected = run(net, pack(moved), quantile=0.1, null_draws=1)
         for layer, other in zip(found.layers, expected.layers, strict=True):
-            np.testing.assert_array_equal(layer.null_intersections[draw], other.intersections)
-            np.testing.assert_array_equal(layer.null_areas[draw], other.areas)
-            assert (layer.null_intersections[draw] != layer.intersections).any()
+            ious = expected.ious(other)
+            np.testing.assert_array_equal(layer.null_ious[draw], ious.max(1))
+            np.testing.assert_array_equal(layer.null_concepts[draw], ious.argmax(1))
+            assert (ious != found.ious(layer)).any()
 
 
 def test_null_assignments_give_every_image_the_labels_of_another():
@@ -157,3 +159,36 @@ def test_the_model_is_left_as_it_was():
     assert [module.training for module in net] == [False, True, False, False, False, False]
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert not any(module._forward_hooks for module in net.modules())
+
+
+def test_images_are_brought_to_the_networks_input():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())
+    concept_set = tiny_set()
+    settings = DissectionSettings(input_size=20, batch_size=20, quantile=0.1)
+    found = dissect(
+        net, pack(concept_set), settings, device="cpu", mean=(0.5,), std=(0.2,), input_shape=(1, 8, 8)
+    )
+    images = torch.from_numpy(np.stack([s.image for s in concept_set.samples])).float() / 255
+    grey = nn.functional.interpolate(images.mean(1, keepdim=True), (20, 20), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        maps = net((grey - 0.5) / 0.2).numpy()
+    expected = np.quantile(maps.astype(np.float64), 0.9, axis=(0, 2, 3))
+    np.testing.assert_allclose(found.layers[0].thresholds, expected, rtol=1e-6)
+    assert found.layers[0].map_size == (18, 18)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"), [((21,), "network for images"), ((4, 8, 8), "3 channels, .* takes 4")]
+)
+def test_networks_that_take_no_such_images_are_unsupported(shape, message):
+    with pytest.raises(Unsupported, match=message):
+        dissect(
+            nn.Conv2d(4, 2, 3),
+            pack(tiny_set()),
+            DissectionSettings(),
+            device="cpu",
+            mean=(0,),
+            std=(1,),
+            input_shape=shape,
+        )

@@ -21,7 +21,7 @@ from benchsuite_models.cifar_resnet import ResNet20
 
 pytestmark = [pytest.mark.data, pytest.mark.slow]
 
-MEAN, STD, SIZE, BATCH = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 96, 32
+MEAN, STD, SIZE, BATCH = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 64, 32
 LAYERS = ("layer2", "layer3")
 
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 from benchsuite.concepts import Concept
 from benchsuite.errors import BenchsuiteError, DataError
@@ -25,18 +24,18 @@ CONCEPTS = (
 PIXELS = np.array([100, 100, 100, 100])
 
 
-def layer(name: str, intersections: list[list[int]], null: list[list[int]] | None = None) -> LayerDissection:
+def layer(name: str, intersections: list[list[int]], null: list[float] | None = None) -> LayerDissection:
     """Every unit's mask has 100 pixels in images of each category, so IoU = n / (200 - n)."""
     shared = np.array(intersections, np.int64).reshape(-1, 4)
     units = len(shared)
-    chance = np.array(null, np.int64).reshape(-1, units, 4) if null else np.zeros((1, units, 4), np.int64)
+    chance = np.array(null or [0.0] * units).reshape(-1, units)
     return LayerDissection(
         name=name,
         thresholds=np.zeros(units, np.float32),
         intersections=shared,
         areas=np.full((units, 3), 100),
-        null_intersections=chance,
-        null_areas=np.full((len(chance), units, 3), 100),
+        null_ious=chance,
+        null_concepts=np.arange(chance.size).reshape(chance.shape) // units,
         map_size=(2, 2),
         top_images=np.zeros((units, 1), np.int64),
         regions=np.zeros((units, 1, 2), np.uint8),
@@ -58,9 +57,11 @@ def dissection(*layers: LayerDissection, **changes: Any) -> Dissection:
 
 
 FIRST = layer(
-    "a", [[40, 0, 20, 0], [0, 0, 0, 0], [9, 5, 0, 0], [0, 30, 31, 0]], [[[0, 10, 0, 0], *[[0] * 4] * 3]]
+    "a",
+    [[40, 0, 20, 0], [0, 0, 0, 0], [9, 5, 0, 0], [0, 30, 31, 0]],
+    [0.06, 0.06, 0.0, 0.05, 0.01, 0.06, 0.0, 0.0],
 )
-SECOND = layer("b", [[0, 0, 0, 50], [20, 20, 0, 0]], [[[0] * 4, [0] * 4]])
+SECOND = layer("b", [[0, 0, 0, 50], [20, 20, 0, 0]], [0.0, 0.2, 0.0, 0.0])
 
 
 def test_ious_best_concepts_and_detectors() -> None:
@@ -98,10 +99,10 @@ def test_metrics() -> None:
             "interpretability/part/concepts": 0,
             "interpretability/object/detectors": 1,
             "interpretability/object/concepts": 1,
-            "interpretability/null_detectors": 1,
-            "interpretability/null_detectors_share": 1 / 6,
+            "interpretability/null_detectors": (3 + 1) / 2,
+            "interpretability/null_detectors_share": 2 / 6,
             "interpretability/null_concepts": 1,
-            "interpretability/null_mean_best_iou": 10 / 190 / 6,
+            "interpretability/null_mean_best_iou": (0.24 + 0.2) / 12,
             "interpretability/median_images_with": 7,
         }
     )
@@ -171,14 +172,22 @@ def test_what_does_not_belong_together_is_refused(
 
 def test_a_saved_dissection_is_the_same(tmp_path: Path) -> None:
     before = dissection(FIRST, SECOND)
-    before.save(tmp_path / "d.safetensors")
-    after = Dissection.load(tmp_path / "d.safetensors")
+    before.save(tmp_path / "d.npz")
+    after = Dissection.load(tmp_path / "d.npz")
     assert dissection_metrics(after) == dissection_metrics(before)
     assert (after.concepts, after.images, after.mask_size, after.concepts_key) == (CONCEPTS, 10, (3, 4), "k")
     for one, other in zip(before.layers, after.layers, strict=True):
         assert (one.name, one.map_size) == (other.name, other.map_size)
-        for name in ("thresholds", "intersections", "areas", "null_areas", "top_images", "regions"):
+        for name in (
+            "thresholds",
+            "intersections",
+            "areas",
+            "null_ious",
+            "null_concepts",
+            "top_images",
+            "regions",
+        ):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
-    save_file({"x": np.zeros(1)}, tmp_path / "e.safetensors")
+    np.savez(tmp_path / "e.npz", x=np.zeros(1))
     with pytest.raises(DataError, match="no dissection"):
-        Dissection.load(tmp_path / "e.safetensors")
+        Dissection.load(tmp_path / "e.npz")

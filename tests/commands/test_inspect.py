@@ -1,0 +1,85 @@
+"""The commands that only look: fast, exact, and with the exit codes they promise."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import jsonschema
+import pytest
+import tomllib
+
+from benchsuite import cli
+from benchsuite.commands.plan import suite_schema
+from benchsuite.plugins import discover
+
+
+def test_help_imports_nothing_heavy():
+    script = (
+        "import sys\nfrom benchsuite.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as stop:\n    assert stop.code == 0\n"
+        "heavy = {'torch', 'mlflow', 'pandas', 'numpy', 'pydantic', 'rich'} & set(sys.modules)\nassert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+def test_a_plan_does_not_import_torch(pytestconfig):
+    script = (
+        "import sys\nfrom benchsuite.cli import main\nassert main(['plan', 'suites/full.toml']) == 0\n"
+        "heavy = {'torch', 'mlflow', 'pandas'} & set(sys.modules)\nassert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, cwd=pytestconfig.rootpath)
+
+
+@pytest.mark.parametrize("arguments", [[], ["frob"], ["run"], ["run", "x.toml", "--jobs", "0"], ["plan", "--nope"]])
+def test_bad_usage_ends_with_4(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == 4
+    assert "usage:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "none.toml"], "there is no suite file none.toml"),
+        (["plan", "none.toml"], "there is no suite file"),
+        (["results", "nowhere"], "not a run directory"),
+        (["ui", "nowhere"], "no mlflow.db"),
+        (["plugins", "--plugin", "none.py"], "there is no plugin file none.py"),
+    ],
+)
+def test_what_is_not_there_is_named(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 4
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suite", ["quick", "full"])
+def test_the_shipped_suites_are_valid_and_fit_the_schema(suite, pytestconfig, capsys):
+    path = pytestconfig.rootpath / "suites" / f"{suite}.toml"
+    assert cli.main(["validate", str(path)]) == 0
+    jsonschema.validate(tomllib.loads(path.read_text()), suite_schema(discover()[0]))
+
+
+def test_the_schema_knows_the_plugins_and_refuses_what_is_wrong(pytestconfig):
+    schema = suite_schema(discover()[0])
+    suite = tomllib.loads((pytestconfig.rootpath / "suites/quick.toml").read_text())
+    for change in ({"seads": [1]}, {"scorers": ["magnitude-l9"]}, {"sparsities": [1.5]}):
+        wrong = {**suite, "suite": {**suite["suite"], **change}}
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)
+
+
+def test_plugins_as_json_have_the_promised_fields(capsys):
+    assert cli.main(["plugins", "--format", "json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert all({"name", "kind", "origin", "version", "status", "error"} <= set(info) for info in listed)
+    assert {info["kind"] for info in listed} >= {"scorer", "model", "dataset"}
+    assert all(info["status"] == "ok" for info in listed)
+
+
+def test_doctor_finds_this_machine_well(capsys):
+    assert cli.main(["doctor"]) == 0
+    assert "devices" in capsys.readouterr().out

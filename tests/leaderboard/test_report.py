@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benchsuite_leaderboard.cells import AFTER, Workload
+from benchsuite_leaderboard.charts.theme import COLOURS
+from benchsuite_leaderboard.grouping import boards
+from benchsuite_leaderboard.pages.views import Views
+from benchsuite_leaderboard.report import make_report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchsuite.store import TrialRecord
+
+    Make = Callable[..., TrialRecord]
+    MakeMany = Callable[..., list[TrialRecord]]
+
+
+def test_colours_go_to_the_best_and_controls_are_drawn_apart(matrix: MakeMany) -> None:
+    scorers = [f"c{i}" for i in range(10)]
+    (board,) = make_report(
+        matrix(scorers=[*scorers, "random", "reversed(c0)", "shuffled(c0)"]), title="", pending=0, notes=[]
+    ).boards
+    look = {criterion.label: look for criterion, look in board.looks.items()}
+    coloured = [look[f"c{i}"].colour for i in range(COLOURS)]
+    assert coloured == [f"var(--series-{i + 1})" for i in range(COLOURS)]
+    assert [look[f"c{i}"].has_band for i in range(10)] == [True] * 3 + [False] * 7
+    controls = [look[label] for label in ("random", "reversed(c0)", "shuffled(c0)")]
+    assert len({control.dash for control in controls}) == 3
+    assert not {control.colour for control in controls} & set(coloured)
+
+
+def test_what_is_left_of_a_cost_is_a_mean_of_ratios(record: Make) -> None:
+    first, second = record("a", 0.5, 0.9), record("a", 0.5, 0.8, seed=1)
+    second.metrics |= {"cost/macs": 3000.0, "latency/batch1_speedup": 2.5}
+    (board,) = boards([first, second, record("a", 0.5, None, seed=2)])
+    (criterion,) = board.criteria
+    pair = Workload("digits", "mlp")
+    assert board.remaining_cost(pair, "macs") == {(criterion, 0.5): pytest.approx((0.5 + 0.3) / 2)}
+    assert board.remaining_cost(None, "params") == {(criterion, 0.5): pytest.approx(0.25)}
+    assert board.remaining_cost(pair, "latency") == {(criterion, 0.5): pytest.approx((1 / 1.5 + 1 / 2.5) / 2)}
+
+
+def test_the_front_of_a_workload_leaves_out_controls_and_beaten_choices(record: Make) -> None:
+    records = []
+    for scorer, macs, accuracy in (
+        ("a", 2000, 0.8),
+        ("b", 3000, 0.7),
+        ("c", 4000, 0.9),
+        ("random", 1000, 0.99),
+    ):
+        made = record(scorer, 0.5, accuracy)
+        made.metrics["cost/macs"] = float(macs)
+        records.append(made)
+    (board,) = make_report(records, title="", pending=0, notes=[]).boards
+    found = Views().trade_off(board, board.after, Workload("digits", "mlp"), "macs")
+    assert found is not None
+    assert [choice.criterion.label for choice in found.front] == ["a", "c"]
+
+
+def test_accuracy_before_recovery_is_offered_where_it_differs(record: Make) -> None:
+    recovered = make_report([record("a", 0.5, 0.9)], title="", pending=0, notes=[]).boards[0]
+    assert [key for key, _, _ in recovered.metrics] == ["after", "before"]
+    same = record("a", 0.5, 0.9)
+    same.metrics["accuracy/top1_before_recovery"] = same.metrics[AFTER]
+    untouched = make_report([same], title="", pending=0, notes=[]).boards[0]
+    assert [key for key, _, _ in untouched.metrics] == ["after"]

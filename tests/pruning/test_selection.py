@@ -1,0 +1,269 @@
+"""Selections against the definition written out, and by their properties."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pruning_networks import build, example, unit_scores
+from torch import Tensor
+
+from benchsuite.errors import Collapsed, Unsupported
+from benchsuite.pruning.graph import PruningGraph, trace
+from benchsuite.pruning.selection import UnitSelection, group_scores, normalised, select_units
+from benchsuite.pruning.settings import Budget, Normalise, PruningSettings, Scope
+from benchsuite.pruning.signature import architecture_signature
+
+SCOPES: tuple[Scope, ...] = ("layer", "global", "protected")
+BUDGETS: tuple[Budget, ...] = ("units", "params", "macs")
+
+
+@cache
+def graph_of(name: str) -> PruningGraph:
+    return trace(build(name), example())
+
+
+def random_scores(graph: PruningGraph, seed: int) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {group.name: torch.rand(group.size, generator=generator) for group in graph.groups}
+
+
+def prefixes(
+    graph: PruningGraph, scores: dict[str, Tensor], chosen: PruningSettings
+) -> list[dict[str, list[int]]]:
+    """Every selection that the scope allows, from none to all, written out; scores must be distinct."""
+    keyed = []
+    for group in graph.groups:
+        ascending = sorted(range(group.size), key=lambda i, s=scores[group.name]: float(s[i]))
+        if chosen.scope == "protected":
+            ascending = ascending[: group.size - max(1, math.ceil(chosen.floor * group.size))]
+        for rank, position in enumerate(ascending):
+            fraction = (rank + 1) / group.size
+            key = fraction if chosen.scope == "layer" else float(scores[group.name][position])
+            keyed.append((key, group.name, position))
+    found: list[dict[str, list[int]]] = [{}]
+    for _, name, position in sorted(keyed):
+        found.append({**found[-1], name: [*found[-1].get(name, []), position]})
+    return found
+
+
+def gone(graph: PruningGraph, removed: dict[str, list[int]], budget: Budget) -> float:
+    if budget == "units":
+        per = {g.name: sum(len(member.units[0]) for member in g.members) for g in graph.groups}
+        return sum(per[name] * len(positions) for name, positions in removed.items()) / graph.units
+    model, index = graph.cost_model, 0 if budget == "params" else 1
+    left = model.cost(model.counts({name: len(positions) for name, positions in removed.items()}))[index]
+    return 1 - left / model.cost(model.counts({}))[index]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["resnet", "vit", "resnext"]),
+    st.sampled_from(["global", "protected"]),
+    st.sampled_from(BUDGETS),
+    st.floats(0, 0.6),
+    st.integers(0, 10_000),
+)
+def test_no_other_prefix_is_nearer(
+    name: str, scope: Scope, budget: Budget, sparsity: float, seed: int
+) -> None:
+    graph = graph_of(name)
+    scores = random_scores(graph, seed)
+    chosen = PruningSettings(scope=scope, budget=budget)
+    every = prefixes(graph, scores, chosen)
+    best = min(abs(gone(graph, removed, budget) - sparsity) for removed in every)
+    try:
+        selection = select_units(graph, scores, chosen, sparsity, seed=0)
+    except (Collapsed, Unsupported):
+        return
+    removed = {name: list(positions) for name, positions in selection.removed.items()}
+    as_listed = [{k: sorted(v) for k, v in one.items()} for one in every]
+    assert removed in as_listed
+    assert abs(gone(graph, removed, budget) - sparsity) == pytest.approx(best, abs=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(BUDGETS), st.floats(0, 0.8), st.integers(0, 10_000))
+def test_layer_scope_takes_the_same_fraction_of_each_group(
+    budget: Budget, sparsity: float, seed: int
+) -> None:
+    graph = graph_of("resnet")
+    scores = random_scores(graph, seed)
+    chosen = PruningSettings(scope="layer", budget=budget)
+    selection = select_units(graph, scores, chosen, sparsity, seed=seed)
+    counts = {g.name: len(selection.removed.get(g.name, ())) for g in graph.groups}
+    # There is one fraction between what each group has lost and what its next position would make it lose.
+    assert max(counts[g.name] / g.size for g in graph.groups) <= min(
+        (counts[g.name] + 1) / g.size for g in graph.groups
+    )
+    for group in graph.groups:
+        lowest = torch.argsort(scores[group.name])[: counts[group.name]]
+        assert set(selection.removed.get(group.name, ())) == set(lowest.tolist())
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(0.05, 0.9), st.floats(0, 0.99), st.integers(0, 10_000))
+def test_protected_scope_keeps_its_floor(floor: float, sparsity: float, seed: int) -> None:
+    graph = graph_of("mobilenet")
+    chosen = PruningSettings(scope="protected", budget="units", floor=floor)
+    scores = random_scores(graph, seed)
+    reach = gone(graph, prefixes(graph, scores, chosen)[-1], "units")
+    if sparsity > reach + 0.1:
+        with pytest.raises(Unsupported, match="can remove at most"):
+            select_units(graph, scores, chosen, sparsity, seed=0)
+        return
+    selection = select_units(graph, scores, chosen, min(sparsity, reach), seed=0)
+    for group in graph.groups:
+        kept = group.size - len(selection.removed.get(group.name, ()))
+        assert kept >= max(1, math.ceil(floor * group.size - 1e-9))
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_order_of_units_does_not_matter(scope: Scope) -> None:
+    graph = graph_of("resnet")
+    chosen = PruningSettings(scope=scope, budget="units")
+    scores = random_scores(graph, 3)
+    permutation = {
+        group.name: torch.randperm(group.size, generator=torch.Generator().manual_seed(4))
+        for group in graph.groups
+    }
+    one = select_units(graph, scores, chosen, 0.4, seed=0)
+    other = select_units(graph, {n: s[permutation[n]] for n, s in scores.items()}, chosen, 0.4, seed=0)
+    for group in graph.groups:
+        back = permutation[group.name][list(other.removed.get(group.name, ()))]
+        assert sorted(back.tolist()) == list(one.removed.get(group.name, ()))
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_sparsity_zero_removes_nothing(scope: Scope, budget: Budget) -> None:
+    graph = graph_of("resnet")
+    selection = select_units(graph, random_scores(graph, 0), PruningSettings(scope, budget), 0.0, seed=0)
+    assert selection == UnitSelection({}, 0, 0.0, selection.params, selection.macs, 0.0, 0.0)
+
+
+def test_equal_scores_are_decided_by_the_seed_and_counted() -> None:
+    graph = graph_of("resnet")
+    scores = {group.name: torch.ones(group.size) for group in graph.groups}
+    chosen = PruningSettings(scope="global", budget="units")
+    selections = [select_units(graph, scores, chosen, 0.4, seed=seed) for seed in (0, 0, 1, 2)]
+    assert selections[0].removed == selections[1].removed
+    assert selections[0].removed != selections[2].removed != selections[3].removed
+    assert {selection.ties for selection in selections} == {sum(group.size for group in graph.groups)}
+
+
+def test_equal_scores_are_taken_from_every_place() -> None:
+    """No place among equal scores is more likely to go than another."""
+    graph = graph_of("mlp")
+    scores = {group.name: torch.ones(group.size) for group in graph.groups}
+    chosen = PruningSettings(scope="global", budget="units")
+    taken = torch.zeros(20)
+    for seed in range(400):
+        taken[list(select_units(graph, scores, chosen, 0.5, seed).removed["1"])] += 1
+    assert float(taken.min()) > 150
+    assert float(taken.max()) < 250
+
+
+@pytest.mark.parametrize(
+    ("scope", "values", "removed", "ties"),
+    [
+        ("global", [0, 1, 2, 2, 2, 3, 4, 5, 6, 7], 3, 3),  # the cut goes through the twos
+        ("global", [0, 1, 2, 2, 2, 3, 4, 5, 6, 7], 2, 0),  # the cut lies before them
+        ("global", [0, 1, 2, 2, 2, 3, 4, 5, 6, 7], 5, 0),  # and after them
+        ("layer", [0, 1, 2, 2, 2, 3, 4, 5, 6, 7], 4, 3),
+    ],
+)
+def test_ties_are_those_at_the_cut(scope: Scope, values: list[int], removed: int, ties: int) -> None:
+    graph = graph_of("mlp")
+    high = torch.arange(20) + 100.0
+    sparsity = (removed + 2 * removed) / 30 if scope == "layer" else removed / 30
+    selection = select_units(
+        graph,
+        {"1": high, "3": torch.tensor(values).double()},
+        PruningSettings(scope, "units"),
+        sparsity,
+        seed=0,
+    )
+    assert len(selection.removed["3"]) == removed
+    assert selection.ties == ties
+
+
+def test_collapse_names_the_layer() -> None:
+    graph = graph_of("mlp")
+    scores = {"1": torch.arange(20) + 100.0, "3": torch.arange(10) + 0.0}
+    with pytest.raises(Collapsed, match=r"every unit of 3$"):
+        select_units(graph, scores, PruningSettings("global", "units"), 0.5, seed=0)
+    selection = select_units(graph, scores, PruningSettings("protected", "units"), 0.5, seed=0)
+    assert len(selection.removed["3"]) == 9
+
+
+def test_target_out_of_reach_says_how_far_one_gets() -> None:
+    graph = graph_of("mlp")
+    with pytest.raises(Unsupported, match=r"at most 50\.0% of the units, not 80\.0%"):
+        select_units(
+            graph, random_scores(graph, 0), PruningSettings("protected", "units", floor=0.5), 0.8, seed=0
+        )
+
+
+def test_group_scores_by_hand() -> None:
+    graph = graph_of("resnext")
+    scores = {
+        "reduce.0": torch.arange(12).float(),
+        "grouped.0": torch.arange(24).float() * 10,
+        "widen": torch.ones(10),
+    }
+    chosen = PruningSettings(normalise="none", aggregate="mean")
+    # Position 1 holds units 3, 4, 5 of the first layer and 6 to 11 of the second: means 4 and 85.
+    assert float(group_scores(graph, scores, chosen)["reduce.0"][1]) == (4 + 85) / 2
+    chosen = PruningSettings(normalise="none", aggregate="sum")
+    assert float(group_scores(graph, scores, chosen)["reduce.0"][1]) == 3 * 4 + 6 * 85
+    chosen = PruningSettings(normalise="none", aggregate="max")
+    assert float(group_scores(graph, scores, chosen)["reduce.0"][1]) == 110
+    chosen = PruningSettings(normalise="max", aggregate="mean")
+    expected = (4 / 11 + 85 / 230) / 2
+    assert float(group_scores(graph, scores, chosen)["reduce.0"][1]) == pytest.approx(expected)
+
+
+def test_one_scored_layer_of_a_group_is_enough() -> None:
+    graph = graph_of("resnet")
+    scores = unit_scores(graph)
+    chosen = PruningSettings(normalise="none")
+    del scores["conv1"]
+    torch.testing.assert_close(group_scores(graph, scores, chosen)["conv1"], scores["stage1.conv2"].double())
+    del scores["stage1.conv2"]
+    with pytest.raises(Unsupported, match="no scores for conv1, nor"):
+        group_scores(graph, scores, chosen)
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [("mean", [1.5, -0.5, 1.0]), ("max", [1.0, -1 / 3, 2 / 3]), ("l2", None), ("none", [3.0, -1.0, 2.0])],
+)
+def test_normalised(how: Normalise, expected: list[float] | None) -> None:
+    scores = torch.tensor([3.0, -1.0, 2.0])
+    if expected is None:
+        expected = [value / 14**0.5 for value in (3.0, -1.0, 2.0)]
+    torch.testing.assert_close(normalised(scores, how), torch.tensor(expected).double())
+    assert normalised(torch.zeros(3), how).tolist() == [0, 0, 0]
+
+
+def test_wrong_shapes_are_refused() -> None:
+    graph = graph_of("mlp")
+    with pytest.raises(ValueError, match=r"scores of 1 have shape \(3,\); it has 20 units"):
+        group_scores(graph, {"1": torch.ones(3), "3": torch.ones(10)}, PruningSettings())
+    with pytest.raises(ValueError, match="scores of group 1"):
+        select_units(graph, {"1": torch.ones(3), "3": torch.ones(10)}, PruningSettings(), 0.5, seed=0)
+
+
+def test_signature_is_shared_by_equal_widths_only() -> None:
+    graph = graph_of("mlp")
+    one = architecture_signature(graph, {"1": (0, 1)})
+    assert one == architecture_signature(graph, {"1": (5, 9)}) == (("1", 18), ("3", 10))
+    assert (
+        len({one, architecture_signature(graph, {"1": (0,), "3": (1,)}), architecture_signature(graph, {})})
+        == 3
+    )

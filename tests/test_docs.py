@@ -1,0 +1,87 @@
+"""What the documentation shows is true: its commands parse, its suites are valid, its plugins work."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from benchsuite.cli import build_parser
+from benchsuite.plugins import discover
+from benchsuite.suite import RecipeOverrides, Suite, load_suite
+from benchsuite.testing import CHECKS
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+
+
+def blocks(language: str) -> list[pytest.param]:
+    found = []
+    for page in PAGES:
+        for number, match in enumerate(re.finditer(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)):
+            found.append(pytest.param(match[1], id=f"{page.relative_to(ROOT)}-{number}"))
+    return found
+
+
+def commands() -> list[pytest.param]:
+    found = []
+    for page in PAGES:
+        text = page.read_text()
+        lines = re.findall(r"^ {4}(?:\$ )?(benchsuite [^\n]*)", text, re.MULTILINE)
+        lines += re.findall(r"`(benchsuite [a-z-]+ [^`\n]+)`", text)
+        found += [pytest.param(line, id=f"{page.name}: {line}") for line in dict.fromkeys(lines)]
+    return found
+
+
+@pytest.mark.parametrize("line", commands())
+def test_commands_are_such_as_the_parser_takes(line):
+    words = shlex.split(line.split(" > ")[0], comments=True)
+    build_parser().parse_args(words[1:])
+
+
+@pytest.mark.parametrize("text", blocks("toml"))
+def test_suites_are_valid(text, tmp_path):
+    if "[suite]" not in text:
+        pytest.skip("not a suite")
+    path = tmp_path / "suite.toml"
+    path.write_text(text)
+    load_suite(path, discover()[0])
+
+
+@pytest.mark.parametrize("text", blocks("python"))
+def test_plugins_load_and_scorers_conform(text, tmp_path):
+    path = tmp_path / "documented.py"
+    path.write_text(text)
+    registry, _ = discover([path])
+    own = [info for info in registry.infos if info.origin == str(path)]
+    assert own
+    assert [info.error for info in own if info.error] == []
+    for info in own:
+        if info.kind == "scorer":
+            scorer = registry.create("scorer", info.name, {})
+            for check in CHECKS.values():
+                check(scorer)
+
+
+def test_every_key_of_a_suite_is_documented():
+    text = (ROOT / "docs/suites.md").read_text()
+    sections = Suite.model_fields
+    for name in sections:
+        assert f"[{name}]" in text, name
+    for section in ("suite", "pruning", "scoring", "metrics", "workload"):
+        annotation = sections[section].annotation
+        model = annotation.__args__[0] if section == "workload" else annotation
+        model = getattr(model, "__args__", (model,))[0]
+        for field in model.model_fields:
+            assert f"`{field}" in text, (section, field)
+    for field in RecipeOverrides.model_fields:
+        assert f"`{field}`" in text, field
+
+
+def test_links_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), (page, target)
