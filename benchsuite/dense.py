@@ -18,16 +18,26 @@ from benchsuite.metrics.accuracy import Evaluation, evaluate
 from benchsuite.metrics.cost import Cost, measure_cost
 from benchsuite.plan import DenseTask, ScoreTask, derived_seed
 from benchsuite.pruning.graph import PruningGraph, trace
-from benchsuite.scoring.check import run_scorer
+from benchsuite.scoring.check import ScoringResult, run_scorer
 from benchsuite.scoring.context import ScoringContext
 from benchsuite.scoring.tables import TableStore
 from benchsuite.store import write_atomically
-from benchsuite.training import DeviceDataset, TraceRequest, TrainingLog, TrainingTrace, on_device, train
+from benchsuite.training import (
+    DeviceDataset,
+    TraceRequest,
+    TrainingLog,
+    TrainingTrace,
+    on_device,
+    total_steps,
+    train,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from benchsuite.execution import Workplace
+    from benchsuite.layers import CoupledGroup, Layer
     from benchsuite.plugins import Registry
     from benchsuite.suite import DatasetRef
 
@@ -79,10 +89,18 @@ class Dense:
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """A dense model with one scorer's scores, at the suite's granularity."""
+    """A dense model with one scorer's scores, at the suite's granularity.
+
+    Attributes:
+        dense: the model.
+        scores: by layer.
+        native: by layer, what the criterion's own rule keeps, if it was asked for.
+        facts: what the scoring stage noted.
+    """
 
     dense: Dense
     scores: dict[str, Tensor]
+    native: dict[str, Tensor]
     facts: dict[str, Any]
 
 
@@ -134,11 +152,13 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def build_model(bench: Bench, task: DenseTask, dataset: Dataset | DeviceDataset) -> nn.Module:
-    """The untrained network, initialised from a seed derived from data set, model and seed."""
+def build_model(
+    bench: Bench, task: DenseTask, dataset: Dataset | DeviceDataset, purpose: str = "build"
+) -> nn.Module:
+    """The untrained network, initialised from a seed derived from purpose, data set, model and seed."""
     plugin = task.model.model(bench.registry)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed("build", task.dataset.label, task.model.label, task.seed) % 2**63)
+        torch.manual_seed(derived_seed(purpose, task.dataset.label, task.model.label, task.seed))
         model = plugin.build(dataset.input_shape, len(dataset.classes))
     if not isinstance(model, nn.Module):
         raise PluginError(
@@ -157,7 +177,7 @@ def train_dense(bench: Bench, task: DenseTask) -> None:
         data = on_device(dataset, bench.device)
         model = build_model(bench, task, dataset).to(bench.device)
         seed = derived_seed("train", task.dataset.label, task.model.label, task.seed)
-        request = TraceRequest(updates=True) if task.trace else None
+        request = _trace_request(task, data)
         started = time.perf_counter()
         log = train(model, data, task.recipe, seed=seed, device=bench.device, trace=request)
         seconds = time.perf_counter() - started
@@ -181,6 +201,19 @@ def train_dense(bench: Bench, task: DenseTask) -> None:
         )
 
 
+def _trace_request(task: DenseTask, data: DeviceDataset) -> TraceRequest | None:
+    if not task.trace and task.rewind_to is None:
+        return None
+    snapshots = () if task.rewind_to is None else (rewind_step(task, data),)
+    return TraceRequest(updates=task.trace, snapshots=snapshots)
+
+
+def rewind_step(task: DenseTask, data: DeviceDataset) -> int:
+    """The step of the dense training that rewinding goes back to."""
+    assert task.rewind_to is not None
+    return round(task.rewind_to * total_steps(task.recipe, len(data.train)))
+
+
 def curve(log: TrainingLog) -> dict[str, Any]:
     """A training's course as plain data."""
     return {
@@ -198,8 +231,14 @@ def finite_or_none(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def load_dense(bench: Bench, task: DenseTask) -> Dense:
-    """The trained dense model of a task with its graph; the training stage must be complete."""
+def load_dense(bench: Bench, task: DenseTask, *, at_init: bool = False) -> Dense:
+    """The dense model of a task with its graph; the training stage must be complete.
+
+    Args:
+        bench: where to work.
+        task: which model.
+        at_init: give it the weights it had before training.
+    """
     folder = bench.folder(task.key)
     facts = stages.read_facts(folder)
     if facts is None:
@@ -207,7 +246,8 @@ def load_dense(bench: Bench, task: DenseTask) -> Dense:
     dataset, _ = load_data(bench, task.dataset, task.data_key)
     data = on_device(dataset, bench.device)
     model = build_model(bench, task, dataset)
-    model.load_state_dict(stages.load_tensors(folder / "model.safetensors"))
+    if not at_init:
+        model.load_state_dict(stages.load_tensors(folder / "model.safetensors"))
     model.to(bench.device).eval()
     cost = facts["cost"]
     trace_file = folder / "trace.safetensors"
@@ -218,7 +258,7 @@ def load_dense(bench: Bench, task: DenseTask) -> Dense:
         cost=Cost(**{**cost, "unknown_modules": tuple(cost["unknown_modules"])}),
         probe=data.train.normalise(data.train.inputs[:_PROBE_SAMPLES]),
         facts=facts,
-        trace=TrainingTrace.load(trace_file) if trace_file.exists() else None,
+        trace=TrainingTrace.load(trace_file) if trace_file.exists() and not at_init else None,
     )
 
 
@@ -229,7 +269,7 @@ def _example(data: DeviceDataset) -> Tensor:
 
 def score_dense(bench: Bench, task: ScoreTask) -> Scored:
     """The scores of a task, from its stage if that exists; the dense model must be there."""
-    dense = load_dense(bench, task.dense)
+    dense = load_dense(bench, task.dense, at_init=task.at_init)
     scorer = task.scorer.scorer(bench.registry)
     if task.granularity == "weight" and scorer.granularity == "unit":
         raise Unsupported(f"{task.scorer.label} scores whole units; it has no scores for single weights")
@@ -237,40 +277,73 @@ def score_dense(bench: Bench, task: ScoreTask) -> Scored:
     with stages.stage(folder) as facts:
         if facts is None:
             facts = _score(bench, task, dense, folder)
-    return Scored(dense, stages.load_tensors(folder / "scores.safetensors"), facts)
+    tensors = stages.load_tensors(folder / "scores.safetensors")
+    scores = {name.removeprefix("score/"): t for name, t in tensors.items() if name.startswith("score/")}
+    native = {name.removeprefix("keep/"): t for name, t in tensors.items() if name.startswith("keep/")}
+    return Scored(dense, scores, native, facts)
 
 
 def _score(bench: Bench, task: ScoreTask, dense: Dense, folder: Path) -> dict[str, Any]:
-    train_split = dense.data.train
-    names = (task.dense.dataset.label, task.dense.model.label, task.dense.seed)
-    context = ScoringContext(
-        dense.model,
-        dense.graph.layers if task.granularity == "unit" else dense.graph.weight_layers,
-        train_split.inputs,
-        train_split.labels,
-        groups=dense.graph.groups,
-        normalise=train_split.normalise,
-        classes=len(dense.data.classes),
-        samples=task.scoring.samples,
-        batch_size=task.scoring.batch_size,
-        seed=derived_seed("score", *names),
-        draw=task.draw,
-        device=bench.device,
-        granularity=task.granularity,
-        store=TableStore(bench.folder(task.dense.key) / "tables"),
-        reductions=[r for ref in bench.workplace.scorers for r in ref.scorer(bench.registry).reductions()],
-        trace=dense.trace,
-    )
-    result = run_scorer(task.scorer.scorer(bench.registry), context)
-    stages.save_tensors(folder / "scores.safetensors", result.scores)
+    layers = dense.graph.layers if task.granularity == "unit" else dense.graph.weight_layers
+    store = TableStore(bench.folder(task.dense.key) / ("tables-at-init" if task.at_init else "tables"))
+    result = score_network(bench, task, dense, dense.model, layers, dense.graph.groups, store, dense.trace)
+    tensors = {f"score/{name}": score for name, score in result.scores.items()}
+    tensors |= {f"keep/{name}": keep for name, keep in (result.native or {}).items()}
+    stages.save_tensors(folder / "scores.safetensors", tensors)
     facts = {
         "seconds": result.seconds,
         "peak_memory_mb": result.peak_memory_mb,
         "ties": result.ties,
         "skipped": result.skipped,
+        "merges": result.merges,
     }
     stages.complete(folder, facts)
     return facts
+
+
+def score_network(
+    bench: Bench,
+    task: ScoreTask,
+    dense: Dense,
+    model: nn.Module,
+    layers: Sequence[Layer],
+    groups: Sequence[CoupledGroup],
+    store: TableStore | None = None,
+    trace: TrainingTrace | None = None,
+) -> ScoringResult:
+    """Score the dense network or what earlier rounds have made of it, on the samples that all criteria see.
+
+    Args:
+        bench: where to work.
+        task: which criterion, and how.
+        dense: the dense network's data.
+        model: the network to score.
+        layers: its layers.
+        groups: how they hang together.
+        store: where activation tables are shared.
+        trace: what training recorded, for the dense network.
+    """
+    split = dense.data.train
+    seed = derived_seed("score", task.dense.dataset.label, task.dense.model.label, task.dense.seed)
+    context = ScoringContext(
+        model,
+        layers,
+        split.inputs,
+        split.labels,
+        groups=groups,
+        normalise=split.normalise,
+        classes=len(dense.data.classes),
+        samples=task.scoring.samples,
+        batch_size=task.scoring.batch_size,
+        seed=seed,
+        draw=task.draw,
+        device=bench.device,
+        granularity=task.granularity,
+        store=store,
+        reductions=[r for ref in bench.workplace.scorers for r in ref.scorer(bench.registry).reductions()],
+        trace=trace,
+    )
+    return run_scorer(task.scorer.scorer(bench.registry), context, native=task.native)
 
 
 def evaluation_metrics(evaluation: Evaluation, prefix: str, classes: tuple[str, ...]) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,9 +12,18 @@ from typing import TYPE_CHECKING, Any, Literal
 from benchsuite.errors import DataError
 from benchsuite.models import ModelPlugin
 from benchsuite.plugins import Registry, host_digest, source_digest
-from benchsuite.pruning.settings import Budget, PruningSettings, Scope
+from benchsuite.pruning.settings import PruningSettings
 from benchsuite.scoring.scorer import Granularity, Scorer
-from benchsuite.suite import DatasetRef, LatencySettings, ModelRef, ScorerRef, Scoring, Suite, Workload
+from benchsuite.suite import (
+    DatasetRef,
+    LatencySettings,
+    ModelRef,
+    Schedule,
+    ScorerRef,
+    Scoring,
+    Suite,
+    Workload,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +32,7 @@ if TYPE_CHECKING:
     from benchsuite.parameters import Plugin
     from benchsuite.recipes import TrainingRecipe
 
-Variant = Literal["reversed", "shuffled"]
+Variant = Literal["reversed", "shuffled", "scratch"]
 
 
 def content_key(content: object) -> str:
@@ -50,20 +60,54 @@ class DenseTask:
     recipe: TrainingRecipe
     seed: int
     trace: bool
+    rewind_to: float | None
     data_key: str
     key: str
 
 
 @dataclass(frozen=True)
 class ScoreTask:
-    """One scoring of a dense model, shared by every sparsity and by the variants of the scorer."""
+    """One scoring of a dense model, shared by every sparsity and by the variants of the scorer.
+
+    Attributes:
+        at_init: score the network as it was before training.
+        native: also ask for the criterion's own rule of how much to remove.
+    """
 
     dense: DenseTask
     scorer: ScorerRef
     draw: int
     granularity: Granularity
     scoring: Scoring
+    at_init: bool
+    native: bool
     key: str
+
+
+@dataclass(frozen=True)
+class ScheduleSettings:
+    """How a trial's pruning is spread over rounds.
+
+    Attributes:
+        name: one-shot, iterative, rewind or at-init.
+        rounds: number of rounds of "iterative".
+        rewind_share: share of what is left that each round of "rewind" removes.
+        rewind_to: share of the dense training's steps that "rewind" goes back to.
+    """
+
+    name: Schedule
+    rounds: int
+    rewind_share: float
+    rewind_to: float
+
+    @property
+    def content(self) -> list[Any]:
+        """What of it decides a result."""
+        own: dict[str, list[float]] = {
+            "iterative": [self.rounds],
+            "rewind": [self.rewind_share, self.rewind_to],
+        }
+        return [self.name, *own.get(self.name, [])]
 
 
 @dataclass(frozen=True)
@@ -75,7 +119,7 @@ class Trial:
         variant: what a control makes of the scores.
         draw: number of the independent draw.
         settings: how units or weights are chosen.
-        schedule: how often.
+        schedule: how the pruning is spread over rounds.
         recovery: the recipe of the fine-tuning.
         sparsity: fraction of the budget to remove.
         latency: at which batch sizes inference is timed, if at all.
@@ -88,9 +132,9 @@ class Trial:
     variant: Variant | None
     draw: int
     settings: PruningSettings
-    schedule: str
+    schedule: ScheduleSettings
     recovery: TrainingRecipe
-    sparsity: float
+    sparsity: float | Literal["native"]
     latency: LatencySettings | None
     shared: Mapping[str, Any]
     key: str
@@ -118,7 +162,7 @@ class Trial:
             "granularity": self.score.granularity,
             "scope": self.settings.scope,
             "budget": self.settings.budget,
-            "schedule": self.schedule,
+            "schedule": self.schedule.name,
             "recovery_epochs": self.recovery.epochs,
             "sparsity": self.sparsity,
             "draw": self.draw,
@@ -240,9 +284,13 @@ def _dense_tasks(
         "recipe": recipe.model_dump(),
         "trace": trace,
     }
+    rewind_to = suite.pruning.rewind_to if "rewind" in suite.pruning.schedule else None
+    if rewind_to is not None:
+        content["rewind_to"] = rewind_to
     data_key = content_key({"stage": "data", "dataset": data})
     for seed in suite.suite.seeds:
-        yield DenseTask(dataset, model, recipe, seed, trace, data_key, content_key({**content, "seed": seed}))
+        key = content_key({**content, "seed": seed})
+        yield DenseTask(dataset, model, recipe, seed, trace, rewind_to, data_key, key)
 
 
 def _trials(suite: Suite, registry: Registry, dense: DenseTask, contender: _Contender) -> Iterator[Trial]:
@@ -255,49 +303,76 @@ def _trials(suite: Suite, registry: Registry, dense: DenseTask, contender: _Cont
     }
     pruning = suite.pruning
     ref = ScorerRef(name=contender.scorer.name, parameters=contender.scorer.parameters)
-    for granularity in pruning.granularity:
-        for draw in range(contender.draws):
-            # The draws of a shuffled variant permute one and the same scoring.
-            scoring_draw = 0 if contender.variant else draw
-            score_content = {
-                "stage": "score",
-                "dense": dense.key,
-                "scorer": scorer,
-                "draw": scoring_draw,
-                "granularity": granularity,
-                "scoring": suite.scoring.model_dump(),
-            }
-            score = ScoreTask(
-                dense, ref, scoring_draw, granularity, suite.scoring, content_key(score_content)
-            )
-            for scope in pruning.scope:
-                for budget in pruning.budget:
-                    yield from _cells(suite, score, contender.variant, draw, scope, budget)
+    for granularity, draw, schedule, sparsity in itertools.product(
+        pruning.granularity, range(contender.draws), pruning.schedule, suite.suite.sparsities
+    ):
+        # The draws of a shuffled variant permute one and the same scoring.
+        scoring_draw = 0 if contender.variant else draw
+        at_init, native = schedule == "at-init", sparsity == "native"
+        content = {
+            "stage": "score",
+            "dense": dense.key,
+            "scorer": scorer,
+            "draw": scoring_draw,
+            "granularity": granularity,
+            "scoring": suite.scoring.model_dump(),
+            "at_init": at_init,
+            "native": native,
+        }
+        key = content_key(content)
+        score = ScoreTask(dense, ref, scoring_draw, granularity, suite.scoring, at_init, native, key)
+        yield from _cells(suite, score, contender.variant, draw, schedule, sparsity)
 
 
 def _cells(
-    suite: Suite, score: ScoreTask, variant: Variant | None, draw: int, scope: Scope, budget: Budget
+    suite: Suite,
+    score: ScoreTask,
+    variant: Variant | None,
+    draw: int,
+    schedule: Schedule,
+    sparsity: float | Literal["native"],
 ) -> Iterator[Trial]:
     pruning = suite.pruning
-    settings = PruningSettings(scope, budget, pruning.floor, pruning.aggregate, pruning.normalise)
-    latency, shared = suite.metrics.latency, suite.shared
-    for schedule in pruning.schedule:
-        for epochs in suite.recovery.epochs:
-            recovery = suite.recovery.recipe(score.dense.recipe, epochs)
-            content = {
-                "stage": "trial",
-                "score": score.key,
-                "variant": [variant, draw] if variant else None,
-                "settings": vars(settings),
-                "schedule": schedule,
-                "recovery": recovery.model_dump(),
-                "metrics": suite.metrics.model_dump(),
-            }
-            for sparsity in suite.suite.sparsities:
-                key = content_key({**content, "sparsity": sparsity})
-                yield Trial(
-                    score, variant, draw, settings, schedule, recovery, sparsity, latency, shared, key
-                )
+    rounds = ScheduleSettings(schedule, pruning.rounds, pruning.rewind_share, pruning.rewind_to)
+    recipes = _recoveries(suite, score.dense.recipe, schedule, variant)
+    for scope, budget, recovery in itertools.product(pruning.scope, pruning.budget, recipes):
+        settings = PruningSettings(scope, budget, pruning.floor, pruning.aggregate, pruning.normalise)
+        content = {
+            "stage": "trial",
+            "score": score.key,
+            "variant": [variant, draw] if variant else None,
+            "settings": vars(settings),
+            "schedule": rounds.content,
+            "recovery": recovery.model_dump(),
+            "metrics": suite.metrics.model_dump(),
+            "sparsity": sparsity,
+        }
+        yield Trial(
+            score=score,
+            variant=variant,
+            draw=draw,
+            settings=settings,
+            schedule=rounds,
+            recovery=recovery,
+            sparsity=sparsity,
+            latency=suite.metrics.latency,
+            shared=suite.shared,
+            key=content_key(content),
+        )
+
+
+def _recoveries(
+    suite: Suite, dense: TrainingRecipe, schedule: Schedule, variant: Variant | None
+) -> list[TrainingRecipe]:
+    """What follows the pruning: fine-tuning, or where the network is trained anew, the dense training."""
+    if schedule in ("rewind", "at-init"):
+        return [dense]
+    if variant == "scratch":
+        # As many epochs as the dense training and the recovery that it stands in for.
+        return [
+            dense.model_copy(update={"epochs": dense.epochs + epochs}) for epochs in suite.recovery.epochs
+        ]
+    return [suite.recovery.recipe(dense, epochs) for epochs in suite.recovery.epochs]
 
 
 def count_by_axis(trials: Sequence[Trial]) -> dict[str, dict[str, int]]:

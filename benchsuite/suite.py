@@ -14,6 +14,7 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_serializer,
     model_validator,
@@ -43,6 +44,23 @@ Axis = Annotated[list[T], BeforeValidator(lambda v: v if isinstance(v, list) els
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
+def _sparsity(value: object) -> object:
+    if value == "native" or (
+        isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
+    ):
+        return value
+    raise ValueError(
+        f'a sparsity is a fraction in [0, 1), or "native" for the criterion\'s own rule, not {value!r}'
+    )
+
+
+Sparsity = Annotated[
+    float | Literal["native"],
+    BeforeValidator(_sparsity),
+    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0, "exclusiveMaximum": 1}, {"const": "native"}]}),
+]
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -58,6 +76,9 @@ class _Table(BaseModel):
 
 def _plain(value: object) -> str:
     return repr(value.label) if isinstance(value, PluginRef) else repr(value)
+
+
+Schedule = Literal["one-shot", "iterative", "rewind", "at-init"]
 
 
 class PluginRef(_Table):
@@ -159,7 +180,7 @@ class ConceptsRef(PluginRef):
 class Control(_Table):
     """What a criterion must beat: the scorer `random`, or a variant of each scorer in `of`."""
 
-    name: Literal["random", "reversed", "shuffled"]
+    name: Literal["random", "reversed", "shuffled", "scratch"]
     of: list[ScorerRef] | None = Field(default=None, description="scorers to vary; without it, every one")
     draws: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="independent draws per dense model"
@@ -174,8 +195,8 @@ class Control(_Table):
     def _random_varies_nothing(self) -> Control:
         if self.name == "random" and self.of is not None:
             raise ValueError("the control random varies no scorer: leave out 'of'")
-        if self.name == "reversed" and self.draws is not None:
-            raise ValueError("the control reversed has nothing random: leave out 'draws'")
+        if self.name in ("reversed", "scratch") and self.draws is not None:
+            raise ValueError(f"the control {self.name} has one draw per dense model: leave out 'draws'")
         return self
 
 
@@ -188,7 +209,9 @@ class SuiteSection(_Table):
     name: str = Field(description="letters, digits, dots, hyphens and underscores")
     description: str = ""
     seeds: Axis[Annotated[int, Field(ge=0)]]
-    sparsities: Axis[Fraction] = Field(description="fractions of the budget to remove, in [0, 1)")
+    sparsities: Axis[Sparsity] = Field(
+        description="fractions of the budget to remove, in [0, 1); or native: as the criterion itself decides"
+    )
     scorers: Axis[ScorerRef]
     controls: list[Control] = []
 
@@ -236,7 +259,20 @@ class Pruning(_Table):
     granularity: Axis[Granularity] = ["unit"]
     scope: Axis[Scope] = ["protected"]
     budget: Axis[Budget] = ["macs"]
-    schedule: Axis[Literal["one-shot"]] = ["one-shot"]
+    schedule: Axis[Schedule] = ["one-shot"]
+    rounds: int = Field(default=5, ge=2, description="rounds of the schedule iterative, in geometric steps")
+    rewind_share: float = Field(
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="share of what is left that a round of the schedule rewind removes",
+    )
+    rewind_to: float = Field(
+        default=0.05,
+        ge=0,
+        lt=1,
+        description="share of the dense training's steps that rewinding goes back to",
+    )
     floor: Fraction = Field(default=0.1, description="share of each group that the scope protected keeps")
     aggregate: Aggregate = Field(default="mean", description="how scores of coupled units become one")
     normalise: Normalise = Field(default="mean", description="what each layer's scores are divided by")
@@ -282,6 +318,9 @@ class Metrics(_Table):
         return None if value is False else value
 
 
+_SHARED_PRUNING = {"floor", "aggregate", "normalise", "rounds", "rewind_share", "rewind_to"}
+
+
 class Suite(_Table):
     """A validated suite file."""
 
@@ -302,7 +341,7 @@ class Suite(_Table):
     def shared(self) -> dict[str, Any]:
         """What all trials have in common beside the axes: results that differ in it are not comparable."""
         return {
-            "pruning": self.pruning.model_dump(include={"floor", "aggregate", "normalise"}),
+            "pruning": self.pruning.model_dump(include=_SHARED_PRUNING),
             "training": self.training.model_dump(mode="json", exclude_none=True),
             "recovery": self.recovery.model_dump(mode="json", exclude_none=True, exclude={"epochs"}),
             "scoring": self.scoring.model_dump(),

@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import time
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,72 +18,56 @@ from benchsuite.dense import (
     Bench,
     Dense,
     Scored,
+    build_model,
     curve,
     evaluation_metrics,
     load_dense,
+    rewind_step,
+    score_network,
 )
-from benchsuite.errors import BenchsuiteError
+from benchsuite.errors import Unsupported
 from benchsuite.metrics.accuracy import Evaluation, evaluate
 from benchsuite.metrics.confusion import confusion_csv, confusion_svg
-from benchsuite.metrics.cost import Cost, measure_cost
 from benchsuite.metrics.latency import measure_latency
-from benchsuite.plan import Trial, content_key, derived_seed
-from benchsuite.pruning.masks import WeightMasks, select_weights
-from benchsuite.pruning.selection import group_scores, select_units
+from benchsuite.plan import DenseTask, ScheduleSettings, Trial, content_key, derived_seed
+from benchsuite.pruning.networks import MaskedNetwork, PrunedNetwork, SmallerNetwork
+from benchsuite.pruning.rounds import geometric_rounds, rounds_of_share
 from benchsuite.pruning.signature import architecture_signature
-from benchsuite.pruning.surgery import check_surgery, remove_units
+from benchsuite.pruning.surgery import remove_units
 from benchsuite.scoring.controls import reversed_scores, shuffled_scores
 from benchsuite.store import TrialRecord, write_atomically
 from benchsuite.training import TrainingLog, train
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
+    from benchsuite.metrics.cost import Cost
     from benchsuite.pruning.graph import PruningGraph
 
 
-@dataclass(frozen=True, eq=False)
-class Pruned:
-    """A pruned network before recovery.
-
-    Attributes:
-        model: the network, smaller or masked.
-        after_step: what keeps masks through training; None where units are really gone.
-        removed: by coupled group, the removed positions; empty for masks.
-        metrics: of the selection, the surgery and the cost.
-        architecture: a key that networks of the same shape share.
-    """
-
-    model: nn.Module
-    after_step: Callable[[], None] | None
-    removed: dict[str, tuple[int, ...]]
-    metrics: dict[str, float]
-    architecture: str
-
-
 def run_trial(bench: Bench, trial: Trial, scored: Scored) -> TrialRecord:
-    """Prune the dense model as the trial says, recover, measure, and keep what came of it."""
+    """Prune the dense model as the trial says, recover, measure, and keep what came of it.
+
+    Raises:
+        Collapsed: a layer would lose all its units or weights.
+        Unsupported: the budget cannot be met, or the surgery or the schedule cannot serve this network.
+        BenchsuiteError: a check failed, or training diverged.
+    """
     started = time.perf_counter()
     dense = scored.dense
-    pruned = prune(trial, scored)
+    network = prune(bench, trial, scored)
     prune_seconds = time.perf_counter() - started
-    before = copy.deepcopy(pruned.model)
-    recovery = train(
-        pruned.model,
-        dense.data,
-        trial.recovery,
-        seed=trial.seed_for("recover"),
-        device=bench.device,
-        after_step=pruned.after_step,
-    )
+    before = copy.deepcopy(network.model)
+    recovery = recover(bench, trial, dense, network, last=True)
     # The test split is read here and nowhere else: nothing above can have been chosen on it.
     evaluation_before = evaluate(before, dense.data.test, dense.data.classes)
-    evaluation = evaluate(pruned.model, dense.data.test, dense.data.classes)
+    evaluation = evaluate(network.model, dense.data.test, dense.data.classes)
     metrics = {
         **evaluation_metrics(evaluation, "accuracy", dense.data.classes),
         "accuracy/top1_before_recovery": evaluation_before.top1,
         "accuracy/top1_dense": dense.top1,
-        **pruned.metrics,
+        **network.metrics,
+        **_cost_metrics(network.cost, dense.cost),
         "time/train_s": dense.facts["train_seconds"],
         "time/score_s": scored.facts["seconds"],
         "time/prune_s": prune_seconds,
@@ -92,7 +76,7 @@ def run_trial(bench: Bench, trial: Trial, scored: Scored) -> TrialRecord:
         "memory/score_peak_mb": scored.facts["peak_memory_mb"],
         "scoring/ties": scored.facts["ties"],
     }
-    _keep(bench, trial, pruned, evaluation, dense, recovery)
+    _keep(bench, trial, network, evaluation, dense, recovery)
     return TrialRecord(
         key=trial.key,
         axes=trial.axes,
@@ -100,71 +84,80 @@ def run_trial(bench: Bench, trial: Trial, scored: Scored) -> TrialRecord:
         metrics={name: float(value) for name, value in metrics.items()},
         provenance=provenance(bench, trial, dense),
         settings=dict(trial.shared),
-        stages={**trial.stages, "architecture": pruned.architecture},
+        stages={**trial.stages, "architecture": _architecture(trial, dense.graph, network.removed)},
     )
 
 
-def prune(trial: Trial, scored: Scored) -> Pruned:
-    """The pruned network of a trial, checked, before recovery.
+def prune(bench: Bench, trial: Trial, scored: Scored) -> PrunedNetwork:
+    """The network after its last cut; all rounds but the last have been recovered from."""
+    dense = scored.dense
+    kind = MaskedNetwork if trial.score.granularity == "weight" else SmallerNetwork
+    network: PrunedNetwork = kind(
+        dense.model, dense.graph, dense.cost, trial.settings, trial.seed_for("ties"), dense.probe
+    )
+    if trial.sparsity == "native":
+        if trial.schedule.name in ("iterative", "rewind") or trial.variant in ("reversed", "shuffled"):
+            raise Unsupported(
+                "a criterion's own rule decides once, by its own scores: no rounds, no variants"
+            )
+        network.cut_by_rule(scored.native, scored.facts["merges"])
+        return network
+    targets = rounds_of(trial.schedule, trial.sparsity)
+    for number, sparsity in enumerate(targets):
+        scores = scored.scores
+        if number > 0:
+            recover(bench, trial, dense, network, last=False)
+            task, model = trial.score, network.model.eval()
+            scores = score_network(bench, task, dense, model, network.layers, network.groups).scores
+        network.cut(scores, sparsity, partial(_variant, trial))
+    return network
 
-    Raises:
-        Collapsed: a layer would lose all its units or weights.
-        Unsupported: the budget cannot be met, or the surgery cannot serve this network.
-        BenchsuiteError: the surgery's check failed.
+
+def rounds_of(schedule: ScheduleSettings, sparsity: float) -> list[float]:
+    """The sparsity after each round of a schedule."""
+    if schedule.name == "iterative":
+        return geometric_rounds(sparsity, schedule.rounds)
+    if schedule.name == "rewind":
+        return rounds_of_share(sparsity, schedule.rewind_share)
+    return [sparsity]
+
+
+def recover(bench: Bench, trial: Trial, dense: Dense, network: PrunedNetwork, *, last: bool) -> TrainingLog:
+    """Train a network after a cut.
+
+    One-shot: fine-tuning by the recovery recipe. Iterative: each round has its share of those epochs, so that
+    schedules compare at equal cost. Rewind: back to an early step of the dense training, and on from there.
+    At init: the dense training. From scratch, in place of the last round: new weights, trained anew.
     """
-    if trial.score.granularity == "weight":
-        return _masked(trial, scored)
-    return _smaller(trial, scored)
-
-
-def _smaller(trial: Trial, scored: Scored) -> Pruned:
-    dense = scored.dense
-    grouped = _variant(trial, group_scores(dense.graph, scored.scores, trial.settings))
-    selection = select_units(dense.graph, grouped, trial.settings, trial.sparsity, trial.seed_for("ties"))
-    model = remove_units(dense.model, dense.graph, selection.removed)
-    check = check_surgery(dense.model, model, dense.graph, selection.removed, dense.probe)
-    cost = measure_cost(model, dense.probe[:1])
-    if (cost.params, cost.macs) != (selection.params, selection.macs):
-        raise BenchsuiteError(
-            f"the pruned network has {cost.params} parameters and {cost.macs} MACs, but the selection "
-            f"counted on {selection.params} and {selection.macs}: its cost model is wrong for this network"
-        )
-    return Pruned(
-        model=model,
-        after_step=None,
-        removed=selection.removed,
-        metrics={
-            **_cost_metrics(cost, dense.cost),
-            "sparsity/units": selection.units_removed,
-            "sparsity/params": 1 - cost.params / dense.cost.params,
-            "sparsity/macs": 1 - cost.macs / dense.cost.macs,
-            "selection/ties": selection.ties,
-            "surgery/max_difference": check.max_difference,
-        },
-        architecture=_architecture(trial, dense.graph, selection.removed),
+    task, first_step, seed = trial.dense, 0, trial.seed_for("recover")
+    epochs = trial.recovery.epochs
+    if trial.variant == "scratch" and last:
+        network.take_weights(build_model(bench, task, dense.data, "scratch").to(bench.device))
+    elif trial.schedule.name == "rewind":
+        first_step, seed = rewind_step(task, dense.data), trial.seed_for("train")
+        network.take_weights(_rewound(bench, dense, task, first_step))
+    elif trial.schedule.name == "at-init":
+        seed = trial.seed_for("train")
+    elif trial.schedule.name == "iterative":
+        epochs /= trial.schedule.rounds
+    return train(
+        network.model,
+        dense.data,
+        trial.recovery,
+        seed=seed,
+        device=bench.device,
+        epochs=epochs,
+        first_step=first_step,
+        after_step=network.after_step,
     )
 
 
-def _masked(trial: Trial, scored: Scored) -> Pruned:
-    dense = scored.dense
-    scores = _variant(trial, scored.scores)
-    selection = select_weights(dense.graph, scores, trial.settings, trial.sparsity, trial.seed_for("ties"))
-    model = copy.deepcopy(dense.model)
-    after_step = WeightMasks(selection.keep).bind(model)
-    cost = measure_cost(model, dense.probe[:1])
-    return Pruned(
-        model=model,
-        after_step=after_step,
-        removed={},
-        metrics={
-            **_cost_metrics(cost, dense.cost),
-            "sparsity/units": _silent_units(dense.graph, selection.keep),
-            "sparsity/params": selection.params_removed,
-            "sparsity/macs": selection.macs_removed,
-            "selection/ties": selection.ties,
-        },
-        architecture=_architecture(trial, dense.graph, {}),
-    )
+def _rewound(bench: Bench, dense: Dense, task: DenseTask, step: int) -> nn.Module:
+    """The dense network with the weights it had after that step of its training."""
+    assert dense.trace is not None
+    model = build_model(bench, task, dense.data)
+    model.load_state_dict(dense.trace.snapshots[step])
+    return model.to(bench.device)
 
 
 def _variant(trial: Trial, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -200,24 +193,22 @@ def _cost_metrics(cost: Cost, dense: Cost) -> dict[str, float]:
     }
 
 
-def _silent_units(graph: PruningGraph, keep: Mapping[str, Tensor]) -> float:
-    """Share of the prunable units that have no weight left."""
-    layers = [layer.name for layer in graph.layers]
-    silent = sum(int((~keep[name].flatten(1).any(1)).sum()) for name in layers if name in keep)
-    return silent / sum(layer.units for layer in graph.layers)
-
-
 def _keep(
-    bench: Bench, trial: Trial, pruned: Pruned, evaluation: Evaluation, dense: Dense, recovery: TrainingLog
+    bench: Bench,
+    trial: Trial,
+    network: PrunedNetwork,
+    evaluation: Evaluation,
+    dense: Dense,
+    recovery: TrainingLog,
 ) -> None:
     """Keep the trial's network, its history, and what a person may want to look at."""
     folder = bench.folder(trial.key)
-    stages.save_tensors(folder / "model.safetensors", pruned.model.state_dict())
-    history = {"axes": trial.axes, "removed": pruned.removed}
+    stages.save_tensors(folder / "model.safetensors", network.model.state_dict())
+    history = {"axes": trial.axes, "removed": network.removed}
     files = {
         "pruning.json": json.dumps(history, indent=1),
         "recovery.json": json.dumps(curve(recovery), indent=1),
-        "layers.csv": _layers_csv(dense, pruned),
+        "layers.csv": _layers_csv(dense, network),
         "confusion.csv": confusion_csv(evaluation.confusion, dense.data.classes),
         "confusion.svg": confusion_svg(evaluation.confusion, dense.data.classes),
     }
@@ -225,13 +216,13 @@ def _keep(
         write_atomically(folder / name, text)
 
 
-def _layers_csv(dense: Dense, pruned: Pruned) -> str:
+def _layers_csv(dense: Dense, network: PrunedNetwork) -> str:
     """Units and non-zero weights of each layer, before and after."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["layer", "units_dense", "units", "weights_dense", "weights_nonzero"])
     for layer in dense.graph.weight_layers:
-        weight = pruned.model.get_submodule(layer.name).get_parameter("weight")
+        weight = network.model.get_submodule(layer.name).get_parameter("weight")
         kept = int((weight != 0).sum())
         writer.writerow([layer.name, layer.units, weight.shape[0], layer.weight.numel(), kept])
     return text.getvalue()

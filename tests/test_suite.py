@@ -65,8 +65,8 @@ def test_anything_that_can_be_listed_is_an_axis(tmp_path, registry):
 @pytest.mark.parametrize(
     ("old", "new", "line", "message"),
     [
-        ("[0.5]", "[0.5, 1.0]", 5, "less than 1"),
-        ("[0.5]", "[-0.1]", 5, "greater than or equal to 0"),
+        ("[0.5]", "[0.5, 1.0]", 5, "a fraction in [0, 1)"),
+        ("[0.5]", "[-0.1]", 5, "a fraction in [0, 1)"),
         ("[0.5]", "[]", 5, "must not be empty"),
         ("[0.5]", "[0.5, 0.5]", 3, "twice"),
         ("[0, 1]", '["a"]', 4, "valid integer"),

@@ -507,3 +507,20 @@ def test_dropout_in_a_replayed_step_is_drawn_anew_and_seeded():
     logs = [train(model, data, RECIPE, seed=0, device="cuda", epochs=10) for model in models]
     assert logs[0].captured
     assert logs[0].losses == pytest.approx(logs[1].losses, rel=0.02)
+
+
+def test_a_training_that_begins_later_takes_the_whole_training_s_later_steps():
+    """With plain gradient descent nothing but the weights carries over, so both ends are the same bits."""
+    data = on_device(images(Augmentation(pad_crop=1, flip=True)), "cpu")
+    recipe = RECIPE.model_copy(update={"epochs": 3, "momentum": 0.0})
+    at = SAMPLES // BATCH + 2
+    whole = conv_net()
+    log = train(whole, data, recipe, seed=3, device="cpu", trace=TraceRequest(updates=False, snapshots=(at,)))
+    assert log.trace is not None
+    later = conv_net()
+    later.load_state_dict(log.trace.snapshots[at])
+    rest = train(later, data, recipe, seed=3, device="cpu", first_step=at)
+    assert rest.steps == log.steps - at
+    assert len(rest.losses) == len(rest.learning_rates) == 2
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, later.state_dict()[name]), name

@@ -166,10 +166,10 @@ def render_site(runs: Sequence[RunDirectory], output: Path, *, title: str) -> Pa
 
 def ui(options: Namespace) -> int:
     """Serve a run's MLflow store in the MLflow UI, until Ctrl-C."""
-    from benchsuite.tracking import ui_command
+    from benchsuite.tracking import ui_address, ui_command
 
     if not (options.run / "mlflow.db").is_file():
         raise UsageError(f"{options.run} has no mlflow.db: it is no run directory, or nothing was logged yet")
     command = ui_command(options.run, port=options.port)
-    print(f"MLflow UI of {options.run}: http://127.0.0.1:{options.port} (Ctrl-C ends it)", flush=True)  # noqa: T201 - the command line speaks
+    print(f"MLflow UI of {options.run}: {ui_address(port=options.port)} (Ctrl-C ends it)", flush=True)  # noqa: T201 - the command line speaks
     os.execv(command[0], command)  # noqa: S606 - a fixed program with checked arguments

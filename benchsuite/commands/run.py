@@ -90,7 +90,8 @@ def _run_locked(
             try:
                 with view:
                     job.run_trials(work, LocalExecutor(workplace, slots, threads, options.timeout))
-                    job.measure_latencies(work, _exclusive(workplace, slots, options.timeout))
+                    with tracker.quiet():
+                        job.measure_latencies(work, _exclusive(workplace, slots, options.timeout))
             except KeyboardInterrupt:
                 interrupted = True
             tracking_seconds = tracker.close(interrupted=interrupted)

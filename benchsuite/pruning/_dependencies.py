@@ -38,6 +38,10 @@ whose input channels go with them; "channels" of a normalisation or PReLU; "head
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.LayerNorm, nn.GroupNorm)
 
 
+OUTPUT = "it is the network's output"
+"""Why the units of the output layer stay."""
+
+
 @dataclass(frozen=True)
 class Axis:
     """An axis that can lose entries: the dotted name of a module or parameter, and which of its axes."""
@@ -311,7 +315,7 @@ class _Walk:
         targets = self._targets(node, handler)
         reads = bool(targets) and targets[0].side == "in"
         if not node.outputs and not reads:
-            self.atoms.pin(roots, "it is the network's output")
+            self.atoms.pin(roots, OUTPUT)
         if not targets and not isinstance(node.module, nn.PReLU) and node.module in self.names:
             self.atoms.pin(roots, f"{self.names[node.module]} ({type(node.module).__name__}) cannot be cut")
         for axis in targets:

@@ -136,10 +136,20 @@ def obstacle(operation: Any) -> str | None:
     if name.startswith(_PRODUCTS):
         return "its channels enter a matrix product that belongs to no layer"
     if name.startswith(_VIEWS):
-        whole, made = operation._saved_self_sym_sizes, _output_shape(operation, 0)
-        kept = whole[-1] == made[-1] or whole[1:2] == made[1:2] or _flattening(operation) is not None
-        return None if kept else "its channels are regrouped"
+        return "its channels are regrouped" if _regroups(operation) else None
     return None
+
+
+def _regroups(view: Any) -> bool:
+    """Whether a view takes channels apart: features into heads, maps into groups that are shuffled."""
+    whole: tuple[int, ...] = tuple(view._saved_self_sym_sizes)
+    made = _output_shape(view, 0)
+    if len(made) > len(whole) and made[: len(whole) - 1] == whole[:-1]:
+        return True
+    if len(whole) == 4 and not _channels_last(whole) and made[3:] == whole[2:]:
+        return made[1] * made[2] == whole[1]
+    kept = whole[-1] == made[-1] or whole[1:2] == made[1:2]
+    return not kept and _flattening(view) is None
 
 
 def _concatenation(operation: Any, slot: int) -> IndexMap | None:
@@ -197,8 +207,11 @@ def _is_channel(dim: int, shape: tuple[int, ...]) -> bool:
 
     Where it is unclear the second dimension is taken.
     """
-    last = len(shape) == 3 or (len(shape) == 4 and shape[1] == shape[2] != shape[3])
-    return dim == (len(shape) - 1 if last else 1)
+    return dim == (len(shape) - 1 if _channels_last(shape) else 1)
+
+
+def _channels_last(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 3 or (len(shape) == 4 and shape[1] == shape[2] != shape[3])
 
 
 def _dim(dim: int, dimensions: int) -> int:

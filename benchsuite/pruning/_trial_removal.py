@@ -13,7 +13,7 @@ from benchsuite.metrics.cost import count_macs
 from benchsuite.pruning.surgery import compare, computing_dtype, remove_units, removed_entries
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -74,29 +74,26 @@ class _Trials:
 
     def failing(self, groups: Sequence[CoupledGroup]) -> dict[str, str]:
         """Failing groups with their reasons; all others work together."""
-        failing = self._failing(groups)
+        if self._failure(groups) is None:
+            return {}
+        # Those that stop the network from running are found at much less cost than those that change it.
+        single, probe = copy.deepcopy(self._twin).float(), self._probe.float()
+
+        def breakage(some: Sequence[CoupledGroup]) -> str | None:
+            return _breakage(remove_units(single, self._graph, _halves(some)), probe)
+
+        failing = _culprits(groups, breakage)
+        found = _culprits([group for group in groups if group.name not in failing], self._failure)
+        failing |= found
         working = [group for group in groups if group.name not in failing]
-        if failing and working and (reason := self._failure(working)) is not None:
+        if found and working and (reason := self._failure(working)) is not None:
             # They work in parts but not together: none can be relied upon.
             failing |= {group.name: reason for group in working}
         return failing
 
-    def _failing(self, groups: Sequence[CoupledGroup]) -> dict[str, str]:
-        if not groups or (reason := self._failure(groups)) is None:
-            return {}
-        if len(groups) == 1:
-            return {groups[0].name: reason}
-        middle = len(groups) // 2
-        failing = {**self._failing(groups[:middle]), **self._failing(groups[middle:])}
-        return failing or {group.name: reason for group in groups}
-
     def _failure(self, groups: Sequence[CoupledGroup]) -> str | None:
         """Why removing half of the positions of these groups goes wrong, or None."""
-        generator = torch.Generator().manual_seed(_SEED)
-        removed = {
-            group.name: tuple(torch.randperm(group.size, generator=generator)[: group.size // 2].tolist())
-            for group in groups
-        }
+        removed = _halves(groups)
         model = self._graph.cost_model
         predicted = model.cost(model.counts({name: len(positions) for name, positions in removed.items()}))
         try:
@@ -124,6 +121,38 @@ class _Trials:
         except Exception as error:  # noqa: BLE001 - likewise
             return f"{type(error).__name__}: {error}"
         return None
+
+
+def _halves(groups: Sequence[CoupledGroup]) -> dict[str, tuple[int, ...]]:
+    """A random half of the positions of each group."""
+    generator = torch.Generator().manual_seed(_SEED)
+    return {
+        group.name: tuple(torch.randperm(group.size, generator=generator)[: group.size // 2].tolist())
+        for group in groups
+    }
+
+
+def _breakage(model: nn.Module, probe: Tensor) -> str | None:
+    """Why the network does not run, or None."""
+    try:
+        with torch.no_grad():
+            model(probe)
+    except Exception as error:  # noqa: BLE001 - a network's code can break in any way when widths change
+        return f"the pruned network does not run: {type(error).__name__}: {error}"
+    return None
+
+
+def _culprits(
+    groups: Sequence[CoupledGroup], failure: Callable[[Sequence[CoupledGroup]], str | None]
+) -> dict[str, str]:
+    """The groups that make the whole fail, found by halving, with the reasons."""
+    if not groups or (reason := failure(groups)) is None:
+        return {}
+    if len(groups) == 1:
+        return {groups[0].name: reason}
+    middle = len(groups) // 2
+    found = {**_culprits(groups[:middle], failure), **_culprits(groups[middle:], failure)}
+    return found or {group.name: reason for group in groups}
 
 
 def _has_idle_layers(model: nn.Module, probe: Tensor) -> bool:

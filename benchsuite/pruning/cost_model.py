@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,6 +52,16 @@ class CostModel:
         return (
             self.fixed_params + int(self.params @ products),
             self.fixed_macs + int(self.macs @ products),
+        )
+
+    def after(self, removed: Integers, groups: tuple[str, ...]) -> CostModel:
+        """The model of the network that is left after a removal, with these of the groups."""
+        columns = [self.groups.index(group) for group in groups]
+        return replace(
+            self,
+            groups=groups,
+            widths=self.widths - self.per_position @ removed,
+            per_position=self.per_position[:, columns],
         )
 
     def counts(self, removed: Mapping[str, int]) -> Integers:
@@ -134,13 +144,4 @@ def build_cost_model(
     )
     parameters, multiplications = found.cost(np.zeros(len(groups), np.int64))
     total = sum(p.numel() for p in model.parameters())
-    return CostModel(
-        found.groups,
-        found.widths,
-        found.per_position,
-        found.factors,
-        found.params,
-        found.macs,
-        fixed_params=total - parameters,
-        fixed_macs=counted.total - multiplications,
-    )
+    return replace(found, fixed_params=total - parameters, fixed_macs=counted.total - multiplications)

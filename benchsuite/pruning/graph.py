@@ -12,19 +12,20 @@ from torch import nn
 from benchsuite.errors import Unsupported
 from benchsuite.layers import CoupledGroup, GroupMember, Layer
 from benchsuite.metrics.cost import MacCount, count_macs, evaluating
-from benchsuite.pruning._dependencies import Axis, Component, Dependencies, find_dependencies
+from benchsuite.pruning._dependencies import OUTPUT, Axis, Component, Dependencies, find_dependencies
 from benchsuite.pruning._time_limit import time_limit
 from benchsuite.pruning._trial_removal import failing_groups
 from benchsuite.pruning.cost_model import AxisCut, CostModel, build_cost_model
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
 
 TRACE_SECONDS = 60.0
 _UNITS = ("out", "grouped")
+_ALONE = "its units can only go all together"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +54,11 @@ class Pinned:
     layer: str
     units: int
     reason: str
+
+    @property
+    def output(self) -> bool:
+        """Whether it is the output layer."""
+        return self.reason == OUTPUT
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +95,46 @@ class PruningGraph:
             layers=tuple(_bound(layer, model) for layer in self.layers),
             weight_layers=tuple(_bound(layer, model) for layer in self.weight_layers),
         )
+
+    def without(self, removed: Mapping[str, Sequence[int]], pruned: nn.Module) -> PruningGraph:
+        """The graph of what `remove_units` made of the network, without tracing it.
+
+        Groups keep their names, and their positions their order. A group with one position left is pinned.
+
+        Args:
+            removed: by group name, the positions that were removed.
+            pruned: the pruned network.
+        """
+        kept = {g.name: np.setdiff1d(np.arange(g.size), list(removed.get(g.name, ()))) for g in self.groups}
+        places = _new_places(self, removed)
+        groups, cuts = [], {}
+        pinned = list(self.pinned)
+        for group in self.groups:
+            parts = tuple(
+                Cut(cut.axis, places[cut.axis][cut.entries[kept[group.name]]])
+                for cut in self.cuts[group.name]
+            )
+            units = {cut.axis.name: cut.entries for cut in parts if cut.axis.side in _UNITS}
+            if len(kept[group.name]) == 1:
+                pinned.extend(Pinned(name, entries.size, _ALONE) for name, entries in units.items())
+                continue
+            members = tuple(
+                GroupMember(member.layer, tuple(map(tuple, units[member.layer].tolist())))
+                for member in group.members
+            )
+            groups.append(CoupledGroup(group.name, members, len(kept[group.name])))
+            cuts[group.name] = parts
+        left = {member.layer for group in groups for member in group.members}
+        counts = self.cost_model.counts({name: len(positions) for name, positions in removed.items()})
+        smaller = replace(
+            self,
+            layers=tuple(layer for layer in self.layers if layer.name in left),
+            groups=tuple(groups),
+            cuts=cuts,
+            cost_model=self.cost_model.after(counts, tuple(group.name for group in groups)),
+            pinned=tuple(pinned),
+        )
+        return smaller.of(pruned)
 
 
 def trace(model: nn.Module, example: Tensor) -> PruningGraph:
@@ -137,7 +183,7 @@ def _assemble(
         name = _unique(axes[0].name, names)
         reason = components[0].pinned or pinned.get(name)
         if len(components) == 1 and reason is None:
-            reason = "its units can only go all together"
+            reason = _ALONE
         if reason is not None:
             for axis in axes:
                 count = sum(len(component.entries[axis]) for component in components)
@@ -214,6 +260,22 @@ def _weight_layers(model: nn.Module, counted: MacCount, norms: Mapping[str, str]
                 )
             )
     return tuple(layers)
+
+
+def _new_places(graph: PruningGraph, removed: Mapping[str, Sequence[int]]) -> dict[Axis, NDArray[np.int64]]:
+    """By axis, the place that each old entry has after a removal."""
+    sizes: dict[Axis, int] = {}
+    gone: dict[Axis, list[NDArray[np.int64]]] = {}
+    for name, parts in graph.cuts.items():
+        for cut in parts:
+            sizes[cut.axis] = max(sizes.get(cut.axis, 0), int(cut.entries.max()) + 1)
+            gone.setdefault(cut.axis, []).append(cut.entries[list(removed.get(name, ()))].ravel())
+    places = {}
+    for axis, size in sizes.items():
+        stays = np.ones(size, np.int64)
+        stays[np.concatenate(gone[axis])] = 0
+        places[axis] = np.cumsum(stays) - 1
+    return places
 
 
 def _bound(layer: Layer, model: nn.Module) -> Layer:

@@ -144,7 +144,7 @@ def select_units(
         group.name: tuple(sorted(chosen.positions[chosen.groups == number].tolist()))
         for number, group in enumerate(graph.groups)
     }
-    return _selection(
+    return selection_of(
         graph, {name: positions for name, positions in removed.items() if positions}, order.ties(count)
     )
 
@@ -274,7 +274,8 @@ def _refuse_empty_layers(graph: PruningGraph, chosen: _Order, settings: PruningS
         raise Collapsed(f"the scope {settings.scope} would take every unit of {shown}")
 
 
-def _selection(graph: PruningGraph, removed: dict[str, tuple[int, ...]], ties: int) -> UnitSelection:
+def selection_of(graph: PruningGraph, removed: dict[str, tuple[int, ...]], ties: int = 0) -> UnitSelection:
+    """What a removal amounts to: by group name the removed positions, in ascending order."""
     counts = graph.cost_model.counts({name: len(positions) for name, positions in removed.items()})
     per_position = np.array([units_per_position(group) for group in graph.groups], np.int64)
     params, macs = graph.cost_model.cost(counts)

@@ -77,7 +77,7 @@ def run_scorer(scorer: Scorer, context: ScoringContext, *, native: bool = False)
         reasons = "; ".join(f"{layer}: {reason}" for layer, reason in context.skipped.items())
         raise Unsupported(f"{scorer.name} can serve no layer of this network: {reasons or 'it has none'}")
     return ScoringResult(
-        scores, seconds, peak.megabytes, count_ties(scores), dict(context.skipped), kept, merges
+        scores, seconds, max(peak.megabytes, 0.0), count_ties(scores), dict(context.skipped), kept, merges
     )
 
 

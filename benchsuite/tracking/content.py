@@ -14,6 +14,7 @@ KEY_TAG = "benchsuite.key"
 DIGEST_TAG = "benchsuite.digest"
 KIND_TAG = "benchsuite.kind"
 ORIGIN_TAG = "benchsuite.run_directory"
+SHOWN_TAG = "benchsuite.shown"
 NOTE_TAG = "mlflow.note.content"
 
 SOURCE_TAGS = {"mlflow.source.name": "benchsuite", "mlflow.source.type": "LOCAL"}

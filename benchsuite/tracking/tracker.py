@@ -56,6 +56,7 @@ class Tracker:
         self._pending: dict[str, TrialRecord] = {}
         self._closing = False
         self._interrupted = False
+        self._knows_stored = False
         self._seconds = 0.0
         self.warnings: list[str] = []
         """Sentences for a person; complete after `close`."""
@@ -71,7 +72,8 @@ class Tracker:
     def start(self, invocation: Mapping[str, str]) -> None:
         """Begin; `invocation` are facts about this invocation, such as the command."""
         uri = os.environ.get("MLFLOW_TRACKING_URI") or None
-        view = View(uri, self._directory, self._suite, self._description, invocation)
+        size = self._stored_bytes()
+        view = View(uri, self._directory, self._suite, self._description, invocation, size)
         self._directory.mkdir(parents=True, exist_ok=True)
         _marker(self._directory).touch()
         self._thread = threading.Thread(target=self._work, args=(view,), name="mlflow", daemon=True)
@@ -117,7 +119,7 @@ class Tracker:
         self.log(record)
 
     def _work(self, view: View) -> None:
-        complaint = self._attempt(lambda: self._show_stored(view))
+        complaint = self._attempt(lambda: self._show(view))
         closing = False
         while not closing:
             with self._changed:
@@ -126,9 +128,9 @@ class Tracker:
                 else:
                     self._changed.wait_for(lambda: self._closing, timeout=_SECONDS_BETWEEN_TRIES)
                 closing = self._closing
-            complaint = self._attempt(lambda: self._show_pending(view))
+            complaint = self._attempt(lambda: self._show(view))
         if complaint is None:
-            complaint = self._attempt(lambda: view.finish(interrupted=self._interrupted))
+            complaint = self._attempt(lambda: self._finish(view))
         if complaint is None:
             _marker(self._directory).unlink(missing_ok=True)
         else:
@@ -145,18 +147,12 @@ class Tracker:
             return f"{type(error).__name__}: {error}"
         return None
 
-    def _show_stored(self, view: View) -> None:
-        """Show what the run directory holds, but for trials of which something newer came in."""
-        stored, _ = RunDirectory(self._directory).records()
-        with self._changed:
-            for key, record in stored.items():
-                self._pending.setdefault(key, record)
-        self._show_pending(view)
-
-    def _show_pending(self, view: View) -> None:
+    def _show(self, view: View) -> None:
         """Show what is pending; raises what the store raised if it does not answer."""
         with self._at_work():
             view.open()
+        if not self._knows_stored:
+            self._bring_in_stored(view)
         while True:
             with self._changed:
                 if not self._pending:
@@ -172,6 +168,23 @@ class Tracker:
                         self._pending.setdefault(key, record)
                     raise
                 self.warnings.append(f"MLflow does not take the trial {run_name(record.axes)}: {error}")
+
+    def _bring_in_stored(self, view: View) -> None:
+        """Make what the run directory holds pending, unless the store is known to have it all."""
+        stored, _ = RunDirectory(self._directory).records()
+        view.older = frozenset(stored)
+        with self._changed:
+            for key, record in stored.items() if view.behind else ():
+                self._pending.setdefault(key, record)
+        self._knows_stored = True
+
+    def _finish(self, view: View) -> None:
+        with self._at_work():
+            view.finish(None if self.warnings else self._stored_bytes(), interrupted=self._interrupted)
+
+    def _stored_bytes(self) -> int:
+        results = RunDirectory(self._directory).results_file
+        return results.stat().st_size if results.exists() else 0
 
     @contextmanager
     def _at_work(self) -> Iterator[None]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import getpass
 import json
-import logging
-import os
 import platform
-import sqlite3
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from benchsuite.tracking import content
+from benchsuite.tracking.connection import connect, search
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,15 +23,6 @@ if TYPE_CHECKING:
     from benchsuite.store import TrialRecord
 
 _ENTITIES_PER_BATCH = 1000
-_RUNS_PER_PAGE = 1000
-_DEFAULTS = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # A server that is down is asked again later, not for minutes at once.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-}
 
 
 @dataclass
@@ -56,16 +45,24 @@ class View:
         suite: the suite's name, which is the experiment's.
         description: the suite's description, in Markdown.
         invocation: facts about this invocation.
+        stored_bytes: size of the run directory's results file before this invocation adds to it.
     """
 
     def __init__(
-        self, uri: str | None, directory: Path, suite: str, description: str, invocation: Mapping[str, str]
+        self,
+        uri: str | None,
+        directory: Path,
+        suite: str,
+        description: str,
+        invocation: Mapping[str, str],
+        stored_bytes: int,
     ) -> None:
         self._uri = uri
         self._directory = directory.resolve()
         self._suite = suite
         self._description = description
         self._invocation = dict(invocation)
+        self._stored_bytes = stored_bytes
         self._user = _user()
         self._origin = f"{platform.node()}:{self._directory}"
         self._client: MlflowClient | None = None
@@ -73,6 +70,10 @@ class View:
         self._parent: str | None = None
         self._logged: dict[str, _Logged] = {}
         self._shown: dict[str, str] = {}
+        self.behind = True
+        """Whether stored trials may be missing; known once the store is open."""
+        self.older: frozenset[str] = frozenset()
+        """Keys of trials that an earlier invocation stored."""
 
     @property
     def address(self) -> str:
@@ -80,18 +81,10 @@ class View:
         return self._uri or str(self._directory / "mlflow.db")
 
     def open(self) -> None:
-        """Connect, create what is not there, and learn which trials are."""
+        """Connect, create what is not there, and learn what is, unless everything stored is shown already."""
         if self._experiment:
             return
-        for name, value in _DEFAULTS.items():
-            os.environ.setdefault(name, value)
-        from mlflow import MlflowClient
-
-        for chatty in ("mlflow", "alembic"):
-            logging.getLogger(chatty).setLevel(logging.WARNING)
-        if self._uri is None:
-            _trust_the_system_to_write()
-        client = MlflowClient(tracking_uri=self._uri or f"sqlite:///{self._directory / 'mlflow.db'}")
+        client = connect(self._uri, self._directory / "mlflow.db")
         experiment = client.get_experiment_by_name(self._suite)
         if experiment is None:
             location = None if self._uri else (self._directory / "mlartifacts").as_uri()
@@ -103,27 +96,35 @@ class View:
             identity = experiment.experiment_id
             if experiment.lifecycle_stage == "deleted":
                 client.restore_experiment(identity)
-            self._learn(client, identity)
+            self.behind = experiment.tags.get(content.SHOWN_TAG) != self._progress(self._stored_bytes)
+            if self.behind:
+                self._learn(client, identity)
         self._client, self._experiment = client, identity
 
     def _learn(self, client: MlflowClient, experiment: str) -> None:
         """Read which trials MLflow has, and close what a killed invocation from here left open."""
-        for run in _search(client, experiment, f"tags.`{content.KIND_TAG}` = 'trial'"):
-            tags = run.data.tags
-            # A run that is still open was cut off while it was written: its digest is not to be trusted.
-            digest = "" if run.info.status == "RUNNING" else tags.get(content.DIGEST_TAG, "")
-            status = tags.get("status", "") if digest else ""
-            self._logged[tags[content.KEY_TAG]] = _Logged(
-                run.info.run_id, digest, status, dict(run.data.metrics), dict(tags)
-            )
-        for run in _search(client, experiment, f"tags.`{content.KIND_TAG}` = 'invocation'"):
+        for run in search(client, experiment, content.KIND_TAG, "trial"):
+            self._remember(run)
+        for run in search(client, experiment, content.KIND_TAG, "invocation"):
             if run.info.status == "RUNNING" and run.data.tags.get(content.ORIGIN_TAG) == self._origin:
                 client.set_terminated(run.info.run_id, status="KILLED")
+
+    def _remember(self, run: Run) -> None:
+        tags = dict(run.data.tags)
+        # A run that is still open was cut off while it was written: its digest is not to be trusted.
+        digest = "" if run.info.status == "RUNNING" else tags.get(content.DIGEST_TAG, "")
+        status = tags.get("status", "") if digest else ""
+        self._logged[tags[content.KEY_TAG]] = _Logged(
+            run.info.run_id, digest, status, dict(run.data.metrics), tags
+        )
+
+    def _progress(self, stored_bytes: int) -> str:
+        """What the experiment notes once all of an append-only results file of that size is shown."""
+        return f"{stored_bytes} bytes of {self._origin}"
 
     def answers(self) -> bool:
         """Whether the store answers at all."""
         try:
-            self.open()
             self._connected().get_experiment(self._experiment)
         except Exception:  # noqa: BLE001 - whatever it raises, it does not answer
             return False
@@ -131,6 +132,9 @@ class View:
 
     def put(self, record: TrialRecord) -> None:
         """Make the trial's run say what the record says; nothing happens if it does already."""
+        if not self.behind and record.key in self.older and record.key not in self._logged:
+            for run in search(self._connected(), self._experiment, content.KEY_TAG, record.key):
+                self._remember(run)
         logged = self._logged.get(record.key)
         digest = content.digest(record)
         if logged is not None and logged.digest == digest:
@@ -221,17 +225,24 @@ class View:
             )
         return self._parent
 
-    def finish(self, *, interrupted: bool) -> None:
-        """Close the invocation's run with the number of trials by outcome."""
-        if self._parent is None:
-            return
-        from mlflow.entities import Metric
+    def finish(self, stored_bytes: int | None, *, interrupted: bool) -> None:
+        """Close the invocation's run with the number of trials by outcome.
 
-        now = int(time.time() * 1000)
-        counts = Counter(self._shown.values())
-        metrics = [Metric(f"trials/{status}", number, now, 0) for status, number in counts.items()]
-        self._connected().log_batch(self._parent, metrics=metrics)
-        self._connected().set_terminated(self._parent, status="KILLED" if interrupted else "FINISHED")
+        Args:
+            stored_bytes: size of the results file, all of which is shown; None if something is missing.
+            interrupted: whether the invocation was cut short.
+        """
+        if self._parent is not None:
+            from mlflow.entities import Metric
+
+            now = int(time.time() * 1000)
+            counts = Counter(self._shown.values())
+            metrics = [Metric(f"trials/{status}", number, now, 0) for status, number in counts.items()]
+            self._connected().log_batch(self._parent, metrics=metrics)
+            self._connected().set_terminated(self._parent, status="KILLED" if interrupted else "FINISHED")
+        if stored_bytes is not None:
+            progress = self._progress(stored_bytes)
+            self._connected().set_experiment_tag(self._experiment, content.SHOWN_TAG, progress)
 
 
 def _user() -> str:
@@ -239,33 +250,3 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container may run as a user that the system does not know
         return "unknown"
-
-
-def _trust_the_system_to_write() -> None:
-    """Let this process's SQLite connections leave writing to the system instead of waiting for the disk.
-
-    A view that can be filled again need not survive a power cut, and MLflow commits nine times a trial,
-    which on a busy disk takes longer than everything else. The death of the process loses nothing.
-    """
-    from sqlalchemy import event
-    from sqlalchemy.engine import Engine
-
-    if not event.contains(Engine, "connect", _do_not_wait_for_disk):
-        event.listen(Engine, "connect", _do_not_wait_for_disk)
-
-
-def _do_not_wait_for_disk(connection: object, _record: object) -> None:
-    if isinstance(connection, sqlite3.Connection):
-        connection.execute("PRAGMA synchronous = OFF")
-
-
-def _search(client: MlflowClient, experiment: str, condition: str) -> list[Run]:
-    """Every run of the experiment that meets a condition."""
-    found: list[Run] = []
-    token: str | None = None
-    while True:
-        page = client.search_runs([experiment], condition, max_results=_RUNS_PER_PAGE, page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            return found

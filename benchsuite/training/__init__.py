@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchsuite.training.data import DeviceDataset, DeviceSplit, on_device
 from benchsuite.training.schedule import learning_rates
 from benchsuite.training.trace import TraceRequest, TrainingTrace
-from benchsuite.training.trainer import TrainingLog, train
+from benchsuite.training.trainer import TrainingLog, total_steps, train
 
 __all__ = [
     "DeviceDataset",
@@ -15,5 +15,6 @@ __all__ = [
     "TrainingTrace",
     "learning_rates",
     "on_device",
+    "total_steps",
     "train",
 ]

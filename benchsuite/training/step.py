@@ -41,6 +41,7 @@ class Step:
         batch: int,
         after_step: Callable[[], None] | None,
         recorder: TraceRecorder | None,
+        first_step: int = 0,
     ) -> None:
         device = data.train.labels.device
         self._model, self._split, self._recipe = model, data.train, recipe
@@ -51,7 +52,8 @@ class Step:
         self._shape = (len(data.train) // batch, batch)
         self._draws = torch.zeros((*self._shape, 4 if active else 1), dtype=torch.int64, device=device)
         self._rates = torch.tensor(rates, device=device)
-        self._number = torch.zeros(1, dtype=torch.int64, device=device)
+        self._first_step = first_step
+        self._number = torch.full((1,), first_step, dtype=torch.int64, device=device)
         self._rate = torch.zeros((), device=device)
         self.loss = torch.zeros((), device=device)
         """Sum of the losses of the epoch's steps so far."""
@@ -118,8 +120,8 @@ class Step:
                 if memory.get("momentum_buffer") is not None:
                     # Zeros are as good as none: the first step adds the gradient to them.
                     memory["momentum_buffer"].zero_()
-            for tensor in (self._number, self.loss):
-                tensor.zero_()
+            self._number.fill_(self._first_step)
+            self.loss.zero_()
         if self._recorder is not None:
             self._recorder.reset()
 

@@ -57,6 +57,7 @@ def train(
     seed: int,
     device: torch.device | str,
     epochs: float | None = None,
+    first_step: int = 0,
     after_step: Callable[[], None] | None = None,
     trace: TraceRequest | None = None,
 ) -> TrainingLog:
@@ -73,6 +74,8 @@ def train(
         seed: decides the order of samples, augmentation and dropout.
         device: where to train.
         epochs: replaces the recipe's epochs; a fraction is rounded to steps, at least one; 0 trains nothing.
+        first_step: where to begin in a training that was broken off: rates, samples and augmentation are
+            those of the whole training's later steps; momentum begins anew, and dropout draws anew.
         after_step: called after each step to change weights in place, such as applying masks. It finds
             the weights through their modules, since this function may move their memory, and may only
             queue device work, because on a GPU it is recorded once and replayed.
@@ -86,7 +89,7 @@ def train(
     epochs = recipe.epochs if epochs is None else epochs
     batch = min(recipe.batch_size, len(data.train))
     steps_per_epoch = len(data.train) // batch
-    steps = max(1, round(epochs * steps_per_epoch)) if epochs > 0 else 0
+    steps = total_steps(recipe.model_copy(update={"epochs": epochs}), len(data.train))
     rates = learning_rates(recipe, steps)
 
     was_training = model.training
@@ -103,20 +106,22 @@ def train(
         # Dropout draws from the global generator; a drawn seed keeps it apart from the order of samples.
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         if steps > 0:
-            step = Step(model, data, recipe, rates, batch, after_step, recorder)
+            step = Step(model, data, recipe, rates, batch, after_step, recorder, first_step)
             run: Callable[[], None] = step
-            if device.type == "cuda" and steps >= _FEWEST_STEPS_WORTH_A_GRAPH:
+            if device.type == "cuda" and steps - first_step >= _FEWEST_STEPS_WORTH_A_GRAPH:
                 graph = capture(step, device)
                 captured = graph is not None
                 run = graph.replay if graph is not None else step
             for first in range(0, steps, steps_per_epoch):
                 last = min(first + steps_per_epoch, steps)
                 step.begin_epoch(generator)
-                for number in range(first, last):
+                if last <= first_step:
+                    continue  # its draws were made, so that those that follow are the whole training's
+                for number in range(max(first, first_step), last):
                     run()
                     if recorder is not None:
                         recorder.keep_snapshot(number + 1)
-                losses.append(step.loss / (last - first))
+                losses.append(step.loss / (last - max(first, first_step)))
                 if recorder is not None:
                     recorder.after_epoch()
     model.zero_grad(set_to_none=True)
@@ -127,14 +132,21 @@ def train(
         losses=tuple(means),
         learning_rates=tuple(
             math.fsum(part) / len(part)
-            for part in (rates[first : first + steps_per_epoch] for first in range(0, steps, steps_per_epoch))
+            for first in range(0, steps, steps_per_epoch)
+            if (part := rates[max(first, first_step) : first + steps_per_epoch])
         ),
-        steps=steps,
+        steps=max(0, steps - first_step),
         steps_per_epoch=steps_per_epoch,
         seconds=time.perf_counter() - started,
         captured=captured,
         trace=None if recorder is None else recorder.result(rates),
     )
+
+
+def total_steps(recipe: TrainingRecipe, samples: int) -> int:
+    """Return how many steps a recipe makes on a training split of that many samples."""
+    steps_per_epoch = samples // min(recipe.batch_size, samples)
+    return max(1, round(recipe.epochs * steps_per_epoch)) if recipe.epochs > 0 else 0
 
 
 def _check_finite(model: nn.Module, losses: list[float], recipe: TrainingRecipe) -> None:

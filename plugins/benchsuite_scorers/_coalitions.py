@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _CONTRIBUTIONS = 2**27
 """How many numbers the units' contributions of one batch may have; beyond it they are not kept apart."""
-_CHUNK = 2**19
+_CHUNK = 2**20
 """How many numbers of a varied output are held at once."""
 _KEPT = 2**30
 """How many bytes of prepared batches are kept between rounds."""

@@ -33,13 +33,16 @@ def hessian_products(context: ScoringContext, vectors: dict[str, Tensor]) -> dic
     """
     import torch
     from torch.func import functional_call
+    from torch.nn.attention import SDPBackend, sdpa_kernel
 
     names = {layer.name: f"{layer.name}.weight" for layer in context.layers}
     totals = {name: torch.zeros_like(vector) for name, vector in vectors.items()}
     for inputs, labels in context.batches():
         parameters = context.leaf_parameters()
         weights = [parameters[key] for key in names.values()]
-        loss = context.loss(functional_call(context.model, parameters, (inputs,)), labels)
+        # Fused attention has no second derivative.
+        with sdpa_kernel([SDPBackend.MATH]):
+            loss = context.loss(functional_call(context.model, parameters, (inputs,)), labels)
         gradients = torch.autograd.grad(
             loss, weights, create_graph=True, allow_unused=True, materialize_grads=True
         )

@@ -25,13 +25,12 @@ _LOWEST, _HIGHEST = -24.0, 10.0
 
 @dataclass(frozen=True)
 class NuclearNormChange(Reduction):
-    """For each sample, the nuclear norm of its (units x positions) matrix less that with a unit's row zeroed.
+    """For each sample, the nuclear norm of its (units x positions) matrix less that without a unit's row.
 
-    Exact to about 1e-8 of the largest singular value, from one eigenvalue decomposition per sample. With G the
-    Gram matrix over units, zeroing row i deletes row and column i of G, and det(G_i + t) / det(G + t) is the
-    i-th diagonal element of the inverse of G + t. By sqrt(x) = 1/pi times the integral over s of
-    log(1 + x / s^2), the change is -1/pi times the integral over s > 0 of log(s^2 (G + s^2)^-1[i, i]), which is
-    smooth in log(s).
+    Exact to about 1e-7, from one eigenvalue decomposition per sample. With G the Gram matrix over units,
+    zeroing row i deletes row and column i of G, and det(G_i + t) / det(G + t) is the i-th diagonal element of
+    the inverse of G + t. By sqrt(x) = 1/pi times the integral over s > 0 of log(1 + x / s^2), the change is
+    -1/pi times the integral of log(s^2 (G + s^2)^-1[i, i]), which is smooth in log(s).
     """
 
     name: ClassVar[str] = "nuclear-norm-change"

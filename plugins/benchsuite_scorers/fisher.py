@@ -34,6 +34,7 @@ class Fisher(Scorer):
         """Return half the mean squared product of gradient and weight."""
         import torch
         from torch.func import functional_call, grad, vmap
+        from torch.nn.attention import SDPBackend, sdpa_kernel
 
         parameters = {name: value.detach() for name, value in context.model.named_parameters()}
         wanted = {
@@ -52,7 +53,9 @@ class Fisher(Scorer):
         per_sample = vmap(grad(loss), in_dims=(None, 0, 0))
         totals = {layer.name: torch.zeros((), device=context.device) for layer in context.layers}
         for inputs, labels in context.batches(self.chunk):
-            gradients = per_sample(scored, inputs, labels)
+            # Fused attention has no rule for a gradient per sample.
+            with sdpa_kernel([SDPBackend.MATH]):
+                gradients = per_sample(scored, inputs, labels)
             for layer in context.layers:
                 change = gradients[f"{layer.name}.weight"] * layer.weight
                 if context.granularity == "unit":

@@ -35,7 +35,7 @@ def test_colours_go_to_the_best_and_controls_are_drawn_apart(matrix: MakeMany) -
 
 def test_what_is_left_of_a_cost_is_a_mean_of_ratios(record: Make) -> None:
     first, second = record("a", 0.5, 0.9), record("a", 0.5, 0.8, seed=1)
-    second.metrics |= {"cost/macs": 3000.0, "latency/batch1_speedup": 2.5}
+    second.metrics.update({"cost/macs": 3000.0, "latency/batch1_speedup": 2.5})
     (board,) = boards([first, second, record("a", 0.5, None, seed=2)])
     (criterion,) = board.criteria
     pair = Workload("digits", "mlp")

@@ -240,3 +240,31 @@ def test_weight_macs_add_up(name: str) -> None:
     counted = sum(graph.weight_macs[layer.name] * layer.weight.numel() for layer in graph.weight_layers)
     attention = 2 * 5 * 5 * 12 if name == "vit" else 0
     assert counted + attention == measure_cost(model, example()).macs
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_graph_of_a_pruned_network_needs_no_new_trace(name: str) -> None:
+    model = build(name)
+    graph = trace(model, example())
+    removed = {group.name: tuple(range(0, group.size - 1, 3)) for group in graph.groups}
+    pruned = remove_units(model, graph, removed)
+    derived, traced = graph.without(removed, pruned), trace(pruned, example())
+    assert derived.groups == traced.groups
+    for group in traced.groups:
+        found = {cut.axis: cut.entries.tolist() for cut in derived.cuts[group.name]}
+        assert found == {cut.axis: cut.entries.tolist() for cut in traced.cuts[group.name]}
+    for counts in ({}, {group.name: group.size - 1 for group in traced.groups}):
+        predicted = derived.cost_model.cost(derived.cost_model.counts(counts))
+        assert predicted == traced.cost_model.cost(traced.cost_model.counts(counts))
+    assert [(x.name, x.module) for x in derived.layers] == [(x.name, x.module) for x in traced.layers]
+    assert derived.weight_macs == traced.weight_macs
+
+
+def test_a_group_that_is_down_to_one_position_stays() -> None:
+    model = build("mlp")
+    graph = trace(model, example())
+    removed = {"3": tuple(range(9))}
+    left = graph.without(removed, remove_units(model, graph, removed))
+    assert [group.name for group in left.groups] == ["1"]
+    assert [(pin.layer, pin.units) for pin in left.pinned if not pin.output] == [("3", 1)]
+    assert [layer.name for layer in left.layers] == ["1"]

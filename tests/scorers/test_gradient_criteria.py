@@ -264,3 +264,20 @@ def test_rounds_of_synflow_remove_exponentially() -> None:
     places = torch.empty(total, dtype=torch.float64)
     places[order] = torch.arange(total, dtype=torch.float64) / (total - 1)
     torch.testing.assert_close(found, places)
+
+
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.mix, self.last = nn.Linear(4, 12), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = self.mix(x.unflatten(1, (2, 4)))[:, None].chunk(3, -1)
+        return self.last(functional.scaled_dot_product_attention(query, key, value).mean((1, 2)))
+
+
+@pytest.mark.parametrize("scorer", [Obd, Grasp, Fisher])
+def test_attention_is_served(scorer: type[Scorer]) -> None:
+    context = context_for(Attention(), *tiny_samples(8, (8,)), granularity="weight")
+    assert float(run_scorer(scorer(), context).scores["mix"].abs().sum()) > 0

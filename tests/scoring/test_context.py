@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -91,6 +92,16 @@ def test_processes_share_tables_through_a_folder(tmp_path: Path) -> None:
     assert (first.passed, second.passed) == (20, 0)
     assert torch.equal(expected, shared)
     assert not list((tmp_path / "tables").glob("*.part"))
+
+
+def test_those_who_come_at_once_wait_for_one_pass(tmp_path: Path) -> None:
+    settings = [counted_context(store=TableStore(tmp_path)) for _ in range(3)]
+    threads = [threading.Thread(target=context.activations, args=("mean",)) for _, context in settings]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(model.passed for model, _ in settings) == 20
 
 
 def test_another_network_or_other_samples_share_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,23 @@
+"""How a schedule reaches its sparsity: the geometry of rounds."""
+
+from __future__ import annotations
+
+import math
+
+
+def geometric_rounds(sparsity: float, rounds: int) -> list[float]:
+    """The sparsity after each of `rounds` rounds, each of which removes the same share of what is left."""
+    if sparsity <= 0:
+        return [sparsity]
+    return [1 - (1 - sparsity) ** (number / rounds) for number in range(1, rounds)] + [sparsity]
+
+
+def rounds_of_share(sparsity: float, share: float) -> list[float]:
+    """The sparsity after each round that removes `share` of what is left; the last one removes what it takes.
+
+    With a share of 0.2 the rounds of Frankle and Carbin (2019) and Frankle and Bau (2019).
+    """
+    if sparsity <= 0:
+        return [sparsity]
+    count = math.ceil(math.log(1 - sparsity) / math.log(1 - share) - 1e-9)
+    return [1 - (1 - share) ** number for number in range(1, count)] + [sparsity]

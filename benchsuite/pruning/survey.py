@@ -1,0 +1,94 @@
+"""Whether a network can be pruned at all, and how exactly: one line of the table of supported models."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from benchsuite.errors import BenchsuiteError, Unsupported
+from benchsuite.pruning._trial_removal import randomise
+from benchsuite.pruning.graph import trace
+from benchsuite.pruning.selection import select_units
+from benchsuite.pruning.settings import PruningSettings
+from benchsuite.pruning.surgery import check_surgery, remove_units
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor, nn
+
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class SurveyLine:
+    """What came of pruning one network.
+
+    Attributes:
+        status: "ok", "unsupported", or "wrong" where a pruned network was made that computes something else.
+        reason: why it is not ok; what stays and why where only some units can go; empty otherwise.
+        max_difference: largest absolute difference between the pruned and the masked network, or None.
+        relative_difference: the same relative to the largest output.
+        macs_removed: achieved share of the MACs removed.
+        prunable_units: share of the units of all layers but the output that can go.
+        groups: number of coupled groups.
+        trace_seconds: how long finding the groups took.
+    """
+
+    status: Literal["ok", "unsupported", "wrong"]
+    reason: str
+    max_difference: float | None = None
+    relative_difference: float | None = None
+    macs_removed: float | None = None
+    prunable_units: float | None = None
+    groups: int = 0
+    trace_seconds: float = 0.0
+
+
+def survey(build: Callable[[], nn.Module], example: Tensor, sparsity: float = 0.3) -> SurveyLine:
+    """Prune a network by random scores to a share of its MACs, and compare it with the masked network.
+
+    The network gets random weights of which none is near zero, so that no mistake stays hidden.
+
+    Args:
+        build: makes the network.
+        example: an input of any number of samples; the first is used.
+        sparsity: share of the MACs to remove, under the scope "protected".
+    """
+    started = time.perf_counter()
+    try:
+        model = build().eval()
+        randomise(model)
+        started = time.perf_counter()
+        graph = trace(model, example)
+        seconds = time.perf_counter() - started
+        generator = torch.Generator().manual_seed(_SEED)
+        scores = {group.name: torch.rand(group.size, generator=generator) for group in graph.groups}
+        settings = PruningSettings(scope="protected", budget="macs")
+        selection = select_units(graph, scores, settings, sparsity, _SEED)
+    except Unsupported as error:
+        return SurveyLine("unsupported", str(error), trace_seconds=time.perf_counter() - started)
+    going = sum(len(position) for g in graph.groups for m in g.members for position in m.units)
+    staying = sum(pin.units for pin in graph.pinned if not pin.output)
+    found = {
+        "macs_removed": selection.macs_removed,
+        "prunable_units": going / (going + staying),
+    }
+    try:
+        pruned = remove_units(model, graph, selection.removed)
+        check = check_surgery(model, pruned, graph, selection.removed, example[:1])
+    except BenchsuiteError as error:
+        return SurveyLine("wrong", str(error), groups=len(graph.groups), trace_seconds=seconds, **found)
+    reasons = sorted({pin.reason for pin in graph.pinned if not pin.output})
+    return SurveyLine(
+        "ok",
+        "; ".join(reasons),
+        max_difference=check.max_difference,
+        relative_difference=check.relative_difference,
+        groups=len(graph.groups),
+        trace_seconds=seconds,
+        **found,
+    )

@@ -1,0 +1,63 @@
+"""The 2:4 pattern, checked weight by weight."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from pruning_networks import build, example
+from torch import nn
+
+from benchsuite.errors import Unsupported
+from benchsuite.metrics.cost import measure_cost
+from benchsuite.pruning.graph import trace
+from benchsuite.pruning.masks import WeightMasks
+from benchsuite.pruning.two_four import select_two_four
+
+
+def test_the_two_best_of_every_four_inputs_stay() -> None:
+    model = build("resnet")
+    graph = trace(model, example())
+    scores = {layer.name: layer.weight.abs() for layer in graph.weight_layers}
+    selection = select_two_four(graph, scores, seed=0)
+    assert set(selection.keep) == {layer.name for layer in graph.weight_layers} - {"conv1"}
+    for name, mask in selection.keep.items():
+        for unit in range(mask.shape[0]):
+            for start in range(0, mask.shape[1], 4):
+                for place in torch.cartesian_prod(*map(torch.arange, (1, *mask.shape[2:]))).view(
+                    -1, mask.ndim - 1
+                ):
+                    index = (unit, slice(start, start + 4), *place[1:].tolist())
+                    best = scores[name][index].topk(2).indices.tolist()
+                    assert mask[index].nonzero().flatten().tolist() == sorted(best)
+    assert selection.ties == 0
+    masked = copy.deepcopy(model)
+    WeightMasks(selection.keep).apply_(masked)
+    dense, cost = measure_cost(model, example()), measure_cost(masked, example())
+    assert selection.params_removed == pytest.approx(1 - cost.nonzero_params / dense.params)
+    assert selection.macs_removed == pytest.approx(1 - cost.nonzero_macs / dense.macs)
+
+
+def test_equal_scores_are_decided_by_the_seed_and_counted() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Linear(8, 5))
+    graph = trace(model, example())
+    scores = {"1": torch.ones(8, 64)}
+    scores["1"][:, 2::4] = 2.0
+    scores["1"][:, 3::4] = 3.0
+    assert select_two_four(graph, scores, seed=0).ties == 0
+    scores["1"][:, 3::4] = 1.0
+    one, same, other = (select_two_four(graph, scores, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(one.keep["1"], same.keep["1"])
+    assert not torch.equal(one.keep["1"], other.keep["1"])
+    assert bool(one.keep["1"][:, 2::4].all())
+    assert one.ties == 3 * 8 * 16
+
+
+def test_networks_without_fours_are_unsupported() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 6), nn.Linear(6, 5))
+    graph = trace(model, example())
+    with pytest.raises(Unsupported, match="divided by four"):
+        select_two_four(graph, {"2": torch.ones(5, 6)}, seed=0)
+    with pytest.raises(ValueError, match="scores of 1 have shape"):
+        select_two_four(graph, {"1": torch.ones(5, 6)}, seed=0)
