@@ -69,6 +69,8 @@ class Dense:
         cost: its cost.
         evaluation: facts of its evaluation on the test split.
         probe: a few normalised training inputs for checks.
+        mean: what normalisation subtracts, per channel on the scale 0..1, or per feature.
+        std: what it divides by.
         facts: what the training stage noted.
         trace: what training recorded, where a scorer of the suite needs it.
     """
@@ -78,6 +80,8 @@ class Dense:
     graph: PruningGraph
     cost: Cost
     probe: Tensor
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     facts: dict[str, Any]
     trace: TrainingTrace | None
 
@@ -257,6 +261,8 @@ def load_dense(bench: Bench, task: DenseTask, *, at_init: bool = False) -> Dense
         graph=trace(model, _example(data)),
         cost=Cost(**{**cost, "unknown_modules": tuple(cost["unknown_modules"])}),
         probe=data.train.normalise(data.train.inputs[:_PROBE_SAMPLES]),
+        mean=dataset.mean,
+        std=dataset.std,
         facts=facts,
         trace=TrainingTrace.load(trace_file) if trace_file.exists() and not at_init else None,
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from benchsuite.concepts import ConceptPlugin
 from benchsuite.errors import DataError
 from benchsuite.models import ModelPlugin
 from benchsuite.plugins import Registry, host_digest, source_digest
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from benchsuite.metrics.dissection.settings import DissectionSettings
     from benchsuite.parameters import Plugin
     from benchsuite.recipes import TrainingRecipe
 
@@ -123,6 +125,7 @@ class Trial:
         recovery: the recipe of the fine-tuning.
         sparsity: fraction of the budget to remove.
         latency: at which batch sizes inference is timed, if at all.
+        dissection: how interpretability is measured, if it is.
         shared: what is the same for all trials of the suite and is no axis; trials that differ in it are
             not comparable.
         key: its content key.
@@ -136,6 +139,7 @@ class Trial:
     recovery: TrainingRecipe
     sparsity: float | Literal["native"]
     latency: LatencySettings | None
+    dissection: DissectionSettings | None
     shared: Mapping[str, Any]
     key: str
 
@@ -195,12 +199,13 @@ def build_plan(suite: Suite, registry: Registry, data_folder: Path) -> list[Tria
     trials: dict[str, Trial] = {}
     contenders = list(_contenders(suite, registry))
     trace = any(_scorer_class(registry, c.scorer).needs_training_trace for c in contenders)
+    concepts = _concepts_content(suite, registry, data_folder)
     for workload in suite.workload:
         for model in workload.models:
             recipe = _dense_recipe(suite, workload, registry.get("model", model.name))
             for dense in _dense_tasks(suite, workload.dataset, model, recipe, trace, registry, data_folder):
                 for contender in contenders:
-                    for trial in _trials(suite, registry, dense, contender):
+                    for trial in _trials(suite, registry, dense, contender, concepts):
                         trials.setdefault(trial.key, trial)
     return list(trials.values())
 
@@ -257,6 +262,21 @@ def _plugin_content(
     }
 
 
+def _concepts_content(suite: Suite, registry: Registry, data_folder: Path) -> dict[str, Any] | None:
+    """What of the concept set decides a result."""
+    settings = suite.metrics.dissection
+    if settings is None:
+        return None
+    cls = registry.get("concepts", settings.concepts)
+    plugin = registry.create("concepts", settings.concepts, settings.parameters)
+    assert isinstance(plugin, ConceptPlugin)
+    try:
+        fingerprint = plugin.fingerprint(data_folder)
+    except DataError:
+        fingerprint = "absent"
+    return {"version": cls.version, "source": source_digest(cls), "content": fingerprint}
+
+
 def _dense_tasks(
     suite: Suite,
     dataset: DatasetRef,
@@ -293,7 +313,13 @@ def _dense_tasks(
         yield DenseTask(dataset, model, recipe, seed, trace, rewind_to, data_key, key)
 
 
-def _trials(suite: Suite, registry: Registry, dense: DenseTask, contender: _Contender) -> Iterator[Trial]:
+def _trials(
+    suite: Suite,
+    registry: Registry,
+    dense: DenseTask,
+    contender: _Contender,
+    concepts: dict[str, Any] | None,
+) -> Iterator[Trial]:
     cls = _scorer_class(registry, contender.scorer)
     scorer = {
         "name": cls.name,
@@ -321,7 +347,7 @@ def _trials(suite: Suite, registry: Registry, dense: DenseTask, contender: _Cont
         }
         key = content_key(content)
         score = ScoreTask(dense, ref, scoring_draw, granularity, suite.scoring, at_init, native, key)
-        yield from _cells(suite, score, contender.variant, draw, schedule, sparsity)
+        yield from _cells(suite, score, contender.variant, draw, schedule, sparsity, concepts)
 
 
 def _cells(
@@ -331,6 +357,7 @@ def _cells(
     draw: int,
     schedule: Schedule,
     sparsity: float | Literal["native"],
+    concepts: dict[str, Any] | None,
 ) -> Iterator[Trial]:
     pruning = suite.pruning
     rounds = ScheduleSettings(schedule, pruning.rounds, pruning.rewind_share, pruning.rewind_to)
@@ -344,7 +371,8 @@ def _cells(
             "settings": vars(settings),
             "schedule": rounds.content,
             "recovery": recovery.model_dump(),
-            "metrics": suite.metrics.model_dump(),
+            "metrics": suite.metrics.model_dump(mode="json"),
+            "concepts": concepts,
             "sparsity": sparsity,
         }
         yield Trial(
@@ -356,6 +384,7 @@ def _cells(
             recovery=recovery,
             sparsity=sparsity,
             latency=suite.metrics.latency,
+            dissection=suite.metrics.dissection,
             shared=suite.shared,
             key=content_key(content),
         )

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from benchsuite.errors import UsageError, suggestion
+from benchsuite.metrics.dissection.settings import DissectionSettings
 from benchsuite.plugins import Kind, Registry
 from benchsuite.pruning.settings import Aggregate, Budget, Normalise, Scope
 from benchsuite.scoring.scorer import Granularity, Scorer
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from benchsuite.concepts import ConceptPlugin
     from benchsuite.datasets import DatasetPlugin
     from benchsuite.models import ModelPlugin
     from benchsuite.parameters import Plugin
@@ -167,16 +167,6 @@ class DatasetRef(PluginRef):
         return cast("DatasetPlugin", self.create(registry))
 
 
-class ConceptsRef(PluginRef):
-    """A concept data set."""
-
-    kind: ClassVar[Kind] = "concepts"
-
-    def concepts(self, registry: Registry) -> ConceptPlugin:
-        """An instance of the concept plugin."""
-        return cast("ConceptPlugin", self.create(registry))
-
-
 class Control(_Table):
     """What a criterion must beat: the scorer `random`, or a variant of each scorer in `of`."""
 
@@ -309,13 +299,25 @@ class Metrics(_Table):
     """`[metrics]`: what is measured beside accuracy and cost."""
 
     latency: LatencySettings | None = LatencySettings()
+    dissection: DissectionSettings | None = None
 
-    @field_validator("latency", mode="before")
+    @field_validator("latency", "dissection", mode="before")
     @classmethod
-    def _off(cls, value: object) -> object:
-        if value is True:
-            return LatencySettings()
-        return None if value is False else value
+    def _on_or_off(cls, value: object) -> object:
+        return {} if value is True else None if value is False else value
+
+    @field_validator("dissection", mode="after")
+    @classmethod
+    def _concepts_exist(
+        cls, settings: DissectionSettings | None, info: ValidationInfo
+    ) -> DissectionSettings | None:
+        registry = _registry(info)
+        if registry is not None and settings is not None:
+            try:
+                registry.create("concepts", settings.concepts, settings.parameters)
+            except UsageError as error:
+                raise ValueError(str(error)) from error
+        return settings
 
 
 _SHARED_PRUNING = {"floor", "aggregate", "normalise", "rounds", "rewind_share", "rewind_to"}

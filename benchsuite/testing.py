@@ -206,7 +206,7 @@ def check_dead_unit(scorer: Scorer) -> None:
     inputs, _ = tiny_samples(20)
     with torch.no_grad():
         bias = model.get_parameter("9.bias")
-        bias -= model(inputs).mean(0)
+        bias.sub_(model(inputs).mean(0))
         labels = model(inputs).argmax(1)
     context = context_for(model, inputs, labels, batch_size=8, classes=3)
     scores = run_scorer(scorer, context).scores

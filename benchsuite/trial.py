@@ -26,6 +26,7 @@ from benchsuite.dense import (
     score_network,
 )
 from benchsuite.errors import Unsupported
+from benchsuite.interpretability import dissect_pruned
 from benchsuite.metrics.accuracy import Evaluation, evaluate
 from benchsuite.metrics.confusion import confusion_csv, confusion_svg
 from benchsuite.metrics.latency import measure_latency
@@ -62,11 +63,13 @@ def run_trial(bench: Bench, trial: Trial, scored: Scored) -> TrialRecord:
     # The test split is read here and nowhere else: nothing above can have been chosen on it.
     evaluation_before = evaluate(before, dense.data.test, dense.data.classes)
     evaluation = evaluate(network.model, dense.data.test, dense.data.classes)
+    interpretability = dissect_pruned(bench, trial, dense, network.model, network.removed)
     metrics = {
         **evaluation_metrics(evaluation, "accuracy", dense.data.classes),
         "accuracy/top1_before_recovery": evaluation_before.top1,
         "accuracy/top1_dense": dense.top1,
         **network.metrics,
+        **interpretability,
         **_cost_metrics(network.cost, dense.cost),
         "time/train_s": dense.facts["train_seconds"],
         "time/score_s": scored.facts["seconds"],

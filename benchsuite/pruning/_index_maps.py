@@ -144,6 +144,8 @@ def _regroups(view: Any) -> bool:
     """Whether a view takes channels apart: features into heads, maps into groups that are shuffled."""
     whole: tuple[int, ...] = tuple(view._saved_self_sym_sizes)
     made = _output_shape(view, 0)
+    if len(whole) == 1:
+        return whole[0] not in made
     if len(made) > len(whole) and made[: len(whole) - 1] == whole[:-1]:
         return True
     if len(whole) == 4 and not _channels_last(whole) and made[3:] == whole[2:]:

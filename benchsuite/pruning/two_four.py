@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def select_two_four(graph: PruningGraph, scores: Mapping[str, Tensor], seed: int) -> WeightSelection:
     """Choose the two weights to keep among every four consecutive inputs of a unit.
 
-    The pattern is that of sparse tensor cores (Mishra et al., 2021): along the input channels, at each place of
-    a convolution's kernel. Layers whose inputs cannot be divided by four, such as the first one and
+    The pattern is that of sparse tensor cores (Mishra et al., 2021): along the input channels, at each place
+    of a convolution's kernel. Layers whose inputs cannot be divided by four, such as the first one and
     depthwise convolutions, stay whole, as do layers without scores.
 
     Args:

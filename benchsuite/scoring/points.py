@@ -142,7 +142,8 @@ def find_points(model: nn.Module, layers: Sequence[Layer], sample: Tensor) -> di
     The point is the first non-linearity that the layer's channels meet, behind any normalisation, pooling,
     dropout or residual addition (a residual sum's activation belongs to all layers that are added, which
     are coupled). Where none is met, it is the output of the normalisation that directly follows, or the
-    layer's own output. Layers that the pass does not reach are left out.
+    layer's own output. Layers that the pass does not reach are left out. A gate that is written out, such as
+    `x * sigmoid(x)`, is read at its sigmoid.
     """
     points: dict[str, ActivationPoint] = {}
 

@@ -110,7 +110,7 @@ def exact_values(payoffs: Payoffs, units: int) -> ShapleyEstimate:
         sizes += (codes & bit) != 0
     # The weight of a coalition without the unit, by size: size! (units - size - 1)! / units!
     weights = torch.tensor(
-        [1 / (units * math.comb(units, size)) for size in range(units)], dtype=torch.float64
+        [1 / (units * math.comb(units - 1, size)) for size in range(units)], dtype=torch.float64
     )
     values = torch.empty(units, dtype=torch.float64)
     for unit in range(units):
