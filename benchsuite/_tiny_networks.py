@@ -76,11 +76,9 @@ def tiny_samples(
 def tiny_narrow(seed: int = 0) -> nn.Sequential:
     """Return layers of one unit each, and a classifier: (2, 8, 8) to 3 classes."""
     torch.manual_seed(seed)
-    model = nn.Sequential(
-        *(nn.Conv2d(2, 1, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36, 1), nn.ReLU(), nn.Linear(1, 3))
-    )
-    with torch.no_grad():
-        # The units are active for most inputs.
-        model[0].bias.fill_(1.0)
-        model[3].bias.fill_(1.0)
+    conv, linear = nn.Conv2d(2, 1, 3), nn.Linear(36, 1)
+    for layer in (conv, linear):
+        assert layer.bias is not None
+        nn.init.ones_(layer.bias)  # the units are active for most inputs
+    model = nn.Sequential(conv, nn.ReLU(), nn.Flatten(), linear, nn.ReLU(), nn.Linear(1, 3))
     return model.eval()

@@ -75,7 +75,6 @@ class AxisCut:
 
     name: str
     side: str
-    dim: int
     size: int
     per_position: Mapping[str, int]
 

@@ -241,7 +241,7 @@ def _axis_cuts(cuts: Mapping[str, tuple[Cut, ...]], sizes: Mapping[Axis, int]) -
     for group, parts in cuts.items():
         for part in parts:
             taken.setdefault(part.axis, {})[group] = part.entries.shape[1]
-    return [AxisCut(axis.name, axis.side, axis.dim, sizes[axis], per) for axis, per in taken.items()]
+    return [AxisCut(axis.name, axis.side, sizes[axis], per) for axis, per in taken.items()]
 
 
 def _weight_layers(model: nn.Module, counted: MacCount, norms: Mapping[str, str]) -> tuple[Layer, ...]:

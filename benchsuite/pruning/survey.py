@@ -85,7 +85,7 @@ def survey(build: Callable[[], nn.Module], example: Tensor, sparsity: float = 0.
     reasons = sorted({pin.reason for pin in graph.pinned if not pin.output})
     return SurveyLine(
         "ok",
-        "; ".join(reasons),
+        "; ".join(reasons[:3]),
         max_difference=check.max_difference,
         relative_difference=check.relative_difference,
         groups=len(graph.groups),

@@ -11,6 +11,7 @@ import torch
 from pruning_networks import unit_scores
 from torch import Tensor, nn
 from torchvision import models
+from torchvision.models.vgg import make_layers
 
 from benchsuite.metrics.cost import measure_cost
 from benchsuite.pruning._trial_removal import randomise
@@ -19,9 +20,16 @@ from benchsuite.pruning.selection import group_scores, select_units
 from benchsuite.pruning.settings import Budget, PruningSettings, Scope
 from benchsuite.pruning.surgery import check_surgery, remove_units
 
+
+def _vgg_features() -> nn.Module:
+    """The convolutions of VGG-11 with batch normalisation at an eighth of their width."""
+    widths = [8, "M", 16, "M", 32, 32, "M", 64, 64, "M", 512, "M"]
+    return make_layers(widths, batch_norm=True)
+
+
 FAMILIES: dict[str, tuple[Any, int]] = {
     "resnet": (models.resnet18, 64),
-    "vgg-bn": (lambda: models.vgg11_bn(num_classes=10), 32),
+    "vgg-bn": (lambda: models.VGG(_vgg_features(), num_classes=10, init_weights=False), 32),
     "mobilenet": (models.mobilenet_v2, 64),
     "densenet": (lambda: models.DenseNet(8, (2, 2, 2, 2), 16), 64),
     "efficientnet": (models.efficientnet_b0, 64),
