@@ -122,7 +122,7 @@ class Trial:
         draw: number of the independent draw.
         settings: how units or weights are chosen.
         schedule: how the pruning is spread over rounds.
-        recovery: the recipe of the fine-tuning.
+        recovery: the recipe of what follows a cut.
         sparsity: fraction of the budget to remove.
         latency: at which batch sizes inference is timed, if at all.
         dissection: how interpretability is measured, if it is.
@@ -147,6 +147,15 @@ class Trial:
     def dense(self) -> DenseTask:
         """The dense model it prunes."""
         return self.score.dense
+
+    @property
+    def last_training(self) -> TrainingRecipe:
+        """The recipe of what follows the last cut: the recovery's, or where `scratch` trains anew, for all of it."""
+        if self.variant != "scratch" or self.schedule.name in ("rewind", "at-init"):
+            return self.recovery
+        # As many epochs as the dense training and the recovery together.
+        recipe = self.dense.recipe
+        return recipe.model_copy(update={"epochs": recipe.epochs + self.recovery.epochs})
 
     @property
     def scorer_label(self) -> str:
@@ -361,7 +370,7 @@ def _cells(
 ) -> Iterator[Trial]:
     pruning = suite.pruning
     rounds = ScheduleSettings(schedule, pruning.rounds, pruning.rewind_share, pruning.rewind_to)
-    recipes = _recoveries(suite, score.dense.recipe, schedule, variant)
+    recipes = _recoveries(suite, score.dense.recipe, schedule)
     for scope, budget, recovery in itertools.product(pruning.scope, pruning.budget, recipes):
         settings = PruningSettings(scope, budget, pruning.floor, pruning.aggregate, pruning.normalise)
         content = {
@@ -390,17 +399,10 @@ def _cells(
         )
 
 
-def _recoveries(
-    suite: Suite, dense: TrainingRecipe, schedule: Schedule, variant: Variant | None
-) -> list[TrainingRecipe]:
-    """What follows the pruning: fine-tuning, or where the network is trained anew, the dense training."""
+def _recoveries(suite: Suite, dense: TrainingRecipe, schedule: Schedule) -> list[TrainingRecipe]:
+    """What follows a cut: fine-tuning, or where the network is trained anew, the dense training."""
     if schedule in ("rewind", "at-init"):
         return [dense]
-    if variant == "scratch":
-        # As many epochs as the dense training and the recovery that it stands in for.
-        return [
-            dense.model_copy(update={"epochs": dense.epochs + epochs}) for epochs in suite.recovery.epochs
-        ]
     return [suite.recovery.recipe(dense, epochs) for epochs in suite.recovery.epochs]
 
 

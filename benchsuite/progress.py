@@ -12,8 +12,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from benchsuite.store import SETTLED
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -96,6 +94,7 @@ class LiveView:
         self._view = _View(total)
         self._slots = list(slots)
         self._work = ["" for _ in slots]
+        self._told: set[tuple[object, ...]] = set()
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -120,10 +119,12 @@ class LiveView:
         """Nothing beyond the slot's own line."""
 
     def recorded(self, trial: Trial, record: TrialRecord, *, complete: bool) -> None:  # noqa: ARG002 - Observer's form
-        """Move the bar; outcomes other than done scroll by above it."""
+        """Move the bar; outcomes other than done scroll by above it, each reason once."""
         if self._view.count(record):
             self._progress.update(self._task, completed=self._view.ended, left=self._view.left())
-            if record.status != "done":
+            reason = (record.status, record.axes.get("scorer"), record.error)
+            if record.status != "done" and reason not in self._told:
+                self._told.add(reason)
                 line = Text(outcome_line(record), style=_STATUS_STYLES.get(record.status, "red"))
                 self._console.print(line, soft_wrap=True)
 
@@ -175,10 +176,10 @@ def duration(seconds: float) -> str:
 
 
 def summary(records: Sequence[TrialRecord]) -> str:
-    """How many trials have which outcome, and the reasons of those that failed."""
+    """How many trials have which outcome, and the reasons of those that have no result."""
     counts = Counter(record.status for record in records)
     lines = [", ".join(f"{n} {status}" for status, n in counts.most_common()) or "no trials"]
-    reasons = Counter(f"{r.status}: {r.error}" for r in records if r.status not in SETTLED)
+    reasons = Counter(f"{r.status}: {r.error}" for r in records if r.status != "done")
     lines += [f"  {n} x {reason}" for reason, n in reasons.most_common(10)]
     if len(reasons) > 10:
         lines.append(f"  and {len(reasons) - 10} other reasons")

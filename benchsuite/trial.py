@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from benchsuite import devices, stages
+from benchsuite import devices
 from benchsuite.dense import (
     Bench,
     Dense,
@@ -21,7 +21,6 @@ from benchsuite.dense import (
     build_model,
     curve,
     evaluation_metrics,
-    load_dense,
     rewind_step,
     score_network,
 )
@@ -31,10 +30,10 @@ from benchsuite.metrics.accuracy import Evaluation, evaluate
 from benchsuite.metrics.confusion import confusion_csv, confusion_svg
 from benchsuite.metrics.latency import measure_latency
 from benchsuite.plan import DenseTask, ScheduleSettings, Trial, content_key, derived_seed
+from benchsuite.pruned import keep_pruned, load_pruned
 from benchsuite.pruning.networks import MaskedNetwork, PrunedNetwork, SmallerNetwork
 from benchsuite.pruning.rounds import geometric_rounds, rounds_of_share
 from benchsuite.pruning.signature import architecture_signature
-from benchsuite.pruning.surgery import remove_units
 from benchsuite.scoring.controls import reversed_scores, shuffled_scores
 from benchsuite.store import TrialRecord, write_atomically
 from benchsuite.training import TrainingLog, train
@@ -133,20 +132,22 @@ def recover(bench: Bench, trial: Trial, dense: Dense, network: PrunedNetwork, *,
     At init: the dense training. From scratch, in place of the last round: new weights, trained anew.
     """
     task, first_step, seed = trial.dense, 0, trial.seed_for("recover")
-    epochs = trial.recovery.epochs
+    recipe = trial.last_training if last else trial.recovery
+    epochs = recipe.epochs
     if trial.variant == "scratch" and last:
-        network.take_weights(build_model(bench, task, dense.data, "scratch").to(bench.device))
+        network.take_weights(build_model(bench, task, dense.data, "scratch").to(bench.device).eval())
     elif trial.schedule.name == "rewind":
         first_step, seed = rewind_step(task, dense.data), trial.seed_for("train")
         network.take_weights(_rewound(bench, dense, task, first_step))
     elif trial.schedule.name == "at-init":
         seed = trial.seed_for("train")
     elif trial.schedule.name == "iterative":
-        epochs /= trial.schedule.rounds
+        assert trial.sparsity != "native"
+        epochs /= len(rounds_of(trial.schedule, trial.sparsity))
     return train(
         network.model,
         dense.data,
-        trial.recovery,
+        recipe,
         seed=seed,
         device=bench.device,
         epochs=epochs,
@@ -160,7 +161,7 @@ def _rewound(bench: Bench, dense: Dense, task: DenseTask, step: int) -> nn.Modul
     assert dense.trace is not None
     model = build_model(bench, task, dense.data)
     model.load_state_dict(dense.trace.snapshots[step])
-    return model.to(bench.device)
+    return model.to(bench.device).eval()
 
 
 def _variant(trial: Trial, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -205,18 +206,15 @@ def _keep(
     recovery: TrainingLog,
 ) -> None:
     """Keep the trial's network, its history, and what a person may want to look at."""
-    folder = bench.folder(trial.key)
-    stages.save_tensors(folder / "model.safetensors", network.model.state_dict())
-    history = {"axes": trial.axes, "removed": network.removed}
+    keep_pruned(bench, trial, network.model, network.removed, dense.probe)
     files = {
-        "pruning.json": json.dumps(history, indent=1),
         "recovery.json": json.dumps(curve(recovery), indent=1),
         "layers.csv": _layers_csv(dense, network),
         "confusion.csv": confusion_csv(evaluation.confusion, dense.data.classes),
         "confusion.svg": confusion_svg(evaluation.confusion, dense.data.classes),
     }
     for name, text in files.items():
-        write_atomically(folder / name, text)
+        write_atomically(bench.folder(trial.key) / name, text)
 
 
 def _layers_csv(dense: Dense, network: PrunedNetwork) -> str:
@@ -239,19 +237,18 @@ def provenance(bench: Bench, trial: Trial, dense: Dense) -> dict[str, Any]:
         "threads": bench.threads,
         "data_digest": dense.facts["data_digest"],
         "training_recipe": trial.dense.recipe.model_dump(mode="json"),
-        "recovery_recipe": trial.recovery.model_dump(mode="json"),
+        "recovery_recipe": trial.last_training.model_dump(mode="json"),
     }
 
 
 def latency_metrics(bench: Bench, trial: Trial) -> dict[str, float]:
     """Latencies of a finished trial's architecture beside its dense model's."""
-    dense = load_dense(bench, trial.dense)
-    history = json.loads((bench.folder(trial.key) / "pruning.json").read_text("utf-8"))
-    model = remove_units(dense.model, dense.graph, {name: tuple(p) for name, p in history["removed"].items()})
+    pruned = load_pruned(bench, trial)
+    dense = pruned.dense
     metrics: dict[str, float] = {}
     assert trial.latency is not None
     for size in trial.latency.batch_sizes:
-        found = measure_latency(dense.model, model, dense.probe[:1], size, bench.device)
+        found = measure_latency(dense.model, pruned.model, dense.probe[:1], size, bench.device)
         name = f"latency/batch{size}"
         metrics |= {
             f"{name}_ms": found.pruned.median_ms,

@@ -29,7 +29,10 @@ def positions_to_remove(group: CoupledGroup, keep: Mapping[str, Tensor]) -> tupl
 
 
 def merge_units(
-    model: nn.Module, graph: PruningGraph, merges: Mapping[str, Sequence[Sequence[int]]]
+    model: nn.Module,
+    graph: PruningGraph,
+    merges: Mapping[str, Sequence[Sequence[int]]],
+    removed: Mapping[str, Sequence[int]],
 ) -> nn.Module:
     """Return a copy in which whatever reads a kept unit reads it with its removed twins' weights added.
 
@@ -37,17 +40,32 @@ def merge_units(
         model: the dense network.
         graph: its pruning graph.
         merges: by layer, pairs (removed unit, kept unit).
+        removed: by group, the positions that will really go. A unit that stays, because a layer that it is
+            coupled to keeps it, is merged with none; of different twins in coupled layers the first counts.
     """
     merged = copy.deepcopy(model)
     for group in graph.groups:
-        for member in group.members:
-            place = {unit: position for position, units in enumerate(member.units) for unit in units}
-            for gone, kept in merges.get(member.layer, ()):
-                for cut in graph.cuts[group.name]:
-                    if cut.axis.side == "in":
-                        weight = merged.get_submodule(cut.axis.name).get_parameter("weight")
-                        _add(weight, cut.entries[place[gone]].tolist(), cut.entries[place[kept]].tolist())
+        twins = _twins(group, merges, frozenset(removed.get(group.name, ())))
+        for cut in graph.cuts[group.name]:
+            if cut.axis.side == "in":
+                weight = merged.get_submodule(cut.axis.name).get_parameter("weight")
+                for gone, kept in twins.items():
+                    _add(weight, cut.entries[gone].tolist(), cut.entries[kept].tolist())
     return merged
+
+
+def _twins(
+    group: CoupledGroup, merges: Mapping[str, Sequence[Sequence[int]]], removed: frozenset[int]
+) -> dict[int, int]:
+    """By removed position of the group, the position that takes over for it."""
+    twins: dict[int, int] = {}
+    for member in group.members:
+        place = {unit: position for position, units in enumerate(member.units) for unit in units}
+        for gone, kept in merges.get(member.layer, ()):
+            source, target = place.get(gone), place.get(kept)
+            if source in removed and target is not None and target not in removed:
+                twins.setdefault(source, target)
+    return twins
 
 
 def _add(weight: Tensor, source: list[int], target: list[int]) -> None:

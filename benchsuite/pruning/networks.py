@@ -12,7 +12,6 @@ from torch import Tensor
 
 from benchsuite.errors import BenchsuiteError, Collapsed, Unsupported
 from benchsuite.metrics.cost import Cost, measure_cost
-from benchsuite.pruning.graph import PruningGraph, trace
 from benchsuite.pruning.masks import WeightMasks, select_weights
 from benchsuite.pruning.native import merge_units, positions_to_remove
 from benchsuite.pruning.selection import (
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from benchsuite.layers import CoupledGroup, Layer
+    from benchsuite.pruning.graph import PruningGraph
     from benchsuite.pruning.settings import PruningSettings
 
 Vary = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
@@ -108,17 +108,17 @@ class SmallerNetwork:
         self.removed: dict[str, tuple[int, ...]] = {}
         self.metrics: dict[str, float] = {}
         self.cost = dense_cost
-        self._graph: PruningGraph | None = graph
+        self._graph = graph.of(dense)
 
     @property
     def layers(self) -> Sequence[Layer]:
         """What a scorer shall score now."""
-        return self._current_graph().layers
+        return self._graph.layers
 
     @property
     def groups(self) -> Sequence[CoupledGroup]:
         """How those layers hang together."""
-        return self._current_graph().groups
+        return self._graph.groups
 
     def cut(self, scores: Mapping[str, Tensor], sparsity: float, vary: Vary) -> None:
         """Remove units up to a sparsity, check the surgery, and check the predicted cost.
@@ -128,15 +128,21 @@ class SmallerNetwork:
             Unsupported: the sparsity cannot be reached, or some group has no scores.
             BenchsuiteError: the surgery's check or the cost model failed.
         """
-        graph = self._current_graph()
+        graph = self._graph
         current = vary(group_scores(graph, scores, self._settings))
         selection = select_units(
-            self._dense_graph, self._in_dense(current), self._settings, sparsity, self._seed
+            self._dense_graph,
+            self._in_dense(current),
+            self._settings,
+            _never_back(sparsity, self.metrics, self._settings),
+            self._seed,
         )
         new = {name: self._in_current(name, positions) for name, positions in selection.removed.items()}
-        smaller = remove_units(self.model, graph, {name: where for name, where in new.items() if where})
+        new = {name: positions for name, positions in new.items() if positions}
+        smaller = remove_units(self.model, graph, new)
         check = check_surgery(self.model, smaller, graph, new, self._probe)
         self._become(smaller, selection, check.max_difference)
+        self._graph = graph.without(new, smaller)
 
     def cut_by_rule(self, keep: Mapping[str, Tensor], merges: Merges) -> None:
         """Remove each position of a group that the rule keeps in none of its layers.
@@ -146,12 +152,13 @@ class SmallerNetwork:
             BenchsuiteError: the surgery's check failed.
         """
         graph = self._dense_graph
-        merged = merge_units(self.model, graph, merges) if merges else self.model
         removed = {group.name: positions_to_remove(group, keep) for group in graph.groups}
+        merged = merge_units(self.model, graph, merges, removed) if merges else self.model
         selection = selection_of(graph, {name: where for name, where in removed.items() if where})
         smaller = remove_units(merged, graph, selection.removed)
         check = check_surgery(merged, smaller, graph, selection.removed, self._probe)
         self._become(smaller, selection, check.max_difference)
+        self._graph = graph.without(selection.removed, smaller)
 
     def _become(self, smaller: nn.Module, selection: UnitSelection, difference: float) -> None:
         cost = measure_cost(smaller, self._probe[:1])
@@ -160,7 +167,7 @@ class SmallerNetwork:
                 f"the pruned network has {cost.params} parameters and {cost.macs} MACs, but the selection "
                 f"counted on {selection.params} and {selection.macs}: its cost model is wrong here"
             )
-        self.model, self.removed, self.cost, self._graph = smaller, selection.removed, cost, None
+        self.model, self.removed, self.cost = smaller, selection.removed, cost
         self.metrics = {
             "sparsity/units": selection.units_removed,
             "sparsity/params": 1 - cost.params / self._dense_cost.params,
@@ -172,12 +179,7 @@ class SmallerNetwork:
     def take_weights(self, dense: nn.Module) -> None:
         """Go on with the weights of another dense network, pruned in the same places."""
         self.model = remove_units(dense, self._dense_graph, self.removed)
-
-    def _current_graph(self) -> PruningGraph:
-        """The graph of the network as it is now, traced anew after a cut when it is asked for."""
-        if self._graph is None:
-            self._graph = trace(self.model, self._probe[:1])
-        return self._graph.of(self.model)
+        self._graph = self._graph.of(self.model)
 
     def _kept(self, group: CoupledGroup) -> list[int]:
         gone = set(self.removed.get(group.name, ()))
@@ -190,13 +192,7 @@ class SmallerNetwork:
             kept = self._kept(group)
             full = torch.full((group.size,), _GONE, dtype=torch.float64)
             # A group that is down to its last position is no group any more: it has to stay.
-            current = scores.get(group.name, torch.full((len(kept),), -_GONE))
-            if len(current) != len(kept):
-                raise BenchsuiteError(
-                    f"after a cut the units of {group.name} hang together otherwise than before: "
-                    f"{len(current)} positions where {len(kept)} are left"
-                )
-            full[kept] = current.double()
+            full[kept] = scores.get(group.name, torch.full((len(kept),), -_GONE)).double()
             found[group.name] = full
         return found
 
@@ -263,8 +259,10 @@ class MaskedNetwork:
             full[name][self._kept(name, score)] = varied[name].cpu()
         # Normalised above, over the weights that are left.
         settings = replace(self._settings, normalise="none")
-        selection = select_weights(self._graph, full, settings, sparsity, self._seed)
-        self._mask(selection.keep, selection.ties)
+        target = _never_back(sparsity, self.metrics, settings)
+        selection = select_weights(self._graph, full, settings, target, self._seed)
+        # A layer that this round does not score keeps the masks that it has.
+        self._mask({**self._masks.keep, **selection.keep}, selection.ties)
 
     def cut_by_rule(self, keep: Mapping[str, Tensor], merges: Merges) -> None:
         """Mask what the rule does not keep.
@@ -309,3 +307,8 @@ class MaskedNetwork:
             if layer.name in self._masks.keep
         )
         return silent / self._graph.units
+
+
+def _never_back(sparsity: float, achieved: Mapping[str, float], settings: PruningSettings) -> float:
+    """The target of a cut: where whole units have overshot this round's already, what is gone stays gone."""
+    return max(sparsity, achieved.get(f"sparsity/{settings.budget}", 0.0))

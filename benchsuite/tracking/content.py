@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from benchsuite.store import TrialRecord
 
 KEY_TAG = "benchsuite.key"
@@ -23,6 +27,9 @@ _LONGEST_NAME = 250
 _LONGEST_PARAM = 6000
 _LONGEST_TAG = 8000
 _LONGEST_DIGEST = 36
+_MOST_POINTS = 100
+
+RECOVERY_LOSS = "recovery/loss"
 
 
 def run_name(axes: Mapping[str, Any]) -> str:
@@ -49,6 +56,21 @@ def params(axes: Mapping[str, Any]) -> dict[str, str]:
 def metrics(record: TrialRecord) -> dict[str, float]:
     """The metrics under names that MLflow takes."""
     return {_name(name): value for name, value in record.metrics.items()}
+
+
+def recovery_curve(folder: Path) -> list[tuple[int, float]]:
+    """The mean loss of each epoch of a trial's recovery, counted from 1; of a long one 100 epochs.
+
+    Empty where the stage holds no such file or something else in it: a picture is missing, no result.
+    """
+    try:
+        losses = json.loads((folder / "recovery.json").read_bytes())["losses"]
+        points = [(epoch, float(loss)) for epoch, loss in enumerate(losses, start=1)]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+    points = [point for point in points if math.isfinite(point[1])]
+    every = math.ceil(len(points) / _MOST_POINTS) or 1
+    return points[::-every][::-1]  # counted from the end, so that the last epoch is among them
 
 
 def tags(record: TrialRecord) -> dict[str, str]:
@@ -96,6 +118,12 @@ def _name(name: str) -> str:
     """`name` with what MLflow refuses in names replaced: other signs, and slashes that make no path."""
     parts = re.sub(r"[^\w.\- :/]", "_", name)[:_LONGEST_NAME].split("/")
     return "/".join("_" if part in ("", ".", "..") else part for part in parts)
+
+
+def invocation_note(description: str, command: str, summary: str) -> str:
+    """What the page of an invocation's run says, in Markdown."""
+    parts = [description, f"`benchsuite {command}`" if command else "", summary]
+    return _cut("\n\n".join(part for part in parts if part), _LONGEST_TAG)
 
 
 def _cut(text: str, longest: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import threading
 import time
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ _SECONDS_BETWEEN_TRIES = 30.0
 def is_behind(directory: Path) -> bool:
     """Whether MLflow may lack trials of this run: an invocation was killed, or its server was down.
 
-    Starting and closing a `Tracker` mends it.
+    Starting and closing a `Tracker` mends it, as `benchsuite mlflow-sync` does.
     """
     return _marker(directory).exists()
 
@@ -58,6 +59,9 @@ class Tracker:
         self._interrupted = False
         self._knows_stored = False
         self._seconds = 0.0
+        self._summary: Path | None = None
+        self.shown = 0
+        """Number of trials that were new or had changed; known after `close`."""
         self.warnings: list[str] = []
         """Sentences for a person; complete after `close`."""
 
@@ -84,6 +88,10 @@ class Tracker:
         with self._changed:
             self._pending[record.key] = record
             self._changed.notify()
+
+    def summarise(self, folder: Path) -> None:
+        """Give the invocation's run these files when it is closed; `summary.md` goes into its note."""
+        self._summary = folder
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
@@ -131,13 +139,21 @@ class Tracker:
             complaint = self._attempt(lambda: self._show(view))
         if complaint is None:
             complaint = self._attempt(lambda: self._finish(view))
+        self.shown = len(view.shown)
         if complaint is None:
             _marker(self._directory).unlink(missing_ok=True)
         else:
             self.warnings.append(
-                f"MLflow at {view.address} does not answer ({complaint}): {len(self._pending)} trials are "
-                "not shown there; running the suite again brings them in"
+                f"MLflow at {view.address} does not answer ({complaint}): {self._missing()} trials are not "
+                f"shown there; benchsuite mlflow-sync {shlex.quote(str(self._directory))} brings them in"
             )
+
+    def _missing(self) -> str:
+        """How many trials the store lacks, as far as it let itself be asked."""
+        if self._knows_stored:
+            return str(len(self._pending))
+        stored, _ = RunDirectory(self._directory).records()
+        return f"up to {len(self._pending.keys() | stored.keys())}"
 
     def _attempt(self, action: Callable[[], None]) -> str | None:
         """Do something with the store and return why it does not answer, if so."""
@@ -179,6 +195,7 @@ class Tracker:
         self._knows_stored = True
 
     def _finish(self, view: View) -> None:
+        view.summary = self._summary
         with self._at_work():
             view.finish(None if self.warnings else self._stored_bytes(), interrupted=self._interrupted)
 

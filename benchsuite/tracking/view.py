@@ -69,7 +69,10 @@ class View:
         self._experiment = ""
         self._parent: str | None = None
         self._logged: dict[str, _Logged] = {}
-        self._shown: dict[str, str] = {}
+        self.shown: dict[str, str] = {}
+        """Outcomes of the trials that were shown, by key."""
+        self.summary: Path | None = None
+        """A folder of files for the invocation's run; its `summary.md` becomes part of the run's note."""
         self.behind = True
         """Whether stored trials may be missing; known once the store is open."""
         self.older: frozenset[str] = frozenset()
@@ -150,7 +153,7 @@ class View:
                 self._connected().log_artifact(logged.run_id, str(path))
             self._connected().set_terminated(logged.run_id, status=content.run_status(record))
         logged.digest, logged.status = digest, record.status
-        self._shown[record.key] = record.status
+        self.shown[record.key] = record.status
 
     def _create(self, record: TrialRecord, tags: dict[str, str]) -> _Logged:
         started = time.time() - record.metrics.get("time/trial_s", 0.0)
@@ -182,6 +185,12 @@ class View:
             for name, value in metrics.items()
             if logged.metrics.get(name) != value
         ]
+        if content.RECOVERY_LOSS in logged.metrics:
+            metrics[content.RECOVERY_LOSS] = logged.metrics[content.RECOVERY_LOSS]
+        else:
+            for epoch, loss in content.recovery_curve(self._folder(record)):
+                new.append(Metric(content.RECOVERY_LOSS, loss, now, epoch))
+                metrics[content.RECOVERY_LOSS] = loss
         labels = [RunTag(name, value) for name, value in tags.items() if logged.tags.get(name) != value]
         axes = {} if logged.digest else content.params(record.axes)
         params = [Param(name, value) for name, value in axes.items()]
@@ -200,22 +209,23 @@ class View:
 
     def _artifacts(self, record: TrialRecord) -> list[Path]:
         """The trial's own files but for checkpoints, which stay in the run directory alone."""
-        folder = self._directory / "stages" / record.key
+        folder = self._folder(record)
         if not folder.is_dir():
             return []
         return sorted(p for p in folder.iterdir() if p.is_file() and p.suffix != ".safetensors")
 
+    def _folder(self, record: TrialRecord) -> Path:
+        """The trial's stage."""
+        return self._directory / "stages" / record.key
+
     def _parent_run(self) -> str:
         """The invocation's run, created when its first trial needs it."""
         if self._parent is None:
-            note = f"{self._description}\n\n" if self._description else ""
-            if "command" in self._invocation:
-                note += f"`benchsuite {self._invocation['command']}`"
             tags = {f"invocation.{name}": value for name, value in self._invocation.items()}
             tags |= {
                 content.KIND_TAG: "invocation",
                 content.ORIGIN_TAG: self._origin,
-                content.NOTE_TAG: note,
+                content.NOTE_TAG: self._note(""),
                 "mlflow.user": self._user,
                 **content.SOURCE_TAGS,
             }
@@ -236,13 +246,26 @@ class View:
             from mlflow.entities import Metric
 
             now = int(time.time() * 1000)
-            counts = Counter(self._shown.values())
+            counts = Counter(self.shown.values())
             metrics = [Metric(f"trials/{status}", number, now, 0) for status, number in counts.items()]
             self._connected().log_batch(self._parent, metrics=metrics)
+            if self.summary is not None:
+                self._log_summary(self._parent, self.summary)
             self._connected().set_terminated(self._parent, status="KILLED" if interrupted else "FINISHED")
         if stored_bytes is not None:
             progress = self._progress(stored_bytes)
             self._connected().set_experiment_tag(self._experiment, content.SHOWN_TAG, progress)
+
+
+    def _log_summary(self, run_id: str, folder: Path) -> None:
+        text = folder / "summary.md"
+        if text.is_file():
+            note = self._note(text.read_text("utf-8"))
+            self._connected().set_tag(run_id, content.NOTE_TAG, note)
+        self._connected().log_artifacts(run_id, str(folder))
+
+    def _note(self, summary: str) -> str:
+        return content.invocation_note(self._description, self._invocation.get("command", ""), summary)
 
 
 def _user() -> str:

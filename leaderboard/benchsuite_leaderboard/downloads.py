@@ -55,8 +55,8 @@ def as_csv(records: Sequence[TrialRecord]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     columns = _columns(records)
-    writer.writerow(_harmless(name) for name in columns)
-    writer.writerows([_harmless(value) for value in row] for row in zip(*columns.values(), strict=True))
+    writer.writerow(harmless(name) for name in columns)
+    writer.writerows([harmless(value) for value in row] for row in zip(*columns.values(), strict=True))
     return out.getvalue()
 
 
@@ -98,7 +98,8 @@ def _text(name: str, about: str, text: str) -> Download:
     return Download(name, about, content)
 
 
-def _harmless(value: object) -> object:
+def harmless(value: object) -> object:
+    """A cell's value such that a spreadsheet runs nothing: texts like formulas get an apostrophe in front."""
     if value is None:
         return ""
     if isinstance(value, dict | list):

@@ -21,15 +21,18 @@ from benchsuite.pruning.settings import Budget, PruningSettings, Scope
 from benchsuite.pruning.surgery import check_surgery, remove_units
 
 
-def _vgg_features() -> nn.Module:
-    """The convolutions of VGG-11 with batch normalisation at an eighth of their width."""
-    widths = [8, "M", 16, "M", 32, 32, "M", 64, 64, "M", 512, "M"]
-    return make_layers(widths, batch_norm=True)
+def _vgg() -> nn.Module:
+    """VGG with batch normalisation and a classifier for small images."""
+    features = make_layers([8, "M", 16, "M", 32, 32, "M", 64, 64, "M"], batch_norm=True)
+    model = models.VGG(features, init_weights=False)
+    model.avgpool = nn.Identity()
+    model.classifier = nn.Sequential(nn.Linear(64 * 2 * 2, 32), nn.ReLU(), nn.Linear(32, 10))
+    return model
 
 
 FAMILIES: dict[str, tuple[Any, int]] = {
     "resnet": (models.resnet18, 64),
-    "vgg-bn": (lambda: models.VGG(_vgg_features(), num_classes=10, init_weights=False), 32),
+    "vgg-bn": (_vgg, 32),
     "mobilenet": (models.mobilenet_v2, 64),
     "densenet": (lambda: models.DenseNet(8, (2, 2, 2, 2), 16), 64),
     "efficientnet": (models.efficientnet_b0, 64),

@@ -69,7 +69,7 @@ def test_global_scope_removes_the_smallest(sparsity: float, seed: int) -> None:
         return
     kept = torch.cat([scores[name][mask] for name, mask in selection.keep.items()])
     removed = torch.cat([scores[name][~mask] for name, mask in selection.keep.items()])
-    assert len(removed) == round(sparsity * measure_params("resnet"))
+    assert abs(len(removed) - sparsity * measure_params("resnet")) <= 0.5 + 1e-9
     assert not len(removed) or float(removed.max()) < float(kept.min())
 
 

@@ -1,0 +1,147 @@
+"""The leaderboard in a few small files, for places that show files but no site, such as MLflow."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from typing import TYPE_CHECKING
+
+from benchsuite_leaderboard.charts.theme import shorten
+from benchsuite_leaderboard.charts.vegalite import FONT
+from benchsuite_leaderboard.downloads import harmless
+from benchsuite_leaderboard.pages.addresses import slug
+from benchsuite_leaderboard.pages.environment import ASSETS
+from benchsuite_leaderboard.pages.formats import count, half_width, percent, signed, sparsity
+from benchsuite_leaderboard.pages.views import Views
+from benchsuite_leaderboard.report import make_report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from markupsafe import Markup
+
+    from benchsuite.store import TrialRecord
+    from benchsuite_leaderboard.pages.views import TableRow
+    from benchsuite_leaderboard.report import BoardReport, Report
+
+_MOST_CHARTS = 12
+_MOST_BOARDS = 4
+_MOST_ROWS = 15
+
+_PALETTE = re.compile(r":root \{(.*?)\}", re.DOTALL)
+
+
+def render(records: Sequence[TrialRecord], output: Path, *, title: str, pending: int = 0) -> None:
+    """Write `summary.md`, `ranking.csv`, and `curves-*.svg` and `ranks-*.svg` into a folder.
+
+    Args:
+        records: outcomes; without any the summary says so.
+        output: the folder, made where it does not exist.
+        title: name of the suite.
+        pending: number of planned trials that have no record.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    report, views = make_report(records, title=title, pending=pending, notes=()), Views()
+    files = {"summary.md": _markdown(report, views), "ranking.csv": _ranking(report, views)}
+    for name, svg in _charts(report, views):
+        files[name] = _standalone(svg)
+    for name, text in files.items():
+        (output / name).write_bytes(text.encode("utf-8", "replace"))
+
+
+def _charts(report: Report, views: Views) -> Iterator[tuple[str, Markup]]:
+    """The drawings of the first boards, under names that no name of a plugin can lead astray."""
+    curves = 0
+    for board in report.boards[:_MOST_BOARDS]:
+        ranks = views.critical_difference(board, board.after)
+        if ranks is not None:
+            yield f"ranks-{board.board.protocol.digest}.svg", ranks.wide
+        for pair in board.board.workloads:
+            chart = views.curves(board, board.after, pair) if curves < _MOST_CHARTS else None
+            if chart is not None:
+                curves += 1
+                yield f"curves-{slug(*pair)}-{board.board.protocol.digest}.svg", chart.wide
+
+
+def _standalone(svg: Markup) -> str:
+    """A drawing that brings the colours along which a page would give it."""
+    palette = _PALETTE.search((ASSETS / "style.css").read_text("utf-8"))
+    assert palette is not None
+    style = f"svg {{ {palette[1]} background: var(--paper); font-family: {FONT}; }}"
+    opening, rest = str(svg).split(">", 1)
+    return f"{opening}><style>{style}</style>{rest}"
+
+
+def _ranking(report: Report, views: Views) -> str:
+    """One row a criterion and board, best first; shares as fractions."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    columns = [s for board in report.boards for s in board.board.sparsities]
+    sparsities = list(dict.fromkeys(columns))
+    writer.writerow(
+        ["board", "criterion", "control", "place", "place_low", "place_high", "mean_rank"]
+        + ["gain_over_random", "gain_half_width", *(harmless(f"accuracy/{s}") for s in sparsities)]
+    )
+    for board in report.boards:
+        for row in views.overall(board, board.after).rows:
+            low, high = row.place_interval or (None, None)
+            means = {
+                s: cell.estimate.mean
+                for s, cell in zip(board.board.sparsities, row.cells, strict=True)
+                if cell.estimate is not None
+            }
+            values = [board.name, row.criterion.label, int(row.criterion.is_control), row.place, low, high]
+            gain = (None, None) if row.gain is None else (row.gain.mean, row.gain.half_width)
+            values += [row.mean_rank, *gain, *(means.get(s) for s in sparsities)]
+            writer.writerow([harmless(value) for value in values])
+    return out.getvalue()
+
+
+def _markdown(report: Report, views: Views) -> str:
+    if not report.boards:
+        return "No trial has an outcome yet.\n"
+    parts = []
+    for board in report.boards[:_MOST_BOARDS]:
+        parts += [f"### {_plain(board.name, 200)}", _outcomes(board), _table(board, views)]
+    if len(report.boards) > _MOST_BOARDS:
+        parts.append(f"{count(len(report.boards) - _MOST_BOARDS, 'more board')} in `ranking.csv`.")
+    if report.pending:
+        parts.append(f"{count(report.pending, 'planned trial')} without an outcome yet.")
+    parts.append(
+        "Accuracy after recovery in percent, mean over workloads and seeds; places with the interval that "
+        "the seeds allow; gain over `random` in percent points with half of its 95% interval."
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _outcomes(board: BoardReport) -> str:
+    return ", ".join(f"{number} {status}" for status, number in sorted(board.statuses.items()))
+
+
+def _table(board: BoardReport, views: Views) -> str:
+    rows = views.overall(board, board.after).rows
+    head = ["place", "criterion", "gain", *(sparsity(s) for s in board.board.sparsities)]
+    lines = [head, ["--:", "---", "--:", *("--:" for _ in board.board.sparsities)]]
+    lines += [_line(row) for row in rows[:_MOST_ROWS]]
+    text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    left = len(rows) - _MOST_ROWS
+    return text if left <= 0 else f"{text}\n\n{count(left, 'more row')} in `ranking.csv`."
+
+
+def _line(row: TableRow) -> list[str]:
+    place = "" if row.place is None else str(row.place)
+    if row.place_interval is not None:
+        place += f" ({row.place_interval[0]}–{row.place_interval[1]})"
+    gain = ""
+    if row.gain is not None:
+        width = half_width(row.gain)
+        gain = signed(row.gain.mean) + (f" ± {width}" if width else "")
+    means = ("" if c.estimate is None else percent(c.estimate.mean) for c in row.cells)
+    return [place, f"`{_plain(row.criterion.label, 40)}`", gain, *means]
+
+
+def _plain(name: str, longest: int) -> str:
+    """A name that neither ends its cell nor its code span, nor is HTML."""
+    return re.sub(r"[<>&]", "?", shorten(name, longest).replace("`", "'").replace("|", "/"))
