@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: quick test check bench format clean help
+.PHONY: quick test check bench models-table format clean help
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 quick: $(READY) ## Run the quick suite and write its leaderboard page
 	$(BIN)/benchsuite run suites/quick.toml
@@ -23,6 +23,9 @@ check: $(READY) ## Lint, format check and types
 
 bench: $(READY) ## Measure speed, as ratios against honest alternatives
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks --benchmark-only -p no:xdist
+
+models-table: $(READY) ## Survey the models of torchvision and timm, and write docs/models.md
+	OMP_NUM_THREADS=1 $(BIN)/python docs/make_models.py build/models.jsonl docs/models.md
 
 format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix .

@@ -45,16 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     _plugins(run)
     _filter(run)
     _data(run)
-    run.add_argument(
-        "--devices",
-        default="auto",
-        metavar="LIST",
-        help="auto (all GPUs, else the CPU), cpu, or cuda:0,cuda:1",
-    )
-    run.add_argument(
-        "--jobs", type=_positive, metavar="N", help="trials at a time (default: one a GPU, or one a CPU core)"
-    )
-    run.add_argument("--timeout", type=_seconds, metavar="S", help="seconds that one stage or trial may take")
+    _machine(run)
     run.add_argument(
         "--retry-failed", action="store_true", help="run trials again that failed, timed out or were killed"
     )
@@ -76,13 +67,49 @@ def build_parser() -> argparse.ArgumentParser:
     results.add_argument("run", type=Path, metavar="DIR")
     results.add_argument("--format", choices=("table", "csv", "json"), default="table")
 
-    leaderboard = _command(commands, "leaderboard", "render runs as a static site", "results:leaderboard")
-    leaderboard.add_argument("runs", type=Path, nargs="+", metavar="DIR")
+    leaderboard = _command(
+        commands, "leaderboard", "render runs and results files as one static site", "results:leaderboard"
+    )
+    leaderboard.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help="run directory or results file"
+    )
     leaderboard.add_argument("--output", type=Path, required=True, metavar="SITE")
+
+    export = _command(commands, "export", "hand out a trial's pruned network", "export:export")
+    export.add_argument("run", type=Path, metavar="RUN")
+    export.add_argument("key", metavar="KEY", help="the trial's key, or enough of its beginning")
+    export.add_argument(
+        "--output", type=Path, metavar="DIR", help="where to write it (default: RUN/exports/KEY)"
+    )
+    _plugins(export)
+    _data(export)
 
     ui = _command(commands, "ui", "open a run in the MLflow UI", "results:ui")
     ui.add_argument("run", type=Path, metavar="DIR")
     ui.add_argument("--port", type=_positive, default=5000)
+
+    sync = _command(
+        commands,
+        "mlflow-sync",
+        "show in MLflow what of a run is not there yet, such as after its server was down",
+        "tracking:sync",
+    )
+    sync.add_argument("run", type=Path, metavar="DIR")
+
+    submit = _command(commands, "submit", "pack a run's records as a file to send", "publishing:submit")
+    submit.add_argument("run", type=Path, metavar="DIR")
+    submit.add_argument(
+        "--output", type=Path, metavar="FILE", help="default: <suite name>.jsonl.gz; .gz compresses"
+    )
+
+    verify = _command(
+        commands, "verify", "check a results file, and run some of its trials again", "publishing:verify"
+    )
+    verify.add_argument("file", type=Path, metavar="FILE")
+    verify.add_argument("--rerun", type=_positive, default=0, metavar="N", help="run N random trials again")
+    _plugins(verify)
+    _data(verify)
+    _machine(verify)
 
     plugins = _command(
         commands, "plugins", "list every plugin, the broken ones with their error", "plugins:plugins"
@@ -177,6 +204,21 @@ def _filter(parser: argparse.ArgumentParser) -> None:
 def _data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="data folder (default: BENCHSUITE_DATA, else a cache folder)"
+    )
+
+
+def _machine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--devices",
+        default="auto",
+        metavar="LIST",
+        help="auto (all GPUs, else the CPU), cpu, or cuda:0,cuda:1",
+    )
+    parser.add_argument(
+        "--jobs", type=_positive, metavar="N", help="trials at a time (default: one a GPU, or one a CPU core)"
+    )
+    parser.add_argument(
+        "--timeout", type=_seconds, metavar="S", help="seconds that one stage or trial may take"
     )
 
 

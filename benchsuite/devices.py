@@ -5,6 +5,7 @@ Importing this module does not import torch, and neither does `parse_devices` on
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import re
 import resource
@@ -152,7 +153,8 @@ def peak_memory(device: torch.device | str) -> Iterator[PeakMemory]:
     On a GPU: the largest amount that torch had allocated, less the amount allocated at the start. On a
     CPU: the growth of the process's largest resident set. Linux resets that mark at the start; elsewhere
     it is the mark of the process's whole life, so work that stays below an earlier peak reads as 0.
-    Memory that the allocator kept from earlier work and uses again does not count.
+    What the C library kept of earlier work is given back first where it can be, since memory that is used
+    again does not make the process grow.
     """
     import torch
 
@@ -164,9 +166,17 @@ def peak_memory(device: torch.device | str) -> Iterator[PeakMemory]:
         yield peak
         peak.megabytes = (torch.cuda.max_memory_allocated(chosen) - start) / 1e6
     else:
+        _give_back_free_memory()
         start = _resident_peak(reset=True)
         yield peak
         peak.megabytes = (_resident_peak() - start) / 1e6
+
+
+def _give_back_free_memory() -> None:
+    """Return freed memory to the system, with glibc."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def _resident_peak(*, reset: bool = False) -> int:

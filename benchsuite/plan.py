@@ -7,6 +7,7 @@ import itertools
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 from benchsuite.concepts import ConceptPlugin
@@ -150,7 +151,7 @@ class Trial:
 
     @property
     def last_training(self) -> TrainingRecipe:
-        """The recipe of what follows the last cut: the recovery's, or where `scratch` trains anew, for all of it."""
+        """The recipe of what follows the last cut: the recovery, or for `scratch` the whole training anew."""
         if self.variant != "scratch" or self.schedule.name in ("rewind", "at-init"):
             return self.recovery
         # As many epochs as the dense training and the recovery together.
@@ -404,6 +405,16 @@ def _recoveries(suite: Suite, dense: TrainingRecipe, schedule: Schedule) -> list
     if schedule in ("rewind", "at-init"):
         return [dense]
     return [suite.recovery.recipe(dense, epochs) for epochs in suite.recovery.epochs]
+
+
+def most_cells(suite: Suite, registry: Registry) -> int:
+    """At most how many trials a suite has, told without listing them: some may coincide."""
+    draws = sum(contender.draws for contender in _contenders(suite, registry))
+    models = sum(len(workload.models) for workload in suite.workload)
+    section, pruning = suite.suite, suite.pruning
+    axes = (section.seeds, section.sparsities, suite.recovery.epochs)
+    axes_of_pruning = (pruning.granularity, pruning.scope, pruning.budget, pruning.schedule)
+    return draws * models * prod(len(axis) for axis in (*axes, *axes_of_pruning))
 
 
 def count_by_axis(trials: Sequence[Trial]) -> dict[str, dict[str, int]]:

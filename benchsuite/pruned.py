@@ -93,7 +93,7 @@ def outputs_on(model: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def relative_difference(outputs: Tensor, expected: Tensor) -> float:
-    """The largest absolute difference, divided by the largest absolute value expected; NaN if there is one."""
+    """The largest absolute difference over the largest absolute value expected; NaN if there is one."""
     if outputs.shape != expected.shape:
         return float("inf")
     largest = float(expected.abs().max())

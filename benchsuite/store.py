@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -72,14 +73,17 @@ class TrialRecord:
             )
         if data["status"] not in STATUSES:
             raise ValueError(f"status is {data['status']!r}; it is one of {', '.join(STATUSES)}")
-        bad = [
-            n
-            for n, v in data.get("metrics", {}).items()
-            if isinstance(v, bool) or not isinstance(v, int | float)
-        ]
+        bad = [n for n, v in data.get("metrics", {}).items() if not _is_finite_number(v)]
         if bad:
             raise ValueError(f"metrics {', '.join(bad)} are not numbers")
         return cls(**{name: data[name] for name in _FIELD_TYPES if name in data})
+
+
+def _is_finite_number(value: object) -> bool:
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond what a float holds
+        return False
 
 
 _FIELD_TYPES: dict[str, type | tuple[type, ...]] = {

@@ -8,20 +8,25 @@ import json
 import os
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from benchsuite.agreement import stored_agreements
 from benchsuite.cli import NOTHING, OK
 from benchsuite.errors import UsageError
+from benchsuite.merging import merge
+from benchsuite.plugins import discover
 from benchsuite.store import RunDirectory, TrialRecord
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from benchsuite.plugins import Registry
 
 _TABLE_AXES = ("dataset", "model", "seed", "scorer", "sparsity", "draw")
 _TABLE_METRICS = (
@@ -122,46 +127,57 @@ def _print_json(records: Sequence[TrialRecord]) -> None:
 
 
 def leaderboard(options: Namespace) -> int:
-    """Render one or several runs as a static site."""
-    page = render_site([RunDirectory(run) for run in options.runs], options.output, title="Pruning criteria")
+    """Render runs and published results as one static site."""
+    registry, _ = discover()
+    page = render_site(options.runs, options.output, title="Pruning criteria", registry=registry)
     print(page)  # noqa: T201 - the command line speaks
     return OK
 
 
-def render_site(runs: Sequence[RunDirectory], output: Path, *, title: str) -> Path:
-    """Render the runs' records with the installed site renderer; returns the first page's path.
+def render_site(sources: Sequence[Path], output: Path, *, title: str, registry: Registry) -> Path:
+    """Render run directories and results files with the installed renderer; returns the first page's path.
+
+    The registry's scorers are described on their pages.
 
     Raises:
-        UsageError: a folder is no run directory, two runs disagree on a trial, or no renderer is installed.
+        UsageError: a path is neither a run directory nor a results file, or no renderer is installed.
     """
-    records: dict[str, TrialRecord] = {}
-    origin: dict[str, Path] = {}
-    notes: list[str] = []
-    pending = 0
-    for run in runs:
-        found = run.results()
-        pending += found.pending
-        notes += found.problems
-        if found.superseded:
-            notes.append(
-                f"{run.path}: {len(found.superseded)} records of an earlier form of the suite are left out"
-            )
-        for record in found.records:
-            known = records.get(record.key)
-            if known is not None and known.metrics.get("accuracy/top1") != record.metrics.get(
-                "accuracy/top1"
-            ):
-                notes.append(
-                    f"trial {record.key} has different results in {origin[record.key]} and {run.path}; "
-                    f"that of {origin[record.key]} is shown"
-                )
-            if known is None:
-                records[record.key], origin[record.key] = record, run.path
-    points = importlib.metadata.entry_points(group="benchsuite.sites")
-    if not points:
-        raise UsageError("no site renderer is installed (entry-point group benchsuite.sites)")
-    render: Callable[..., Path] = next(iter(points)).load()
-    return render(tuple(records.values()), output, title=title, pending=pending, notes=notes)
+    merged = merge(sources)
+    render = _renderer("leaderboard")
+    if render is None:
+        raise UsageError("no site renderer is installed (entry point leaderboard of benchsuite.sites)")
+    about = {info.name: info.summary for info in registry.infos if info.kind == "scorer" and info.summary}
+    page: Path = render(
+        merged.records,
+        output,
+        title=title,
+        pending=merged.pending,
+        notes=merged.notes,
+        about=about,
+        agreement=stored_agreements(sources, _train_keys(merged.records)),
+    )
+    return page
+
+
+def render_summary(
+    run: RunDirectory, records: Sequence[TrialRecord], output: Path, *, title: str, pending: int = 0
+) -> Path | None:
+    """Write the summary files of a run into a folder, which is returned; None without a renderer for them."""
+    render = _renderer("summary")
+    if render is None:
+        return None
+    agreement = stored_agreements([run.path], _train_keys(records))
+    render(records, output, title=title, pending=pending, agreement=agreement)
+    return output
+
+
+def _train_keys(records: Sequence[TrialRecord]) -> list[str]:
+    return [record.stages["train"] for record in records if "train" in record.stages]
+
+
+def _renderer(name: str) -> Callable[..., Any] | None:
+    point = next(iter(importlib.metadata.entry_points(group="benchsuite.sites", name=name)), None)
+    return None if point is None else cast("Callable[..., Any]", point.load())
 
 
 def ui(options: Namespace) -> int:

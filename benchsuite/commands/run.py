@@ -15,9 +15,10 @@ from rich.console import Console
 
 from benchsuite import devices
 from benchsuite._version import __version__
+from benchsuite.agreement import update_agreement
 from benchsuite.cli import FAILED, INTERRUPTED, NOTHING, OK
 from benchsuite.commands.loading import Loaded, broken_plugins, load
-from benchsuite.commands.results import render_site
+from benchsuite.commands.results import render_site, render_summary
 from benchsuite.errors import UsageError
 from benchsuite.execution import Executor, Workplace
 from benchsuite.execution.local import LocalExecutor
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import FrameType
 
+    from benchsuite.store import TrialRecord
+
 
 def run(options: Namespace) -> int:
     """Run what is left of a suite, then render its site."""
@@ -39,7 +42,7 @@ def run(options: Namespace) -> int:
     if options.executor != "local":
         raise UsageError(f"there is no executor {options.executor!r}; there is: local")
     loaded = load(options)
-    slots, threads = _slots(devices.parse_devices(options.devices), options.jobs)
+    slots, threads = slots_and_threads(devices.parse_devices(options.devices), options.jobs)
     console = Console(highlight=False)
     for line in broken_plugins(loaded.registry):
         console.print(line, style="yellow", markup=False, soft_wrap=True)
@@ -82,6 +85,7 @@ def _run_locked(
         view = LiveView(total, slots, console) if console.is_terminal else PlainView(total, console)
         signal.signal(signal.SIGTERM, _interrupt)
         with Tracker(directory.path, loaded.suite.name, loaded.suite.suite.description) as tracker:
+            tracker.summarise(lambda: _summary(loaded, records))
             tracker.start(
                 {"suite": str(options.suite), "command": " ".join(sys.argv[1:]), **_texts(provenance)}
             )
@@ -92,6 +96,7 @@ def _run_locked(
                     job.run_trials(work, LocalExecutor(workplace, slots, threads, options.timeout))
                     with tracker.quiet():
                         job.measure_latencies(work, _exclusive(workplace, slots, options.timeout))
+                update_agreement(directory, loaded.trials)
             except KeyboardInterrupt:
                 interrupted = True
             tracking_seconds = tracker.close(interrupted=interrupted)
@@ -107,7 +112,9 @@ def _run_locked(
             markup=False,
         )
         return INTERRUPTED
-    page = render_site([directory], directory.path / "site", title=loaded.suite.name)
+    page = render_site(
+        [directory.path], directory.path / "site", title=loaded.suite.name, registry=loaded.registry
+    )
     console.print(f"took {duration(time.monotonic() - started)}", markup=False)
     for label, value in (
         ("results", directory.results_file),
@@ -124,7 +131,16 @@ def _run_locked(
     return FAILED if failed else OK
 
 
-def _slots(chosen: list[str], jobs: int | None) -> tuple[list[str], int]:
+def _summary(loaded: Loaded, records: Mapping[str, TrialRecord]) -> Path | None:
+    """The leaderboard's summary of the whole suite, for MLflow."""
+    found = [records[trial.key] for trial in loaded.trials if trial.key in records]
+    pending = len(loaded.trials) - len(found)
+    return render_summary(
+        loaded.directory, found, loaded.directory.path / "summary", title=loaded.suite.name, pending=pending
+    )
+
+
+def slots_and_threads(chosen: list[str], jobs: int | None) -> tuple[list[str], int]:
     """The device of each slot and the CPU threads of each worker.
 
     On a CPU small networks gain nothing from threads, so the default is one worker a core with one thread.

@@ -2,103 +2,116 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import numpy.typing as npt
 
     Scores = npt.NDArray[np.floating]
+    Matrix = npt.NDArray[np.float64]
+
+_PAIRS_AT_ONCE = 4_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LayerAgreement:
-    """Two criteria on one layer.
+    """Every pair of criteria on one layer, the criteria in the order given.
 
     Attributes:
         layer: the layer's name.
-        first: the one criterion.
-        second: the other.
-        units: how many scores the layer has.
-        tau: Kendall's tau-b, from -1 (opposite orders) to 1; None where a criterion gives all the same score.
-        k: how many of the top are compared.
-        overlap: the share of the top k that both have in common; k / units is what chance gives.
+        units: how many scores it has.
+        k: how many of the top are compared; k / units is the overlap that chance gives.
+        criteria: those that serve the layer.
+        tau: (criteria, criteria), Kendall's tau-b from -1 (opposite orders) to 1; NaN where a criterion gives
+            all the same score.
+        overlap: (criteria, criteria), the share of the top k that both have in common.
     """
 
     layer: str
-    first: str
-    second: str
     units: int
-    tau: float | None
     k: int
-    overlap: float
+    criteria: tuple[str, ...]
+    tau: Matrix
+    overlap: Matrix
 
 
-@dataclass(frozen=True)
-class PairAgreement:
-    """Two criteria over all layers that both serve and that have two scores or more.
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """Every pair of criteria on a network: means over the layers that both serve, NaN where there is none.
 
     Attributes:
-        first: the one criterion.
-        second: the other.
-        layers: how many layers were compared.
-        tau: mean of the layers' tau; None if no layer has one.
-        overlap: mean of the layers' overlap.
-        chance: mean overlap that chance gives.
+        criteria: their names, the order of rows and columns.
+        tau: (criteria, criteria), over the layers that have one.
+        overlap: (criteria, criteria).
+        chance: (criteria, criteria), the overlap that chance gives.
+        layers: each layer by itself.
     """
 
-    first: str
-    second: str
-    layers: int
-    tau: float | None
-    overlap: float
-    chance: float
+    criteria: tuple[str, ...]
+    tau: Matrix
+    overlap: Matrix
+    chance: Matrix
+    layers: tuple[LayerAgreement, ...]
 
 
-def kendall_tau(first: Scores, second: Scores) -> float | None:
-    """Return Kendall's tau-b of two rankings of the same units, or None where one of them is constant."""
-    from scipy.stats import kendalltau
+def tau_matrix(scores: Scores) -> Matrix:
+    """Return Kendall's tau-b between all rankings of the same units; NaN where one of them is constant.
 
-    if len(np.unique(first)) < 2 or len(np.unique(second)) < 2:
-        return None
-    tau = float(kendalltau(first, second).statistic)
-    return None if math.isnan(tau) else tau
-
-
-def top_overlap(first: Scores, second: Scores, k: int) -> float:
-    """Return the share of the top k that two rankings have in common.
-
-    Units that tie for the last places share them: the result is the expected overlap when ties are broken
-    at random, independently in both rankings.
+    With s the signs of the differences of all pairs of units, tau-b of rankings a and b is
+    sum(s_a s_b) / sqrt(sum(s_a^2) sum(s_b^2)): a product of matrices, quadratic in the units.
 
     Args:
-        first: scores, higher is better.
-        second: scores of the same units.
-        k: from 1 to the number of units.
+        scores: (rankings, units).
+
+    Returns:
+        (rankings, rankings), symmetric.
     """
-    return float((_membership(first, k) * _membership(second, k)).sum() / k)
+    rankings, units = scores.shape
+    common = np.zeros((rankings, rankings))
+    step = max(1, _PAIRS_AT_ONCE // max(1, rankings * units))
+    for start in range(0, units, step):
+        one, other = scores[:, start : start + step, None], scores[:, None, :]
+        # Counts below 2^24 are exact in single precision.
+        signs = ((one > other).astype(np.float32) - (one < other)).reshape(rankings, -1)
+        common += signs @ signs.T
+    untied = np.sqrt(np.diag(common))
+    with np.errstate(invalid="ignore"):
+        tau: Matrix = common / (untied[:, None] * untied)
+    return tau
 
 
-def _membership(scores: Scores, k: int) -> npt.NDArray[np.float64]:
-    """The probability of each unit to be among the top k when ties are broken at random."""
-    if not 1 <= k <= len(scores):
-        raise ValueError(f"k must be from 1 to {len(scores)}, got {k}")
-    last = np.sort(scores)[-k]
+def overlap_matrix(scores: Scores, k: int) -> Matrix:
+    """Return the share of the top k that rankings have in common, for all pairs of rankings.
+
+    Units that tie for the last places share them: the result is the expected overlap when ties are broken
+    at random, independently in both rankings. The diagonal, too, is that of two independent orders.
+
+    Args:
+        scores: (rankings, units), higher is better.
+        k: from 1 to the number of units.
+
+    Returns:
+        (rankings, rankings), symmetric.
+    """
+    if not 1 <= k <= scores.shape[1]:
+        raise ValueError(f"k must be from 1 to {scores.shape[1]}, got {k}")
+    last = np.sort(scores, axis=1)[:, -k, None]
     above, tied = scores > last, scores == last
-    share: npt.NDArray[np.float64] = above + tied * ((k - above.sum()) / tied.sum())
-    return share
+    # The probability of each unit to be among the top k.
+    member = above + tied * ((k - above.sum(1, keepdims=True)) / tied.sum(1, keepdims=True))
+    shared: Matrix = member @ member.T / k
+    return shared
 
 
-def compare_layers(
+def compare_criteria(
     scores: Mapping[str, Mapping[str, Scores]], k: int = 5, k_wide: int = 10, wide: int = 100
-) -> list[LayerAgreement]:
-    """Compare every pair of criteria on every layer that both serve.
+) -> Agreement:
+    """Compare every pair of criteria on every layer of at least two units that both serve.
 
     Args:
         scores: by criterion and layer, one score per unit (weights are flattened).
@@ -106,43 +119,40 @@ def compare_layers(
         k_wide: the same for layers of at least `wide` units (Adamczewski and Park 2019, table 1).
         wide: from how many units on a layer is wide.
     """
+    criteria = tuple(scores)
     found = []
-    for first, second in combinations(scores, 2):
-        for layer, one in scores[first].items():
-            if layer not in scores[second]:
-                continue
-            left, right = np.ravel(one), np.ravel(scores[second][layer])
-            units = len(left)
-            if units < 2:
-                continue
+    for layer in dict.fromkeys(name for of_one in scores.values() for name in of_one):
+        serving = tuple(name for name in criteria if layer in scores[name])
+        rows = np.stack([np.ravel(scores[name][layer]) for name in serving])
+        units = rows.shape[1]
+        if units >= 2:
             top = min(k_wide if units >= wide else k, units // 2)
-            tau, overlap = kendall_tau(left, right), top_overlap(left, right, top)
-            found.append(LayerAgreement(layer, first, second, units, tau, top, overlap))
-    return found
-
-
-def compare_criteria(layers: Sequence[LayerAgreement]) -> list[PairAgreement]:
-    """Average the layers' agreement for each pair of criteria, in the order of first appearance."""
-    pairs: dict[tuple[str, str], list[LayerAgreement]] = {}
-    for row in layers:
-        pairs.setdefault((row.first, row.second), []).append(row)
-    result = []
-    for (first, second), rows in pairs.items():
-        taus = [row.tau for row in rows if row.tau is not None]
-        result.append(
-            PairAgreement(
-                first,
-                second,
-                len(rows),
-                sum(taus) / len(taus) if taus else None,
-                sum(row.overlap for row in rows) / len(rows),
-                sum(row.k / row.units for row in rows) / len(rows),
+            found.append(
+                LayerAgreement(layer, units, top, serving, tau_matrix(rows), overlap_matrix(rows, top))
             )
-        )
-    return result
+    places = [[criteria.index(name) for name in each.criteria] for each in found]
+    return Agreement(
+        criteria,
+        tau=_mean([each.tau for each in found], places, len(criteria)),
+        overlap=_mean([each.overlap for each in found], places, len(criteria)),
+        chance=_mean([np.full(e.tau.shape, e.k / e.units) for e in found], places, len(criteria)),
+        layers=tuple(found),
+    )
 
 
-def sorted_shares(scores: Scores) -> npt.NDArray[np.float64]:
+def _mean(matrices: list[Matrix], places: list[list[int]], size: int) -> Matrix:
+    """The mean of the finite entries, each matrix's rows and columns put in their places."""
+    total, count = np.zeros((size, size)), np.zeros((size, size))
+    for matrix, place in zip(matrices, places, strict=True):
+        finite = np.isfinite(matrix)
+        total[np.ix_(place, place)] += np.where(finite, matrix, 0)
+        count[np.ix_(place, place)] += finite
+    with np.errstate(invalid="ignore"):
+        mean: Matrix = total / count
+    return mean
+
+
+def sorted_shares(scores: Scores) -> Matrix:
     """Return the scores from high to low, divided by the sum of their absolute values.
 
     It shows how a criterion spreads importance over a layer (Du Toit 2024, figure 3); all zero stays zero.

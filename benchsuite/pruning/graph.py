@@ -137,7 +137,7 @@ class PruningGraph:
         return smaller.of(pruned)
 
 
-def trace(model: nn.Module, example: Tensor) -> PruningGraph:
+def trace(model: nn.Module, example: Tensor, seconds: float = TRACE_SECONDS) -> PruningGraph:
     """Find what can be pruned and prove it on a trial removal; the network is left as it was.
 
     Each group is tried on a copy with random weights, so that no path is hidden by weights near zero: half of
@@ -147,11 +147,12 @@ def trace(model: nn.Module, example: Tensor) -> PruningGraph:
     Args:
         model: the dense network.
         example: an input of any number of samples; the first is used.
+        seconds: how long the analysis may take.
 
     Raises:
-        Unsupported: nothing can be pruned, or the analysis took longer than a minute; the message says why.
+        Unsupported: nothing can be pruned, or the analysis took too long; the message says why.
     """
-    with time_limit(TRACE_SECONDS, "finding the coupled groups"), evaluating(model):
+    with time_limit(seconds, "finding the coupled groups"), evaluating(model):
         example = example[:1].detach()
         twin = copy.deepcopy(model)  # in evaluation mode, as the network is now
         for parameter in twin.parameters():

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchsuite.errors import BenchsuiteError, Collapsed, Unsupported
 from benchsuite.metrics.cost import Cost, measure_cost
-from benchsuite.pruning.masks import WeightMasks, select_weights
+from benchsuite.pruning.masks import WeightMasks, WeightSelection, select_weights
 from benchsuite.pruning.native import merge_units, positions_to_remove
 from benchsuite.pruning.selection import (
     UnitSelection,
@@ -22,6 +22,7 @@ from benchsuite.pruning.selection import (
     selection_of,
 )
 from benchsuite.pruning.surgery import check_surgery, remove_units
+from benchsuite.pruning.two_four import select_two_four
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,6 +36,9 @@ Vary = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 
 Merges = Mapping[str, Sequence[Sequence[int]]]
 """By layer, pairs (removed unit, kept unit) whose outgoing weights are added up before the cut."""
+
+_HALF = 0.5
+"""The sparsity of the scope 2:4."""
 
 _GONE = float("-inf")
 """The score of what earlier cuts removed: it goes first, so that every cut keeps those before it."""
@@ -90,6 +94,9 @@ class SmallerNetwork:
         settings: how units are chosen.
         seed: of the order among equal scores.
         probe: inputs for the check of every surgery.
+
+    Raises:
+        Unsupported: the scope is one of single weights.
     """
 
     def __init__(
@@ -101,6 +108,8 @@ class SmallerNetwork:
         seed: int,
         probe: Tensor,
     ) -> None:
+        if settings.scope == "2:4":
+            raise Unsupported('the scope 2:4 is a pattern of single weights: it needs granularity = "weight"')
         self._dense_graph, self._dense_cost = graph, dense_cost
         self._settings, self._seed, self._probe = settings, seed, probe
         self.model = dense
@@ -259,18 +268,32 @@ class MaskedNetwork:
             full[name][self._kept(name, score)] = varied[name].cpu()
         # Normalised above, over the weights that are left.
         settings = replace(self._settings, normalise="none")
-        target = _never_back(sparsity, self.metrics, settings)
-        selection = select_weights(self._graph, full, settings, target, self._seed)
+        selection = self._select(full, settings, sparsity)
         # A layer that this round does not score keeps the masks that it has.
         self._mask({**self._masks.keep, **selection.keep}, selection.ties)
+
+    def _select(
+        self, scores: Mapping[str, Tensor], settings: PruningSettings, sparsity: float
+    ) -> WeightSelection:
+        if settings.scope == "2:4":
+            if sparsity != _HALF:
+                raise Unsupported(
+                    f"the scope 2:4 removes half of the weights at once: the sparsity of a cut is 0.5, "
+                    f"not {sparsity:g}"
+                )
+            return select_two_four(self._graph, scores, self._seed)
+        target = _never_back(sparsity, self.metrics, settings)
+        return select_weights(self._graph, scores, settings, target, self._seed)
 
     def cut_by_rule(self, keep: Mapping[str, Tensor], merges: Merges) -> None:
         """Mask what the rule does not keep.
 
         Raises:
             Collapsed: a layer would lose all its weights.
-            Unsupported: the rule merges units.
+            Unsupported: the rule merges units, or the scope is a rule of its own.
         """
+        if self._settings.scope == "2:4":
+            raise Unsupported("the scope 2:4 decides itself how much goes: its sparsity is 0.5, not native")
         if any(merges.values()):
             raise Unsupported("units can be merged only where units are removed")
         empty = [name for name, mask in keep.items() if not mask.any()]

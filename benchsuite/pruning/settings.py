@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Scope = Literal["layer", "global", "protected"]
+Scope = Literal["layer", "global", "protected", "2:4"]
 Budget = Literal["units", "params", "macs"]
 Aggregate = Literal["mean", "sum", "max"]
 Normalise = Literal["mean", "max", "l2", "none"]
@@ -17,7 +17,7 @@ class PruningSettings:
 
     Attributes:
         scope: "layer" removes the same fraction of each group, "global" ranks the whole network at once,
-            "protected" does so with a floor per group.
+            "protected" does so with a floor per group, "2:4" removes two of every four consecutive weights.
         budget: what the sparsity is a fraction of.
         floor: share of each group that the scope "protected" always keeps.
         aggregate: how the scores of coupled units become one.

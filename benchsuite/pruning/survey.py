@@ -10,7 +10,7 @@ import torch
 
 from benchsuite.errors import BenchsuiteError, Unsupported
 from benchsuite.pruning._trial_removal import randomise
-from benchsuite.pruning.graph import trace
+from benchsuite.pruning.graph import TRACE_SECONDS, trace
 from benchsuite.pruning.selection import select_units
 from benchsuite.pruning.settings import PruningSettings
 from benchsuite.pruning.surgery import check_surgery, remove_units
@@ -35,7 +35,8 @@ class SurveyLine:
         macs_removed: achieved share of the MACs removed.
         prunable_units: share of the units of all layers but the output that can go.
         groups: number of coupled groups.
-        trace_seconds: how long finding the groups took.
+        trace_seconds: processor time that finding the groups took; the time on a machine with nothing else to
+            do, at one thread.
     """
 
     status: Literal["ok", "unsupported", "wrong"]
@@ -48,7 +49,12 @@ class SurveyLine:
     trace_seconds: float = 0.0
 
 
-def survey(build: Callable[[], nn.Module], example: Tensor, sparsity: float = 0.3) -> SurveyLine:
+def survey(
+    build: Callable[[], nn.Module],
+    example: Tensor,
+    sparsity: float = 0.3,
+    trace_limit: float = TRACE_SECONDS,
+) -> SurveyLine:
     """Prune a network by random scores to a share of its MACs, and compare it with the masked network.
 
     The network gets random weights of which none is near zero, so that no mistake stays hidden.
@@ -57,20 +63,21 @@ def survey(build: Callable[[], nn.Module], example: Tensor, sparsity: float = 0.
         build: makes the network.
         example: an input of any number of samples; the first is used.
         sparsity: share of the MACs to remove, under the scope "protected".
+        trace_limit: how many seconds of the clock finding the groups may take.
     """
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         model = build().eval()
         randomise(model)
-        started = time.perf_counter()
-        graph = trace(model, example)
-        seconds = time.perf_counter() - started
+        started = time.process_time()
+        graph = trace(model, example, trace_limit)
+        seconds = time.process_time() - started
         generator = torch.Generator().manual_seed(_SEED)
         scores = {group.name: torch.rand(group.size, generator=generator) for group in graph.groups}
         settings = PruningSettings(scope="protected", budget="macs")
         selection = select_units(graph, scores, settings, sparsity, _SEED)
     except Unsupported as error:
-        return SurveyLine("unsupported", str(error), trace_seconds=time.perf_counter() - started)
+        return SurveyLine("unsupported", str(error), trace_seconds=time.process_time() - started)
     going = sum(len(position) for g in graph.groups for m in g.members for position in m.units)
     staying = sum(pin.units for pin in graph.pinned if not pin.output)
     found = {

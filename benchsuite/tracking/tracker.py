@@ -59,7 +59,7 @@ class Tracker:
         self._interrupted = False
         self._knows_stored = False
         self._seconds = 0.0
-        self._summary: Path | None = None
+        self._summarise: Callable[[], Path | None] | None = None
         self.shown = 0
         """Number of trials that were new or had changed; known after `close`."""
         self.warnings: list[str] = []
@@ -89,9 +89,14 @@ class Tracker:
             self._pending[record.key] = record
             self._changed.notify()
 
-    def summarise(self, folder: Path) -> None:
-        """Give the invocation's run these files when it is closed; `summary.md` goes into its note."""
-        self._summary = folder
+    def summarise(self, make: Callable[[], Path | None]) -> None:
+        """Give the invocation's run files of its own when it is closed; `summary.md` goes into its note.
+
+        Args:
+            make: makes the files and returns their folder, or None. It is called only where the invocation
+                has a run, which is where there was something to show; what it raises is a warning.
+        """
+        self._summarise = make
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
@@ -195,9 +200,14 @@ class Tracker:
         self._knows_stored = True
 
     def _finish(self, view: View) -> None:
-        view.summary = self._summary
+        complete = self._stored_bytes() if not self.warnings else None
+        if view.has_invocation and self._summarise is not None and not self._interrupted:
+            try:
+                view.summary = self._summarise()
+            except Exception as error:  # noqa: BLE001 - the renderer may be anybody's plugin
+                self.warnings.append(f"no summary was made for MLflow: {type(error).__name__}: {error}")
         with self._at_work():
-            view.finish(None if self.warnings else self._stored_bytes(), interrupted=self._interrupted)
+            view.finish(complete, interrupted=self._interrupted)
 
     def _stored_bytes(self) -> int:
         results = RunDirectory(self._directory).results_file

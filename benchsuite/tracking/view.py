@@ -83,6 +83,11 @@ class View:
         """Where the store is, for messages."""
         return self._uri or str(self._directory / "mlflow.db")
 
+    @property
+    def has_invocation(self) -> bool:
+        """Whether there is a run for the invocation: there is once a trial was shown."""
+        return self._parent is not None
+
     def open(self) -> None:
         """Connect, create what is not there, and learn what is, unless everything stored is shown already."""
         if self._experiment:
@@ -255,7 +260,6 @@ class View:
         if stored_bytes is not None:
             progress = self._progress(stored_bytes)
             self._connected().set_experiment_tag(self._experiment, content.SHOWN_TAG, progress)
-
 
     def _log_summary(self, run_id: str, folder: Path) -> None:
         text = folder / "summary.md"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from benchsuite.store import Status, TrialRecord
+    from benchsuite_leaderboard.agreement import WorkloadAgreement
 
 
 @dataclass(frozen=True)
@@ -111,12 +112,14 @@ class Report:
     Attributes:
         pending: number of planned trials that have no record yet.
         notes: what the caller wants the reader to know, one sentence each.
+        agreements: how alike the criteria rank units, by workload.
     """
 
     title: str
     boards: tuple[BoardReport, ...]
     pending: int
     notes: tuple[str, ...]
+    agreements: tuple[WorkloadAgreement, ...] = ()
 
     @property
     def trials(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from benchsuite_leaderboard.downloads import as_json, downloads
@@ -11,17 +12,26 @@ from benchsuite_leaderboard.pages.addresses import slug
 from benchsuite_leaderboard.pages.environment import ASSETS, PACKAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from benchsuite.agreement import NetworkAgreement
     from benchsuite.store import TrialRecord
 
 _DIGEST = re.compile(rb'<meta name="benchsuite-inputs" content="([0-9a-f]{64})">')
 _FOLDERS = ("assets", "criteria", "workloads")
+_AGREEMENT = "agreement.html"
 
 
 def render(
-    records: Sequence[TrialRecord], output: Path, *, title: str, pending: int = 0, notes: Sequence[str] = ()
+    records: Sequence[TrialRecord],
+    output: Path,
+    *,
+    title: str,
+    pending: int = 0,
+    notes: Sequence[str] = (),
+    about: Mapping[str, str] | None = None,
+    agreement: Sequence[NetworkAgreement] = (),
 ) -> Path:
     """Write the site and return the path of its first page.
 
@@ -34,18 +44,23 @@ def render(
         title: name of the suite or of the collection.
         pending: number of planned trials that have no record.
         notes: sentences that the reader must know, such as unreadable lines of the store.
+        about: what each scorer is, in a sentence, by its name.
+        agreement: how alike the criteria rank the units of each dense network.
     """
+    about = about or {}
     index = output / "index.html"
-    digest = _digest(records, title, pending, notes)
+    digest = _digest(records, title, pending, notes, about, agreement)
     if _made_from(index) == digest:
         return index
-    files = _files(records, title, pending, notes, digest)
+    files = _files(records, title, pending, notes, about, agreement, digest)
     for folder in _FOLDERS:
         (output / folder).mkdir(parents=True, exist_ok=True)
     for folder in _FOLDERS[1:]:
         for stale in (output / folder).glob("*.html"):
             if f"{folder}/{stale.name}" not in files:
                 stale.unlink()
+    if _AGREEMENT not in files:
+        (output / _AGREEMENT).unlink(missing_ok=True)
     # The first page comes last in `files`: with its digest it vouches for the others.
     for name, content in files.items():
         _write(output / name, content)
@@ -53,9 +68,17 @@ def render(
 
 
 def _files(
-    records: Sequence[TrialRecord], title: str, pending: int, notes: Sequence[str], digest: str
+    records: Sequence[TrialRecord],
+    title: str,
+    pending: int,
+    notes: Sequence[str],
+    about: Mapping[str, str],
+    agreement: Sequence[NetworkAgreement],
+    digest: str,
 ) -> dict[str, bytes]:
     # Only a site that must be written pays for loading the libraries.
+    from benchsuite_leaderboard.agreement import workload_agreements
+    from benchsuite_leaderboard.pages.agreement import agreement_page
     from benchsuite_leaderboard.pages.criterion import criterion_page, distinct_criteria
     from benchsuite_leaderboard.pages.overview import overview
     from benchsuite_leaderboard.pages.tables import cells_page, comparison_page, method_page
@@ -64,15 +87,19 @@ def _files(
     from benchsuite_leaderboard.report import make_report
 
     report = make_report(records, title=title, pending=pending, notes=notes)
+    report = replace(report, agreements=workload_agreements(agreement))
     views = Views()
     files = {f"assets/{path.name}": path.read_bytes() for path in sorted(ASSETS.iterdir())}
     offered = downloads(records)
     files |= {each.name: each.content for each in offered}
     pages = {
-        f"criteria/{slug(c.label)}.html": criterion_page(report, views, c) for c in distinct_criteria(report)
+        f"criteria/{slug(c.label)}.html": criterion_page(report, views, c, about)
+        for c in distinct_criteria(report)
     }
     for pair in report.workloads:
         pages[f"workloads/{slug(*pair)}.html"] = workload_page(report, views, pair)
+    if report.agreements:
+        pages[_AGREEMENT] = agreement_page(report)
     pages["cells.html"] = cells_page(report, views)
     pages["comparison.html"] = comparison_page(report, views)
     pages["method.html"] = method_page(report)
@@ -80,10 +107,17 @@ def _files(
     return files | {name: text.encode("utf-8", "replace") for name, text in pages.items()}
 
 
-def _digest(records: Sequence[TrialRecord], title: str, pending: int, notes: Sequence[str]) -> str:
+def _digest(
+    records: Sequence[TrialRecord],
+    title: str,
+    pending: int,
+    notes: Sequence[str],
+    about: Mapping[str, str],
+    agreement: Sequence[NetworkAgreement],
+) -> str:
     """Identify everything that the site is made from, this package included."""
     found = hashlib.sha256()
-    for part in (title, str(pending), *notes, as_json(records)):
+    for part in (title, str(pending), *notes, repr(sorted(about.items())), repr(agreement), as_json(records)):
         found.update(part.encode("utf-8", "surrogatepass") + b"\x00")
     for path in sorted(PACKAGE.rglob("*")):
         if path.suffix in {".py", ".j2", ".css", ".js"}:

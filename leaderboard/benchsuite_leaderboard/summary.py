@@ -7,10 +7,13 @@ import io
 import re
 from typing import TYPE_CHECKING
 
+from benchsuite_leaderboard.agreement import workload_agreements
+from benchsuite_leaderboard.charts.heat import agreement_heat_map
 from benchsuite_leaderboard.charts.theme import shorten
 from benchsuite_leaderboard.charts.vegalite import FONT
 from benchsuite_leaderboard.downloads import harmless
 from benchsuite_leaderboard.pages.addresses import slug
+from benchsuite_leaderboard.pages.agreement import described
 from benchsuite_leaderboard.pages.environment import ASSETS
 from benchsuite_leaderboard.pages.formats import count, half_width, percent, signed, sparsity
 from benchsuite_leaderboard.pages.views import Views
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
+    from benchsuite.agreement import NetworkAgreement
     from benchsuite.store import TrialRecord
+    from benchsuite_leaderboard.agreement import WorkloadAgreement
     from benchsuite_leaderboard.pages.views import TableRow
     from benchsuite_leaderboard.report import BoardReport, Report
 
@@ -30,23 +35,45 @@ _MOST_CHARTS = 12
 _MOST_BOARDS = 4
 _MOST_ROWS = 15
 
+_COLUMNS = (
+    *("board", "criterion", "control", "place", "place_low", "place_high"),
+    *("mean_rank", "gain_over_random", "gain_half_width"),
+)
+
 _PALETTE = re.compile(r":root \{(.*?)\}", re.DOTALL)
 
 
-def render(records: Sequence[TrialRecord], output: Path, *, title: str, pending: int = 0) -> None:
-    """Write `summary.md`, `ranking.csv`, and `curves-*.svg` and `ranks-*.svg` into a folder.
+def render(
+    records: Sequence[TrialRecord],
+    output: Path,
+    *,
+    title: str,
+    pending: int = 0,
+    agreement: Sequence[NetworkAgreement] = (),
+) -> None:
+    """Write `summary.md`, `ranking.csv`, and charts into a folder.
+
+    The charts are `curves-*.svg`, `ranks-*.svg` and `agreement-*.svg`, this with its numbers as CSV.
 
     Args:
         records: outcomes; without any the summary says so.
         output: the folder, made where it does not exist.
         title: name of the suite.
         pending: number of planned trials that have no record.
+        agreement: how alike the criteria rank the units of each dense network.
     """
     output.mkdir(parents=True, exist_ok=True)
     report, views = make_report(records, title=title, pending=pending, notes=()), Views()
     files = {"summary.md": _markdown(report, views), "ranking.csv": _ranking(report, views)}
     for name, svg in _charts(report, views):
         files[name] = _standalone(svg)
+    for found in workload_agreements(agreement)[:_MOST_CHARTS]:
+        name = f"agreement-{slug(*found.pair)}"
+        files[f"{name}.svg"] = _standalone(agreement_heat_map(found, label=described(found)))
+        files[f"{name}.csv"] = _pairs(found)
+    for stale in {path for kind in ("curves", "ranks", "agreement") for path in output.glob(f"{kind}-*.*")}:
+        if stale.name not in files:
+            stale.unlink()
     for name, text in files.items():
         (output / name).write_bytes(text.encode("utf-8", "replace"))
 
@@ -80,10 +107,7 @@ def _ranking(report: Report, views: Views) -> str:
     writer = csv.writer(out, lineterminator="\n")
     columns = [s for board in report.boards for s in board.board.sparsities]
     sparsities = list(dict.fromkeys(columns))
-    writer.writerow(
-        ["board", "criterion", "control", "place", "place_low", "place_high", "mean_rank"]
-        + ["gain_over_random", "gain_half_width", *(harmless(f"accuracy/{s}") for s in sparsities)]
-    )
+    writer.writerow([*_COLUMNS, *(harmless(f"accuracy/{s}") for s in sparsities)])
     for board in report.boards:
         for row in views.overall(board, board.after).rows:
             low, high = row.place_interval or (None, None)
@@ -96,6 +120,17 @@ def _ranking(report: Report, views: Views) -> str:
             gain = (None, None) if row.gain is None else (row.gain.mean, row.gain.half_width)
             values += [row.mean_rank, *gain, *(means.get(s) for s in sparsities)]
             writer.writerow([harmless(value) for value in values])
+    return out.getvalue()
+
+
+def _pairs(found: WorkloadAgreement) -> str:
+    """Kendall's tau of every pair as a matrix, alike criteria beside each other."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    labels = [harmless(label) for label in found.criteria]
+    writer.writerow(["Kendall's tau", *labels])
+    for label, row in zip(labels, found.tau.tolist(), strict=True):
+        writer.writerow([label, *("" if tau != tau else round(tau, 4) for tau in row)])
     return out.getvalue()
 
 

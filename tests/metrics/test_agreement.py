@@ -9,13 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
-from benchsuite.metrics.agreement import (
-    compare_criteria,
-    compare_layers,
-    kendall_tau,
-    sorted_shares,
-    top_overlap,
-)
+from benchsuite.metrics import agreement
+from benchsuite.metrics.agreement import compare_criteria, overlap_matrix, sorted_shares, tau_matrix
 
 
 def tau_by_pairs(first: list[float], second: list[float]) -> float | None:
@@ -42,11 +37,22 @@ values = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, m
 
 @given(values)
 def test_tau_equals_the_count_of_pairs_and_scipy(pairs: list[tuple[int, int]]) -> None:
-    first, second = (np.array(column, dtype=np.float64) for column in zip(*pairs, strict=True))
-    found, expected = kendall_tau(first, second), tau_by_pairs(first.tolist(), second.tolist())
-    assert found == (None if expected is None else pytest.approx(expected))
-    if found is not None:
-        assert found == pytest.approx(kendalltau(first, second).statistic)
+    scores = np.array(pairs, dtype=np.float32).T
+    found, expected = tau_matrix(scores), tau_by_pairs(*scores.tolist())
+    assert found[0, 1] == found[1, 0] or np.isnan(found[[0, 1], [1, 0]]).all()
+    assert found[0, 1] == pytest.approx(math.nan if expected is None else expected, nan_ok=True)
+    if expected is not None:
+        assert found[0, 1] == pytest.approx(kendalltau(*scores).statistic)
+        assert found[0, 0] == pytest.approx(1)
+
+
+def test_many_units_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = np.random.default_rng(0).integers(0, 30, (3, 50)).astype(np.float32)
+    whole = tau_matrix(scores)
+    monkeypatch.setattr(agreement, "_PAIRS_AT_ONCE", 3 * 50 * 7)
+    np.testing.assert_allclose(tau_matrix(scores), whole, rtol=1e-12)
+    for i, j in itertools.combinations(range(3), 2):
+        assert whole[i, j] == pytest.approx(kendalltau(scores[i], scores[j]).statistic)
 
 
 @pytest.mark.parametrize(
@@ -55,17 +61,16 @@ def test_tau_equals_the_count_of_pairs_and_scipy(pairs: list[tuple[int, int]]) -
 )
 @pytest.mark.parametrize("k", [1, 2, 3, 4])
 def test_overlap_is_expected_over_broken_ties(first: list[float], second: list[float], k: int) -> None:
-    found = top_overlap(np.array(first, dtype=float), np.array(second, dtype=float), k)
-    assert found == pytest.approx(overlap_by_breaking_ties(first, second, k))
+    found = overlap_matrix(np.array([first, second], dtype=float), k)
+    assert found[0, 1] == found[1, 0] == pytest.approx(overlap_by_breaking_ties(first, second, k))
 
 
 def test_overlap_of_equal_opposite_and_constant_rankings() -> None:
     up = np.arange(10.0)
-    assert top_overlap(up, up * 3, 4) == 1
-    assert top_overlap(up, -up, 4) == 0
-    assert top_overlap(up, np.zeros(10), 4) == pytest.approx(0.4)
+    found = overlap_matrix(np.stack([up, up * 3, -up, np.zeros(10)]), 4)
+    assert found[0].tolist() == [1, 1, 0, pytest.approx(0.4)]
     with pytest.raises(ValueError, match="from 1 to 10, got 11"):
-        top_overlap(up, up, 11)
+        overlap_matrix(up[None], 11)
 
 
 def test_every_pair_is_compared_on_common_layers() -> None:
@@ -74,28 +79,30 @@ def test_every_pair_is_compared_on_common_layers() -> None:
         "a": {"conv": up, "wide": np.arange(120.0), "single": np.ones(1)},
         "b": {"conv": -up, "wide": np.arange(120.0)},
         "c": {"conv": np.zeros(8)},
+        "d": {"single": np.ones(1)},
     }
-    rows = compare_layers(scores)
-    assert [(row.first, row.second, row.layer, row.k, row.tau, row.overlap) for row in rows] == [
-        ("a", "b", "conv", 4, pytest.approx(-1), 0),
-        ("a", "b", "wide", 10, pytest.approx(1), 1),
-        ("a", "c", "conv", 4, None, pytest.approx(0.5)),
-        ("b", "c", "conv", 4, None, pytest.approx(0.5)),
+    found = compare_criteria(scores)
+    assert found.criteria == ("a", "b", "c", "d")
+    assert [(each.layer, each.units, each.k, each.criteria) for each in found.layers] == [
+        ("conv", 8, 4, ("a", "b", "c")),
+        ("wide", 120, 10, ("a", "b")),
     ]
-    pairs = compare_criteria(rows)
-    assert [(p.first, p.second, p.layers, p.tau) for p in pairs] == [
-        ("a", "b", 2, pytest.approx(0)),
-        ("a", "c", 1, None),
-        ("b", "c", 1, None),
-    ]
-    assert pairs[0].overlap == pytest.approx(0.5)
-    assert pairs[0].chance == pytest.approx((4 / 8 + 10 / 120) / 2)
+    conv, wide = found.layers
+    assert (conv.tau[0, 1], wide.tau[0, 1]) == (pytest.approx(-1), pytest.approx(1))
+    assert found.tau[0, 1] == found.tau[1, 0] == pytest.approx(0)
+    assert found.tau[0, 0] == pytest.approx(1)
+    assert np.isnan(found.tau[0, 2])
+    assert np.isnan(found.tau[2, 2])
+    assert found.overlap[0].tolist() == [1, 0.5, 0.5, pytest.approx(math.nan, nan_ok=True)]
+    assert found.chance[0, 1] == pytest.approx((4 / 8 + 10 / 120) / 2)
+    assert found.chance[0, 2] == pytest.approx(0.5)
+    assert np.isnan(found.overlap[3]).all()
 
 
 def test_weights_are_flattened() -> None:
     grid = np.arange(6.0).reshape(2, 3)
-    (row,) = compare_layers({"a": {"x": grid}, "b": {"x": grid**2}})
-    assert (row.units, row.tau) == (6, pytest.approx(1))
+    found = compare_criteria({"a": {"x": grid}, "b": {"x": grid**2}})
+    assert (found.layers[0].units, found.tau[0, 1]) == (6, pytest.approx(1))
 
 
 def test_sorted_shares_fall_and_add_up() -> None:

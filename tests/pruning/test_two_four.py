@@ -13,6 +13,8 @@ from benchsuite.errors import Unsupported
 from benchsuite.metrics.cost import measure_cost
 from benchsuite.pruning.graph import trace
 from benchsuite.pruning.masks import WeightMasks
+from benchsuite.pruning.networks import MaskedNetwork, SmallerNetwork
+from benchsuite.pruning.settings import PruningSettings
 from benchsuite.pruning.two_four import select_two_four
 
 
@@ -61,3 +63,48 @@ def test_networks_without_fours_are_unsupported() -> None:
         select_two_four(graph, {"2": torch.ones(5, 6)}, seed=0)
     with pytest.raises(ValueError, match="scores of 1 have shape"):
         select_two_four(graph, {"1": torch.ones(5, 6)}, seed=0)
+
+
+def _network(kind: type[MaskedNetwork] | type[SmallerNetwork]) -> MaskedNetwork | SmallerNetwork:
+    model = build("resnet")
+    cost = measure_cost(model, example())
+    settings = PruningSettings(scope="2:4")
+    return kind(model, trace(model, example()), cost, settings, 0, example())
+
+
+def test_the_scope_keeps_the_exact_pattern_through_recovery() -> None:
+    network = _network(MaskedNetwork)
+    scores = {layer.name: layer.weight.detach().abs() for layer in network.layers}
+    network.cut(scores, 0.5, dict)
+    assert network.after_step is not None
+    optimizer = torch.optim.SGD(network.model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-3)
+    before = {layer.name: layer.weight.detach().clone() for layer in network.layers}
+    for _ in range(3):
+        optimizer.zero_grad()
+        network.model.train()(torch.randn(4, *example().shape[1:])).square().mean().backward()
+        optimizer.step()
+        network.after_step()
+    for layer in network.layers:
+        weight = layer.weight.detach()
+        assert not torch.equal(weight, before[layer.name])
+        if layer.name == "conv1":
+            assert bool(weight.all())
+            continue
+        fours = weight.movedim(1, -1).reshape(-1, 4)
+        best = scores[layer.name].movedim(1, -1).reshape(-1, 4).topk(2).indices
+        assert bool(((fours != 0).sum(1) == 2).all())
+        assert bool((fours.gather(1, best) != 0).all())
+    assert network.metrics["sparsity/params"] == pytest.approx(
+        1 - measure_cost(network.model, example()).nonzero_params / network.cost.params
+    )
+
+
+def test_the_scope_is_for_half_of_single_weights() -> None:
+    with pytest.raises(Unsupported, match='granularity = "weight"'):
+        _network(SmallerNetwork)
+    network = _network(MaskedNetwork)
+    scores = {layer.name: layer.weight.detach().abs() for layer in network.layers}
+    with pytest.raises(Unsupported, match=r"is 0\.5, not 0\.3"):
+        network.cut(scores, 0.3, dict)
+    with pytest.raises(Unsupported, match="not native"):
+        network.cut_by_rule({}, {})

@@ -1,7 +1,8 @@
-"""Accuracy against sparsity, one line a criterion, with interval bands and the dense line."""
+"""A metric against sparsity, one line a criterion, with interval bands and the dense line."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,27 @@ _BUDGETS = {"units": "units", "params": "parameters", "macs": "MACs"}
 Row = dict[str, Any]
 
 
-def accuracy_curves(
+@dataclass(frozen=True)
+class Scale:
+    """How a metric is written on its axis.
+
+    Attributes:
+        title: of the axis.
+        is_share: a number between 0 and 1, shown in percent; else a count.
+    """
+
+    title: str
+    is_share: bool = True
+
+    def say(self, value: float) -> str:
+        """The value as text."""
+        return f"{100 * value:.1f}%" if self.is_share else f"{value:.1f}"
+
+
+ACCURACY = Scale("test accuracy (top-1)")
+
+
+def curves(
     table: Table,
     looks: Mapping[Criterion, Look],
     *,
@@ -33,23 +54,25 @@ def accuracy_curves(
     budget: str,
     label: str,
     compact: bool = False,
+    scale: Scale = ACCURACY,
 ) -> Markup | None:
     """The chart of one table as SVG; None when no cell with a sparsity has a mean.
 
     Args:
         table: the cells.
         looks: how each criterion is drawn.
-        dense: mean accuracy of the unpruned networks.
+        dense: mean of the unpruned networks.
         budget: what the sparsity is a fraction of.
         label: the text alternative.
         compact: for a phone: narrow and without names, which the page's legend gives.
+        scale: how the metric is written.
     """
-    points = _points(table, looks)
+    points = _points(table, looks, scale)
     if not points:
         return None
     series = {p["series"] for p in points}
     drawn = {str(i): c for i, c in enumerate(table.rows) if str(i) in series}
-    frame = _frame(points, dense, names=len(drawn) + 1, compact=compact)
+    frame = _frame(points, dense, scale, names=len(drawn) + 1, compact=compact)
     xs = sorted({p["x"] for p in points})
     whole = all(round(x, 2) == x for x in xs)
     x = axis(
@@ -61,8 +84,8 @@ def accuracy_curves(
         grid=False,
         labelOverlap=True,
     )
-    y_format = ".0%" if frame.y[1] - frame.y[0] > 0.06 else ".1%"
-    y = axis("y", frame.y, "test accuracy (top-1)", format=y_format, tickCount=6)
+    share_format = ".0%" if frame.y[1] - frame.y[0] > 0.06 else ".1%"
+    y = axis("y", frame.y, scale.title, format=share_format if scale.is_share else "", tickCount=6)
     detail = {"x": x, "y": y, "color": as_is("colour"), "detail": text("series")}
     layers: list[Layer] = []
     bands = [
@@ -87,7 +110,7 @@ def accuracy_curves(
     dots = detail | {"description": text("note")}
     layers.append(layer("point", points, dots, filled=True, size=26, opacity=1))
     if not compact:
-        layers += _names(frame, x, points, drawn, dense)
+        layers += _names(frame, x, points, drawn, dense, scale)
     return to_svg(layers, width=frame.width, height=frame.height, label=label)
 
 
@@ -109,14 +132,15 @@ class _Frame:
         return self.y[1] - pixel / self.height * (self.y[1] - self.y[0])
 
 
-def _points(table: Table, looks: Mapping[Criterion, Look]) -> list[Row]:
+def _points(table: Table, looks: Mapping[Criterion, Look], scale: Scale) -> list[Row]:
     return [
         {
             "series": str(i),
             "x": sparsity,
             "y": cell.estimate.mean,
             "colour": looks[criterion].colour,
-            "note": f"{shorten(criterion.label, 60)} at {100 * sparsity:.10g}%: {_percent(cell.estimate)}",
+            "note": f"{shorten(criterion.label, 60)} at {100 * sparsity:.10g}%: "
+            + _said(cell.estimate, scale),
             "low": cell.estimate.low,
             "high": cell.estimate.high,
         }
@@ -126,22 +150,22 @@ def _points(table: Table, looks: Mapping[Criterion, Look]) -> list[Row]:
     ]
 
 
-def _percent(estimate: Estimate) -> str:
-    interval = "" if estimate.half_width is None else f" ± {100 * estimate.half_width:.1f}"
-    return f"{100 * estimate.mean:.1f}{interval}%"
+def _said(estimate: Estimate, scale: Scale) -> str:
+    interval = "" if estimate.half_width is None else f" ± {scale.say(estimate.half_width)}"
+    return f"{scale.say(estimate.mean)}{interval}"
 
 
-def _frame(points: Sequence[Row], dense: float | None, *, names: int, compact: bool) -> _Frame:
+def _frame(points: Sequence[Row], dense: float | None, scale: Scale, *, names: int, compact: bool) -> _Frame:
     # Wide intervals of few seeds would flatten the lines: the range follows the means, bands may be cut.
     means = [p["y"] for p in points] + ([] if dense is None else [dense])
-    margin = max(0.01, (max(means) - min(means)) * 0.08)
+    margin = max(0.01 if scale.is_share else 0.5, (max(means) - min(means)) * 0.08)
     xs = [p["x"] for p in points]
     spread = max(max(xs) - min(xs), 0.1)
     return _Frame(
         width=310 if compact else 560,
         height=260 if compact else max(320, round(_LINE * names)),
         x=(min(xs) - 0.03 * spread, max(xs) + 0.03 * spread),
-        y=(max(0.0, min(means) - margin), min(1.0, max(means) + margin)),
+        y=(max(0.0, min(means) - margin), min(1.0 if scale.is_share else math.inf, max(means) + margin)),
     )
 
 
@@ -151,6 +175,7 @@ def _names(
     points: Sequence[Row],
     drawn: Mapping[str, Criterion],
     dense: float | None,
+    scale: Scale,
 ) -> list[Layer]:
     """Names beside the ends of the lines, moved apart where they would overlap, and joined to them."""
     right = frame.x[1]
@@ -160,7 +185,7 @@ def _names(
         ink = "var(--ink-2)" if criterion.is_control else "var(--ink)"
         rows.append(last | {"right": right, "name": shorten(criterion.label, 34), "ink": ink})
     if dense is not None:
-        name = f"dense {100 * dense:.1f}%"
+        name = f"dense {scale.say(dense)}"
         rows.append(
             {
                 "x": right,

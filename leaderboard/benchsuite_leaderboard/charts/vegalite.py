@@ -39,8 +39,9 @@ Layer = dict[str, Any]
 def layer(
     mark: str, rows: Sequence[Mapping[str, Any]], encoding: Mapping[str, Channel], **properties: Any
 ) -> Layer:
-    """One mark for each row, or for each series of rows."""
-    return {"data": {"values": list(rows)}, "mark": {"type": mark, **properties}, "encoding": dict(encoding)}
+    """One mark for each row, or for each series of rows; only a channel "description" gives a mark a text."""
+    form = {"type": mark, "aria": "description" in encoding, **properties}
+    return {"data": {"values": list(rows)}, "mark": form, "encoding": dict(encoding)}
 
 
 def axis(field: str, domain: tuple[float, float], title: str, **properties: Any) -> Channel:
@@ -82,7 +83,7 @@ def to_svg(layers: Sequence[Layer], *, width: int, height: int, label: str) -> M
     full_width, full_height = re.findall(r'(?:width|height)="([\d.]+)"', svg)[:2]
     body = svg[svg.index(">") + 1 :]
     # A pointer over a mark shows its description; the drawing as a whole has one text alternative.
-    body = re.sub(r'<path (?:role="[^"]*" )?aria-label="([^"]*)"([^>]*)></path>', _with_title, body)
+    body = re.sub(r'<path (?:role="[^"]*" )?aria-label="([^"]*)"([^>]*?)(?:/>|></path>)', _with_title, body)
     body = re.sub(r' (?:role|aria-[a-z]+|pointer-events|class)="[^"]*"', "", body)
     # Attributes that say what holds anyway, and marks that draw nothing, are most of a chart's size.
     body = re.sub(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from benchsuite_leaderboard.cells import DENSE, sparsity_order
 from benchsuite_leaderboard.pages.environment import environment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from benchsuite_leaderboard.cells import Criterion, Trial, Workload
     from benchsuite_leaderboard.pages.views import Views
@@ -60,8 +61,8 @@ _MEANINGS = {
 }
 
 
-def criterion_page(report: Report, views: Views, criterion: Criterion) -> str:
-    """The page as HTML."""
+def criterion_page(report: Report, views: Views, criterion: Criterion, about: Mapping[str, str]) -> str:
+    """The page as HTML; `about` says what each scorer is, by its name."""
     sections = [
         _section(views, board, criterion) for board in report.boards if criterion in board.board.criteria
     ]
@@ -74,6 +75,7 @@ def criterion_page(report: Report, views: Views, criterion: Criterion) -> str:
             criterion=criterion,
             sections=sections,
             command=_command(criterion),
+            about=_about(criterion, about),
             dense_metric=DENSE,
             root="../",
             here="",
@@ -136,6 +138,13 @@ def _trial_order(trial: Trial) -> tuple[tuple[int, float, str], tuple[int, str],
 def _command(criterion: Criterion) -> str:
     """How to run the criterion's trials again, ready for a shell."""
     return f"benchsuite run SUITE.toml --filter {shlex.quote(f'scorer={criterion.scorer}')}"
+
+
+def _about(criterion: Criterion, about: Mapping[str, str]) -> str:
+    """What the scorer is; for a control what the scorer is that it was made of. Empty where unknown."""
+    label = criterion.inner or criterion.scorer
+    # A label is a name, in a suite with parameters followed by them in brackets of either kind.
+    return about.get(label) or about.get(re.split(r"[(\[]", label, maxsplit=1)[0].strip(), "")
 
 
 def distinct_criteria(report: Report) -> Sequence[Criterion]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from benchsuite_leaderboard.charts.curves import accuracy_curves
+from benchsuite_leaderboard.charts.curves import Scale, curves
 from benchsuite_leaderboard.charts.ranks import critical_difference_diagram
 from benchsuite_leaderboard.charts.trade_off import Choice, front, trade_off
 from benchsuite_leaderboard.pages.formats import percent, sparsity, workload
+from benchsuite_leaderboard.standings import Standings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from benchsuite_leaderboard.cells import Criterion, Workload
     from benchsuite_leaderboard.report import BoardReport
-    from benchsuite_leaderboard.standings import Cell, Standings, Table
+    from benchsuite_leaderboard.standings import Cell, Table
     from benchsuite_leaderboard.statistics.intervals import Estimate
 
 COSTS = (
@@ -27,6 +29,15 @@ COSTS = (
     ("latency", "latency", "time for one sample, of the dense network’s (measured)"),
 )
 """What the reader can set accuracy against: key, name, axis title."""
+
+
+INTERPRETABILITY = (
+    ("detectors", Scale("detectors: units with a concept", is_share=False)),
+    ("concepts", Scale("different concepts detected", is_share=False)),
+    ("still_interpretable", Scale("of the dense detectors, still detectors")),
+    ("same_concept", Scale("of these, with the same concept")),
+)
+"""What network dissection says of a pruned network: metric and scale."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +104,7 @@ class Views:
         label = _alternative(view, pair)
         return self._chart(
             ("curves", board.anchor, standings.metric, pair),
-            lambda compact: accuracy_curves(
+            lambda compact: curves(
                 view.table,
                 board.looks,
                 dense=view.dense,
@@ -102,6 +113,22 @@ class Views:
                 compact=compact,
             ),
         )
+
+    def interpretability(self, board: BoardReport, pair: Workload) -> list[tuple[Chart, View, str]]:
+        """What dissection found against sparsity, with the numbers' view and caption; empty without any."""
+        found = []
+        for name, scale in INTERPRETABILITY:
+            standings = Standings(board.board, f"interpretability/{name}")
+            table = standings.table(pair)
+            dense = _mean_of(board, pair, f"interpretability/{name}_dense")
+            label = f"Line chart: {scale.title} against sparsity for {workload(pair)}."
+            chart = self._chart(
+                ("curves", board.anchor, standings.metric, pair),
+                partial(_drawn, table, board, dense, label, scale),
+            )
+            if chart is not None:
+                found.append((chart, View(table, _rows(standings, table, pair), dense), scale.title))
+        return found
 
     def trade_off(
         self, board: BoardReport, standings: Standings, pair: Workload | None, cost: str
@@ -164,6 +191,24 @@ class Views:
             compact = None if wide is None else draw(True)
             self._charts[key] = None if wide is None or compact is None else Chart(wide, compact)
         return self._charts[key]
+
+
+def _drawn(
+    table: Table, board: BoardReport, dense: float | None, label: str, scale: Scale, compact: bool
+) -> Markup | None:
+    budget = board.board.protocol.budget
+    return curves(table, board.looks, dense=dense, budget=budget, label=label, compact=compact, scale=scale)
+
+
+def _mean_of(board: BoardReport, pair: Workload, metric: str) -> float | None:
+    """The mean of what all trials on a dense network say alike, over the dense networks."""
+    values = {
+        block.dense_model: value
+        for blocks in board.board.values(metric).values()
+        for block, value in blocks.items()
+        if block.dense_model.workload == pair
+    }
+    return math.fsum(values.values()) / len(values) if values else None
 
 
 def _dense(report: BoardReport, pair: Workload | None) -> float | None:

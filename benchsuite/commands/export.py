@@ -1,0 +1,123 @@
+"""`export`: a finished trial's pruned network, as files that need no benchsuite."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from benchsuite.cli import OK
+from benchsuite.commands.loading import data_folder, discover_checked
+from benchsuite.errors import UsageError
+from benchsuite.plan import Trial, build_plan
+from benchsuite.store import RunDirectory
+from benchsuite.suite import load_suite
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from benchsuite.plugins import Registry
+    from benchsuite.store import TrialRecord
+
+_SHOWN = 5
+
+
+def export(options: Namespace) -> int:
+    """Write the network of a finished trial, and say how to load it."""
+    directory = RunDirectory(options.run)
+    if not directory.suite_file.is_file():
+        raise UsageError(f"{options.run} is not a run directory: it has no suite.toml")
+    registry, _ = discover_checked(options.plugin)
+    data = data_folder(options.data)
+    trials = planned(directory, registry, data)
+    records, _ = directory.records()
+    record = _finished(options.run, options.key, trials, records)
+    trial = as_recorded(trials, record)
+    folder: Path = options.output or directory.path / "exports" / record.key
+
+    from benchsuite.dense import Bench
+    from benchsuite.devices import prepare
+    from benchsuite.execution import Workplace
+    from benchsuite.exporting import export_trial
+
+    workplace = Workplace(directory.path.resolve(), data.resolve(), tuple(options.plugin))
+    difference = export_trial(Bench(workplace, registry, prepare("cpu", 1), 1), trial, record, folder)
+    console = Console(highlight=False)
+    for line in (
+        f"{_described(record.axes)}: top-1 {record.metrics['accuracy/top1']:.4f}",
+        f"the program and the network differ by at most {difference:.3g}",
+        f'{folder / "model.pt2"}  torch.export.load("model.pt2").module(); see README.md beside it',
+    ):
+        console.print(line, markup=False, soft_wrap=True)
+    return OK
+
+
+def planned(directory: RunDirectory, registry: Registry, data: Path) -> list[Trial]:
+    """The trials of a run's own suite; raises `UsageError`, also where a plugin of the run is not there."""
+    try:
+        suite = load_suite(directory.suite_file, registry)
+    except UsageError as error:
+        raise UsageError(
+            f"{error}\nplugin files that the run was given are named with --plugin here too"
+        ) from error
+    return build_plan(suite, registry, data)
+
+
+def as_recorded(trials: Sequence[Trial], record: TrialRecord) -> Trial:
+    """The planned trial that a record is of, with the record's own stages.
+
+    A record from before a change of benchsuite or of a plugin has another key than the plan has now; its
+    axes then say which trial it is.
+
+    Raises:
+        UsageError: the suite has no such trial any more.
+    """
+    for trial in trials:
+        if trial.key == record.key:
+            return trial
+    for trial in trials:
+        if json.loads(json.dumps(trial.axes)) == record.axes:
+            stages = record.stages
+            dense = replace(trial.dense, key=stages["train"], data_key=stages["data"])
+            return replace(
+                trial, key=record.key, score=replace(trial.score, dense=dense, key=stages["score"])
+            )
+    raise UsageError(
+        f"trial {record.key} ({_described(record.axes)}) is of a suite that the run no longer has"
+    )
+
+
+def _finished(
+    run: Path, text: str, trials: Sequence[Trial], records: Mapping[str, TrialRecord]
+) -> TrialRecord:
+    """The record of the one trial whose key begins so, if it is done."""
+    axes: dict[str, Mapping[str, Any]] = {trial.key: trial.axes for trial in trials}
+    axes |= {key: record.axes for key, record in records.items()}
+    found = [key for key in axes if key.startswith(text)]
+    if len(found) != 1:
+        done = [key for key in found or axes if key in records and records[key].status == "done"]
+        lines = [f"  {key}  {_described(axes[key])}" for key in done[:_SHOWN]]
+        if len(done) > _SHOWN:
+            lines.append(f"  and {len(done) - _SHOWN} more: benchsuite results {run} --format csv")
+        what = f"{len(found)} trials whose keys begin with" if found else "no trial with the key"
+        there = "; finished ones are" if lines else "; none of them is finished"
+        raise UsageError("\n".join([f"{run} has {what} {text!r}{there}", *lines]))
+    record = records.get(found[0])
+    if record is None:
+        raise UsageError(f"trial {found[0]} ({_described(axes[found[0]])}) has not been run yet")
+    if record.status != "done":
+        raise UsageError(
+            f"trial {record.key} ({_described(record.axes)}) left no network: it is {record.status}"
+            + (f", {record.error}" if record.error else "")
+        )
+    return record
+
+
+def _described(axes: Mapping[str, Any]) -> str:
+    return " · ".join(f"{axes.get(name)}" for name in ("dataset", "model", "scorer", "sparsity")) + (
+        f" · seed {axes.get('seed')}"
+    )

@@ -1,0 +1,247 @@
+"""A trial's network, taken out of its run directory: it must load where there is no benchsuite."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+import tomli_w
+import torch
+from safetensors.torch import load_file, save_file
+
+from benchsuite import cli
+from benchsuite.commands.export import as_recorded, planned
+from benchsuite.commands.loading import load
+from benchsuite.commands.run import resolved
+from benchsuite.dense import Bench, score_dense, train_dense
+from benchsuite.devices import prepare
+from benchsuite.errors import UsageError
+from benchsuite.execution import Workplace, without_result
+from benchsuite.plan import build_plan
+from benchsuite.plugins import discover
+from benchsuite.store import RunDirectory
+from benchsuite.suite import load_suite
+from benchsuite.trial import run_trial
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SUITE = """
+[suite]
+name = "small"
+seeds = [0]
+sparsities = [0.5, 0.6, 0.7]
+scorers = ["magnitude-l1"]
+
+[[workload]]
+dataset = "digits"
+models = [{ name = "mlp", hidden = [24, 16], activation = "relu" }]
+
+[training]
+epochs = 4
+
+[pruning]
+granularity = ["unit", "weight"]
+
+[metrics]
+latency = false
+"""
+
+PLUGIN = """
+import benchsuite
+
+class Fixed(benchsuite.ModelPlugin):
+    \"\"\"A network that looks at its inputs while it runs, as torch.export cannot.\"\"\"
+
+    name = "looks"
+
+    def build(self, input_shape, classes):
+        from torch import nn
+
+        class Looks(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.hidden, self.output = nn.Linear(64, 12), nn.Linear(12, classes)
+
+            def forward(self, x):
+                hidden = self.hidden(x.flatten(1)).relu()
+                return self.output(hidden * (2.0 if float(hidden.detach().sum()) >= 0 else 1.0))
+
+        return Looks()
+
+@benchsuite.hookimpl
+def benchsuite_register_models(register):
+    register(Fixed)
+"""
+
+ELSEWHERE = """
+import json, pathlib, sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0].startswith("benchsuite"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent())
+import torch
+from safetensors.torch import load_file
+
+data, folder = sys.argv[1:]
+model = torch.export.load(f"{folder}/model.pt2").module()
+history = json.loads(pathlib.Path(folder, "pruning.json").read_text())
+split = load_file(data)
+shape = (1, -1, 1, 1)
+mean, std = (torch.tensor(history["input"][name]).view(shape) for name in ("mean", "std"))
+with torch.no_grad():
+    logits = model((split["test/inputs"].float() / 255 - mean) / std)
+right = (logits.argmax(1) == split["test/labels"]).double().mean()
+loaded = any(name.startswith("benchsuite") for name in sys.modules)
+print(repr(float(right)), sum(p.numel() for p in model.parameters()), loaded)
+"""
+
+
+def run_suite(folder: Path, text: str, plugins: tuple[Path, ...] = (), skipped: float | None = None) -> None:
+    """Fill a run directory with the suite's trials, but for those of one sparsity."""
+    directory = RunDirectory(folder)
+    registry, _ = discover(plugins)
+    folder.mkdir()
+    directory.suite_file.write_text(text)
+    trials = build_plan(load_suite(directory.suite_file, registry), registry, folder)
+    directory.write_plan([(trial.key, trial.axes) for trial in trials])
+    bench = Bench(Workplace(folder, folder, plugins), registry, prepare("cpu", 1), 1)
+    train_dense(bench, trials[0].dense)
+    for trial in trials:
+        if trial.sparsity == 0.6 and trial.score.granularity == "unit":
+            directory.append(without_result(trial, "collapsed", "no unit would be left in hidden1"))
+        elif trial.sparsity != skipped:
+            directory.append(run_trial(bench, trial, score_dense(bench, trial.score)))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    run_suite(folder, SUITE, skipped=0.7)
+    return folder
+
+
+def record_of(run: Path, granularity: str, sparsity: float):
+    records, _ = RunDirectory(run).records()
+    return next(
+        r for r in records.values() if (r.axes["granularity"], r.axes["sparsity"]) == (granularity, sparsity)
+    )
+
+
+@pytest.mark.parametrize("granularity", ["unit", "weight"])
+def test_the_program_gives_the_recorded_accuracy_without_benchsuite(run, granularity, tmp_path, capsys):
+    record = record_of(run, granularity, 0.5)
+    assert cli.main(["export", str(run), record.key, "--output", str(tmp_path / "out")]) == 0
+    assert str(tmp_path / "out" / "model.pt2") in capsys.readouterr().out
+    data = run / "stages" / record.stages["data"] / "data.safetensors"
+    command = [sys.executable, "-I", "-c", ELSEWHERE, str(data), str(tmp_path / "out")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert said == [repr(record.metrics["accuracy/top1"]), str(int(record.metrics["cost/params"])), "False"]
+
+
+def test_weights_history_and_readme_lie_beside_it(run):
+    record = record_of(run, "unit", 0.5)
+    assert cli.main(["export", str(run), record.key[:12]]) == 0
+    folder = run / "exports" / record.key
+    weights, kept = (load_file(f / "model.safetensors") for f in (folder, run / "stages" / record.key))
+    assert weights.keys() == kept.keys()
+    assert all(torch.equal(weights[name], kept[name]) for name in kept)
+    history = json.loads((folder / "pruning.json").read_text())
+    assert history["axes"] == record.axes
+    assert history["settings"] == record.settings
+    assert history["input"]["shape"] == [1, 8, 8]
+    assert history["classes"] == [str(digit) for digit in range(10)]
+    for layer, units in (("hidden1", 24), ("hidden2", 16)):
+        left = history["kept_units"][layer]
+        assert weights[f"{layer}.weight"].shape[0] == len(left) < units
+        assert sorted(left + history["removed"][layer]) == list(range(units))
+    readme = (folder / "README.md").read_text()
+    snippet = readme.split("```python\n")[1].split("```")[0]
+    inputs = torch.zeros(3, 1, 8, 8)
+    scope = {"inputs": inputs}
+    exec(snippet.replace("model.pt2", str(folder / "model.pt2")), scope)
+    assert scope["logits"].shape == (3, 10)
+    assert len(snippet.strip().splitlines()) == 3
+
+
+def test_a_record_from_before_a_change_of_the_source_is_found_by_its_axes(run):
+    registry, _ = discover()
+    trials = planned(RunDirectory(run), registry, run)
+    record = record_of(run, "unit", 0.5)
+    old = replace(record, key="0" * 20, stages={**record.stages, "train": "1" * 20, "data": "2" * 20})
+    found = as_recorded(trials, old)
+    assert (found.key, found.dense.key, found.dense.data_key) == ("0" * 20, "1" * 20, "2" * 20)
+    assert found.axes == as_recorded(trials, record).axes
+    with pytest.raises(UsageError, match="a suite that the run no longer has"):
+        as_recorded(trials, replace(old, axes={**old.axes, "seed": 9}))
+
+
+def test_a_network_that_computes_something_else_now_is_refused(run, tmp_path, capsys):
+    changed = shutil.copytree(run, tmp_path / "changed", ignore=shutil.ignore_patterns("exports"))
+    record = record_of(run, "unit", 0.5)
+    path = changed / "stages" / record.key / "model.safetensors"
+    weights = load_file(path)
+    weights["hidden1.weight"] *= 1.05
+    save_file(weights, path)
+    assert cli.main(["export", str(changed), record.key]) == 1
+    assert "its outputs differ by" in capsys.readouterr().err
+    weights["hidden1.weight"] = weights["hidden1.weight"][1:]
+    save_file(weights, path)
+    assert cli.main(["export", str(changed), record.key]) == 1
+    assert f"the weights of trial {record.key} do not fit" in capsys.readouterr().err
+    assert not (changed / "exports").exists()
+
+
+def test_keys_that_name_no_finished_trial(run, capsys, tmp_path):
+    def said(key: str, folder: Path = run) -> str:
+        assert cli.main(["export", str(folder), key]) == 4
+        return capsys.readouterr().err
+
+    done = record_of(run, "unit", 0.5)
+    unknown = said("xyz")
+    assert "no trial with the key 'xyz'; finished ones are" in unknown
+    assert f"{done.key}  digits · mlp" in unknown
+    assert "trials whose keys begin with ''" in said("")
+    assert "collapsed, no unit would be left in hidden1" in said(record_of(run, "unit", 0.6).key)
+    registry, _ = discover()
+    pending = next(t for t in planned(RunDirectory(run), registry, run) if t.sparsity == 0.7)
+    assert "has not been run yet" in said(pending.key)
+    assert "is not a run directory" in said("xyz", tmp_path)
+
+
+def test_a_network_that_cannot_be_exported_still_leaves_weights_and_history(tmp_path, capsys):
+    plugin = tmp_path / "looks.py"
+    plugin.write_text(PLUGIN)
+    text = SUITE.replace('{ name = "mlp", hidden = [24, 16], activation = "relu" }', '"looks"')
+    text = text.replace("[0.5, 0.6, 0.7]", "[0.5]").replace('["unit", "weight"]', '"unit"')
+    run_suite(tmp_path / "run", text, (plugin,))
+    key = record_of(tmp_path / "run", "unit", 0.5).key
+    assert cli.main(["export", str(tmp_path / "run"), key]) == 4
+    said = capsys.readouterr().err
+    assert "there is no model 'looks'" in said
+    assert "--plugin" in said
+    folder = tmp_path / "out"
+    arguments = ["export", str(tmp_path / "run"), key, "--plugin", str(plugin), "--output", str(folder)]
+    assert cli.main(arguments) == 1
+    assert f"model.safetensors and pruning.json are in {folder}, model.pt2 is not" in capsys.readouterr().err
+    assert {file.name for file in folder.iterdir()} == {"model.safetensors", "pruning.json"}
+
+
+@pytest.mark.parametrize("name", ["quick", "full"])
+def test_the_resolved_suite_of_a_run_gives_the_same_trials_again(name, pytestconfig, tmp_path):
+    suite = pytestconfig.rootpath / "suites" / f"{name}.toml"
+    loaded = load(SimpleNamespace(plugin=[], suite=suite, data=tmp_path, filter=[], output=tmp_path / "run"))
+    directory = loaded.directory
+    directory.path.mkdir()
+    directory.suite_file.write_text(tomli_w.dumps(resolved(loaded)))
+    again = planned(directory, loaded.registry, tmp_path)
+    assert [trial.key for trial in again] == [trial.key for trial in loaded.trials]
