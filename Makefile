@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: quick test check bench models-table format clean help
+.PHONY: quick test check bench models-table format criteria clean help
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -14,7 +14,7 @@ quick: $(READY) ## Run the quick suite and write its leaderboard page
 	$(BIN)/benchsuite run suites/quick.toml
 
 test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest -n auto --dist worksteal $(TESTS)
+	$(BIN)/python -m pytest -n auto --dist worksteal --ignore tests/benchmarks $(TESTS)
 
 check: $(READY) ## Lint, format check and types
 	$(BIN)/ruff check .
@@ -30,6 +30,9 @@ models-table: $(READY) ## Survey the models of torchvision and timm, and write d
 format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+criteria: $(READY) ## Write docs/criteria from the docstrings, and measure for its table
+	OMP_NUM_THREADS=1 $(BIN)/python docs/make_criteria.py --measure
 
 clean: ## Remove what the targets made
 	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

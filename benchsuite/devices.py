@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from benchsuite.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import torch
 
@@ -123,6 +123,31 @@ def device_name(device: torch.device | str) -> str:
         if match is not None:
             return match[1].strip()
     return platform.processor() or platform.machine()
+
+
+def energy_meter(device: torch.device | str) -> Callable[[], float] | None:
+    """What reads the joules that the device has used so far, or None where nothing counts them.
+
+    NVIDIA GPUs from Volta on count the energy of the whole board; reading it takes the package
+    `nvidia-ml-py`. The counter moves about ten times a second or more, so differences over less mean little.
+    """
+    import torch
+
+    chosen = torch.device(device)
+    if chosen.type != "cuda" or torch.version.cuda is None:
+        return None
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+        # By its identity: NVML numbers all GPUs, torch the visible ones.
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(chosen).uuid}")
+        pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+    except pynvml.NVMLError:
+        return None
+    return lambda: float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1000
 
 
 @contextmanager

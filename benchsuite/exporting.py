@@ -41,8 +41,8 @@ logits = model(inputs)
 ```
 
 `inputs` is a float32 tensor of shape ({shape}) on the CPU with any number of samples, normalised as in
-training: {normalisation}. `logits` has one column for each of the {classes} classes, whose names
-`pruning.json` lists in order.
+training: {normalisation}.
+`logits` has one column for each of the {classes} classes, whose names `pruning.json` lists in order.
 
 | file | what it is |
 | --- | --- |
@@ -81,7 +81,7 @@ def export_trial(bench: Bench, trial: Trial, record: TrialRecord, folder: Path) 
             f"model.safetensors and pruning.json are in {folder}, model.pt2 is not"
         ) from error
     write_atomically(program, content)
-    write_atomically(readme, _readme(trial, record, history))
+    write_atomically(readme, _readme(record, history))
     return difference
 
 
@@ -131,14 +131,14 @@ def _history(pruned: Pruned, record: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _readme(trial: Trial, record: TrialRecord, history: dict[str, Any]) -> str:
+def _readme(record: TrialRecord, history: dict[str, Any]) -> str:
     axes, metrics = record.axes, record.metrics
     entered = history["input"]
     many = len(entered["mean"]) > 4
     mean, std = ("`mean`", "`std`") if many else (_listed(entered["mean"]), _listed(entered["std"]))
     where = " (in `pruning.json`)" if many else ""
     return _README.format(
-        title=f"{axes['model']} on {axes['dataset']}, pruned by {trial.scorer_label} ({axes['sparsity']})",
+        title="{model} on {dataset}, pruned by {scorer} at sparsity {sparsity}".format_map(axes),
         version=__version__,
         key=record.key,
         params=metrics["cost/params"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import re
 import zlib
@@ -103,14 +102,13 @@ def read_published(path: Path) -> Published:
 def _lines(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         compressed = file.read(len(_GZIP)) == _GZIP
-        file.seek(0)
-        with gzip.GzipFile(fileobj=file) if compressed else io.BufferedReader(file.detach()) as lines:
-            total = 0
-            while line := lines.readline(_LONGEST_LINE + 1):
-                total += len(line)
-                if total > _LARGEST:
-                    raise UsageError(f"{path} holds more than {_LARGEST:,} bytes")
-                yield line
+    with gzip.open(path) if compressed else path.open("rb") as lines:
+        total = 0
+        while line := lines.readline(_LONGEST_LINE + 1):
+            total += len(line)
+            if total > _LARGEST:
+                raise UsageError(f"{path} holds more than {_LARGEST:,} bytes")
+            yield line
 
 
 def _record(text: str) -> TrialRecord:

@@ -28,6 +28,7 @@ from benchsuite.errors import Unsupported
 from benchsuite.interpretability import dissect_pruned
 from benchsuite.metrics.accuracy import Evaluation, evaluate
 from benchsuite.metrics.confusion import confusion_csv, confusion_svg
+from benchsuite.metrics.energy import measure_energy
 from benchsuite.metrics.latency import measure_latency
 from benchsuite.plan import DenseTask, ScheduleSettings, Trial, content_key, derived_seed
 from benchsuite.pruned import keep_pruned, load_pruned
@@ -257,4 +258,10 @@ def latency_metrics(bench: Bench, trial: Trial) -> dict[str, float]:
             f"{name}_dense_ms": found.dense.median_ms,
             f"{name}_speedup": found.speedup,
         }
+        energy = measure_energy(dense.model, pruned.model, dense.probe[:1], found, bench.device)
+        if energy is not None:
+            metrics |= {
+                f"energy/batch{size}_mj": energy.pruned_mj,
+                f"energy/batch{size}_dense_mj": energy.dense_mj,
+            }
     return {**metrics, "latency/threads": float(bench.threads)}

@@ -133,7 +133,7 @@ def _oddities(record: TrialRecord) -> Iterator[tuple[str, str]]:
         if name.startswith(("accuracy/top", "accuracy/class/", "sparsity/")) and not 0 <= value <= 1:
             yield f"{name.partition('/')[0]} is no fraction", f"{name[:80]} is {value}"
         elif value < 0 and name.startswith(("cost/", "latency/", "time/", "accuracy/loss")):
-            yield f"{name.partition('/')[0]} is negative", f"{name[:80]} is {value}"
+            yield f"{name[:80]} is negative", f"{value}"
     for cost in ("params", "macs"):
         left, dense = metrics.get(f"cost/{cost}"), metrics.get(f"cost/{cost}_dense")
         nonzero = metrics.get(f"cost/{cost}_nonzero")

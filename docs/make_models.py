@@ -47,6 +47,7 @@ class Row:
         image: height of the square images it was given; 0 where it took none of those tried.
         parameters: how many parameters it has.
         prunable_units: share of the units of all layers but the output that can go.
+        macs_removed: share of the MACs that was removed.
         relative_difference: largest difference of the pruned from the masked network, by the largest output.
         trace_seconds: processor time of finding the coupled groups.
         versions: of the libraries that took part.
@@ -58,6 +59,7 @@ class Row:
     image: int = 0
     parameters: int = 0
     prunable_units: float | None = None
+    macs_removed: float | None = None
     relative_difference: float | None = None
     trace_seconds: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
@@ -120,15 +122,21 @@ def _child(model: str, trace_limit: float, memory: float, pipe: Connection) -> N
 
 
 def survey_apart(model: str, limit: float, memory: float) -> Row:
-    """Survey an architecture in a process of its own, for at most `limit` seconds."""
+    """Survey an architecture in a process of its own.
+
+    Args:
+        model: its name.
+        limit: seconds for finding its coupled groups; everything together may take three times as long.
+        memory: 10^9 bytes that the process may have.
+    """
     context = multiprocessing.get_context("forkserver")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(model, limit, memory, sender))
     process.start()
     sender.close()
-    row = Row(model, "unfinished", f"stopped after {limit:g} s", versions=versions())
+    row = Row(model, "unfinished", f"stopped after {3 * limit:g} s", versions=versions())
     try:
-        if receiver.poll(limit):
+        if receiver.poll(3 * limit):
             row = receiver.recv()
     except EOFError:
         row = Row(model, "unfinished", "its process was killed", versions=versions())
@@ -168,9 +176,10 @@ torch {torch}, torchvision {torchvision} and timm {timm}: {ok} ok, {unsupported}
 
 The tables have every classifier of torchvision and, of timm, the smallest variant of each family; the other
 variants can be named in suite files as well. Each network was built with random weights, none of them near
-zero, for the smallest square images that it takes, {smallest} to {largest} pixels wide. Units were removed by
-random scores until 30% of the MACs were gone, under the scope `protected`, and the pruned network was
-compared with the dense one in which the same units are masked. The columns:
+zero, for the smallest square images that it takes, {smallest} to {largest} pixels wide. Units were removed
+by random scores until 30% of the MACs were gone, under the scope `protected`, or 15% or 7.5% where the units
+that can go do not reach more, and the pruned network was compared with the dense one in which the same units
+are masked. The columns:
 
 - **image**: height and width of the images.
 - **outcome**: `ok`; `unsupported`: it cannot be pruned so, and a trial ends with the reason; `wrong`: the
@@ -182,8 +191,8 @@ compared with the dense one in which the same units are masked. The columns:
 """
 
 _HEAD = """\
-| model | parameters | image | outcome | units | difference | trace | reason |
-|---|--:|--:|---|--:|--:|--:|---|
+| model | parameters | image | outcome | units | MACs removed | difference | trace | reason |
+|---|--:|--:|---|--:|--:|--:|--:|---|
 """
 
 
@@ -209,6 +218,7 @@ def _line(row: Row) -> str:
         str(row.image or ""),
         row.status,
         "" if row.prunable_units is None else f"{row.prunable_units:.0%}",
+        "" if row.macs_removed is None else f"{row.macs_removed:.1%}",
         "" if row.relative_difference is None else f"{row.relative_difference:.0e}",
         f"{row.trace_seconds:.1f} s",
         _short(row.reason),
@@ -222,8 +232,8 @@ def main() -> None:
     parser.add_argument("results", type=Path, help="JSON lines, one per surveyed architecture; added to")
     parser.add_argument("page", type=Path, help="the page to write")
     parser.add_argument("--only", nargs="*", metavar="MODEL", help="architectures; default: all of the table")
-    parser.add_argument("--limit", type=float, default=900, help="seconds for one architecture")
-    parser.add_argument("--memory", type=float, default=16, help="10^9 bytes for one architecture")
+    parser.add_argument("--limit", type=float, default=900, help="seconds for finding the groups of one")
+    parser.add_argument("--memory", type=float, default=16, help="10^9 bytes for one")
     parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 1) // 2))
     options = parser.parse_args()
     wanted = all_models() if options.only is None else options.only

@@ -17,12 +17,25 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 
 
+def blocks_of(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+
+
 def blocks(language: str) -> list[pytest.param]:
-    found = []
-    for page in PAGES:
-        for number, match in enumerate(re.finditer(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)):
-            found.append(pytest.param(match[1], id=f"{page.relative_to(ROOT)}-{number}"))
-    return found
+    return [
+        pytest.param(text, id=f"{page.relative_to(ROOT)}-{number}")
+        for page in PAGES
+        for number, text in enumerate(blocks_of(page, language))
+    ]
+
+
+def suites() -> list[pytest.param]:
+    return [
+        pytest.param(page, text, id=f"{page.relative_to(ROOT)}-{number}")
+        for page in PAGES
+        for number, text in enumerate(blocks_of(page, "toml"))
+        if "[suite]" in text
+    ]
 
 
 def commands() -> list[pytest.param]:
@@ -41,13 +54,15 @@ def test_commands_are_such_as_the_parser_takes(line):
     build_parser().parse_args(words[1:])
 
 
-@pytest.mark.parametrize("text", blocks("toml"))
-def test_suites_are_valid(text, tmp_path):
-    if "[suite]" not in text:
-        pytest.skip("not a suite")
+@pytest.mark.parametrize(("page", "text"), suites())
+def test_suites_are_valid(page, text, tmp_path):
+    plugins = []
+    for number, plugin in enumerate(blocks_of(page, "python")):
+        plugins.append(tmp_path / f"documented{number}.py")
+        plugins[-1].write_text(plugin)
     path = tmp_path / "suite.toml"
     path.write_text(text)
-    load_suite(path, discover()[0])
+    load_suite(path, discover(plugins)[0])
 
 
 @pytest.mark.parametrize("text", blocks("python"))

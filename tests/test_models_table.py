@@ -35,7 +35,7 @@ def rows_of(page: str) -> list[list[str]]:
 
 def check(page: str) -> list[list[str]]:
     rows = rows_of(page)
-    for model, parameters, image, outcome, units, difference, trace, reason in rows:
+    for model, parameters, image, outcome, units, macs, difference, trace, reason in rows:
         assert re.fullmatch(r"`(timm|torchvision)/\w+`", model)
         assert outcome in OUTCOMES
         assert re.fullmatch(r"\d+\.\d s", trace)
@@ -43,6 +43,7 @@ def check(page: str) -> list[list[str]]:
             assert float(parameters.removesuffix(" M")) > 0
             assert int(image) > 0
             assert 0 < int(units.removesuffix("%")) <= 100
+            assert float(macs.removesuffix("%")) > 0
             assert float(difference) < 1e-4
             assert bool(reason) or units == "100%"
         else:
@@ -73,14 +74,14 @@ def test_families_of_timm_are_known_and_listed_once(script):
 
 def test_a_page_says_what_was_not_surveyed_and_why(script):
     rows = [
-        script.Row("timm/a", "ok", "", 64, 10**6, 1.0, 3e-16, 0.5),
+        script.Row("timm/a", "ok", "", 64, 10**6, 1.0, 0.301, 3e-16, 0.5),
         script.Row("timm/b", "unsupported", "a | b " * 100, 64, 10**6, trace_seconds=1.0),
         script.Row("torchvision/c", "unfinished", "its process was killed"),
     ]
     page = script.page(rows, ["timm/a", "timm/b", "torchvision/c", "torchvision/d"])
     assert [row[0] for row in check(page)] == ["`timm/a`", "`timm/b`", "`torchvision/c`", "`torchvision/d`"]
     assert "`torchvision/c` (its process was killed), `torchvision/d`." in page
-    assert rows_of(page)[0][1:7] == ["1.00 M", "64", "ok", "100%", "3e-16", "0.5 s"]
+    assert rows_of(page)[0][1:8] == ["1.00 M", "64", "ok", "100%", "30.1%", "3e-16", "0.5 s"]
 
 
 def test_results_of_other_versions_are_surveyed_again(script, tmp_path):

@@ -127,7 +127,8 @@ def test_the_source_digest_covers_imported_modules_of_the_same_package(tmp_path,
 
 def test_discovery_and_the_public_api_do_not_import_torch():
     script = (
-        "import sys, benchsuite\nfrom benchsuite.plugins import discover\nfrom benchsuite import Scorer, ModelPlugin\n"
+        "import sys, benchsuite\nfrom benchsuite.plugins import discover\n"
+        "from benchsuite import Scorer, ModelPlugin\n"
         "registry, _ = discover()\nassert registry.names('scorer')\nassert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

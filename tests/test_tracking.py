@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -12,15 +13,20 @@ import textwrap
 import threading
 import time
 import urllib.request
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from benchsuite.cli import main
 from benchsuite.store import RunDirectory, TrialRecord
 from benchsuite.tracking import Tracker, content, is_behind, ui_address, ui_command
 from benchsuite.tracking.view import View
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy:DeprecationWarning"
@@ -189,6 +195,67 @@ def test_metrics_that_come_later_are_added_and_the_others_not_repeated(tmp_path)
         assert len(view.client.get_metric_history(run.info.run_id, metric)) == 1
 
 
+def test_the_recovery_is_a_curve_and_is_logged_once(tmp_path):
+    losses = [2.0, 1.0, 0.5]
+    for one, content_ in (("k1", {"losses": losses}), ("k2", [1]), ("k3", {"losses": [None]})):
+        (tmp_path / "stages" / one).mkdir(parents=True)
+        (tmp_path / "stages" / one / "recovery.json").write_text(json.dumps(content_))
+    track(tmp_path, record(), record("k2"), record("k3"), record("k4"))
+    track(tmp_path, replace(record(), metrics={**record().metrics, "latency/batch1_ms": 1.5}))
+    view = shown(tmp_path)
+    history = view.client.get_metric_history(view.trials["k1"].info.run_id, "recovery/loss")
+    assert [(point.step, point.value) for point in history] == [(1, 2.0), (2, 1.0), (3, 0.5)]
+    assert not any("recovery/loss" in view.trials[key].data.metrics for key in ("k2", "k3", "k4"))
+
+
+def test_of_a_long_recovery_a_hundred_epochs_are_shown_with_the_last(tmp_path):
+    losses = [float(number) for number in range(1, 1051)]
+    (tmp_path / "recovery.json").write_text(json.dumps({"losses": [*losses[:-1], float("nan"), 1050.0]}))
+    points = content.recovery_curve(tmp_path)
+    assert 90 <= len(points) <= 100
+    assert points[-1] == (1051, 1050.0)
+    assert points == sorted(points)
+    assert len({later[0] - earlier[0] for earlier, later in itertools.pairwise(points[:-1])}) == 1
+
+
+def test_the_parent_run_gets_the_summary_if_there_was_something_to_show(tmp_path):
+    made = []
+
+    def make() -> Path:
+        folder = tmp_path / "summary"
+        folder.mkdir(exist_ok=True)
+        (folder / "summary.md").write_text("| place |\n" + "x" * 9000)
+        (folder / "ranking.csv").write_text("a,b\n")
+        made.append(folder)
+        return folder
+
+    RunDirectory(tmp_path).append(record())
+    for expected in (1, 1):
+        with Tracker(tmp_path, "quick", "Every *scorer*.") as tracker:
+            tracker.summarise(make)
+            tracker.start({"command": "run quick.toml"})
+        assert (len(made), tracker.warnings) == (expected, [])
+    view = shown(tmp_path)
+    (parent,) = view.parents
+    assert [f.path for f in view.client.list_artifacts(parent.info.run_id)] == ["ranking.csv", "summary.md"]
+    note = parent.data.tags["mlflow.note.content"]
+    assert note.startswith("Every *scorer*.\n\n`benchsuite run quick.toml`\n\n| place |\n")
+    assert len(note) == 8000
+
+
+def test_a_summary_that_cannot_be_made_is_a_warning_and_loses_nothing(tmp_path):
+    def fail() -> Path:
+        raise ValueError("a renderer of somebody's")
+
+    RunDirectory(tmp_path).append(record())
+    with Tracker(tmp_path, "quick") as tracker:
+        tracker.summarise(fail)
+        tracker.start({})
+    assert tracker.warnings == ["no summary was made for MLflow: ValueError: a renderer of somebody's"]
+    assert shown(tmp_path).parents[0].info.status == "FINISHED"
+    assert not is_behind(tmp_path)
+
+
 # Interruptions.
 
 
@@ -307,7 +374,8 @@ def test_a_server_that_is_down_costs_a_warning_and_is_made_up_for(tmp_path, monk
     tracker = track(tmp_path, record("a"), record("b"))
     (warning,) = tracker.warnings
     assert "does not answer" in warning
-    assert "2 trials are not shown there" in warning
+    assert "up to 2 trials are not shown there" in warning
+    assert f"benchsuite mlflow-sync {tmp_path} brings them in" in warning
     assert is_behind(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert track(tmp_path).warnings == []
@@ -440,13 +508,12 @@ def test_importing_and_asking_need_neither_mlflow_nor_torch(tmp_path):
 # The server.
 
 
-@pytest.mark.slow
-def test_the_ui_serves_the_run_and_a_server_is_logged_to_like_a_file(finished, tmp_path, monkeypatch):
-    port = closed_port()
-    with (tmp_path / "server.log").open("w") as log:
-        server = subprocess.Popen(
-            ui_command(finished, port=port), stdout=log, stderr=log, start_new_session=True
-        )
+@contextmanager
+def serving(directory: Path, port: int, log: Path) -> Iterator[str]:
+    """The MLflow server of a run, from when it answers until the end of the context."""
+    with log.open("w") as file:
+        command = ui_command(directory, port=port)
+        server = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
     try:
         address = f"http://127.0.0.1:{port}"
         deadline = time.monotonic() + 90
@@ -456,9 +523,70 @@ def test_the_ui_serves_the_run_and_a_server_is_logged_to_like_a_file(finished, t
                     assert answer.status == 200
                 break
             except OSError:
-                assert server.poll() is None, (tmp_path / "server.log").read_text()
+                assert server.poll() is None, log.read_text()
                 assert time.monotonic() < deadline
                 time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+
+
+def sync(directory: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    code = main(["mlflow-sync", str(directory)])
+    return code, capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_what_a_server_missed_is_brought_in_once_by_mlflow_sync(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    port, run = closed_port(), tmp_path / "run"
+    track(tmp_path / "server", record("own"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    run.mkdir()
+    (run / "suite.toml").write_text("[suite]\nname = 'quick'\n")
+    (warning,) = track(run, record("a"), record("b", "failed")).warnings
+    assert "mlflow-sync" in warning
+    code, output = sync(run, capsys)
+    assert code == 1
+    assert "does not answer" in output
+    assert is_behind(run)
+    with serving(tmp_path / "server", port, tmp_path / "server.log") as address:
+        code, output = sync(run, capsys)
+        assert (code, output) == (0, "2 of 2 trials were new to MLflow or had changed\n")
+        once = Shown(address)
+        assert set(once.trials) == {"own", "a", "b"}
+        assert once.trials["a"].data.metrics["accuracy/top1"] == 0.9
+        (parent,) = (p for p in once.parents if p.data.tags["benchsuite.run_directory"].endswith("/run"))
+        assert parent.data.metrics == {"trials/done": 1, "trials/failed": 1}
+        assert "summary.md" in [f.path for f in once.client.list_artifacts(parent.info.run_id)]
+        assert "| place | criterion |" in parent.data.tags["mlflow.note.content"]
+        code, output = sync(run, capsys)
+        assert (code, output) == (0, "0 of 2 trials were new to MLflow or had changed\n")
+        assert len(Shown(address).runs) == len(once.runs)
+    assert not is_behind(run)
+    assert not (run / "mlflow.db").exists()
+
+
+def test_mlflow_sync_fills_the_runs_own_store_and_leaves_a_run_at_work_alone(tmp_path, capsys):
+    assert main(["mlflow-sync", str(tmp_path)]) == 4
+    assert "not a run directory" in capsys.readouterr().err
+    store = RunDirectory(tmp_path)
+    (tmp_path / "suite.toml").write_text("[suite]\nname = 'quick'\ndescription = 'Every *scorer*.'\n")
+    store.append(record())
+    with store.locked():
+        assert main(["mlflow-sync", str(tmp_path)]) == 4
+        assert "another run" in capsys.readouterr().err
+    assert sync(tmp_path, capsys) == (0, "1 of 1 trials were new to MLflow or had changed\n")
+    assert sync(tmp_path, capsys) == (0, "0 of 1 trials were new to MLflow or had changed\n")
+    view = shown(tmp_path)
+    assert view.experiment.tags["mlflow.note.content"] == "Every *scorer*."
+    assert set(view.trials) == {"k1"}
+
+
+@pytest.mark.slow
+def test_the_ui_serves_the_run_and_a_server_is_logged_to_like_a_file(finished, tmp_path, monkeypatch):
+    with serving(finished, closed_port(), tmp_path / "server.log") as address:
         with urllib.request.urlopen(address, timeout=10) as answer:
             assert b"MLflow" in answer.read()
         assert set(Shown(address).trials) == {"k1", "k2", "k3", "k4"}
@@ -472,6 +600,3 @@ def test_the_ui_serves_the_run_and_a_server_is_logged_to_like_a_file(finished, t
         far = Shown(address)
         assert far.trials["far"].data.metrics["accuracy/top1"] == 0.9
         assert [f.path for f in far.client.list_artifacts(far.trials["far"].info.run_id)] == ["recovery.json"]
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)

@@ -19,34 +19,49 @@ from benchsuite.scaffold import PACKAGE_FILES, SCORER_FILE
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from benchsuite.plugins import PluginInfo
     from benchsuite.scoring.scorer import Scorer
 
 
 def plugins(options: Namespace) -> int:
-    """List every plugin: name, kind, origin, version, status, error."""
+    """List every plugin by kind, and in JSON with origin, version, status, error and parameters."""
     registry, _ = discover_checked(options.plugin)
     if options.format == "json":
         listed = [asdict(info) for info in registry.infos]
         print(json.dumps(listed, indent=1, ensure_ascii=False, default=str))  # noqa: T201 - the command line speaks
         return OK
-    table = Table(box=None, padding=(0, 1))
-    for title in ("kind", "name", "granularity", "needs", "what it is", "origin", "status"):
-        table.add_column(title)
-    for info in registry.infos:
-        table.add_row(
-            info.kind,
-            Text(info.name),
-            str(info.details.get("granularity", "")),
-            ", ".join(info.details.get("needs", [])),
-            Text(info.summary),
-            Text(info.origin),
-            Text(info.error or "ok", style="red" if info.error else ""),
-        )
     console = Console(highlight=False)
-    (console if console.is_terminal else Console(highlight=False, width=200)).print(table)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=200)
+    for kind in dict.fromkeys(info.kind for info in registry.infos):
+        console.print(_table(kind, [info for info in registry.infos if info.kind == kind]))
+        console.print()
+    for info in registry.infos:
+        if info.error:
+            console.print(
+                f"{info.name} ({info.origin}): {info.error}", style="red", markup=False, soft_wrap=True
+            )
     return OK
+
+
+def _table(kind: str, infos: Sequence[PluginInfo]) -> Table:
+    """One line a plugin; the texts that say what it is are cut where the terminal ends."""
+    table = Table(box=None, padding=(0, 1), expand=True)
+    table.add_column(kind, no_wrap=True)
+    if kind == "scorer":
+        table.add_column("granularity", no_wrap=True)
+        table.add_column("needs", no_wrap=True)
+    table.add_column("what it is", no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column("from", overflow="fold", max_width=40)
+    for info in infos:
+        needs = ", ".join(info.details.get("needs", [])) or "weights"
+        facts = [str(info.details.get("granularity", "")), needs] if kind == "scorer" else []
+        origin = info.origin.split(" (")[0]
+        summary = Text("error, see below", style="red") if info.error else Text(info.summary)
+        table.add_row(Text(info.name), *facts, summary, Text(origin))
+    return table
 
 
 def new_plugin(options: Namespace) -> int:

@@ -82,10 +82,8 @@ def measure_latency(
         most_rounds: bound on rounds.
     """
     device = torch.device(device)
-    layout = memory_format_for(example)
-    repeats = -(-batch_size // len(example))
-    batch = torch.cat([example] * repeats)[:batch_size].to(device).contiguous(memory_format=layout)
-    networks = [_prepared(network, device, layout) for network in (dense, pruned)]
+    batch = batch_of(example, batch_size, device)
+    networks = [prepared(network, device, batch) for network in (dense, pruned)]
     time_call = _time_on_gpu if device.type == "cuda" else _time_on_cpu
     durations: tuple[list[float], list[float]] = ([], [])
     with torch.inference_mode(), _no_garbage_collection():
@@ -109,9 +107,17 @@ def measure_latency(
     )
 
 
-def _prepared(network: nn.Module, device: torch.device, layout: torch.memory_format) -> nn.Module:
+def batch_of(example: Tensor, size: int, device: torch.device) -> Tensor:
+    """A batch on the device in its fastest layout, of inputs that are repeated or cut to the size."""
+    repeats = -(-size // len(example))
+    batch = torch.cat([example] * repeats)[:size].to(device)
+    return batch.contiguous(memory_format=memory_format_for(example))
+
+
+def prepared(network: nn.Module, device: torch.device, batch: Tensor) -> nn.Module:
+    """A copy of the network on the device, in evaluation mode and in the layout of the batch."""
     network = copy.deepcopy(network).to(device).eval()
-    return network.to(memory_format=layout)
+    return network.to(memory_format=memory_format_for(batch))
 
 
 def _time_on_cpu(network: Callable[[Tensor], Tensor], batch: Tensor) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -16,9 +17,12 @@ from benchsuite.pruning.settings import PruningSettings
 from benchsuite.pruning.surgery import check_surgery, remove_units
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor, nn
+
+    from benchsuite.pruning.graph import PruningGraph
+    from benchsuite.pruning.selection import UnitSelection
 
 _SEED = 0
 
@@ -49,6 +53,15 @@ class SurveyLine:
     trace_seconds: float = 0.0
 
 
+def _reachable(
+    graph: PruningGraph, scores: Mapping[str, Tensor], settings: PruningSettings, sparsity: float
+) -> UnitSelection:
+    for share in (sparsity, sparsity / 2):
+        with suppress(Unsupported):
+            return select_units(graph, scores, settings, share, _SEED)
+    return select_units(graph, scores, settings, sparsity / 4, _SEED)
+
+
 def survey(
     build: Callable[[], nn.Module],
     example: Tensor,
@@ -62,7 +75,8 @@ def survey(
     Args:
         build: makes the network.
         example: an input of any number of samples; the first is used.
-        sparsity: share of the MACs to remove, under the scope "protected".
+        sparsity: share of the MACs to remove, under the scope "protected"; half or a quarter of it where
+            the units that can go do not reach it.
         trace_limit: how many seconds of the clock finding the groups may take.
     """
     started = time.process_time()
@@ -75,7 +89,7 @@ def survey(
         generator = torch.Generator().manual_seed(_SEED)
         scores = {group.name: torch.rand(group.size, generator=generator) for group in graph.groups}
         settings = PruningSettings(scope="protected", budget="macs")
-        selection = select_units(graph, scores, settings, sparsity, _SEED)
+        selection = _reachable(graph, scores, settings, sparsity)
     except Unsupported as error:
         return SurveyLine("unsupported", str(error), trace_seconds=time.process_time() - started)
     going = sum(len(position) for g in graph.groups for m in g.members for position in m.units)

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 class ActivationStd(Scorer):
     """The standard deviation of a unit's activations over samples and positions, after the non-linearity.
 
-    A unit that hardly varies can be replaced by a constant. One shared forward pass; the variance over
-    everything is the mean of the samples' variances plus the variance of their means.
+    sqrt(mean((a - mean(a))^2)): a unit that hardly varies can be replaced by a constant. The variance over
+    everything is the mean of the samples' variances plus the variance of their means. Cost: one shared
+    forward pass. It fails where the next layer weighs units differently, as a scale that the next weights
+    undo counts.
 
     Source: a baseline of Molchanov et al. 2016.
     """

@@ -21,8 +21,8 @@ _ZERO_AT_REST = frozenset({"relu", "relu6", "hardtanh", "threshold", "clamp", "c
 class Apoz(Scorer):
     """One minus the average percentage of zeros: the fraction of activations that are not zero.
 
-    Over samples and positions, after the non-linearity. Layers whose non-linearity has no exact zeros cannot
-    be served. One shared forward pass. It fails to see how large the activations are.
+    mean(a != 0) over samples and positions, after the non-linearity. Layers whose non-linearity has no exact
+    zeros cannot be served. Cost: one shared forward pass. It fails to see how large the activations are.
 
     Source: Hu et al. 2016.
     """

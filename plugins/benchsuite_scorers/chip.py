@@ -68,8 +68,9 @@ class Chip(Scorer):
     """The mean over samples of the nuclear norm that a unit's activation map adds to its layer's.
 
     The layer's maps are the rows of a (units x positions) matrix; a unit whose map the others can express
-    adds little to its nuclear norm. Read after the non-linearity. One shared forward pass, and an eigenvalue
-    decomposition per sample and layer, batched.
+    adds little: of the matrix A, nuclear(A) - nuclear(A without row i). Read after the
+    non-linearity. Cost: one shared forward pass, and an eigenvalue decomposition per sample and layer,
+    batched. It fails where the maps differ in scale alone, since large maps then count most.
 
     Source: Sui et al. 2021 (CHIP).
     """

@@ -29,11 +29,13 @@ class Distinctiveness(Scorer):
     goes (then the one with the shorter vector) and its angle to the other is its score; the last unit gets
     90. Units that are always zero get 0 and go first.
 
-    The native rule follows the paper: of a pair below `alike` degrees one goes, of a pair beyond
-    180 - `alike` both. Cost: a product of the table with itself, in double precision, and a search per unit.
+    The native rule follows the paper: of a pair below `alike` degrees one goes, of a pair beyond 180 -
+    `alike` both. Cost: one shared forward pass (none on weights), a product of the table with itself, in
+    double precision, and a search per unit. It fails to see whether a unit matters: one that nothing depends
+    on is kept as long as no other is like it.
 
-    Source: Gedeon and Harris 1991; applied as in the study "The Pruning Methods for feed-forward network
-    and Convolutional Neural Network", section 2.2.
+    Source: Gedeon and Harris 1991; applied as in the study "The Pruning Methods for feed-forward network and
+    Convolutional Neural Network", section 2.2.
     """
 
     name = "distinctiveness"

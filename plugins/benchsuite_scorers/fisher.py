@@ -19,8 +19,9 @@ class Fisher(Scorer):
 
     An estimate of the increase of the loss, with the Fisher information for the Hessian. Unit: g_n w is
     summed over the unit's weights and bias before squaring, which is the gradient for a factor on the unit's
-    pre-activation. Needs a gradient for each sample: about as many backward passes as batches, but
-    `chunk` times a network's gradients in memory.
+    pre-activation. Cost: a gradient for each sample, which is about as many backward passes as batches, but
+    `chunk` times a network's gradients in memory. It fails where the network is not near a minimum of the
+    loss, or where samples are labelled at random, since the Fisher information is then not the Hessian.
 
     Source: Theis et al. 2018.
     """

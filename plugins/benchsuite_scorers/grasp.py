@@ -18,7 +18,8 @@ class Grasp(Scorer):
 
     H is the Hessian and g the gradient of the mean loss. High ones are kept; negative scores say that the
     gradient grows without the weight. Unit: the sum over the unit's weights. Cost: one backward pass per
-    batch, and one through the backward pass. Made for networks before training.
+    batch, and one through the backward pass. Made for networks before training; it fails on trained ones,
+    whose gradient is small and mostly noise.
 
     Source: Wang et al. 2020 (GraSP) with the sign turned.
     """

@@ -22,8 +22,9 @@ class ImportanceSwitch(Scorer):
     mean switch, less the divergence KL(Dir(phi) || Dir(alpha0)); all weights stay frozen. The score is the
     mean phi / sum(phi). Layers are learnt one after the other.
 
-    Cost: `epochs` passes forward and backward through the part of the network behind each layer. It depends
-    on the optimiser where it has not converged.
+    Cost: `epochs` passes forward and backward through the part of the network behind each layer. It fails
+    where it has not converged, since it then depends on the optimiser, and it does not see that several
+    layers are pruned together.
 
     Source: Adamczewski and Park 2019, eqs. 3 to 9.
     """

@@ -20,8 +20,9 @@ class Karnin(Scorer):
     dw(n) is the change of the weight in step (or epoch) n, w_i and w_f are its initial and final values; 0
     where they are equal. An estimate of the loss's increase without the weight, from what training computes
     anyway. eta is the mean learning rate, which the normalisation cancels. Unit: the sum over the unit's
-    weights. The native rule removes weights below `threshold`. Needs the training trace. Negative
-    sensitivities, which the estimate gives when a weight shrank, rank lowest.
+    weights. The native rule removes weights below `threshold`. Needs the training trace. Cost: one pass over
+    the weights, and in training a running sum of squared updates. It fails for weights that shrank, whose
+    estimate is negative and ranks lowest, and it is noisy where a weight ended near its start.
 
     Source: Karnin 1990; zero denominators, normalisation and threshold as in Khanal 2018.
     """

@@ -17,7 +17,8 @@ class Lamp(Scorer):
 
     It makes magnitudes of different layers comparable, so that one global ranking gives each layer a
     sensible sparsity; within a layer the order is that of magnitude. Meant for the scope "global". Equal
-    magnitudes get equal scores. Computed in double precision. Cost: sorting the weights.
+    magnitudes get equal scores. Computed in double precision. Cost: sorting the weights. It fails where
+    magnitude does, as in front of a normalisation.
 
     Source: Lee et al. 2021.
     """

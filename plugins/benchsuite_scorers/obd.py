@@ -20,7 +20,8 @@ class Obd(Scorer):
 
     The increase of the loss near a minimum if curvatures did not interact. h is estimated after Hutchinson:
     the mean of v x (H v) over draws v of random signs. Unit: the sum over the unit's weights. Away from a
-    minimum h can be negative. Cost: `probes` passes through the backward pass per batch, done at once.
+    minimum h can be negative. Cost: `probes` passes through the backward pass per batch, done at once. It
+    fails where curvatures interact, as between twins, and with few probes the estimate is noisy.
 
     Source: LeCun et al. 1990 (optimal brain damage); Hutchinson 1989 for the estimate.
     """

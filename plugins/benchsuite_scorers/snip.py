@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Snip(Scorer):
     """abs(g w), divided by its sum over all scored weights, where g is the gradient of the mean loss.
 
-    Unit: the sum over the unit's weights. One backward pass per batch. Made for networks before training; on
-    a trained one the gradient is small and mostly noise.
+    Unit: the sum over the unit's weights. Cost: one backward pass per batch. Made for networks before
+    training; it fails on a trained one, whose gradient is small and mostly noise.
 
     Source: Lee et al. 2019 (SNIP).
     """

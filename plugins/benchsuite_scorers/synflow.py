@@ -24,7 +24,8 @@ class SynFlow(Scorer):
     flow. With one round it is the flow itself. Every parameter is made positive, buffers stay, evaluation
     mode, double precision. Unit: the sum over the unit's weights, and a removed unit loses its bias and its
     normalisation's scale and shift too. Needs no data but the shape of an input. Cost: `rounds` backward
-    passes of one sample. Made for networks before training.
+    passes of one sample. Made for networks before training. It fails behind activations that saturate, such
+    as sigmoids: large weights saturate them, and the flow turns against magnitude.
 
     Source: Tanaka et al. 2020, algorithm 1.
     """

@@ -17,7 +17,8 @@ class TaylorActivation(Scorer):
     """Mean over samples of abs(mean over positions of a x g_a), divided by the layer's Euclidean norm of it.
 
     a is the activation after the non-linearity, g_a the gradient of the sample's own loss; the absolute value
-    is taken for each sample, so that effects of opposite sign do not cancel. One backward pass per batch.
+    is taken for each sample, so that effects of opposite sign do not cancel. Cost: one backward pass per
+    batch. It fails where the gradient vanishes though the loss is curved, as at a minimum.
 
     Source: Molchanov et al. 2016.
     """

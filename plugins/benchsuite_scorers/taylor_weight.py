@@ -20,7 +20,7 @@ class TaylorWeight(Scorer):
     batch's mean loss. The unit's parameters are its weights and bias, and the scale and shift of the batch
     normalisation that follows. Weight: mean over batches of (g w)^2.
 
-    Needs gradients: one backward pass per batch. A batch's gradients average over its samples, so the
+    Cost: one backward pass per batch. A batch's gradients average over its samples, so the
     scores depend on the batch size. It fails at a minimum where gradients vanish though the loss is curved.
 
     Source: Molchanov et al. 2019.

@@ -18,9 +18,10 @@ class ThiNet(Scorer):
     """The order in which units go if each time the one goes that least changes the next layer's output.
 
     At sampled places of the next layer's output (a position and a unit of it), each unit's contribution is
-    computed once; greedily the unit is removed that makes the squared sum of all removed contributions
-    grow least. The score is the number of units removed before. One forward pass per batch and layer, the
-    next layer once per unit; the greedy search works on a (units x units) matrix in double precision.
+    computed once; greedily the unit is removed that makes the squared sum of all removed contributions grow
+    least. The score is the number of units removed before. Cost: one forward pass per batch and layer, the
+    next layer once per unit; the greedy search works on a (units x units) matrix in double precision. It
+    fails where the next layer is not the only reader of the units, and it scores within a layer alone.
 
     Source: Luo et al. 2017, algorithm 1 (without the rescaling of what is kept).
     """

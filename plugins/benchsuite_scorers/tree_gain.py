@@ -24,7 +24,8 @@ class TreeGain(Scorer):
     The tree is fitted to the table of activations (samples x units) against the labels; its depth is log2 of
     the number of units, rounded. A unit's score is the sum over the splits on it of the decrease of the Gini
     impurity, weighted by the samples that reach the split; the scores of a layer sum to 1. Most units of a
-    large layer are never split on and tie at 0. One shared forward pass and one tree per layer, on the CPU.
+    large layer are never split on and tie at 0, and of units that tell the same the first takes all: there it
+    fails to rank. Cost: one shared forward pass and one tree per layer, on the CPU.
 
     Source: Du Toit 2024, section 3.
     """

@@ -18,7 +18,8 @@ class Wanda(Scorer):
 
     A small weight on a strong input may matter more than a large one on a weak input. For convolutions the
     input is what each position of the kernel sees, over samples and output positions; for linear layers over
-    samples and tokens. Scores are comparable within a unit's weights. One forward pass.
+    samples and tokens. Cost: one forward pass. Scores are comparable within a unit's weights; it fails as a
+    ranking of units, which differ in scale as magnitudes do.
 
     Source: Sun et al. 2023.
     """

@@ -22,9 +22,9 @@ class XgboostGain(Scorer):
     """The gain of a unit's feature in gradient-boosted trees that tell the classes apart.
 
     As `tree-gain`, with XGBoost's trees (histogram method, on the network's device) and its own importance:
-    the reduction of the training loss by the splits on the unit, in total or on average. One shared forward
-    pass; the number of trees per layer is `rounds` times the number of classes, which makes it slow for many
-    classes.
+    the reduction of the training loss by the splits on the unit, in total or on average. Cost: one shared
+    forward pass; the number of trees per layer is `rounds` times the number of classes, which makes it slow
+    for many classes. It fails to rank units that tell the same: one of them takes the gain.
 
     Source: Du Toit 2024, section 3, with 500 rounds; Chen and Guestrin 2016 for the gain.
     """

@@ -1,6 +1,6 @@
 """One trial as an independent script: trains, scores, prunes, recovers and measures, and shares nothing.
 
-    python one_trial.py SUITE NUMBER
+python one_trial.py SUITE NUMBER
 """
 
 from __future__ import annotations

@@ -25,7 +25,15 @@ def test_the_quick_matrix(benchmark, tmp_path):
     suite = ROOT / "suites/quick.toml"
 
     def matrix() -> None:
-        command = [sys.executable, "-m", "benchsuite.cli", "run", str(suite), "--output", str(tmp_path / "run")]
+        command = [
+            sys.executable,
+            "-m",
+            "benchsuite.cli",
+            "run",
+            str(suite),
+            "--output",
+            str(tmp_path / "run"),
+        ]
         subprocess.run([*command, "--devices", "cpu"], check=True, capture_output=True)
 
     benchmark.pedantic(matrix, rounds=1)
@@ -35,7 +43,9 @@ def test_the_quick_matrix(benchmark, tmp_path):
     durations = []
     for number in random.Random(0).sample(done, SAMPLE):
         start = time.perf_counter()
-        subprocess.run([sys.executable, str(script), str(suite), str(number)], check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, str(script), str(suite), str(number)], check=True, capture_output=True
+        )
         durations.append(time.perf_counter() - start)
     alone = sum(durations) / len(durations) * len(done)
     benchmark.extra_info["trials"] = len(records)

@@ -94,14 +94,15 @@ def test_resnet50_to_half_of_its_macs(benchmark) -> None:
     reached = 1 - measure_cost(searched, EXAMPLE).macs / dense.macs
     assert reached >= TARGET - 0.005
     seconds = benchmark.stats.stats.median
-    benchmark.extra_info.update(
-        seconds=seconds,
-        trace_seconds=tracing,
-        macs_removed=ours.metrics["sparsity/macs"],
-        torch_pruning_seconds=middle - start,
-        torch_pruning_macs_removed=reached,
-        torch_pruning_one_step_seconds=end - middle,
-        ratio=(middle - start) / seconds,
-        ratio_with_trace=(middle - start) / (seconds + tracing),
-        ratio_one_step=(end - middle) / seconds,
-    )
+    facts = {
+        "seconds": seconds,
+        "trace_seconds": tracing,
+        "macs_removed": ours.metrics["sparsity/macs"],
+        "torch_pruning_seconds": middle - start,
+        "torch_pruning_macs_removed": reached,
+        "torch_pruning_one_step_seconds": end - middle,
+        "ratio": (middle - start) / seconds,
+        "ratio_with_trace": (middle - start) / (seconds + tracing),
+        "ratio_one_step": (end - middle) / seconds,
+    }
+    benchmark.extra_info.update({name: round(value, 4) for name, value in facts.items()})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import tomllib
 
 import jsonschema
 import pytest
-import tomllib
 
 from benchsuite import cli
 from benchsuite.commands.plan import suite_schema
@@ -19,7 +20,8 @@ def test_help_imports_nothing_heavy():
     script = (
         "import sys\nfrom benchsuite.cli import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit as stop:\n    assert stop.code == 0\n"
-        "heavy = {'torch', 'mlflow', 'pandas', 'numpy', 'pydantic', 'rich'} & set(sys.modules)\nassert not heavy, heavy"
+        "heavy = {'torch', 'mlflow', 'pandas', 'numpy', 'pydantic', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
 
@@ -32,7 +34,9 @@ def test_a_plan_does_not_import_torch(pytestconfig):
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, cwd=pytestconfig.rootpath)
 
 
-@pytest.mark.parametrize("arguments", [[], ["frob"], ["run"], ["run", "x.toml", "--jobs", "0"], ["plan", "--nope"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["frob"], ["run"], ["run", "x.toml", "--jobs", "0"], ["plan", "--nope"]]
+)
 def test_bad_usage_ends_with_4(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(arguments)
@@ -78,6 +82,29 @@ def test_plugins_as_json_have_the_promised_fields(capsys):
     assert all({"name", "kind", "origin", "version", "status", "error"} <= set(info) for info in listed)
     assert {info["kind"] for info in listed} >= {"scorer", "model", "dataset"}
     assert all(info["status"] == "ok" for info in listed)
+
+
+@pytest.mark.parametrize("width", [100, 200])
+def test_plugins_on_a_terminal_have_one_line_each(width, capsys, monkeypatch, tmp_path):
+    broken = tmp_path / "broken.py"
+    broken.write_text("import benchsuite\nraise ValueError('no luck')")
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert cli.main(["plugins", "--plugin", str(broken)]) == 0
+    output = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    lines = [line.split() for line in output.splitlines()]
+    for kind, name, words in (
+        ("scorer", "karnin", ["weight", "data,", "training", "trace", "Sum", "over"]),
+        ("scorer", "fpgm", ["unit", "weights", "The", "sum"]),
+        ("model", "lenet-10-20-100-25", ["LeNet", "with"]),
+    ):
+        assert any(line[:1] == [kind] for line in lines)
+        (found,) = [line for line in lines if line[:1] == [name]]
+        assert found[1 : 1 + len(words)] == words
+        assert found[-1] == "benchsuite"
+    assert max(len(line) for line in output.splitlines() if "no luck" not in line) <= width
+    assert any("broken" in line and "no luck" in line for line in output.splitlines())
 
 
 def test_doctor_finds_this_machine_well(capsys):

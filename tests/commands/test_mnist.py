@@ -40,10 +40,16 @@ def test_lenet5_on_mnist_is_pruned_and_recovers(tmp_path):
         pytest.skip("BENCHSUITE_DATA does not name a folder with MNIST")
     (tmp_path / "mnist.toml").write_text(SUITE)
     command = [sys.executable, "-m", "benchsuite.cli"]
-    run = subprocess.run([*command, "run", "mnist.toml"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [*command, "run", "mnist.toml"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert run.returncode == 0, run.stdout + run.stderr
     shown = subprocess.run(
-        [*command, "results", "runs/mnist", "--format", "csv"], cwd=tmp_path, capture_output=True, text=True, check=True
+        [*command, "results", "runs/mnist", "--format", "csv"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     rows = list(csv.DictReader(io.StringIO(shown.stdout)))
     assert len(rows) == 2 * 2 * 3

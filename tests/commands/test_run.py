@@ -110,7 +110,9 @@ def benchsuite_trial_finished(record):
 
 def benchsuite(*arguments: str | Path, cwd: Path, **options) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "benchsuite.cli", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False, **options)
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False, **options
+    )
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +158,16 @@ def test_the_output_says_where_everything_is(finished):
         assert (finished / path).is_file()
 
 
+def test_the_agreement_of_the_criteria_is_kept_and_shown(finished):
+    run = finished / "runs/tiny"
+    kept = [json.loads(path.read_text()) for path in sorted((run / "agreement").glob("*[!s].json"))]
+    assert sorted(each["seed"] for each in kept) == [0, 1]
+    assert all(each["criteria"] == ["magnitude-l1", "random"] for each in kept)
+    assert "Kendall" in (run / "site/agreement.html").read_text()
+    logged = {path.name for path in (run / "mlartifacts").rglob("agreement-*")}
+    assert {Path(name).suffix for name in logged} == {".svg", ".csv"}
+
+
 def test_running_again_computes_nothing(finished):
     before = (finished / "runs/tiny/results.jsonl").read_bytes()
     result = benchsuite("run", "tiny.toml", cwd=finished)
@@ -189,7 +201,12 @@ def test_a_new_scorer_runs_alone_and_joins_the_table(finished, tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
     assert "16 cached, 4 to run" in result.stdout
     assert "an observer that fails" in result.stderr
-    assert {row["scorer"] for row in rows(finished)} == {"magnitude-l1", "random", "reversed(magnitude-l1)", "fine"}
+    assert {row["scorer"] for row in rows(finished)} == {
+        "magnitude-l1",
+        "random",
+        "reversed(magnitude-l1)",
+        "fine",
+    }
 
 
 def test_filters_and_an_empty_selection(finished):
@@ -201,8 +218,21 @@ def test_filters_and_an_empty_selection(finished):
 
 def test_misbehaving_scorers_cost_only_their_own_cells(tmp_path):
     (tmp_path / "bad.py").write_text(MISBEHAVING)
-    names = ["fine", "nan-scores", "wrong-shape", "raises", "exits", "dies", "crashes", "hangs", "changes-the-model", "cannot"]
-    text = SUITE.replace('scorers = ["magnitude-l1"]', f"scorers = {json.dumps(names)}").replace("seeds = [0, 1]", "seeds = [0]")
+    names = [
+        "fine",
+        "nan-scores",
+        "wrong-shape",
+        "raises",
+        "exits",
+        "dies",
+        "crashes",
+        "hangs",
+        "changes-the-model",
+        "cannot",
+    ]
+    text = SUITE.replace('scorers = ["magnitude-l1"]', f"scorers = {json.dumps(names)}").replace(
+        "seeds = [0, 1]", "seeds = [0]"
+    )
     text = "\n".join(line for line in text.splitlines() if not line.startswith("controls"))
     (tmp_path / "bad.toml").write_text(text)
     result = benchsuite("run", "bad.toml", "--plugin", "bad.py", "--timeout", "12", cwd=tmp_path)
@@ -231,7 +261,9 @@ def test_absent_data_fail_their_trials_with_what_to_put_where(tmp_path):
     text = text.replace("[metrics]", '[[workload]]\ndataset = "digits"\nmodels = ["mlp"]\n\n[metrics]')
     (tmp_path / "tiny.toml").write_text(text)
     (tmp_path / "data").mkdir()
-    result = benchsuite("run", "tiny.toml", "--data", "data", "--filter", "scorer=magnitude-l1,seed=0", cwd=tmp_path)
+    result = benchsuite(
+        "run", "tiny.toml", "--data", "data", "--filter", "scorer=magnitude-l1,seed=0", cwd=tmp_path
+    )
     assert result.returncode == 1
     by_data = {row["dataset"]: row for row in rows(tmp_path)}
     assert by_data["digits"]["status"] == "done"

@@ -37,7 +37,12 @@ latency = false
 def run(*command: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, **variables}
     return subprocess.run(
-        [sys.executable, *map(str, command)], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, *map(str, command)],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -58,7 +63,9 @@ def test_a_file_appears_in_the_table_with_plugin(tmp_path):
 
 def test_a_package_appears_in_the_table_through_its_entry_point(tmp_path):
     (tmp_path / "mine.toml").write_text(SUITE)
-    assert run("-m", "benchsuite.cli", "new-plugin", "weight-power", "--package", cwd=tmp_path).returncode == 0
+    assert (
+        run("-m", "benchsuite.cli", "new-plugin", "weight-power", "--package", cwd=tmp_path).returncode == 0
+    )
     installed = run(
         *("-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"),
         *("--target", "site", "./benchsuite-weight-power"),
@@ -66,7 +73,9 @@ def test_a_package_appears_in_the_table_through_its_entry_point(tmp_path):
     )
     assert installed.returncode == 0, installed.stderr
     path = {"PYTHONPATH": str(tmp_path / "site")}
-    listed = json.loads(run("-m", "benchsuite.cli", "plugins", "--format", "json", cwd=tmp_path, **path).stdout)
+    listed = json.loads(
+        run("-m", "benchsuite.cli", "plugins", "--format", "json", cwd=tmp_path, **path).stdout
+    )
     mine = next(info for info in listed if info["name"] == "weight-power")
     assert mine["status"] == "ok"
     assert mine["origin"] == "benchsuite-weight-power (benchsuite_weight_power)"

@@ -27,6 +27,17 @@ def test_a_partly_supported_network_says_what_stays() -> None:
     assert line.prunable_units == pytest.approx(88 / 120)
 
 
+def test_what_cannot_be_reached_is_halved() -> None:
+    line = survey(lambda: build("resnet"), example(), sparsity=0.98)
+    assert (line.status, line.macs_removed) == ("ok", pytest.approx(0.49, abs=0.05))
+
+
+def test_an_analysis_that_takes_too_long_is_unsupported() -> None:
+    line = survey(lambda: build("resnet"), example(), trace_limit=0.001)
+    assert line.status == "unsupported"
+    assert "took longer than 0.001 s" in line.reason
+
+
 def test_an_unsupported_network_says_why() -> None:
     line = survey(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 5)), example())
     assert line.status == "unsupported"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from deviations import agree
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,6 +29,8 @@ from benchsuite_scorers.chip import NuclearNormChange
 from benchsuite_scorers.thinet import removal_order
 
 if TYPE_CHECKING:
+    from deviations import Record
+
     from benchsuite import Scorer, ScoringContext
 
 
@@ -73,12 +76,12 @@ LOOPS = {
 
 
 @pytest.mark.parametrize("scorer", LOOPS)
-def test_criterion_equals_its_loop(scorer: type[Scorer]) -> None:
+def test_criterion_equals_its_loop(scorer: type[Scorer], record_property: Record) -> None:
     model, context = setting()
     found = run_scorer(scorer(), context).scores
     for name, values in maps(model, context).items():
         expected = LOOPS[scorer](values)
-        assert found[name].tolist() == pytest.approx(expected, rel=1e-5, abs=1e-6), name
+        agree(record_property, scorer.name, found[name], expected, rel=1e-5, absolute=1e-6)
 
 
 @pytest.mark.parametrize("scorer", [*LOOPS, TaylorActivation, Wanda])
@@ -130,7 +133,7 @@ def test_chip_for_every_proportion_of_units_and_positions(shape: tuple[int, ...]
     )
 
 
-def test_taylor_activation_takes_the_absolute_value_per_sample() -> None:
+def test_taylor_activation_takes_the_absolute_value_per_sample(record_property: Record) -> None:
     model, context = setting(10)
     found = run_scorer(TaylorActivation(), context).scores["4"]
     totals = [0.0] * 5
@@ -144,7 +147,7 @@ def test_taylor_activation_takes_the_absolute_value_per_sample() -> None:
             product = (activation[0, unit] * gradient[0, unit]).flatten().tolist()
             totals[unit] += abs(sum(product) / len(product)) / 10
     length = math.sqrt(sum(total**2 for total in totals))
-    assert found.tolist() == pytest.approx([total / length for total in totals], rel=1e-5)
+    agree(record_property, "taylor-activation", found, [total / length for total in totals], rel=1e-5)
     assert float(found.norm()) == pytest.approx(1.0)
 
 
@@ -156,7 +159,7 @@ def test_taylor_activation_does_not_depend_on_the_batch_size() -> None:
     )
 
 
-def test_wanda_equals_the_loop_over_patches() -> None:
+def test_wanda_equals_the_loop_over_patches(record_property: Record) -> None:
     layers = [
         nn.Conv2d(2, 4, 3, stride=2, padding=1),
         nn.Conv2d(4, 4, 2, dilation=2, groups=2, bias=False),
@@ -181,9 +184,9 @@ def test_wanda_equals_the_loop_over_patches() -> None:
         for unit in range(layer.out_channels):
             start = unit // units * inputs
             expected = layer.weight[unit].detach().abs() * per_input[start : start + inputs]
-            torch.testing.assert_close(found[name][unit], expected, rtol=1e-5, atol=1e-6)
+            agree(record_property, "wanda", found[name][unit], expected, rel=1e-5, absolute=1e-6)
     expected = model[6].weight.detach().abs() * entered["6"].norm(dim=0)
-    torch.testing.assert_close(found["6"], expected, rtol=1e-5, atol=1e-6)
+    agree(record_property, "wanda", found["6"], expected, rel=1e-5, absolute=1e-6)
 
 
 def brute_removal(contributions: np.ndarray) -> list[int]:
@@ -203,7 +206,7 @@ def test_thinet_order_equals_brute_force() -> None:
         assert removal_order(products).tolist() == brute_removal(contributions)
 
 
-def test_thinet_sees_the_next_layers_output() -> None:
+def test_thinet_sees_the_next_layers_output(record_property: Record) -> None:
     # Sampling every place many times over makes the order that of all places.
     model, context = setting()
     found = run_scorer(ThiNet(places=4000), context).scores
@@ -222,7 +225,8 @@ def test_thinet_sees_the_next_layers_output() -> None:
                 contributions.append(
                     (following(alone) - following(torch.zeros_like(entered))).flatten().numpy()
                 )
-        assert found[name].tolist() == brute_removal(np.stack(contributions).astype(np.float64))
+        order = brute_removal(np.stack(contributions).astype(np.float64))
+        agree(record_property, "thinet", found[name], order, rel=0)
 
 
 def test_hrank_of_linear_layers_is_the_share_of_active_samples() -> None:

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from deviations import agree
 from torch import nn
 
 from benchsuite.scoring.check import run_scorer
 from benchsuite.testing import context_for, tiny_mlp, tiny_samples
 from benchsuite_scorers import Distinctiveness
 from benchsuite_scorers.distinctiveness import _greedy
+
+if TYPE_CHECKING:
+    from deviations import Record
 
 
 def angle(a: list[float], b: list[float]) -> float:
@@ -45,7 +50,7 @@ def test_greedy_angles_equal_the_loop_over_pairs(seed: int) -> None:
     assert _greedy(vectors).angles == pytest.approx(greedy_loop(vectors.tolist()), rel=1e-9)
 
 
-def test_vectors_are_outputs_centred_to_the_middle_of_a_sigmoid() -> None:
+def test_vectors_are_outputs_centred_to_the_middle_of_a_sigmoid(record_property: Record) -> None:
     model = tiny_mlp()
     context = context_for(model, *tiny_samples(10, (4,)), batch_size=4)
     inputs = torch.cat([inputs for inputs, _ in context.batches()])
@@ -53,10 +58,11 @@ def test_vectors_are_outputs_centred_to_the_middle_of_a_sigmoid() -> None:
         first = torch.sigmoid(model[0](inputs))
         second = torch.tanh(model[2](first))
     found = run_scorer(Distinctiveness(), context).scores
-    assert found["0"].tolist() == pytest.approx(greedy_loop((first - 0.5).T.double().tolist()), rel=1e-4)
-    assert found["2"].tolist() == pytest.approx(greedy_loop(second.T.double().tolist()), rel=1e-4)
+    agree(record_property, "distinctiveness", found["0"], greedy_loop((first - 0.5).T.tolist()), rel=1e-4)
+    agree(record_property, "distinctiveness", found["2"], greedy_loop(second.T.tolist()), rel=1e-4)
     by_weights = run_scorer(Distinctiveness(vectors="weights"), context).scores
-    assert by_weights["0"].tolist() == pytest.approx(greedy_loop(model[0].weight.tolist()), rel=1e-5)
+    expected = greedy_loop(model[0].weight.tolist())
+    agree(record_property, "distinctiveness", by_weights["0"], expected, rel=1e-5)
 
 
 def direction(degrees: float, length: float = 1.0) -> list[float]:

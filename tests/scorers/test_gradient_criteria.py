@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from deviations import agree
 from scipy.linalg import hadamard
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -17,6 +18,8 @@ from benchsuite_scorers import Fisher, Grasp, Obd, Snip, SynFlow, TaylorWeight
 from benchsuite_scorers._curvature import hessian_diagonal
 
 if TYPE_CHECKING:
+    from deviations import Record
+
     from benchsuite import Scorer, ScoringContext
 
 OWN = {"0": ("0.weight", "0.bias", "1.weight", "1.bias"), "4": ("4.weight",), "7": ("7.weight", "7.bias")}
@@ -44,7 +47,7 @@ def full_batch(context: ScoringContext) -> tuple[Tensor, Tensor]:
     return torch.cat([inputs for inputs, _ in pairs]), torch.cat([labels for _, labels in pairs])
 
 
-def test_taylor_weight_of_units_sums_before_squaring() -> None:
+def test_taylor_weight_of_units_sums_before_squaring(record_property: Record) -> None:
     model, context = setting()
     found = run_scorer(TaylorWeight(), context).scores
     batches = list(context.batches())
@@ -55,22 +58,23 @@ def test_taylor_weight_of_units_sums_before_squaring() -> None:
             for unit in range(len(expected)):
                 change = sum(float((gradient[key][unit] * value(model, key)[unit]).sum()) for key in own)
                 expected[unit] += change**2 / len(batches)
-        torch.testing.assert_close(found[name], expected, rtol=1e-4, atol=1e-9)
+        agree(record_property, "taylor-weight", found[name], expected, rel=1e-4, absolute=1e-9)
 
 
-def test_taylor_weight_of_weights_sees_every_batch() -> None:
+def test_taylor_weight_of_weights_sees_every_batch(record_property: Record) -> None:
     model, context = setting("weight")
     found = run_scorer(TaylorWeight(), context).scores
     batches = list(context.batches())
     for name in ("0", "4", "7", "9"):
         weight = model.get_parameter(f"{name}.weight").detach()
         squares = [(gradients(model, *batch)[f"{name}.weight"] * weight) ** 2 for batch in batches]
-        torch.testing.assert_close(found[name], sum(squares) / len(batches), rtol=1e-5, atol=1e-10)
+        expected = sum(squares) / len(batches)
+        agree(record_property, "taylor-weight", found[name], expected, rel=1e-5, absolute=1e-10)
 
 
 @pytest.mark.parametrize("granularity", ["unit", "weight"])
 @pytest.mark.parametrize("chunk", [1, 7, 20])
-def test_fisher_equals_the_loop_over_samples(granularity: str, chunk: int) -> None:
+def test_fisher_equals_the_loop_over_samples(granularity: str, chunk: int, record_property: Record) -> None:
     model, context = setting(granularity)
     found = run_scorer(Fisher(chunk=chunk), context).scores
     expected = {name: torch.zeros_like(score) for name, score in found.items()}
@@ -84,7 +88,7 @@ def test_fisher_equals_the_loop_over_samples(granularity: str, chunk: int) -> No
                     change += gradient[f"{name}.bias"] * model.get_parameter(f"{name}.bias").detach()
             total += change**2 / 2 / 20
     for name, score in found.items():
-        torch.testing.assert_close(score, expected[name], rtol=1e-4, atol=1e-10)
+        agree(record_property, "fisher", score, expected[name], rel=1e-4, absolute=1e-10)
 
 
 def smooth_setting(granularity: str = "weight") -> tuple[nn.Sequential, ScoringContext]:
@@ -111,14 +115,14 @@ def exact_hessian(model: nn.Module, context: ScoringContext) -> tuple[Tensor, Te
     return hessian, gradient, names
 
 
-def test_a_full_set_of_orthogonal_signs_gives_the_exact_diagonal() -> None:
+def test_a_full_set_of_orthogonal_signs_gives_the_exact_diagonal(record_property: Record) -> None:
     model, context = smooth_setting()
     hessian, _, _ = exact_hessian(model, context)
     signs = torch.from_numpy(hadamard(32)).double()[:, :24]
     probes = {"0": signs[:, :12].reshape(32, 4, 3), "2": signs[:, 12:].reshape(32, 3, 4)}
     found = hessian_diagonal(context, probes)
     flat = torch.cat([found["0"].flatten(), found["2"].flatten()])
-    torch.testing.assert_close(flat, hessian.diagonal(), rtol=1e-8, atol=1e-12)
+    agree(record_property, "obd", flat, hessian.diagonal(), rel=1e-8, absolute=1e-12)
 
 
 def test_obd_converges_to_the_exact_score() -> None:
@@ -148,27 +152,23 @@ def test_obd_of_units_is_the_sum_over_their_weights() -> None:
     torch.testing.assert_close(found, expected, rtol=0.05, atol=1e-4)
 
 
-def test_grasp_equals_the_exact_hessian_times_the_gradient() -> None:
+def test_grasp_equals_the_exact_hessian_times_the_gradient(record_property: Record) -> None:
     model, context = smooth_setting()
     hessian, gradient, _ = exact_hessian(model, context)
     flat = torch.cat([model[0].weight.flatten(), model[2].weight.flatten()]).detach()
     found = run_scorer(Grasp(), context).scores
-    torch.testing.assert_close(
-        torch.cat([found["0"].flatten(), found["2"].flatten()]),
-        flat * (hessian @ gradient),
-        rtol=1e-7,
-        atol=1e-12,
-    )
+    scores = torch.cat([found["0"].flatten(), found["2"].flatten()])
+    agree(record_property, "grasp", scores, flat * (hessian @ gradient), rel=1e-7, absolute=1e-12)
 
 
-def test_snip_is_the_normalised_sensitivity_of_the_whole_data() -> None:
+def test_snip_is_the_normalised_sensitivity_of_the_whole_data(record_property: Record) -> None:
     model, context = setting("weight")
     found = run_scorer(Snip(), context).scores
     gradient = gradients(model, *full_batch(context))
     raw = {n: (gradient[f"{n}.weight"] * model.get_parameter(f"{n}.weight").detach()).abs() for n in found}
     total = sum(float(score.sum()) for score in raw.values())
     for name, score in found.items():
-        torch.testing.assert_close(score, raw[name] / total, rtol=1e-4, atol=1e-9)
+        agree(record_property, "snip", score, raw[name] / total, rel=1e-4, absolute=1e-9)
     assert sum(float(score.sum()) for score in found.values()) == pytest.approx(1.0, rel=1e-5)
 
 
@@ -216,12 +216,12 @@ def flow(model: nn.Module, shape: tuple[int, ...], masks: dict[str, Tensor]) -> 
     return {name: (p * p.grad).abs().detach() for name, p in copy.named_parameters()}
 
 
-def test_one_round_of_synflow_is_the_flow() -> None:
+def test_one_round_of_synflow_is_the_flow(record_property: Record) -> None:
     model, context = setting("weight")
     found = run_scorer(SynFlow(rounds=1), context).scores
     expected = flow(model, (2, 8, 8), {})
     for name, score in found.items():
-        torch.testing.assert_close(score, expected[f"{name}.weight"], rtol=1e-9, atol=0)
+        agree(record_property, "synflow", score, expected[f"{name}.weight"], rel=1e-9)
     units = run_scorer(SynFlow(rounds=1), setting("unit")[1]).scores["4"]
     torch.testing.assert_close(units, expected["4.weight"].flatten(1).sum(1), rtol=1e-9, atol=0)
 
@@ -236,7 +236,7 @@ def test_synflow_is_conserved_between_layers() -> None:
     assert sums == pytest.approx([sums[0]] * 3, rel=1e-12)
 
 
-def test_rounds_of_synflow_remove_exponentially() -> None:
+def test_rounds_of_synflow_remove_exponentially(record_property: Record) -> None:
     model, context = setting("weight")
     rounds, density = 6, 0.1
     found = torch.cat(
@@ -263,7 +263,7 @@ def test_rounds_of_synflow_remove_exponentially() -> None:
         left = left[len(gone) :]
     places = torch.empty(total, dtype=torch.float64)
     places[order] = torch.arange(total, dtype=torch.float64) / (total - 1)
-    torch.testing.assert_close(found, places)
+    agree(record_property, "synflow", found, places, rel=1e-7, absolute=1e-7)
 
 
 class Attention(nn.Module):

@@ -3,10 +3,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import captum.attr
 import pytest
 import torch
+from deviations import agree
 from torch import Tensor, nn
 
 from benchsuite import Layer, ScoringContext, Unsupported
@@ -15,6 +17,10 @@ from benchsuite.testing import TinyResidual, context_for, tiny_convnet, tiny_sam
 from benchsuite_scorers import Shapley
 from benchsuite_scorers._coalitions import CoalitionGame
 from benchsuite_scorers.shapley import exact_values, limited_values, sampled_values
+
+if TYPE_CHECKING:
+    from deviations import Record
+
 
 Payoff = Callable[[frozenset[int]], float]
 
@@ -78,7 +84,7 @@ def test_exact_values_equal_the_definition(units: int) -> None:
     assert float(found.values.sum()) == pytest.approx(everything - nothing)
 
 
-def test_exact_on_a_six_unit_layer_equals_brute_force_on_the_network() -> None:
+def test_exact_on_a_six_unit_layer_equals_brute_force_on_the_network(record_property: Record) -> None:
     context = trained_setting()
     layer = context.layers[0]
     found = Shapley(method="exact").estimate(context, layer)
@@ -89,7 +95,7 @@ def test_exact_on_a_six_unit_layer_equals_brute_force_on_the_network() -> None:
             cache[on] = accuracy(context, layer, on)
         return cache[on]
 
-    assert found.values.tolist() == pytest.approx(brute_force(payoff, 6), abs=1e-6)
+    agree(record_property, "shapley", found.values, brute_force(payoff, 6), rel=0, absolute=1e-6)
     efficiency = payoff(frozenset(range(6))) - payoff(frozenset())
     assert float(found.values.sum()) == pytest.approx(efficiency, abs=1e-9)
     assert len(set(cache.values())) > 5

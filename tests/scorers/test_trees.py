@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
+from deviations import agree
 from sklearn.tree import DecisionTreeClassifier
 from torch import nn
 from xgboost import XGBClassifier
@@ -12,6 +15,9 @@ from benchsuite.scoring.check import run_scorer
 from benchsuite.testing import context_for, tiny_convnet, tiny_samples
 from benchsuite_scorers import TreeGain, XgboostGain
 from benchsuite_scorers._trees import tree_depth
+
+if TYPE_CHECKING:
+    from deviations import Record
 
 
 def setting() -> ScoringContext:
@@ -49,26 +55,26 @@ def grow(table: np.ndarray, labels: np.ndarray, depth: int, gains: np.ndarray) -
     grow(table[~left], labels[~left], depth - 1, gains)
 
 
-def test_tree_gain_equals_an_exhaustive_search() -> None:
+def test_tree_gain_equals_an_exhaustive_search(record_property: Record) -> None:
     context = setting()
     found = run_scorer(TreeGain(depth=2), context).scores["0"]
     table = context.activations("mean")["0"].double().numpy()
     gains = np.zeros(6)
     grow(table, labels_of(context), 2, gains)
-    assert found.tolist() == pytest.approx((gains / gains.sum()).tolist(), rel=1e-5)
+    agree(record_property, "tree-gain", found, gains / gains.sum(), rel=1e-5)
 
 
 @pytest.mark.parametrize(
     ("reduction", "table"), [("mean", "mean"), ("max", "max"), ("top-k-mean", "top-3-mean")]
 )
-def test_tree_gain_is_scikit_learns_importance(reduction: str, table: str) -> None:
+def test_tree_gain_is_scikit_learns_importance(reduction: str, table: str, record_property: Record) -> None:
     context = setting()
     # Deeper trees split small nodes, where equal gains are common and scikit-learn's choice is arbitrary.
     found = run_scorer(TreeGain(reduction=reduction, k=3, depth=2), context).scores
     for name, values in context.activations(table).items():
         tree = DecisionTreeClassifier(max_depth=2, random_state=0)
         expected = tree.fit(values.numpy(), labels_of(context)).feature_importances_
-        assert found[name].tolist() == pytest.approx(expected.tolist(), rel=1e-5, abs=1e-9)
+        agree(record_property, "tree-gain", found[name], expected, rel=1e-5, absolute=1e-9)
 
 
 def test_the_depth_follows_the_number_of_units() -> None:
@@ -80,14 +86,15 @@ def test_the_depth_follows_the_number_of_units() -> None:
 
 
 @pytest.mark.parametrize("kind", ["gain", "total_gain", "weight"])
-def test_xgboost_gain_is_xgboosts_importance(kind: str) -> None:
+def test_xgboost_gain_is_xgboosts_importance(kind: str, record_property: Record) -> None:
     context = setting()
     found = run_scorer(XgboostGain(rounds=5, importance_type=kind, depth=2), context).scores["4"]
     model = XGBClassifier(n_estimators=5, max_depth=2, tree_method="exact", random_state=1)
     model.fit(context.activations("mean")["4"].numpy(), labels_of(context))
     expected = model.get_booster().get_score(importance_type=kind)
     # The histogram method bins 200 distinct values one by one, so it finds the same splits.
-    assert found.tolist() == pytest.approx([expected.get(f"f{unit}", 0.0) for unit in range(5)], rel=1e-3)
+    scores = [expected.get(f"f{unit}", 0.0) for unit in range(5)]
+    agree(record_property, "xgboost-gain", found, scores, rel=1e-3)
 
 
 def separating_setting(columns: list[int], units: int) -> ScoringContext:

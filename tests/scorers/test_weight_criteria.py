@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 import torch_pruning
+from deviations import agree
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -27,6 +29,9 @@ from benchsuite_scorers import (
     Whc,
 )
 from benchsuite_scorers.lamp import lamp
+
+if TYPE_CHECKING:
+    from deviations import Record
 
 
 def scores(
@@ -65,19 +70,19 @@ LOOPS = {
 
 
 @pytest.mark.parametrize("scorer", LOOPS)
-def test_unit_criterion_equals_its_loop(scorer: type[Scorer]) -> None:
+def test_unit_criterion_equals_its_loop(scorer: type[Scorer], record_property: Record) -> None:
     model = tiny_convnet()
     found = scores(scorer(), model)
     for name in ("0", "4", "7"):
         expected = LOOPS[scorer](rows(model.get_parameter(f"{name}.weight")))
-        assert found[name].tolist() == pytest.approx(expected, rel=1e-5, abs=1e-6)
+        agree(record_property, scorer.name, found[name], expected, rel=1e-5, absolute=1e-6)
 
 
 @pytest.mark.parametrize("scorer", [MagnitudeL1, MagnitudeL2, MeanThreshold])
-def test_a_single_weight_counts_by_its_magnitude(scorer: type[Scorer]) -> None:
+def test_a_single_weight_counts_by_its_magnitude(scorer: type[Scorer], record_property: Record) -> None:
     model = tiny_convnet()
     found = scores(scorer(), model, "weight")
-    assert torch.equal(found["9"], model[9].weight.detach().abs())
+    agree(record_property, scorer.name, found["9"], model[9].weight.abs(), rel=0)
 
 
 @pytest.mark.parametrize(("scorer", "n"), [(MagnitudeL1, 1), (MagnitudeL2, 2)])
@@ -91,20 +96,20 @@ def test_magnitude_orders_units_as_torch_does(scorer: type[Scorer], n: int) -> N
         assert set(removed.tolist()) == set(order[:amount].tolist())
 
 
-def test_magnitude_l1_and_lamp_agree_with_torch_pruning() -> None:
+def test_magnitude_l1_and_lamp_agree_with_torch_pruning(record_property: Record) -> None:
     model = tiny_convnet()
     graph = torch_pruning.DependencyGraph().build_dependency(model, torch.zeros(1, 2, 8, 8))
     group = graph.get_pruning_group(model[4], torch_pruning.prune_conv_out_channels, idxs=list(range(5)))
     plain = {"group_reduction": "first", "normalizer": None}
     theirs = torch_pruning.importance.MagnitudeImportance(p=1, **plain)(group)
-    torch.testing.assert_close(scores(MagnitudeL1(), model)["4"], theirs)
+    agree(record_property, "magnitude-l1", scores(MagnitudeL1(), model)["4"], theirs, rel=1e-6)
     # Theirs is LAMP of the units' squared norms: the weight criterion on a matrix of one weight a unit.
     theirs = torch_pruning.importance.LAMPImportance(p=2, group_reduction="first", normalizer="lamp")(group)
     squared = model[4].weight.detach().flatten(1).square().sum(1)
-    torch.testing.assert_close(lamp(squared.sqrt()).float(), theirs, rtol=1e-5, atol=1e-6)
+    agree(record_property, "lamp", lamp(squared.sqrt()), theirs, rel=1e-5, absolute=1e-6)
 
 
-def test_bn_scale_agrees_with_torch_pruning_and_skips_layers_without() -> None:
+def test_bn_scale_agrees_with_torch_pruning_and_skips_layers_without(record_property: Record) -> None:
     model = tiny_convnet()
     with torch.no_grad():
         model[1].weight[2] *= -1
@@ -114,7 +119,7 @@ def test_bn_scale_agrees_with_torch_pruning_and_skips_layers_without() -> None:
     graph = torch_pruning.DependencyGraph().build_dependency(model, torch.zeros(1, 2, 8, 8))
     group = graph.get_pruning_group(model[0], torch_pruning.prune_conv_out_channels, idxs=list(range(6)))
     theirs = torch_pruning.importance.BNScaleImportance(group_reduction="mean", normalizer=None)(group)
-    torch.testing.assert_close(result.scores["0"], theirs)
+    agree(record_property, "bn-scale", result.scores["0"], theirs, rel=1e-6)
 
 
 @given(st.lists(st.sampled_from([-2.0, -1.0, 0.0, 0.5, 1.0, 3.0]), min_size=1, max_size=12))

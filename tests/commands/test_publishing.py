@@ -1,0 +1,202 @@
+"""`submit` and `verify` as their users call them: a run is packed, checked, run again, and tampered with."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from markupsafe import escape
+
+from benchsuite.cli import main
+from benchsuite.plugins import discover
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SUITE = """
+[suite]
+name = "small"
+description = "See /etc/hosts and ../x, which are no parameters."
+seeds = [0]
+sparsities = [0.4, 0.7]
+scorers = ["all"]
+controls = ["random", { name = "reversed", of = ["magnitude-l1"] }]
+
+[[workload]]
+dataset = "digits"
+models = [{ name = "mlp", hidden = [16], activation = "relu" }]
+
+[training]
+epochs = 1
+
+[recovery]
+epochs = 0.5
+
+[metrics]
+latency = false
+"""
+
+
+def benchsuite(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchsuite.cli", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("submit")
+    # What "all" stands for is narrowed here, so that few scorers run: as on a machine with fewer plugins.
+    (folder / "small.toml").write_text(SUITE.replace('"all"', '"magnitude-l1", "magnitude-l2"'))
+    result = benchsuite("run", "small.toml", cwd=folder)
+    assert result.returncode == 0, result.stdout + result.stderr
+    suite = folder / "runs/small/suite.toml"
+    both = '"magnitude-l1",\n    "magnitude-l2",'
+    assert both in suite.read_text()
+    suite.write_text(suite.read_text().replace(both, '"all",'))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def packed(finished) -> Path:
+    result = benchsuite("submit", "runs/small", cwd=finished)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "small.jsonl.gz: 12 trials" in result.stdout
+    assert "benchsuite verify small.jsonl.gz" in result.stdout
+    return finished / "small.jsonl.gz"
+
+
+@pytest.mark.slow
+def test_a_run_that_is_packed_passes_and_repeats_itself(finished, packed):
+    result = benchsuite("verify", "small.jsonl.gz", "--rerun", "2", "--jobs", "1", cwd=finished)
+    assert result.returncode == 0, result.stdout + result.stderr
+    for line in ("schema        ok", "completeness  ok", "provenance    ok", "plausibility  ok"):
+        assert line in result.stdout
+    assert "all as here" in result.stdout
+    assert "2 trials agree, 2 of them exactly" in result.stdout
+
+
+def test_nothing_is_overwritten_and_an_unfinished_run_is_not_packed(finished, packed, tmp_path):
+    result = benchsuite("submit", "runs/small", cwd=finished)
+    assert result.returncode == 4
+    assert "not overwritten" in result.stderr
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("suite.toml", "plan.json"):
+        (run / name).write_bytes((finished / "runs/small" / name).read_bytes())
+    lines = (finished / "runs/small/results.jsonl").read_text().splitlines(keepends=True)
+    (run / "results.jsonl").write_text("".join(lines[:-1]))
+    result = benchsuite("submit", "run", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "1 trials of the suite have no outcome yet" in result.stdout
+    assert not list(tmp_path.glob("*.gz"))
+
+
+def tampered(packed: Path, target: Path, change) -> Path:
+    """A copy whose header and records went through `change`."""
+    header, *records = map(json.loads, gzip.decompress(packed.read_bytes()).splitlines())
+    records = change(header, records) or records
+    target.write_text("".join(json.dumps(line) + "\n" for line in (header, *records)))
+    return target
+
+
+def set_metric(name: str, value: float):
+    def change(header, records):
+        for record in records:
+            record["metrics"][name] = value
+
+    return change
+
+
+def in_suite(old: str, new: str):
+    def change(header, records):
+        assert old in header["suite"]
+        header["suite"] = header["suite"].replace(old, new)
+
+    return change
+
+
+def without_a_record(header, records):
+    header["cells"] -= 1
+    return records[1:]
+
+
+def without_devices(header, records):
+    for record in records:
+        del record["provenance"]["device"]
+
+
+def escaping(header, records):
+    records[0]["axes"]["scorer"] = "\x1b]0;owned\x07"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (set_metric("accuracy/top1", 1.2), "accuracy is no fraction"),
+        (without_a_record, "1 x cells of the suite have no record"),
+        (without_devices, "provenance lacks device"),
+        (escaping, "is no cell of the suite"),
+        (in_suite('name = "mlp"', 'name = "no-such"'), "there is no model 'no-such'"),
+        (
+            in_suite('name = "mlp"', 'weights = "/etc/passwd"\nname = "mlp"'),
+            "names a file on its author's machine",
+        ),
+        (in_suite("[recovery]", "[recovery"), "is not valid TOML"),
+        (
+            in_suite("seeds = [", f"seeds = [{', '.join(map(str, range(1, 2000)))},"),
+            "spans up to 24000 cells",
+        ),
+        (lambda header, records: records[1:], "should hold 12 records, and holds 11"),
+        (lambda header, records: header.clear() or header.update(records[0]), "has no header line"),
+    ],
+)
+def test_what_was_tampered_with_is_found(packed, tmp_path, change, message, capsys):
+    path = tampered(packed, tmp_path / "t.jsonl", change)
+    code = main(["verify", str(path)])
+    output, errors = capsys.readouterr()
+    assert code == 1
+    assert message in output
+    assert "\x1b" not in output
+    assert errors == ""
+
+
+@pytest.mark.slow
+def test_a_number_that_was_made_up_does_not_come_out_again(packed, tmp_path):
+    def flatter(header, records):
+        for record in records:
+            record["metrics"]["accuracy/top1"] = 0.999
+
+    tampered(packed, tmp_path / "t.jsonl", flatter)
+    result = benchsuite("verify", "t.jsonl", "--rerun", "1", "--jobs", "1", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "plausibility  ok" in result.stdout
+    assert "1 x accuracy/top1 differs: " in result.stdout
+
+
+def test_a_file_that_is_not_there_is_bad_usage(tmp_path, capsys):
+    assert main(["verify", str(tmp_path / "absent.jsonl")]) == 4
+    assert "there is no results file" in capsys.readouterr().err
+
+
+def test_a_site_is_made_of_a_run_and_a_results_file(finished, packed):
+    def flatter(header, records):
+        records[0]["metrics"]["accuracy/top1"] = 0.5
+
+    tampered(packed, finished / "other.jsonl", flatter)
+    command = ("leaderboard", "runs/small", "small.jsonl.gz", "other.jsonl", "--output", "site")
+    result = benchsuite(*command, cwd=finished)
+    assert result.returncode == 0, result.stdout + result.stderr
+    page = (finished / "site/index.html").read_text()
+    assert "other.jsonl: the trial digits" in page
+    assert "has other results than in runs/small" in page
+    assert "small.jsonl.gz" not in page
+    about = next((finished / "site/criteria").glob("magnitude-l1-*.html")).read_text()
+    registry, _ = discover()
+    (summary,) = (info.summary for info in registry.infos if info.name == "magnitude-l1")
+    assert f'<p class="lead">{escape(summary)}</p>' in about
+    control = next((finished / "site/criteria").glob("reversed-magnitude-l1-*.html")).read_text()
+    assert f"<bdi>magnitude-l1</bdi>: {escape(summary)}</p>" in control
