@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _MOST_CHARTS = 12
 _MOST_BOARDS = 4
 _MOST_ROWS = 15
+_MARGIN = 40
 
 _COLUMNS = (
     *("board", "criterion", "control", "place", "place_low", "place_high"),
@@ -98,6 +99,8 @@ def _standalone(svg: Markup) -> str:
     assert palette is not None
     style = f"svg {{ {palette[1]} background: var(--paper); font-family: {FONT}; }}"
     opening, rest = str(svg).split(">", 1)
+    # A page lets a name that the reader's font makes wider stand out; a picture would cut it off.
+    opening = re.sub(r'viewBox="0 0 ([\d.]+)', lambda m: f'viewBox="0 0 {float(m[1]) + _MARGIN:g}', opening)
     return f"{opening}><style>{style}</style>{rest}"
 
 
