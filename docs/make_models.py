@@ -174,7 +174,7 @@ _INTRODUCTION = """\
 Made by `make models-table`; do not edit. {surveyed} of {wanted} architectures were surveyed, with
 torch {torch}, torchvision {torchvision} and timm {timm}: {ok} ok, {unsupported} unsupported, {wrong} wrong.
 
-The tables have every classifier of torchvision and, of timm, the smallest variant of each family; the other
+The {wanted} are every classifier of torchvision and, of timm, the smallest variant of each family; the other
 variants can be named in suite files as well. Each network was built with random weights, none of them near
 zero, for the smallest square images that it takes, {smallest} to {largest} pixels wide. Units were removed
 by random scores until 30% of the MACs were gone, under the scope `protected`, or 15% or 7.5% where the units
