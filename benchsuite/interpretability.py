@@ -77,6 +77,7 @@ def dissect_pruned(
     after = _measured(bench, dense, model, before.concepts, before.settings)
     kept = kept_units(dense.graph, removed)
     folder: Path = bench.folder(trial.key)
+    folder.mkdir(parents=True, exist_ok=True)
     after.save(folder / "dissection.npz")
     if trial.dissection.pictures:
         write_pictures(folder, after, before.concepts, before.result, kept)
