@@ -83,7 +83,9 @@ def _run_locked(
             tuple(scorers.values()),
         )
         view = LiveView(total, slots, console) if console.is_terminal else PlainView(total, console)
-        signal.signal(signal.SIGTERM, _interrupt)
+        # Set for SIGINT too: shells start what runs in the background with that signal ignored.
+        for request in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(request, _interrupt)
         with Tracker(directory.path, loaded.suite.name, loaded.suite.suite.description) as tracker:
             tracker.summarise(lambda: _summary(loaded, records))
             tracker.start(

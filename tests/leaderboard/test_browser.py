@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from made_up_records import HOSTILE, make_matrix, make_record
 
 from benchsuite_leaderboard.site import render
 
@@ -56,8 +57,6 @@ def opened(browser: Browser, **context: object) -> Iterator[tuple[Page, list[str
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[TrialRecord]]:
-    from conftest import HOSTILE, make_matrix, make_record
-
     records = make_matrix()
     records += [
         make_record(HOSTILE, 0.5, 0.4, seed=seed, model=model)
