@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from benchsuite.metrics.agreement import Agreement
-    from benchsuite.plan import DenseTask, Trial
+    from benchsuite.tasks import DenseTask, Trial
 
     Scores = npt.NDArray[np.floating]
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from benchsuite import devices, stages
 from benchsuite.datasets import Augmentation, Dataset, Split
 from benchsuite.errors import PluginError, Unsupported
+from benchsuite.keys import derived_seed
 from benchsuite.metrics.accuracy import Evaluation, evaluate
 from benchsuite.metrics.cost import Cost, measure_cost
-from benchsuite.plan import DenseTask, ScoreTask, derived_seed
 from benchsuite.pruning.graph import PruningGraph, trace
 from benchsuite.scoring.check import ScoringResult, run_scorer
 from benchsuite.scoring.context import ScoringContext
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from benchsuite.layers import CoupledGroup, Layer
     from benchsuite.plugins import Registry
     from benchsuite.suite import DatasetRef
+    from benchsuite.tasks import DenseTask, ScoreTask
 
 _PROBE_SAMPLES = 8
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from benchsuite.dense import Bench, Dense
-    from benchsuite.plan import Trial
     from benchsuite.store import TrialRecord
+    from benchsuite.tasks import Trial
 
 _TOLERANCE = 1e-5
 """Largest difference of outputs accepted between the program and the network, relative to the largest."""

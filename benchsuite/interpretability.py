@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, cast
 
 from benchsuite import stages
 from benchsuite.errors import Unsupported
+from benchsuite.keys import content_key
 from benchsuite.metrics.dissection.measure import dissect
 from benchsuite.metrics.dissection.packing import PackedConcepts, open_concepts
 from benchsuite.metrics.dissection.pictures import write_pictures
 from benchsuite.metrics.dissection.report import dissection_metrics
 from benchsuite.metrics.dissection.result import Dissection
-from benchsuite.plan import content_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from benchsuite.concepts import ConceptPlugin
     from benchsuite.dense import Bench, Dense
     from benchsuite.metrics.dissection.settings import DissectionSettings
-    from benchsuite.plan import DenseTask, Trial
     from benchsuite.pruning.graph import PruningGraph
+    from benchsuite.tasks import DenseTask, Trial
 
 
 @dataclass(frozen=True, eq=False)

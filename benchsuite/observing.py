@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pluggy
 
-    from benchsuite.plan import Trial
     from benchsuite.store import TrialRecord
+    from benchsuite.tasks import Trial
 
 logger = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from benchsuite.plan import Trial
     from benchsuite.store import TrialRecord
+    from benchsuite.tasks import Trial
 
 _STATUS_STYLES = {"done": "green", "unsupported": "yellow", "collapsed": "yellow"}
 

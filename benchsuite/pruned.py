@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from benchsuite.plan import Trial
+    from benchsuite.tasks import Trial
 
 _MODEL, _OUTPUTS, _HISTORY = "model.safetensors", "outputs.safetensors", "pruning.json"
 _TOLERANCE = 1e-3

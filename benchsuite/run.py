@@ -12,7 +12,7 @@ from benchsuite.store import SETTLED, RunDirectory, TrialRecord
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from benchsuite.plan import Trial
+    from benchsuite.tasks import Trial
 
 
 class Observer(Protocol):

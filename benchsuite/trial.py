@@ -26,11 +26,11 @@ from benchsuite.dense import (
 )
 from benchsuite.errors import Unsupported
 from benchsuite.interpretability import dissect_pruned
+from benchsuite.keys import content_key, derived_seed
 from benchsuite.metrics.accuracy import Evaluation, evaluate
 from benchsuite.metrics.confusion import confusion_csv, confusion_svg
 from benchsuite.metrics.energy import measure_energy
 from benchsuite.metrics.latency import measure_latency
-from benchsuite.plan import DenseTask, ScheduleSettings, Trial, content_key, derived_seed
 from benchsuite.pruned import keep_pruned, load_pruned
 from benchsuite.pruning.networks import MaskedNetwork, PrunedNetwork, SmallerNetwork
 from benchsuite.pruning.rounds import geometric_rounds, rounds_of_share
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from benchsuite.metrics.cost import Cost
     from benchsuite.pruning.graph import PruningGraph
+    from benchsuite.tasks import DenseTask, ScheduleSettings, Trial
 
 
 def run_trial(bench: Bench, trial: Trial, scored: Scored) -> TrialRecord:

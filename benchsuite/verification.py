@@ -15,8 +15,8 @@ from benchsuite.merging import title
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from benchsuite.plan import Trial
     from benchsuite.store import TrialRecord
+    from benchsuite.tasks import Trial
 
 PROVENANCE = ("benchsuite", "torch", "python", "platform")
 """What every record must say of where it comes from."""

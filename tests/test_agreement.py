@@ -23,7 +23,7 @@ from benchsuite.suite import load_suite
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from benchsuite.plan import Trial
+    from benchsuite.tasks import Trial
 
 SUITE = """
 [suite]

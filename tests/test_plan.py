@@ -6,7 +6,8 @@ import pytest
 
 from benchsuite.commands.loading import select
 from benchsuite.errors import UsageError
-from benchsuite.plan import build_plan, count_by_axis, derived_seed
+from benchsuite.keys import derived_seed
+from benchsuite.plan import build_plan, count_by_axis
 from benchsuite.plugins import discover
 from benchsuite.suite import load_suite
 

@@ -16,7 +16,7 @@ from benchsuite.dense import Bench, build_model, load_data, load_dense, score_de
 from benchsuite.devices import prepare
 from benchsuite.errors import Collapsed, Unsupported
 from benchsuite.execution import Workplace
-from benchsuite.plan import Trial, build_plan
+from benchsuite.plan import build_plan
 from benchsuite.plugins import discover
 from benchsuite.pruning.networks import MaskedNetwork, SmallerNetwork
 from benchsuite.suite import load_suite
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchsuite.store import TrialRecord
+    from benchsuite.tasks import Trial
 
 STEPS = 6
 """Steps of an epoch."""

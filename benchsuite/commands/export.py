@@ -11,7 +11,7 @@ from rich.console import Console
 from benchsuite.cli import OK
 from benchsuite.commands.loading import data_folder, discover_checked
 from benchsuite.errors import UsageError
-from benchsuite.plan import Trial, build_plan
+from benchsuite.plan import build_plan
 from benchsuite.store import RunDirectory
 from benchsuite.suite import load_suite
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from benchsuite.plugins import Registry
     from benchsuite.store import TrialRecord
+    from benchsuite.tasks import Trial
 
 _SHOWN = 5
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from benchsuite.errors import UsageError, suggestion
-from benchsuite.plan import Trial, build_plan
+from benchsuite.plan import build_plan
 from benchsuite.plugins import Registry, discover
 from benchsuite.store import RunDirectory
 from benchsuite.suite import Suite, load_suite
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pluggy
+
+    from benchsuite.tasks import Trial
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from benchsuite.cli import NOTHING, OK
 from benchsuite.commands.loading import broken_plugins, discover_checked, load
-from benchsuite.plan import Trial, count_by_axis
+from benchsuite.plan import count_by_axis
 from benchsuite.progress import duration
 from benchsuite.run import agenda
 from benchsuite.suite import Suite, load_suite
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from benchsuite.plugins import Registry
     from benchsuite.store import TrialRecord
+    from benchsuite.tasks import Trial
 
 
 def plan(options: Namespace) -> int:

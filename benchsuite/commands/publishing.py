@@ -20,7 +20,7 @@ from benchsuite.commands.run import host_provenance, slots_and_threads
 from benchsuite.errors import UsageError
 from benchsuite.execution import Workplace
 from benchsuite.execution.local import LocalExecutor
-from benchsuite.plan import Trial, build_plan, most_cells
+from benchsuite.plan import build_plan, most_cells
 from benchsuite.progress import PlainView
 from benchsuite.published import Header, Published, read_published, write_published
 from benchsuite.run import Run, agenda
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from benchsuite.plugins import Registry
+    from benchsuite.tasks import Trial
     from benchsuite.verification import Problem
 
 _VARIANTS = ("reversed(", "shuffled(", "scratch(")

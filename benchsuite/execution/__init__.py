@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from benchsuite.plan import DenseTask, ScoreTask, Trial
     from benchsuite.store import Status
     from benchsuite.suite import ScorerRef
+    from benchsuite.tasks import DenseTask, ScoreTask, Trial
 
 
 @dataclass(frozen=True)

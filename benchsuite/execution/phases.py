@@ -23,8 +23,8 @@ from benchsuite.execution import (
 )
 
 if TYPE_CHECKING:
-    from benchsuite.plan import Trial
     from benchsuite.store import Status, TrialRecord
+    from benchsuite.tasks import Trial
 
 _POLL_SECONDS = 0.5
 

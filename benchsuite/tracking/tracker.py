@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from benchsuite.plan import Trial
+    from benchsuite.tasks import Trial
 
 _SECONDS_BETWEEN_TRIES = 30.0
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from benchsuite.errors import UsageError
 from benchsuite.plugins import discover
 from benchsuite.suite import load_suite
-from benchsuite.toml_source import read_toml
+from benchsuite.suite.toml_source import read_toml
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,22 @@
+"""Content keys and derived seeds: hashes that decide what is computed again and who sees the same draws."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+
+def content_key(content: object) -> str:
+    """A short hash of plain data: 20 hexadecimal digits, the same on every machine."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def derived_seed(purpose: str, *axes: object) -> int:
+    """A seed in [0, 2**63) hashed from a purpose and the axes that shall share it.
+
+    Training, recovery, scoring batches and ties leave the scorer out, so that all criteria see the same
+    draws and comparisons are paired.
+    """
+    digest = hashlib.sha256(json.dumps([purpose, *axes], default=str).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

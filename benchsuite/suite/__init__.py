@@ -1,0 +1,36 @@
+"""The suite file: validated, with every error's line and the nearest valid name."""
+
+from __future__ import annotations
+
+from benchsuite.suite.reading import load_suite
+from benchsuite.suite.references import DatasetRef, ModelRef, PluginRef, ScorerRef
+from benchsuite.suite.sections import (
+    LatencySettings,
+    Metrics,
+    Pruning,
+    RecipeOverrides,
+    Recovery,
+    Schedule,
+    Scoring,
+    SuiteSection,
+    Workload,
+)
+from benchsuite.suite.suite import Suite
+
+__all__ = [
+    "DatasetRef",
+    "LatencySettings",
+    "Metrics",
+    "ModelRef",
+    "PluginRef",
+    "Pruning",
+    "RecipeOverrides",
+    "Recovery",
+    "Schedule",
+    "ScorerRef",
+    "Scoring",
+    "Suite",
+    "SuiteSection",
+    "Workload",
+    "load_suite",
+]

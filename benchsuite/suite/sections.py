@@ -1,0 +1,193 @@
+"""The sections of a suite file."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
+
+from benchsuite.errors import UsageError
+from benchsuite.metrics.dissection.settings import DissectionSettings
+from benchsuite.pruning.settings import Aggregate, Budget, Normalise, Scope
+from benchsuite.scoring.scorer import Granularity
+from benchsuite.suite.references import DatasetRef, ModelRef, ScorerRef
+from benchsuite.suite.table import Axis, Table, registry_of
+
+if TYPE_CHECKING:
+    from benchsuite.recipes import TrainingRecipe
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _sparsity(value: object) -> object:
+    if value == "native" or (
+        isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
+    ):
+        return value
+    raise ValueError(
+        f'a sparsity is a fraction in [0, 1), or "native" for the criterion\'s own rule, not {value!r}'
+    )
+
+
+Sparsity = Annotated[
+    float | Literal["native"],
+    BeforeValidator(_sparsity),
+    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0, "exclusiveMaximum": 1}, {"const": "native"}]}),
+]
+
+
+Schedule = Literal["one-shot", "iterative", "rewind", "at-init"]
+
+
+class Control(Table):
+    """What a criterion must beat: the scorer `random`, or a variant of each scorer in `of`."""
+
+    name: Literal["random", "reversed", "shuffled", "scratch"]
+    of: list[ScorerRef] | None = Field(default=None, description="scorers to vary; without it, every one")
+    draws: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="independent draws per dense model"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _random_varies_nothing(self) -> Control:
+        if self.name == "random" and self.of is not None:
+            raise ValueError("the control random varies no scorer: leave out 'of'")
+        if self.name in ("reversed", "scratch") and self.draws is not None:
+            raise ValueError(f"the control {self.name} has one draw per dense model: leave out 'draws'")
+        return self
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class SuiteSection(Table):
+    """`[suite]`: the axes that every workload shares."""
+
+    name: str = Field(description="letters, digits, dots, hyphens and underscores")
+    description: str = ""
+    seeds: Axis[Annotated[int, Field(ge=0)]]
+    sparsities: Axis[Sparsity] = Field(
+        description="fractions of the budget to remove, in [0, 1); or native: as the criterion itself decides"
+    )
+    scorers: Axis[ScorerRef]
+    controls: list[Control] = Field(default=[])
+
+    @field_validator("name")
+    @classmethod
+    def _usable_as_a_folder(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError("the name must be letters, digits, dots, hyphens or underscores, at most 100")
+        return name
+
+
+class RecipeOverrides(Table):
+    """Recipe fields that replace those of the model's own recipe."""
+
+    epochs: float | None = Field(default=None, ge=0)
+    batch_size: int | None = Field(default=None, ge=1)
+    learning_rate: float | None = Field(default=None, gt=0)
+    momentum: float | None = Field(default=None, ge=0, lt=1)
+    nesterov: bool | None = None
+    weight_decay: float | None = Field(default=None, ge=0)
+    label_smoothing: float | None = Field(default=None, ge=0, lt=1)
+    schedule: Literal["one-cycle", "step", "constant"] | None = None
+    warmup: float | None = Field(default=None, ge=0, lt=1)
+    milestones: tuple[float, ...] | None = None
+    gamma: float | None = Field(default=None, gt=0, le=1)
+    augment: bool | None = None
+    precision: Literal["auto", "float32"] | None = None
+
+    def applied_to(self, recipe: TrainingRecipe) -> TrainingRecipe:
+        """The recipe with these fields replaced."""
+        return recipe.model_copy(update=self.model_dump(exclude_none=True))
+
+
+class Workload(Table):
+    """`[[workload]]`: a data set and the models trained on it."""
+
+    dataset: DatasetRef
+    models: Axis[ModelRef]
+    training: RecipeOverrides = RecipeOverrides()
+
+
+class Pruning(Table):
+    """`[pruning]`: how units or weights are chosen; the same for every criterion."""
+
+    granularity: Axis[Granularity] = Field(default=["unit"])
+    scope: Axis[Scope] = Field(default=["protected"])
+    budget: Axis[Budget] = Field(default=["macs"])
+    schedule: Axis[Schedule] = Field(default=["one-shot"])
+    rounds: int = Field(default=5, ge=2, description="rounds of the schedule iterative, in geometric steps")
+    rewind_share: float = Field(
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="share of what is left that a round of the schedule rewind removes",
+    )
+    rewind_to: float = Field(
+        default=0.05,
+        ge=0,
+        lt=1,
+        description="share of the dense training's steps that rewinding goes back to",
+    )
+    floor: Fraction = Field(default=0.1, description="share of each group that the scope protected keeps")
+    aggregate: Aggregate = Field(default="mean", description="how scores of coupled units become one")
+    normalise: Normalise = Field(default="mean", description="what each layer's scores are divided by")
+
+
+class Recovery(RecipeOverrides):
+    """`[recovery]`: the fine-tuning after pruning. What is not set is taken from the model's dense recipe."""
+
+    epochs: Axis[Annotated[float, Field(ge=0)]] = Field(default=[1.0])  # type: ignore[assignment]  # an axis here, one number there
+    learning_rate: float | None = Field(
+        default=None, gt=0, description="default: a fifth of the dense recipe's"
+    )
+
+    def recipe(self, dense: TrainingRecipe, epochs: float) -> TrainingRecipe:
+        """The recovery recipe for a model whose dense recipe is given."""
+        update = self.model_dump(exclude_none=True, exclude={"epochs"})
+        return dense.model_copy(update={"learning_rate": dense.learning_rate / 5, **update, "epochs": epochs})
+
+
+class Scoring(Table):
+    """`[scoring]`: what scorers see of the training split."""
+
+    samples: int = Field(default=512, ge=1, description="training samples that scorers see")
+    batch_size: int = Field(default=64, ge=1)
+
+
+class LatencySettings(Table):
+    """`latency`: at which batch sizes inference is timed."""
+
+    batch_sizes: Axis[Annotated[int, Field(ge=1)]] = Field(default=[1, 128])
+
+
+class Metrics(Table):
+    """`[metrics]`: what is measured beside accuracy and cost."""
+
+    latency: LatencySettings | None = LatencySettings()
+    dissection: DissectionSettings | None = None
+
+    @field_validator("latency", "dissection", mode="before")
+    @classmethod
+    def _on_or_off(cls, value: object) -> object:
+        return {} if value is True else None if value is False else value
+
+    @field_validator("dissection", mode="after")
+    @classmethod
+    def _concepts_exist(
+        cls, settings: DissectionSettings | None, info: ValidationInfo
+    ) -> DissectionSettings | None:
+        registry = registry_of(info)
+        if registry is not None and settings is not None:
+            try:
+                registry.create("concepts", settings.concepts, settings.parameters)
+            except UsageError as error:
+                raise ValueError(str(error)) from error
+        return settings

@@ -1,0 +1,48 @@
+"""A whole suite file."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from benchsuite.suite.sections import (
+    Metrics,
+    Pruning,
+    RecipeOverrides,
+    Recovery,
+    Scoring,
+    SuiteSection,
+    Workload,
+)
+from benchsuite.suite.table import Table
+
+_SHARED_PRUNING = {"floor", "aggregate", "normalise", "rounds", "rewind_share", "rewind_to"}
+
+
+class Suite(Table):
+    """A validated suite file."""
+
+    suite: SuiteSection
+    workload: Annotated[list[Workload], Field(min_length=1)]
+    training: RecipeOverrides = RecipeOverrides()
+    pruning: Pruning = Pruning()
+    recovery: Recovery = Recovery()
+    scoring: Scoring = Scoring()
+    metrics: Metrics = Metrics()
+
+    @property
+    def name(self) -> str:
+        """The suite's name."""
+        return self.suite.name
+
+    @cached_property
+    def shared(self) -> dict[str, Any]:
+        """What all trials have in common beside the axes: results that differ in it are not comparable."""
+        return {
+            "pruning": self.pruning.model_dump(include=_SHARED_PRUNING),
+            "training": self.training.model_dump(mode="json", exclude_none=True),
+            "recovery": self.recovery.model_dump(mode="json", exclude_none=True, exclude={"epochs"}),
+            "scoring": self.scoring.model_dump(),
+        }
