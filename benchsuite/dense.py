@@ -1,4 +1,4 @@
-"""The stages that trials share: data, dense training, scoring. Each begins "if it exists, return"."""
+"""The stages that all criteria share: data and dense training. Each begins "if it exists, return"."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ from torch import Tensor, nn
 
 from benchsuite import devices, stages
 from benchsuite.datasets import Augmentation, Dataset, Split
-from benchsuite.errors import PluginError, Unsupported
+from benchsuite.errors import PluginError
 from benchsuite.keys import derived_seed
 from benchsuite.metrics.accuracy import Evaluation, evaluate
 from benchsuite.metrics.cost import Cost, measure_cost
 from benchsuite.pruning.graph import PruningGraph, trace
-from benchsuite.scoring.check import ScoringResult, run_scorer
-from benchsuite.scoring.context import ScoringContext
-from benchsuite.scoring.tables import TableStore
 from benchsuite.store import write_atomically
 from benchsuite.training import (
     DeviceDataset,
@@ -33,14 +30,12 @@ from benchsuite.training import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from benchsuite.execution import Workplace
-    from benchsuite.layers import CoupledGroup, Layer
     from benchsuite.plugins import Registry
     from benchsuite.suite import DatasetRef
-    from benchsuite.tasks import DenseTask, ScoreTask
+    from benchsuite.tasks import DenseTask
 
 _PROBE_SAMPLES = 8
 
@@ -90,23 +85,6 @@ class Dense:
     def top1(self) -> float:
         """Accuracy on the test split."""
         return float(self.facts["top1"])
-
-
-@dataclass(frozen=True, eq=False)
-class Scored:
-    """A dense model with one scorer's scores, at the suite's granularity.
-
-    Attributes:
-        dense: the model.
-        scores: by layer.
-        native: by layer, what the criterion's own rule keeps, if it was asked for.
-        facts: what the scoring stage noted.
-    """
-
-    dense: Dense
-    scores: dict[str, Tensor]
-    native: dict[str, Tensor]
-    facts: dict[str, Any]
 
 
 def load_data(bench: Bench, ref: DatasetRef, key: str) -> tuple[Dataset, dict[str, Any]]:
@@ -272,85 +250,6 @@ def load_dense(bench: Bench, task: DenseTask, *, at_init: bool = False) -> Dense
 def _example(data: DeviceDataset) -> Tensor:
     """One normalised sample as a batch."""
     return data.train.normalise(data.train.inputs[:1])
-
-
-def score_dense(bench: Bench, task: ScoreTask) -> Scored:
-    """The scores of a task, from its stage if that exists; the dense model must be there."""
-    dense = load_dense(bench, task.dense, at_init=task.at_init)
-    scorer = task.scorer.scorer(bench.registry)
-    if task.granularity == "weight" and scorer.granularity == "unit":
-        raise Unsupported(f"{task.scorer.label} scores whole units; it has no scores for single weights")
-    folder = bench.folder(task.key)
-    with stages.stage(folder) as facts:
-        if facts is None:
-            facts = _score(bench, task, dense, folder)
-    tensors = stages.load_tensors(folder / "scores.safetensors")
-    scores = {name.removeprefix("score/"): t for name, t in tensors.items() if name.startswith("score/")}
-    native = {name.removeprefix("keep/"): t for name, t in tensors.items() if name.startswith("keep/")}
-    return Scored(dense, scores, native, facts)
-
-
-def _score(bench: Bench, task: ScoreTask, dense: Dense, folder: Path) -> dict[str, Any]:
-    layers = dense.graph.layers if task.granularity == "unit" else dense.graph.weight_layers
-    store = TableStore(bench.folder(task.dense.key) / ("tables-at-init" if task.at_init else "tables"))
-    result = score_network(bench, task, dense, dense.model, layers, dense.graph.groups, store, dense.trace)
-    tensors = {f"score/{name}": score for name, score in result.scores.items()}
-    tensors |= {f"keep/{name}": keep for name, keep in (result.native or {}).items()}
-    stages.save_tensors(folder / "scores.safetensors", tensors)
-    facts = {
-        "seconds": result.seconds,
-        "peak_memory_mb": result.peak_memory_mb,
-        "ties": result.ties,
-        "skipped": result.skipped,
-        "merges": result.merges,
-    }
-    stages.complete(folder, facts)
-    return facts
-
-
-def score_network(
-    bench: Bench,
-    task: ScoreTask,
-    dense: Dense,
-    model: nn.Module,
-    layers: Sequence[Layer],
-    groups: Sequence[CoupledGroup],
-    store: TableStore | None = None,
-    trace: TrainingTrace | None = None,
-) -> ScoringResult:
-    """Score the dense network or what earlier rounds have made of it, on the samples that all criteria see.
-
-    Args:
-        bench: where to work.
-        task: which criterion, and how.
-        dense: the dense network's data.
-        model: the network to score.
-        layers: its layers.
-        groups: how they hang together.
-        store: where activation tables are shared.
-        trace: what training recorded, for the dense network.
-    """
-    split = dense.data.train
-    seed = derived_seed("score", task.dense.dataset.label, task.dense.model.label, task.dense.seed)
-    context = ScoringContext(
-        model,
-        layers,
-        split.inputs,
-        split.labels,
-        groups=groups,
-        normalise=split.normalise,
-        classes=len(dense.data.classes),
-        samples=task.scoring.samples,
-        batch_size=task.scoring.batch_size,
-        seed=seed,
-        draw=task.draw,
-        device=bench.device,
-        granularity=task.granularity,
-        store=store,
-        reductions=[r for ref in bench.workplace.scorers for r in ref.scorer(bench.registry).reductions()],
-        trace=trace,
-    )
-    return run_scorer(task.scorer.scorer(bench.registry), context, native=task.native)
 
 
 def evaluation_metrics(evaluation: Evaluation, prefix: str, classes: tuple[str, ...]) -> dict[str, float]:

@@ -17,12 +17,11 @@ from benchsuite import devices
 from benchsuite.dense import (
     Bench,
     Dense,
-    Scored,
     build_model,
     curve,
     evaluation_metrics,
+    finite_or_none,
     rewind_step,
-    score_network,
 )
 from benchsuite.errors import Unsupported
 from benchsuite.interpretability import dissect_pruned
@@ -35,6 +34,7 @@ from benchsuite.pruned import keep_pruned, load_pruned
 from benchsuite.pruning.networks import MaskedNetwork, PrunedNetwork, SmallerNetwork
 from benchsuite.pruning.rounds import geometric_rounds, rounds_of_share
 from benchsuite.pruning.signature import architecture_signature
+from benchsuite.scored import Scored, score_network
 from benchsuite.scoring.controls import reversed_scores, shuffled_scores
 from benchsuite.store import TrialRecord, write_atomically
 from benchsuite.training import TrainingLog, train
@@ -57,10 +57,12 @@ def run_trial(bench: Bench, trial: Trial, scored: Scored) -> TrialRecord:
     """
     started = time.perf_counter()
     dense = scored.dense
-    network = prune(bench, trial, scored)
+    network, rounds = prune(bench, trial, scored)
     prune_seconds = time.perf_counter() - started
     before = copy.deepcopy(network.model)
     recovery = recover(bench, trial, dense, network, last=True)
+    if rounds:
+        rounds.append(_round(dense, network, recovery))
     # The test split is read here and nowhere else: nothing above can have been chosen on it.
     evaluation_before = evaluate(before, dense.data.test, dense.data.classes)
     evaluation = evaluate(network.model, dense.data.test, dense.data.classes)
@@ -81,6 +83,8 @@ def run_trial(bench: Bench, trial: Trial, scored: Scored) -> TrialRecord:
         "scoring/ties": scored.facts["ties"],
     }
     _keep(bench, trial, network, evaluation, dense, recovery)
+    if rounds:
+        _keep_rounds(bench, trial, rounds)
     return TrialRecord(
         key=trial.key,
         axes=trial.axes,
@@ -92,9 +96,10 @@ def run_trial(bench: Bench, trial: Trial, scored: Scored) -> TrialRecord:
     )
 
 
-def prune(bench: Bench, trial: Trial, scored: Scored) -> PrunedNetwork:
-    """The network after its last cut; all rounds but the last have been recovered from."""
+def prune(bench: Bench, trial: Trial, scored: Scored) -> tuple[PrunedNetwork, list[dict[str, float | None]]]:
+    """The network after its last cut, and facts of the rounds before it, which have been recovered from."""
     dense = scored.dense
+    rounds: list[dict[str, float | None]] = []
     kind = MaskedNetwork if trial.score.granularity == "weight" else SmallerNetwork
     network: PrunedNetwork = kind(
         dense.model, dense.graph, dense.cost, trial.settings, trial.seed_for("ties"), dense.probe
@@ -105,16 +110,28 @@ def prune(bench: Bench, trial: Trial, scored: Scored) -> PrunedNetwork:
                 "a criterion's own rule decides once, by its own scores: no rounds, no variants"
             )
         network.cut_by_rule(scored.native, scored.facts["merges"])
-        return network
+        return network, rounds
     targets = rounds_of(trial.schedule, trial.sparsity)
     for number, sparsity in enumerate(targets):
         scores = scored.scores
         if number > 0:
-            recover(bench, trial, dense, network, last=False)
+            rounds.append(_round(dense, network, recover(bench, trial, dense, network, last=False)))
             task, model = trial.score, network.model.eval()
             scores = score_network(bench, task, dense, model, network.layers, network.groups).scores
         network.cut(scores, sparsity, partial(_variant, trial))
-    return network
+    return network, rounds
+
+
+def _round(dense: Dense, network: PrunedNetwork, recovery: TrainingLog) -> dict[str, float | None]:
+    """What a round came to. Its accuracy is of the validation split: the test split is not for watching."""
+    validation = dense.data.validation
+    top1 = evaluate(network.model, validation, dense.data.classes).top1 if len(validation) else None
+    return {
+        "params_nonzero": network.cost.nonzero_params,
+        "macs_nonzero": network.cost.nonzero_macs,
+        "validation_top1": top1,
+        "loss": finite_or_none(recovery.losses[-1]) if recovery.losses else None,
+    }
 
 
 def rounds_of(schedule: ScheduleSettings, sparsity: float) -> list[float]:
@@ -217,6 +234,16 @@ def _keep(
     }
     for name, text in files.items():
         write_atomically(bench.folder(trial.key) / name, text)
+
+
+def _keep_rounds(bench: Bench, trial: Trial, rounds: list[dict[str, float | None]]) -> None:
+    assert trial.sparsity != "native"
+    targets = rounds_of(trial.schedule, trial.sparsity)
+    numbered = [
+        {"round": number, "sparsity": target, **facts}
+        for number, (target, facts) in enumerate(zip(targets, rounds, strict=True), start=1)
+    ]
+    write_atomically(bench.folder(trial.key) / "rounds.json", json.dumps(numbered, indent=1))
 
 
 def _layers_csv(dense: Dense, network: PrunedNetwork) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,16 @@ from torch import Tensor, nn
 import benchsuite
 from benchsuite import stages
 from benchsuite import trial as trials
-from benchsuite.dense import Bench, build_model, load_data, load_dense, score_dense, train_dense
+from benchsuite.dense import Bench, build_model, load_data, load_dense, train_dense
 from benchsuite.devices import prepare
 from benchsuite.errors import Collapsed, Unsupported
 from benchsuite.execution import Workplace
+from benchsuite.metrics.accuracy import evaluate
 from benchsuite.plan import build_plan
 from benchsuite.plugins import discover
+from benchsuite.pruned import load_pruned
 from benchsuite.pruning.networks import MaskedNetwork, SmallerNetwork
+from benchsuite.scored import score_dense
 from benchsuite.suite import load_suite
 from benchsuite.training import DeviceDataset
 
@@ -351,6 +355,28 @@ def test_rounds_add_to_each_other_and_cost_what_one_shot_costs(workshop, course,
     assert course.epochs == [1]
 
 
+def test_the_course_of_the_rounds_is_kept_without_a_look_at_the_test_split(workshop):
+    trial, once = workshop.plan(
+        pruning_granularity='"weight"',
+        suite_sparsities="[0.6]",
+        pruning_schedule='["iterative", "one-shot"]',
+        pruning_rounds="3",
+    )
+    record = workshop.run(trial)
+    rounds = json.loads((workshop.bench.folder(trial.key) / "rounds.json").read_text())
+    assert [course["round"] for course in rounds] == [1, 2, 3]
+    assert [course["sparsity"] for course in rounds] == pytest.approx([1 - 0.4 ** (n / 3) for n in (1, 2, 3)])
+    left = [course["params_nonzero"] for course in rounds]
+    assert left == sorted(left, reverse=True)
+    assert left[-1] == record.metrics["cost/params_nonzero"]
+    scored = score_dense(workshop.bench, trial.score)
+    validation = scored.dense.data.validation
+    network = load_pruned(workshop.bench, trial).model
+    assert rounds[-1]["validation_top1"] == evaluate(network, validation, scored.dense.data.classes).top1
+    workshop.run(once)
+    assert not (workshop.bench.folder(once.key) / "rounds.json").exists()
+
+
 def test_without_pruning_an_iterative_trial_has_one_round_with_every_epoch(workshop, course):
     (trial,) = workshop.plan(pruning_schedule='"iterative"', suite_sparsities="[0.0]")
     workshop.run(trial)
@@ -627,5 +653,7 @@ def test_the_test_split_is_read_after_the_last_training_step_only(workshop, monk
     monkeypatch.setattr(trials, "train", observed_train)
     monkeypatch.setattr(DeviceDataset, "__getattribute__", observed_read)
     workshop.run(trial)
-    trainings = {"one-shot": 1, "at-init": 1, "iterative": 5, "rewind": 3}[schedule]
-    assert events == ["trained"] * trainings + ["test", "test"]
+    rounds = {"iterative": 5, "rewind": 3}
+    # Rounds are watched on the validation split, and nothing is chosen by it.
+    course = ["trained", "validation"] * rounds[schedule] if schedule in rounds else ["trained"]
+    assert events == [*course, "test", "test"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from benchsuite import devices
 from benchsuite import trial as trials
-from benchsuite.dense import Bench, score_dense, train_dense
+from benchsuite.dense import Bench, train_dense
 from benchsuite.errors import BenchsuiteError, Collapsed, Unsupported
 from benchsuite.execution import (
     Finished,
@@ -30,6 +30,7 @@ from benchsuite.execution import (
     without_result,
 )
 from benchsuite.plugins import discover
+from benchsuite.scored import score_dense
 
 if TYPE_CHECKING:
     from collections.abc import Callable

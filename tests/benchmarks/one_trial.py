@@ -9,11 +9,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchsuite.dense import Bench, score_dense, train_dense
+from benchsuite.dense import Bench, train_dense
 from benchsuite.devices import prepare
 from benchsuite.execution import Workplace
 from benchsuite.plan import build_plan
 from benchsuite.plugins import discover
+from benchsuite.scored import score_dense
 from benchsuite.suite import load_suite
 from benchsuite.trial import run_trial
 

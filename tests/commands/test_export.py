@@ -19,12 +19,13 @@ from benchsuite import cli
 from benchsuite.commands.export import as_recorded, planned
 from benchsuite.commands.loading import load
 from benchsuite.commands.run import resolved
-from benchsuite.dense import Bench, score_dense, train_dense
+from benchsuite.dense import Bench, train_dense
 from benchsuite.devices import prepare
 from benchsuite.errors import UsageError
 from benchsuite.execution import Workplace, without_result
 from benchsuite.plan import build_plan
 from benchsuite.plugins import discover
+from benchsuite.scored import score_dense
 from benchsuite.store import RunDirectory
 from benchsuite.suite import load_suite
 from benchsuite.trial import run_trial
