@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from benchsuite.plugins import Registry
 
 _TABLE_AXES = ("dataset", "model", "seed", "scorer", "sparsity", "draw")
+_AXES_WHERE_THEY_VARY = ("granularity", "scope", "budget", "schedule", "recovery_epochs")
+_KEY_SHOWN = 8
 _TABLE_METRICS = (
     ("accuracy/top1_before_recovery", "before", 100, ".1f"),
     ("accuracy/top1", "after", 100, ".1f"),
@@ -63,7 +65,10 @@ def results(options: Namespace) -> int:
 
 def _print_table(records: Sequence[TrialRecord]) -> None:
     table = Table(box=None, padding=(0, 1))
-    for axis in _TABLE_AXES:
+    table.add_column("key")
+    varied = [name for name in _AXES_WHERE_THEY_VARY if len({str(r.axes.get(name)) for r in records}) > 1]
+    shown = (*_TABLE_AXES[:-2], *varied, *_TABLE_AXES[-2:])
+    for axis in shown:
         table.add_column(axis)
     table.add_column("status")
     latencies = sorted(
@@ -82,15 +87,15 @@ def _print_table(records: Sequence[TrialRecord]) -> None:
             format(record.metrics[name] * factor, form) if name in record.metrics else ""
             for name, _, factor, form in columns
         ]
-        axes = [Text(str(record.axes.get(axis, ""))) for axis in _TABLE_AXES]
-        table.add_row(*axes, record.status, *numbers)
+        axes = [Text(str(record.axes.get(axis, ""))) for axis in shown]
+        table.add_row(record.key[:_KEY_SHOWN], *axes, record.status, *numbers)
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=240)
     console.print(table)
     for record in records:
         if record.error:
-            cell = " · ".join(str(record.axes.get(axis)) for axis in _TABLE_AXES)
+            cell = " · ".join(str(record.axes.get(axis)) for axis in shown)
             console.print(f"{record.status}: {cell}: {record.error}", markup=False, soft_wrap=True)
 
 
