@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from functools import partial
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 import benchsuite
 from benchsuite_datasets._csv import Table
 from benchsuite_datasets._label_images import numbered, read_image, read_label_map
+from benchsuite_datasets._lazy import LazySamples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +59,8 @@ def read_broden(root: Path, size: int) -> benchsuite.ConceptSet:
                 f"{row.where}: sh, sw are {entry.mask_size}; the first image has {entries[0].mask_size},"
                 " and all label maps must have the same size"
             )
-    return benchsuite.ConceptSet(_Samples(root, entries, labels.numbers), labels.concepts)
+    samples = LazySamples(entries, partial(_sample, root, labels.numbers))
+    return benchsuite.ConceptSet(samples, labels.concepts)
 
 
 @dataclass(frozen=True)
@@ -76,33 +79,16 @@ class _Entry:
     labels: tuple[int, ...]
 
 
-class _Samples(Sequence[benchsuite.ConceptSample]):
-    """Reads one image and its label maps at a time."""
-
-    def __init__(self, root: Path, entries: list[_Entry], numbers: dict[int, int]) -> None:
-        self._root, self._entries, self._numbers = root, entries, numbers
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    @overload
-    def __getitem__(self, index: int) -> benchsuite.ConceptSample: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[benchsuite.ConceptSample]: ...
-    def __getitem__(
-        self, index: int | slice
-    ) -> benchsuite.ConceptSample | Sequence[benchsuite.ConceptSample]:
-        if isinstance(index, slice):
-            return _Samples(self._root, self._entries[index], self._numbers)
-        entry, images = self._entries[index], self._root / "images"
-        image = read_image(images / entry.image)
-        _check_size(images / entry.image, image.shape[1:], entry.image_size, "ih, iw")
-        masks = np.zeros((len(entry.masks), *entry.mask_size), np.int16)
-        for position, name in enumerate(entry.masks):
-            values = read_label_map(images / name)
-            _check_size(images / name, values.shape, entry.mask_size, "sh, sw")
-            masks[position] = numbered(values, self._numbers, images / name, self._root / "label.csv")
-        return benchsuite.ConceptSample(image, masks, entry.labels)
+def _sample(root: Path, numbers: dict[int, int], entry: _Entry) -> benchsuite.ConceptSample:
+    images = root / "images"
+    image = read_image(images / entry.image)
+    _check_size(images / entry.image, image.shape[1:], entry.image_size, "ih, iw")
+    masks = np.zeros((len(entry.masks), *entry.mask_size), np.int16)
+    for position, name in enumerate(entry.masks):
+        values = read_label_map(images / name)
+        _check_size(images / name, values.shape, entry.mask_size, "sh, sw")
+        masks[position] = numbered(values, numbers, images / name, root / "label.csv")
+    return benchsuite.ConceptSample(image, masks, entry.labels)
 
 
 def _check_size(path: Path, found: tuple[int, ...], stated: tuple[int, int], columns: str) -> None:
@@ -145,7 +131,7 @@ def _entry(row: Row, categories: list[str], numbers: dict[int, int], root: Path)
     for category in categories:
         for item in filter(None, (part.strip() for part in row.text(category).split(";"))):
             if not re.fullmatch(r"\d+", item):
-                masks.append(item)
+                masks.append(_inside(row, item))
             elif int(item) in numbers and int(item) != 0:
                 labels.append(numbers[int(item)])
             else:
@@ -153,9 +139,17 @@ def _entry(row: Row, categories: list[str], numbers: dict[int, int], root: Path)
                     f"{row.where}: {category} has the label {item}, which {root / 'label.csv'} does not list"
                 )
     return _Entry(
-        image=row.text("image"),
+        image=_inside(row, row.text("image")),
         image_size=(row.whole("ih"), row.whole("iw")),
         mask_size=(row.whole("sh"), row.whole("sw")),
         masks=tuple(masks),
         labels=tuple(labels),
     )
+
+
+def _inside(row: Row, name: str) -> str:
+    """The name of a file below images/; raises `DataError` for one that leads elsewhere."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    if not name or path.is_absolute() or ".." in path.parts or PureWindowsPath(name).drive:
+        raise benchsuite.DataError(f"{row.where}: {name!r} is no file below images/")
+    return name

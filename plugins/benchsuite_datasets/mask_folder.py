@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, overload
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 import benchsuite
+from benchsuite_datasets._lazy import LazySamples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,7 +62,8 @@ class MaskFolder(benchsuite.ConceptPlugin):
                     " or a file of that name in a folder below"
                 )
             pairs.append((image, tuple(maps)))
-        return benchsuite.ConceptSet(_Samples(pairs, numbers, self.size, root / self.labels), concepts)
+        make = partial(_sample, numbers, self.size, root / self.labels)
+        return benchsuite.ConceptSet(LazySamples(pairs, make), concepts)
 
     def fingerprint(self, folder: Path) -> str:
         """SHA-256 over the list of labels and every image's and label map's name and size."""
@@ -85,38 +87,17 @@ class MaskFolder(benchsuite.ConceptPlugin):
         return folder / self.path
 
 
-class _Samples(Sequence[benchsuite.ConceptSample]):
-    """Reads one image and its label maps at a time."""
+def _sample(
+    numbers: dict[int, int], size: int, labels: Path, files: tuple[Path, tuple[Path, ...]]
+) -> benchsuite.ConceptSample:
+    import numpy as np
 
-    def __init__(
-        self,
-        pairs: list[tuple[Path, tuple[Path, ...]]],
-        numbers: dict[int, int],
-        size: int,
-        labels: Path,
-    ) -> None:
-        self._pairs, self._numbers, self._size, self._labels = pairs, numbers, size, labels
+    from benchsuite_datasets._label_images import numbered, read_image, read_label_map
 
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    @overload
-    def __getitem__(self, index: int) -> benchsuite.ConceptSample: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[benchsuite.ConceptSample]: ...
-    def __getitem__(
-        self, index: int | slice
-    ) -> benchsuite.ConceptSample | Sequence[benchsuite.ConceptSample]:
-        import numpy as np
-
-        from benchsuite_datasets._label_images import numbered, read_image, read_label_map
-
-        if isinstance(index, slice):
-            return _Samples(self._pairs[index], self._numbers, self._size, self._labels)
-        image, maps = self._pairs[index]
-        half = (self._size // 2,) * 2
-        values = [numbered(read_label_map(file, half), self._numbers, file, self._labels) for file in maps]
-        return benchsuite.ConceptSample(read_image(image, (self._size, self._size)), np.stack(values))
+    image, maps = files
+    half = (size // 2,) * 2
+    values = [numbered(read_label_map(file, half), numbers, file, labels) for file in maps]
+    return benchsuite.ConceptSample(read_image(image, (size, size)), np.stack(values))
 
 
 def _labels(path: Path) -> tuple[tuple[benchsuite.Concept, ...], dict[int, int]]:

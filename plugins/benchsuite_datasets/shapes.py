@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, overload
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -54,7 +53,10 @@ class Shapes(benchsuite.DatasetPlugin, benchsuite.ConceptPlugin):
 
         images, maps = draw(_classes(self.images, CONCEPTS), self.size, self.size // 2, (CONCEPTS,))
         named = tuple(benchsuite.Concept(name, category) for name, category in NAMED)
-        return benchsuite.ConceptSet(_Drawn(images, maps), named)
+        samples = [
+            benchsuite.ConceptSample(image, labels) for image, labels in zip(images, maps, strict=True)
+        ]
+        return benchsuite.ConceptSet(samples, named)
 
     def _part(self, count: int, which: int) -> Any:
         from benchsuite_datasets._parts import Part
@@ -62,27 +64,6 @@ class Shapes(benchsuite.DatasetPlugin, benchsuite.ConceptPlugin):
 
         labels = _classes(count, which)
         return Part(draw(labels, self.size, None, (which,))[0], labels, "shapes")
-
-
-class _Drawn(Sequence[benchsuite.ConceptSample]):
-    """Samples out of two arrays."""
-
-    def __init__(self, images: NDArray[Any], maps: NDArray[Any]) -> None:
-        self._images, self._maps = images, maps
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    @overload
-    def __getitem__(self, index: int) -> benchsuite.ConceptSample: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[benchsuite.ConceptSample]: ...
-    def __getitem__(
-        self, index: int | slice
-    ) -> benchsuite.ConceptSample | Sequence[benchsuite.ConceptSample]:
-        if isinstance(index, slice):
-            return _Drawn(self._images[index], self._maps[index])
-        return benchsuite.ConceptSample(self._images[index], self._maps[index])
 
 
 def _classes(count: int, which: int) -> NDArray[Any]:

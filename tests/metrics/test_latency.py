@@ -79,12 +79,10 @@ def test_the_networks_are_left_alone():
 
 
 def test_time_and_rounds_are_bounded():
-    start = time.perf_counter()
     many = measure_latency(nn.Identity(), nn.Identity(), torch.zeros(1), 1, "cpu", seconds=5, most_rounds=31)
     assert many.samples == 31
     timed = measure_latency(Sleeper(0.001, []), Sleeper(0.001, []), torch.zeros(1), 1, "cpu", seconds=0.05)
     assert 7 <= timed.samples <= 30
-    assert time.perf_counter() - start < 2
 
 
 def test_quartiles_equal_those_of_torch(monkeypatch):

@@ -1,158 +1,28 @@
-"""The concept sets that come with the suite."""
+"""Broden's published format: reading, downloading, and what is wrong with a copy."""
 
 from __future__ import annotations
 
-import csv
 import http.server
 import shutil
 import threading
-import time
 import zipfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
+from csv_files import change_csv, write_csv
 from PIL import Image
 
 import benchsuite
-from benchsuite.metrics.dissection.packing import PackedConcepts, pack
+from benchsuite.metrics.dissection.packing import pack
 from benchsuite_datasets._broden_download import download_broden
 from benchsuite_datasets._broden_folder import read_broden
-from benchsuite_datasets._shapes_drawing import COLORS, OBJECTS
 from benchsuite_datasets.broden import Broden
-from benchsuite_datasets.mask_folder import MaskFolder
-from benchsuite_datasets.shapes import Shapes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-NOWHERE = Path("nowhere")
-
-
-# shapes
-
-
-def test_shapes_are_the_same_every_time_and_differ_between_splits() -> None:
-    plugin = Shapes(samples=256, images=64)
-    first, again = plugin.load(NOWHERE), plugin.load(NOWHERE)
-    for name in ("train", "validation", "test"):
-        assert torch.equal(getattr(first, name).inputs, getattr(again, name).inputs)
-        assert torch.equal(getattr(first, name).labels, getattr(again, name).labels)
-    one, other = plugin.concepts(NOWHERE), plugin.concepts(NOWHERE)
-    for a, b in zip(one.samples, other.samples, strict=True):
-        assert (a.image == b.image).all()
-        assert (a.masks == b.masks).all()
-    everything = [first.train.inputs, first.validation.inputs, first.test.inputs]
-    pictures = torch.cat([*everything, torch.from_numpy(np.stack([s.image for s in one.samples]))])
-    assert len(torch.unique(pictures.flatten(1), dim=0)) == len(pictures) == 256 + 32 + 64 + 64
-
-
-def test_shapes_have_balanced_classes_and_the_asked_size() -> None:
-    dataset = Shapes(samples=128, size=48).load(NOWHERE)
-    assert dataset.input_shape == (3, 48, 48)
-    assert dataset.classes == tuple(OBJECTS)
-    assert torch.bincount(dataset.train.labels).tolist() == [16] * 8
-    assert (len(dataset.validation), len(dataset.test)) == (16, 32)
-
-
-def shapes_by_name(concepts: PackedConcepts, name: str) -> torch.Tensor:
-    """Where a concept is, (images, h, w)."""
-    number = 1 + [concept.name for concept in concepts.concepts].index(name)
-    maps: torch.Tensor = (concepts.label_maps(torch.arange(len(concepts))) == number).any(1)
-    return maps
-
-
-def test_color_labels_lie_on_that_color() -> None:
-    concepts = pack(Shapes(size=64, images=200).concepts(NOWHERE))
-    # Label map pixels cover two image pixels each way.
-    images = torch.nn.functional.avg_pool2d(concepts.images.float() / 255, 2)
-    for name, tone in COLORS.items():
-        pixels = images.permute(0, 2, 3, 1)[shapes_by_name(concepts, f"{name}-c")]
-        bright = pixels[pixels.sum(1) > 0.8 * sum(tone)]  # without what textures darken
-        assert (bright.median(0).values - torch.tensor(tone)).abs().max() < 0.1, name
-    for name, low, high in (("black-c", 0.0, 0.3), ("grey-c", 0.3, 0.7), ("white-c", 0.7, 1.0)):
-        level = images.mean(1)[shapes_by_name(concepts, name)]
-        assert (level > low - 0.1).float().mean() > 0.97
-        assert (level < high + 0.1).float().mean() > 0.97
-
-
-def test_parts_lie_in_their_objects_and_textures_darken() -> None:
-    concepts = pack(Shapes(size=64, images=200).concepts(NOWHERE))
-    wheel, car = shapes_by_name(concepts, "wheel"), shapes_by_name(concepts, "car")
-    assert wheel.any()
-    assert (wheel & ~car).sum() == 0
-    objects = torch.stack([shapes_by_name(concepts, name) for name in OBJECTS]).any(0)
-    colored = torch.stack([shapes_by_name(concepts, f"{name}-c") for name in COLORS]).any(0)
-    assert torch.equal(objects, colored)
-    images = concepts.images.float() / 255
-    across, down = (images.diff(dim=dim).abs().mean(1) for dim in (3, 2))
-    for name, along in (("striped", 1.5), ("banded", 1 / 1.5)):
-        inside = shapes_by_name(concepts, name).repeat_interleave(2, 1).repeat_interleave(2, 2)
-        ratio = across[inside[:, :, 1:]].sum() / down[inside[:, 1:]].sum()
-        assert ratio > along if along > 1 else ratio < along, name
-
-
-def test_every_concept_occurs_and_is_rare_enough_to_be_detected() -> None:
-    plugin = Shapes()
-    concepts = pack(plugin.concepts(NOWHERE))
-    share = concepts.pixels / (len(concepts) * 16 * 16)
-    for concept, covered in zip(concepts.concepts, share.tolist(), strict=True):
-        # A unit's mask has about 0.5% of all pixels, so its IoU is at most 0.005 / covered.
-        if concept.name not in ("black-c", "grey-c", "white-c"):
-            assert 0 < covered < 0.05, concept
-    assert concepts.categories == ("color", "texture", "part", "object")
-    assert set(concepts.images_with.tolist()) >= {62, 63}
-
-
-def test_shapes_are_drawn_quickly() -> None:
-    start = time.process_time()
-    Shapes(size=112, images=500).concepts(NOWHERE)
-    Shapes(size=32, samples=4000).load(NOWHERE)
-    assert time.process_time() - start < 8
-
-
-@pytest.mark.slow
-def test_a_small_network_learns_shapes_within_a_minute_of_one_core() -> None:
-    dataset = Shapes().load(NOWHERE)
-    torch.manual_seed(0)
-    layers: list[torch.nn.Module] = []
-    for inputs, outputs in ((3, 16), (16, 32), (32, 64)):
-        layers += [torch.nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), torch.nn.BatchNorm2d(outputs)]
-        layers += [torch.nn.ReLU(), torch.nn.MaxPool2d(2)]
-    net = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(64 * 16, 8))
-    epochs, steps = 6, len(dataset.train) // 64
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=epochs * steps)
-    start = time.process_time()
-    for _ in range(epochs):
-        for index in torch.randperm(len(dataset.train))[: steps * 64].split(64):
-            inputs = (dataset.train.inputs[index].float() / 255 - 0.5) / 0.27
-            loss = torch.nn.functional.cross_entropy(net(inputs), dataset.train.labels[index])
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
-            optimizer.step()
-            schedule.step()
-    assert time.process_time() - start < 60
-    net.eval()
-    with torch.no_grad():
-        found = net((dataset.test.inputs.float() / 255 - 0.5) / 0.27).argmax(1)
-    assert (found == dataset.test.labels).float().mean() > 0.9
-
-
-# Broden's format
-
-
-def write_csv(path: Path, *rows: tuple[Any, ...]) -> None:
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows(rows)
-
-
-def change_csv(path: Path, old: str, new: str) -> None:
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -290,6 +160,14 @@ BREAKAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda r: change_csv(r / "index.csv", "val,224,224,112,112", "val,224,224,113,113"),
         r"line 3: sh, sw are \(113, 113\); the first image has \(112, 112\)",
     ),
+    "image outside": (
+        lambda r: change_csv(r / "index.csv", "a/two.jpg", "a/../../two.jpg"),
+        r"index.csv, line 3: 'a/../../two.jpg' is no file below images/",
+    ),
+    "mask outside": (
+        lambda r: change_csv(r / "index.csv", "a/one_part_2.png", "/a/one_part_2.png"),
+        r"index.csv, line 2: '/a/one_part_2.png' is no file below images/",
+    ),
     "empty index": (
         lambda r: (r / "index.csv").write_text("image,split,ih,iw,sh,sw,scene,object,part\n"),
         "3 categories and index.csv 0 images",
@@ -345,9 +223,6 @@ def test_malformed_copies_of_the_real_sample(data_folder: Path, tmp_path: Path, 
     else:
         with pytest.raises(benchsuite.DataError, match=expected[breakage]):
             pack(Broden(path=str(root)).concepts(data_folder))
-
-
-# downloading
 
 
 class Host(http.server.BaseHTTPRequestHandler):
@@ -423,100 +298,3 @@ def test_what_is_no_archive_is_removed(host: str, tmp_path: Path) -> None:
         download_broden(224, tmp_path / "data", sources=(host,))
     assert not (tmp_path / "data" / "broden1_224.zip").exists()
     assert not (tmp_path / "data" / "broden1_224").exists()
-
-
-# mask folder
-
-
-@pytest.fixture
-def masks(tmp_path: Path) -> Path:
-    root = tmp_path / "mine"
-    for name in ("images", "masks", "masks/parts"):
-        (root / name).mkdir(parents=True)
-    Image.new("RGB", (40, 30), (1, 2, 3)).save(root / "images" / "a.png")
-    Image.new("L", (30, 30), 9).save(root / "images" / "b.jpg")
-    (root / "images" / "notes.txt").write_text("no image")
-    values = np.zeros((30, 40), np.uint8)
-    values[:15] = 4
-    values[15:, :20] = 255
-    Image.fromarray(values).save(root / "masks" / "a.png")
-    Image.new("RGB", (40, 30), (5, 1, 0)).save(root / "masks" / "parts" / "a.png")
-    Image.new("L", (30, 30), 4).save(root / "masks" / "b.png")
-    write_csv(root / "labels.csv", ("value", "name", "category"), (4, "sky", "object"), (255, "", ""))
-    with (root / "labels.csv").open("a") as file:
-        file.write("261,window,part\n")
-    return tmp_path
-
-
-def test_a_folder_of_masks_is_read(masks: Path) -> None:
-    packed = pack(MaskFolder(path="mine", size=16).concepts(masks))
-    assert [(c.name, c.category) for c in packed.concepts] == [("sky", "object"), ("window", "part")]
-    assert packed.images.shape == (2, 3, 16, 16)
-    assert packed.mask_size == (8, 8)
-    first = packed.label_maps(torch.tensor([0]))[0]
-    assert first[0].tolist() == [[1] * 8] * 4 + [[0] * 8] * 4
-    assert (first[1] == 2).all()
-    assert packed.pixels.tolist() == [32 + 64, 64]
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda r: shutil.rmtree(r / "masks"), "there is no folder .*masks"),
-        (lambda r: (r / "masks/b.png").unlink(), "b.jpg has no label map"),
-        (lambda r: (r / "labels.csv").write_text("value,label\n"), "no column 'name'"),
-        (lambda r: (r / "labels.csv").write_text("value,name\n1,\n"), "names no concept"),
-        (
-            lambda r: (r / "labels.csv").write_text("value,name\n1,a\n1,b\n"),
-            "line 3: the value 1 is listed twice",
-        ),
-        (
-            lambda r: (r / "labels.csv").write_text("value,name,category\n1,a,\n"),
-            "line 2: 'a' has no category",
-        ),
-        (lambda r: [p.unlink() for p in (r / "images").iterdir()], "holds no image"),
-        (
-            lambda r: Image.new("L", (30, 30), 200).save(r / "masks/b.png"),
-            "b.png has the label 200, .*labels.csv",
-        ),
-        (lambda r: (r / "masks/b.png").write_text("x"), "b.png cannot be read as a label map"),
-    ],
-)
-def test_a_malformed_folder_of_masks_says_where(
-    masks: Path, spoil: Callable[[Path], Any], message: str
-) -> None:
-    spoil(masks / "mine")
-    with pytest.raises(benchsuite.DataError, match=message):
-        pack(MaskFolder(path="mine", size=16).concepts(masks))
-
-
-def test_a_folder_of_masks_must_be_named(tmp_path: Path) -> None:
-    with pytest.raises(benchsuite.DataError, match="no folder is named"):
-        MaskFolder().concepts(tmp_path)
-
-
-@pytest.mark.data
-def test_street_scenes_as_a_folder_of_masks(data_folder: Path, tmp_path: Path) -> None:
-    names = [
-        "sky",
-        "building",
-        "pole",
-        "road",
-        "pavement",
-        "tree",
-        "signsymbol",
-        "fence",
-        "car",
-        "pedestrian",
-        "bicyclist",
-    ]
-    rows = [(number, name) for number, name in enumerate(names)]
-    write_csv(tmp_path / "labels.csv", ("value", "name"), *rows, (11, ""))
-    plugin = MaskFolder(
-        path="camvid_sample", images="val", masks="valannot", labels=str(tmp_path / "labels.csv"), size=96
-    )
-    packed = pack(plugin.concepts(data_folder), limit=6)
-    share = (packed.pixels / (6 * 48 * 48)).tolist()
-    assert 0.1 < share[names.index("road")] < 0.6
-    assert 0.9 < sum(share) <= 1
-    assert plugin.fingerprint(data_folder) == plugin.fingerprint(data_folder)
