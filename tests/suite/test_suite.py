@@ -92,6 +92,34 @@ def test_each_error_names_its_line_and_what_would_be_right(tmp_path, registry, o
     ), found
 
 
+@pytest.mark.parametrize(
+    ("section", "line", "message"),
+    [
+        ("[pruning]", 'granularity = "units"', "'units' is not one of unit, weight; did you mean 'unit'?"),
+        ("[pruning]", 'scope = "gobal"', "did you mean 'global'?"),
+        ("[pruning]", 'budget = "flops"', "'flops' is not one of units, params, macs"),
+        ("[pruning]", 'schedule = ["one-shot", "oneshot"]', "did you mean 'one-shot'?"),
+        ("[pruning]", "rounds = 1", "greater than or equal to 2 (got 1)"),
+        ("[pruning]", "rewind_share = 1.0", "less than 1 (got 1.0)"),
+        ("[pruning]", "rewind_to = -0.1", "greater than or equal to 0 (got -0.1)"),
+        ("[pruning]", "floor = 1", "less than 1 (got 1)"),
+        ("[pruning]", 'aggregate = "median"', "'median' is not one of mean, sum, max"),
+        ("[pruning]", 'normalise = "l1"', "'l1' is not one of mean, max, l2, none"),
+        ("[pruning]", 'normalize = "l2"', "unknown key; did you mean 'normalise'?"),
+        ("[recovery]", "epochs = -1", "greater than or equal to 0 (got -1)"),
+        ("[recovery]", "learning_rate = 0", "greater than 0 (got 0)"),
+        ("[scoring]", "samples = 0", "greater than or equal to 1 (got 0)"),
+        ("[metrics]", "latency = { batch_sizes = [0] }", "greater than or equal to 1 (got 0)"),
+        ("[metrics]", 'dissection = { concepts = "shaps" }', "did you mean 'shapes'?"),
+        ("[metrics]", "dissection = { concepts = 'shapes', detector = 0.1 }", "unknown key"),
+    ],
+)
+def test_each_bad_value_of_an_axis_or_setting_gets_its_message(tmp_path, registry, section, line, message):
+    (found,) = errors_of(tmp_path, f"{SMALL}{section}\n{line}\n", registry)
+    assert f"suite.toml:{len(SMALL.splitlines()) + 2}: " in found
+    assert message in found
+
+
 def test_all_errors_are_reported_at_once(tmp_path, registry):
     text = SMALL.replace("[0.5]", "[2]").replace("mlp", "mpl").replace("digits", "didgets") + "[prunig]\n"
     found = errors_of(tmp_path, text, registry)
