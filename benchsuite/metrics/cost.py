@@ -11,10 +11,13 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+
+from benchsuite.metrics.macs import MacCount, count_macs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
+
+__all__ = ["Cost", "MacCount", "count_macs", "evaluating", "measure_cost"]
 
 _NO_MACS = (
     nn.modules.batchnorm._NormBase,
@@ -78,31 +81,6 @@ def measure_cost(model: nn.Module, example: Tensor) -> Cost:
         peak_activation_bytes=peak,
         unknown_modules=_unknown_modules(model, macs),
     )
-
-
-@dataclass(frozen=True)
-class MacCount:
-    """MACs of one sample: in total, and by dotted name of each module with what it contains."""
-
-    total: int
-    of_module: Mapping[str, int]
-
-
-def count_macs(model: nn.Module, example: Tensor) -> MacCount:
-    """Count the MACs of the first sample of `example`; the network must be in evaluation mode."""
-    fused = torch.backends.mha.get_fastpath_enabled()
-    # The fused kernel of nn.MultiheadAttention hides its matrix products from the counter.
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            model(example[:1])
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
-    of_module: dict[str, int] = {}
-    for path, operations in counter.get_flop_counts().items():
-        if path != "Global":
-            of_module[path.partition(".")[2]] = sum(operations.values()) // 2
-    return MacCount(total=counter.get_total_flops() // 2, of_module=of_module)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from benchsuite.pruning._dependencies import Axis
+    from benchsuite.pruning._axes import Axis
 
 
 def size_of(model: nn.Module, axis: Axis) -> int:

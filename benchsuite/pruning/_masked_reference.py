@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from benchsuite.pruning._dependencies import Axis
+    from benchsuite.pruning._axes import Axis
 
 
 def masked_output(model: nn.Module, entries: Mapping[Axis, NDArray[np.int64]], inputs: Tensor) -> Tensor:

@@ -12,9 +12,10 @@ from torch import nn
 from benchsuite.errors import Unsupported
 from benchsuite.layers import CoupledGroup, GroupMember, Layer
 from benchsuite.metrics.cost import MacCount, count_macs, evaluating
-from benchsuite.pruning._dependencies import OUTPUT, Axis, Component, Dependencies, find_dependencies
+from benchsuite.pruning._dependencies import find_dependencies
 from benchsuite.pruning._time_limit import time_limit
 from benchsuite.pruning._trial_removal import failing_groups
+from benchsuite.pruning._walk import OUTPUT, Dependencies
 from benchsuite.pruning.cost_model import AxisCut, CostModel, build_cost_model
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from torch import Tensor
+
+    from benchsuite.pruning._atoms import Component
+    from benchsuite.pruning._axes import Axis
 
 TRACE_SECONDS = 60.0
 _UNITS = ("out", "grouped")

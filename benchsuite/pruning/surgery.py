@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from benchsuite.pruning._dependencies import Axis
+    from benchsuite.pruning._axes import Axis
     from benchsuite.pruning.graph import PruningGraph
 
 TOLERANCE = 1e-6

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchsuite.metrics.cost import measure_cost
+from benchsuite.metrics.cost import count_macs, measure_cost
 
 
 def test_convolutions_and_linear_layers() -> None:
@@ -118,6 +120,69 @@ def test_shared_weights_count_once_as_parameters_and_each_time_as_work() -> None
     cost = measure_cost(Net(), torch.randn(1, 6))
     assert cost.params == 36
     assert cost.macs == 72
+
+
+class Tokens(nn.Module):
+    """Blocks that hand on a pair of features and class token."""
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(6, 6)
+
+        def forward(self, both: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+            x, token = both
+            return {"token": token, "x": self.layer(x)}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.zeros(1, 1, 6))
+        self.block = self.Block()
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = self.block((x, self.token.expand(len(x), -1, -1)))
+        return torch.cat((made["token"], made["x"]), 1)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_modules_may_pass_on_views_of_parameters_in_tuples_and_dictionaries(frozen: bool) -> None:
+    model = Tokens().requires_grad_(not frozen)
+    counted = count_macs(model.eval(), torch.randn(2, 4, 6))
+    assert counted.total == 4 * 36
+    assert counted.of_module == {"": 4 * 36, "block": 4 * 36, "block.layer": 4 * 36}
+
+
+def test_work_counts_for_every_module_around_it() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.Global = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 2))
+            self.listed = [nn.Linear(2, 3)]  # no submodule: its work is that of the network itself
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.listed[0](self.Global(x))
+
+    counted = count_macs(Net().eval(), torch.randn(1, 6))
+    assert counted.total == 36 + 12 + 6
+    assert counted.of_module == {"": 54, "Global": 48, "Global.0": 36, "Global.1": 12}
+
+
+def test_a_module_that_fails_and_is_caught_takes_no_work_of_others() -> None:
+    class Fails(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise ArithmeticError
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = Fails(), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with suppress(ArithmeticError):
+                x = self.first(x)
+            return self.second(x)
+
+    assert count_macs(Net().eval(), torch.randn(1, 6)).of_module == {"": 12, "second": 12}
 
 
 def test_peak_activation_memory_of_a_chain() -> None:

@@ -1,0 +1,83 @@
+"""Multiply-accumulates of one sample, counted where they are executed, by module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.utils.flop_counter import FlopCounterMode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor, nn
+    from torch.utils.hooks import RemovableHandle
+
+_TOTAL = "Global"
+"""Under which torch's counter keeps the sum over everything."""
+
+
+@dataclass(frozen=True)
+class MacCount:
+    """MACs of one sample: in total, and by dotted name of each module with what it contains."""
+
+    total: int
+    of_module: Mapping[str, int]
+
+
+def count_macs(model: nn.Module, example: Tensor) -> MacCount:
+    """Count the MACs of the first sample of `example`; the network must be in evaluation mode."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    # The fused kernel of nn.MultiheadAttention hides its matrix products from the counter.
+    torch.backends.mha.set_fastpath_enabled(False)
+    counter = FlopCounterMode(display=False)
+    counter.mod_tracker = _RunningModules(model)  # type: ignore[assignment]  # all the counter asks of it
+    try:
+        with counter, torch.no_grad():
+            model(example[:1])
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+    of_module = {
+        name.removeprefix(_PREFIX): sum(operations.values()) // 2
+        for name, operations in counter.get_flop_counts().items()
+        if name != _TOTAL
+    }
+    return MacCount(total=counter.get_total_flops() // 2, of_module=of_module)
+
+
+_PREFIX = "module:"
+"""Before module names, so that none is taken for the total."""
+
+
+class _RunningModules:
+    """Names of the modules whose forward pass is running, under which a counter adds up operations.
+
+    Torch's own tracker also follows the backward pass, with hooks on whatever modules are given and return.
+    These fail on tensors that ask for a gradient without having a history, such as an expanded class token
+    while no gradients are recorded.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.parents = {_TOTAL}
+        self._names = {module: f"{_PREFIX}{name}" for name, module in model.named_modules()}
+        self._hooks: tuple[RemovableHandle, ...] = ()
+
+    def __enter__(self) -> None:
+        self._hooks = (
+            register_module_forward_pre_hook(self._begin),
+            register_module_forward_hook(self._end, always_call=True),
+        )
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _begin(self, module: nn.Module, *_: object) -> None:
+        if module in self._names:
+            self.parents.add(self._names[module])
+
+    def _end(self, module: nn.Module, *_: object) -> None:
+        if module in self._names:
+            self.parents.discard(self._names[module])

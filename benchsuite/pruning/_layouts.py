@@ -1,0 +1,161 @@
+"""Along which dimension of a recorded tensor its channels lie.
+
+Followed from the layers that make them, since a shape alone does not tell channels from positions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SECOND = ("ConvolutionBackward", "NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm", "NativeGroupNorm")
+_LAST = ("AddmmBackward", "MmBackward", "NativeLayerNorm")
+_UNKNOWN = ("BmmBackward", "BaddbmmBackward", "ScaledDotProduct", "IndexBackward", "UnfoldBackward", "Im2Col")
+VIEWS = ("ViewBackward", "UnsafeViewBackward", "ReshapeAliasBackward")
+"""What a view, a reshape or a flattening is recorded as."""
+_DROPPING = ("SelectBackward", "UnbindBackward", "SqueezeBackward")
+
+
+@dataclass(frozen=True)
+class Viewed:
+    """What a view makes of the dimension of the channels.
+
+    Attributes:
+        dim: where they lie afterwards.
+        after: how many positions each channel becomes, in a row.
+        before: how often the row of all channels is repeated.
+    """
+
+    dim: int
+    after: int = 1
+    before: int = 1
+
+
+def viewed(whole: Sequence[int], made: Sequence[int], dim: int) -> Viewed | None:
+    """How a view changes the place of the channels, or None where it takes them apart.
+
+    Args:
+        whole: the shape that is viewed.
+        made: the shape that it is viewed as.
+        dim: the dimension of `whole` along which channels lie.
+    """
+    size, outer, inner = whole[dim], prod(whole[:dim]), prod(whole[dim + 1 :])
+    for place, width in enumerate(made):
+        around = prod(made[:place]), prod(made[place + 1 :])
+        if width % size or (size == 1 and width > 1):
+            continue
+        if around == (outer, inner):
+            return Viewed(place)
+        if around[0] == outer and inner % around[1] == 0:
+            return Viewed(place, after=width // size)
+        if around[1] == inner and outer % around[0] == 0:
+            return Viewed(place, before=width // size)
+    return None
+
+
+class Layouts:
+    """Finds the channels of the tensors of one recorded network, and keeps what it has found."""
+
+    def __init__(self) -> None:
+        self._found: dict[Any, int | None] = {}
+
+    def channel_dim(self, operation: Any) -> int | None:
+        """The dimension of the channels in what an operation makes, or None where it is not known.
+
+        Args:
+            operation: the recorded operation: its gradient function.
+        """
+        waiting = [operation]  # not a recursion, as networks are deeper than Python's stack
+        while waiting:
+            current = waiting[-1]
+            if current not in self._found:
+                missing = [source for source in _sources(current) if source not in self._found]
+                if missing:
+                    waiting.extend(missing)
+                    continue
+                self._found[current] = self._derived(current)
+            waiting.pop()
+        return self._found[operation]
+
+    def channel_dim_before(self, operation: Any) -> int | None:
+        """The same for what an operation with one source reads."""
+        source, _ = operation.next_functions[0]
+        return None if source is None else self.channel_dim(source)
+
+    def _derived(self, operation: Any) -> int | None:
+        name, dimensions = operation.name(), len(output_shape(operation, 0))
+        if hasattr(operation, "variable") or name.startswith(_UNKNOWN):
+            return None
+        if name.startswith(_SECOND):
+            return 1
+        if name.startswith(_LAST):
+            return dimensions - 1
+        for source, number in operation.next_functions:
+            if source is not None and (dim := self._found[source]) is not None:
+                return _moved(operation, name, dim, output_shape(source, number))
+        return None
+
+
+def _sources(operation: Any) -> list[Any]:
+    return [source for source, _ in operation.next_functions if source is not None]
+
+
+def _moved(operation: Any, name: str, dim: int, whole: tuple[int, ...]) -> int | None:
+    """Where an operation puts the dimension `dim` of a source of the shape `whole`."""
+    made = output_shape(operation, 0)
+    if name.startswith("TransposeBackward"):
+        swapped = [position(operation._saved_dim0, len(whole)), position(operation._saved_dim1, len(whole))]
+        return swapped[1 - swapped.index(dim)] if dim in swapped else dim
+    if name.startswith("TBackward"):
+        return 1 - dim
+    if name.startswith("PermuteBackward"):
+        return [position(d, len(whole)) for d in operation._saved_dims].index(dim)
+    if name.startswith(VIEWS):
+        view = viewed(whole, made, dim)
+        return None if view is None else view.dim
+    if name.startswith(("UnsqueezeBackward", "StackBackward")):
+        return dim + (position(operation._saved_dim, len(made)) <= dim)
+    gone = _dropped(operation, name, whole, made)
+    if dim in gone:
+        return None
+    moved = dim - sum(d < dim for d in gone)
+    # What is left works element by element or on positions; smaller tensors are aligned at the end.
+    missing = len(made) - (len(whole) - len(gone))
+    return moved + missing if missing >= 0 else None
+
+
+def _dropped(operation: Any, name: str, whole: tuple[int, ...], made: tuple[int, ...]) -> set[int]:
+    """The dimensions of a source that an operation takes away."""
+    if len(made) >= len(whole):
+        return set()
+    if name == "SqueezeBackward0":
+        return {d for d, size in enumerate(whole) if size == 1}
+    if (
+        name.startswith(_DROPPING)
+        or name.startswith("SqueezeBackward")
+        or hasattr(operation, "_saved_keepdim")
+    ):
+        dims = getattr(operation, "_saved_dim", ())
+        return {position(d, len(whole)) for d in ((dims,) if isinstance(dims, int) else dims)}
+    return set()
+
+
+def output_shape(operation: Any, number: int) -> tuple[int, ...]:
+    """The shape of a recorded operation's `number`-th output."""
+    if hasattr(operation, "variable"):
+        return tuple(operation.variable.shape)
+    return tuple(operation._input_metadata[number].shape)
+
+
+def position(dim: int, dimensions: int) -> int:
+    """A dimension counted from the front."""
+    return signed(dim) % dimensions
+
+
+def signed(number: int) -> int:
+    """Autograd keeps negative numbers as unsigned ones."""
+    return number - 2**64 if number >= 2**63 else number

@@ -1,0 +1,128 @@
+"""A network that is pruned by holding weights at zero."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from benchsuite.errors import Collapsed, Unsupported
+from benchsuite.metrics.cost import Cost, measure_cost
+from benchsuite.pruning.base import GONE, Merges, PrunedNetwork, Vary
+from benchsuite.pruning.masks import WeightMasks, WeightSelection, select_weights
+from benchsuite.pruning.selection import normalised
+from benchsuite.pruning.two_four import select_two_four
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import nn
+
+    from benchsuite.layers import Layer
+    from benchsuite.pruning.graph import PruningGraph
+    from benchsuite.pruning.settings import PruningSettings
+
+_HALF = 0.5
+"""The sparsity of the scope 2:4."""
+
+
+class MaskedNetwork(PrunedNetwork):
+    """A network some of whose weights are held at zero. See `PrunedNetwork`."""
+
+    def __init__(
+        self,
+        dense: nn.Module,
+        graph: PruningGraph,
+        dense_cost: Cost,
+        settings: PruningSettings,
+        seed: int,
+        probe: Tensor,
+    ) -> None:
+        super().__init__(copy.deepcopy(dense), graph, dense_cost, settings, seed, probe)
+        self._masks = WeightMasks({})
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        """What a scorer shall score now."""
+        return self._graph.of(self.model).weight_layers
+
+    def cut(self, scores: Mapping[str, Tensor], sparsity: float, vary: Vary) -> None:
+        """Mask weights up to a sparsity.
+
+        Raises:
+            Collapsed: a layer would lose all its weights.
+            Unsupported: the sparsity cannot be reached, or the budget is none of single weights.
+        """
+        how = self._settings.normalise
+        kept = {name: normalised(score[self._kept(name, score)], how) for name, score in scores.items()}
+        varied = vary(kept)
+        full = {}
+        for name, score in scores.items():
+            full[name] = torch.full(score.shape, GONE, dtype=torch.float64)
+            full[name][self._kept(name, score)] = varied[name].cpu()
+        # Normalised above, over the weights that are left.
+        settings = replace(self._settings, normalise="none")
+        selection = self._select(full, settings, sparsity)
+        # A layer that this round does not score keeps the masks that it has.
+        self._mask({**self._masks.keep, **selection.keep}, selection.ties)
+
+    def _select(
+        self, scores: Mapping[str, Tensor], settings: PruningSettings, sparsity: float
+    ) -> WeightSelection:
+        if settings.scope == "2:4":
+            if sparsity != _HALF:
+                raise Unsupported(
+                    f"the scope 2:4 removes half of the weights at once: the sparsity of a cut is 0.5, "
+                    f"not {sparsity:g}"
+                )
+            return select_two_four(self._graph, scores, self._seed)
+        return select_weights(self._graph, scores, settings, self._target(sparsity), self._seed)
+
+    def cut_by_rule(self, keep: Mapping[str, Tensor], merges: Merges) -> None:
+        """Mask what the rule does not keep.
+
+        Raises:
+            Collapsed: a layer would lose all its weights.
+            Unsupported: the rule merges units, or the scope is a rule of its own.
+        """
+        if self._settings.scope == "2:4":
+            raise Unsupported("the scope 2:4 decides itself how much goes: its sparsity is 0.5, not native")
+        if any(merges.values()):
+            raise Unsupported("units can be merged only where units are removed")
+        empty = [name for name, mask in keep.items() if not mask.any()]
+        if empty:
+            raise Collapsed(f"the rule keeps no weight of {', '.join(empty)}")
+        self._mask(dict(keep), 0)
+
+    def _mask(self, keep: dict[str, Tensor], ties: int) -> None:
+        self._masks = WeightMasks(keep)
+        self.after_step = self._masks.bind(self.model)
+        self.cost = measure_cost(self.model, self._probe[:1])
+        gone = {name: int((~mask).sum()) for name, mask in keep.items()}
+        macs = sum(count * self._graph.weight_macs[name] for name, count in gone.items())
+        self.metrics = {
+            "sparsity/units": self._silent_units(),
+            "sparsity/params": sum(gone.values()) / self._dense_cost.params,
+            "sparsity/macs": macs / self._dense_cost.macs,
+            "selection/ties": ties,
+        }
+
+    def take_weights(self, dense: nn.Module) -> None:
+        """Go on with the weights of another dense network, pruned in the same places."""
+        self.model = copy.deepcopy(dense)
+        self.after_step = self._masks.bind(self.model)
+
+    def _kept(self, name: str, score: Tensor) -> Tensor:
+        return self._masks.keep.get(name, torch.ones_like(score, dtype=torch.bool))
+
+    def _silent_units(self) -> float:
+        """Share of the prunable units that have no weight left."""
+        silent = sum(
+            int((~self._masks.keep[layer.name].flatten(1).any(1)).sum())
+            for layer in self._graph.layers
+            if layer.name in self._masks.keep
+        )
+        return silent / self._graph.units

@@ -1,0 +1,134 @@
+"""A network that is pruned by taking units out of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from benchsuite.errors import BenchsuiteError, Unsupported
+from benchsuite.metrics.cost import Cost, measure_cost
+from benchsuite.pruning.base import GONE, Merges, PrunedNetwork, Vary
+from benchsuite.pruning.native import merge_units, positions_to_remove
+from benchsuite.pruning.selection import UnitSelection, group_scores, select_units, selection_of
+from benchsuite.pruning.surgery import check_surgery, remove_units
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import nn
+
+    from benchsuite.layers import CoupledGroup, Layer
+    from benchsuite.pruning.graph import PruningGraph
+    from benchsuite.pruning.settings import PruningSettings
+
+
+class SmallerNetwork(PrunedNetwork):
+    """A network whose units are really removed. See `PrunedNetwork`.
+
+    Raises:
+        Unsupported: the scope is one of single weights.
+    """
+
+    def __init__(
+        self,
+        dense: nn.Module,
+        graph: PruningGraph,
+        dense_cost: Cost,
+        settings: PruningSettings,
+        seed: int,
+        probe: Tensor,
+    ) -> None:
+        if settings.scope == "2:4":
+            raise Unsupported('the scope 2:4 is a pattern of single weights: it needs granularity = "weight"')
+        super().__init__(dense, graph, dense_cost, settings, seed, probe)
+        self._dense_graph = graph
+        self._graph = graph.of(dense)
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        """What a scorer shall score now."""
+        return self._graph.layers
+
+    def cut(self, scores: Mapping[str, Tensor], sparsity: float, vary: Vary) -> None:
+        """Remove units up to a sparsity, check the surgery, and check the predicted cost.
+
+        Raises:
+            Collapsed: a layer would lose all its units.
+            Unsupported: the sparsity cannot be reached, or some group has no scores.
+            BenchsuiteError: the surgery's check or the cost model failed.
+        """
+        graph = self._graph
+        current = vary(group_scores(graph, scores, self._settings))
+        selection = select_units(
+            self._dense_graph,
+            self._in_dense(current),
+            self._settings,
+            self._target(sparsity),
+            self._seed,
+        )
+        new = {name: self._in_current(name, positions) for name, positions in selection.removed.items()}
+        new = {name: positions for name, positions in new.items() if positions}
+        smaller = remove_units(self.model, graph, new)
+        check = check_surgery(self.model, smaller, graph, new, self._probe)
+        self._become(smaller, selection, check.max_difference)
+        self._graph = graph.without(new, smaller)
+
+    def cut_by_rule(self, keep: Mapping[str, Tensor], merges: Merges) -> None:
+        """Remove each position of a group that the rule keeps in none of its layers.
+
+        Raises:
+            Collapsed: a layer would lose all its units.
+            BenchsuiteError: the surgery's check failed.
+        """
+        graph = self._dense_graph
+        removed = {group.name: positions_to_remove(group, keep) for group in graph.groups}
+        merged = merge_units(self.model, graph, merges, removed) if merges else self.model
+        selection = selection_of(graph, {name: where for name, where in removed.items() if where})
+        smaller = remove_units(merged, graph, selection.removed)
+        check = check_surgery(merged, smaller, graph, selection.removed, self._probe)
+        self._become(smaller, selection, check.max_difference)
+        self._graph = graph.without(selection.removed, smaller)
+
+    def _become(self, smaller: nn.Module, selection: UnitSelection, difference: float) -> None:
+        cost = measure_cost(smaller, self._probe[:1])
+        if (cost.params, cost.macs) != (selection.params, selection.macs):
+            raise BenchsuiteError(
+                f"the pruned network has {cost.params} parameters and {cost.macs} MACs, but the selection "
+                f"counted on {selection.params} and {selection.macs}: its cost model is wrong here"
+            )
+        self.model, self.removed, self.cost = smaller, selection.removed, cost
+        self.metrics = {
+            "sparsity/units": selection.units_removed,
+            "sparsity/params": 1 - cost.params / self._dense_cost.params,
+            "sparsity/macs": 1 - cost.macs / self._dense_cost.macs,
+            "selection/ties": selection.ties,
+            "surgery/max_difference": difference,
+        }
+
+    def take_weights(self, dense: nn.Module) -> None:
+        """Go on with the weights of another dense network, pruned in the same places."""
+        self.model = remove_units(dense, self._dense_graph, self.removed)
+        self._graph = self._graph.of(self.model)
+
+    def _kept(self, group: CoupledGroup) -> list[int]:
+        gone = set(self.removed.get(group.name, ()))
+        return [position for position in range(group.size) if position not in gone]
+
+    def _in_dense(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Group scores with a place for every position of the dense network."""
+        found = {}
+        for group in self._dense_graph.groups:
+            kept = self._kept(group)
+            full = torch.full((group.size,), GONE, dtype=torch.float64)
+            # A group that is down to its last position is no group any more: it has to stay.
+            full[kept] = scores.get(group.name, torch.full((len(kept),), -GONE)).double()
+            found[group.name] = full
+        return found
+
+    def _in_current(self, name: str, positions: Sequence[int]) -> tuple[int, ...]:
+        """Of the dense network's positions, those still there, as positions of the current network."""
+        group = next(g for g in self._dense_graph.groups if g.name == name)
+        place = {position: number for number, position in enumerate(self._kept(group))}
+        return tuple(place[position] for position in positions if position in place)
