@@ -29,7 +29,8 @@ from benchsuite.keys import content_key, derived_seed
 from benchsuite.metrics.accuracy import Evaluation, evaluate
 from benchsuite.metrics.confusion import confusion_csv, confusion_svg
 from benchsuite.metrics.energy import measure_energy
-from benchsuite.metrics.latency import measure_latency
+from benchsuite.metrics.latency import Latency, measure_latency
+from benchsuite.metrics.sparse_kernels import device_has_sparse_kernels
 from benchsuite.pruned import keep_pruned, load_pruned
 from benchsuite.pruning.networks import MaskedNetwork, PrunedNetwork, SmallerNetwork
 from benchsuite.pruning.rounds import geometric_rounds, rounds_of_share
@@ -199,8 +200,10 @@ def _names(trial: Trial) -> tuple[str, str, int]:
 
 def _architecture(trial: Trial, graph: PruningGraph, removed: Mapping[str, tuple[int, ...]]) -> str:
     """A key that networks of the same model and the same widths share, whatever their weights."""
+    # Weights of the 2:4 pattern may run on kernels of their own.
+    pattern = ["2:4"] if trial.settings.scope == "2:4" else []
     widths = architecture_signature(graph, removed)
-    return content_key(["architecture", trial.dense.model.label, trial.dense.dataset.label, widths])
+    return content_key(["architecture", trial.dense.model.label, trial.dense.dataset.label, widths, *pattern])
 
 
 def _cost_metrics(cost: Cost, dense: Cost) -> dict[str, float]:
@@ -276,20 +279,33 @@ def latency_metrics(bench: Bench, trial: Trial) -> dict[str, float]:
     dense = pruned.dense
     metrics: dict[str, float] = {}
     assert trial.latency is not None
+    sparse = trial.settings.scope == "2:4" and device_has_sparse_kernels(bench.device)
     for size in trial.latency.batch_sizes:
-        found = measure_latency(dense.model, pruned.model, dense.probe[:1], size, bench.device)
-        name = f"latency/batch{size}"
-        metrics |= {
-            f"{name}_ms": found.pruned.median_ms,
-            f"{name}_lower_ms": found.pruned.lower_ms,
-            f"{name}_upper_ms": found.pruned.upper_ms,
-            f"{name}_dense_ms": found.dense.median_ms,
-            f"{name}_speedup": found.speedup,
-        }
-        energy = measure_energy(dense.model, pruned.model, dense.probe[:1], found, bench.device)
+        name, example = f"latency/batch{size}", dense.probe[:1]
+        found = measure_latency(dense.model, pruned.model, example, size, bench.device)
+        metrics |= _timings(name, found)
+        energy = measure_energy(dense.model, pruned.model, example, found, bench.device)
         if energy is not None:
             metrics |= {
                 f"energy/batch{size}_mj": energy.pruned_mj,
                 f"energy/batch{size}_dense_mj": energy.dense_mj,
             }
+        if sparse:
+            half = measure_latency(
+                dense.model, pruned.model, example, size, bench.device, sparse_kernels=True
+            )
+            metrics |= _timings(f"latency/sparse_half/batch{size}", half)
+    if trial.score.granularity == "weight":
+        # Masked weights run on dense kernels; only what stands under sparse_half was measured without them.
+        metrics["latency/sparse_kernels"] = float(sparse)
     return {**metrics, "latency/threads": float(bench.threads)}
+
+
+def _timings(name: str, found: Latency) -> dict[str, float]:
+    return {
+        f"{name}_ms": found.pruned.median_ms,
+        f"{name}_lower_ms": found.pruned.lower_ms,
+        f"{name}_upper_ms": found.pruned.upper_ms,
+        f"{name}_dense_ms": found.dense.median_ms,
+        f"{name}_speedup": found.speedup,
+    }

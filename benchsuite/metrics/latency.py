@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from benchsuite.devices import memory_format_for, synchronise
+from benchsuite.metrics.sparse_kernels import use_sparse_kernels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,6 +66,7 @@ def measure_latency(
     *,
     seconds: float = 0.1,
     most_rounds: int = 200,
+    sparse_kernels: bool = False,
 ) -> Latency:
     """Time single forward passes of both networks in evaluation mode, in float32, on the same batch.
 
@@ -80,10 +82,15 @@ def measure_latency(
         device: where to measure; nothing else should run there.
         seconds: time to spend on rounds.
         most_rounds: bound on rounds.
+        sparse_kernels: time both in half precision, the pruned one with kernels for the 2:4 pattern.
     """
     device = torch.device(device)
     batch = batch_of(example, batch_size, device)
     networks = [prepared(network, device, batch) for network in (dense, pruned)]
+    if sparse_kernels:
+        batch = batch.half()
+        networks = [network.half() for network in networks]
+        use_sparse_kernels(networks[1])
     time_call = _time_on_gpu if device.type == "cuda" else _time_on_cpu
     durations: tuple[list[float], list[float]] = ([], [])
     with torch.inference_mode(), _no_garbage_collection():

@@ -1,0 +1,45 @@
+"""Kernels that skip the zeros of the 2:4 pattern, on devices that have them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+_FIRST_CAPABILITY = (8, 0)
+"""NVIDIA's Ampere generation was the first with sparse tensor cores (Mishra et al. 2021)."""
+
+
+def device_has_sparse_kernels(device: torch.device) -> bool:
+    """Whether the device multiplies 2:4 matrices without their zeros."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= _FIRST_CAPABILITY
+
+
+def is_two_four(weight: Tensor) -> bool:
+    """Whether at least two of every four consecutive inputs of a matrix (outputs, inputs) are zero."""
+    if weight.ndim != 2 or weight.shape[1] % 4:
+        return False
+    return bool(((weight.reshape(-1, 4) != 0).sum(1) <= 2).all())
+
+
+def use_sparse_kernels(network: nn.Module) -> int:
+    """Give linear layers of the 2:4 pattern weights that are multiplied by sparse kernels.
+
+    Convolutions have no such kernels in torch and stay as they are, as do matrices of a shape that the
+    kernels do not take.
+
+    Args:
+        network: in half precision and on the device; changed in place.
+
+    Returns:
+        How many layers were changed.
+    """
+    changed = 0
+    for module in network.modules():
+        if isinstance(module, nn.Linear) and is_two_four(module.weight):
+            try:
+                sparse = torch.sparse.to_sparse_semi_structured(module.weight.detach())
+            except RuntimeError:
+                continue  # its shape is no multiple of the kernels' tiles
+            module.weight = nn.Parameter(sparse, requires_grad=False)
+            changed += 1
+    return changed
