@@ -95,6 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
         "tracking:sync",
     )
     sync.add_argument("run", type=Path, metavar="DIR")
+    _plugins(sync)
 
     submit = _command(commands, "submit", "pack a run's records as a file to send", "publishing:submit")
     submit.add_argument("run", type=Path, metavar="DIR")

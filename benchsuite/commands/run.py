@@ -88,6 +88,7 @@ def _run_locked(
             signal.signal(request, _interrupt)
         with Tracker(directory.path, loaded.suite.name, loaded.suite.suite.description) as tracker:
             tracker.summarise(lambda: _summary(loaded, records))
+            tracker.plugin_files = workplace.plugin_files
             tracker.start(
                 {"suite": str(options.suite), "command": " ".join(sys.argv[1:]), **_texts(provenance)}
             )

@@ -24,6 +24,7 @@ def sync(options: Namespace) -> int:
     console = Console(highlight=False)
     name, description = _suite(directory)
     with directory.locked(), Tracker(directory.path, name, description) as tracker:
+        tracker.plugin_files = tuple(path.resolve() for path in options.plugin)
         tracker.start({"command": " ".join(sys.argv[1:])})
         summary = directory.path / "summary"
         tracker.summarise(

@@ -29,6 +29,7 @@ from benchsuite.execution import (
     Workplace,
     without_result,
 )
+from benchsuite.execution.sampling import SYSTEM_FILE, SystemSampler
 from benchsuite.plugins import discover
 from benchsuite.scored import score_dense
 
@@ -53,16 +54,18 @@ def main(connection: Connection, job: Job, workplace: Workplace, device: str, th
 
     registry, _ = discover(workplace.plugin_files)
     bench = Bench(workplace, registry, devices.prepare(device, threads), threads)
+    sampler = SystemSampler(bench.device)
     tell(Started(None, job.title))
     try:
         if isinstance(job, TrainJob):
-            train_dense(bench, job.dense)
+            with sampler.watching(bench.folder(job.key)):
+                train_dense(bench, job.dense)
         elif isinstance(job, LatencyJob):
             for trial in job.trials:
                 tell(Started(trial.key, f"latency of {trial.scorer_label} at sparsity {trial.sparsity}"))
                 tell(Measured(trial.key, trials.latency_metrics(bench, trial)))
         else:
-            _run_trials(bench, job, tell)
+            _run_trials(bench, job, tell, sampler)
     except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, SystemExit included
         tell(StageFailed(*outcome_of(error)))
     # No interpreter shutdown: a plugin's threads or exit handlers must not hold the slot.
@@ -72,13 +75,18 @@ def main(connection: Connection, job: Job, workplace: Workplace, device: str, th
     os._exit(0)
 
 
-def _run_trials(bench: Bench, job: TrialsJob, tell: Callable[[Message], None]) -> None:
+def _run_trials(
+    bench: Bench, job: TrialsJob, tell: Callable[[Message], None], sampler: SystemSampler
+) -> None:
     shared = score_dense(bench, job.score)
     for trial in job.trials:
         tell(Started(trial.key, f"{job.title} · {trial.scorer_label} at {trial.sparsity}"))
-        _redirect_output(bench.folder(trial.key))
+        folder = bench.folder(trial.key)
+        _redirect_output(folder)
+        (folder / SYSTEM_FILE).unlink(missing_ok=True)  # of an earlier attempt
         try:
-            record = trials.run_trial(bench, trial, shared)
+            with sampler.watching(folder):
+                record = trials.run_trial(bench, trial, shared)
         except BaseException as error:  # noqa: BLE001 - as above
             status, text = outcome_of(error)
             record = without_result(trial, status, text)

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sqlite3
+import time
 from typing import TYPE_CHECKING
 
+from benchsuite.tracking import content
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+    from benchsuite.store import TrialRecord
+    from benchsuite.tracking.curves import Point
+
 _RUNS_PER_PAGE = 1000
+_ENTITIES_PER_BATCH = 1000
 _DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -49,6 +58,38 @@ def search(client: MlflowClient, experiment: str, tag: str, value: str) -> list[
         token = page.token
         if not token:
             return found
+
+
+def log_points(
+    client: MlflowClient,
+    run_id: str,
+    points: Sequence[Point],
+    params: Mapping[str, str] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    """Log values, parameters and tags of a run, in one batch if that fits MLflow's limits.
+
+    A value of unknown time is logged as of now.
+    """
+    from mlflow.entities import Metric, Param, RunTag
+
+    now = int(time.time() * 1000)
+    metrics = [Metric(p.name, p.value, p.milliseconds or now, p.step) for p in points]
+    entries = [Param(name, value) for name, value in (params or {}).items()]
+    labels = [RunTag(name, value) for name, value in (tags or {}).items()]
+    room = _ENTITIES_PER_BATCH - len(entries) - len(labels)
+    client.log_batch(run_id, metrics=metrics[:room], params=entries, tags=labels)
+    for start in range(room, len(metrics), _ENTITIES_PER_BATCH):
+        client.log_batch(run_id, metrics=metrics[start : start + _ENTITIES_PER_BATCH])
+
+
+def log_dataset(client: MlflowClient, run_id: str, record: TrialRecord) -> None:
+    """Name the data set of a trial as the input of a run."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    name = str(record.axes.get("dataset", ""))
+    data = Dataset(name, content.dataset_digest(record), "benchsuite", json.dumps({"dataset": name}))
+    client.log_inputs(run_id, datasets=[DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
 
 
 def _trust_the_system_to_write() -> None:

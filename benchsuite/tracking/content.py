@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from benchsuite.store import TrialRecord
 
 KEY_TAG = "benchsuite.key"
@@ -19,6 +15,10 @@ DIGEST_TAG = "benchsuite.digest"
 KIND_TAG = "benchsuite.kind"
 ORIGIN_TAG = "benchsuite.run_directory"
 SHOWN_TAG = "benchsuite.shown"
+CHOICE_TAG = "benchsuite.choice"
+"""On a logged model: how its network was chosen."""
+DENSE_TAG = "benchsuite.dense"
+"""On a dense model's run and on all trials that prune it: the content key of its training."""
 NOTE_TAG = "mlflow.note.content"
 
 SOURCE_TAGS = {"mlflow.source.name": "benchsuite", "mlflow.source.type": "LOCAL"}
@@ -26,10 +26,7 @@ SOURCE_TAGS = {"mlflow.source.name": "benchsuite", "mlflow.source.type": "LOCAL"
 _LONGEST_NAME = 250
 _LONGEST_PARAM = 6000
 _LONGEST_TAG = 8000
-_LONGEST_DIGEST = 36
-_MOST_POINTS = 100
-
-RECOVERY_LOSS = "recovery/loss"
+_LONGEST_DIGEST = 12  # enough to tell versions apart, and room for the name beside it
 
 
 def run_name(axes: Mapping[str, Any]) -> str:
@@ -49,28 +46,13 @@ def params(axes: Mapping[str, Any]) -> dict[str, str]:
         if isinstance(value, Mapping):
             flat.update({f"{axis}.{name}": inner for name, inner in params(value).items()})
         elif value is not None:
-            flat[_name(axis)] = _cut(str(value), _LONGEST_PARAM)
+            flat[allowed_name(axis)] = _cut(str(value), _LONGEST_PARAM)
     return flat
 
 
 def metrics(record: TrialRecord) -> dict[str, float]:
     """The metrics under names that MLflow takes."""
-    return {_name(name): value for name, value in record.metrics.items()}
-
-
-def recovery_curve(folder: Path) -> list[tuple[int, float]]:
-    """The mean loss of each epoch of a trial's recovery, counted from 1; of a long one 100 epochs.
-
-    Empty where the stage holds no such file or something else in it: a picture is missing, no result.
-    """
-    try:
-        losses = json.loads((folder / "recovery.json").read_bytes())["losses"]
-        points = [(epoch, float(loss)) for epoch, loss in enumerate(losses, start=1)]
-    except (OSError, ValueError, TypeError, KeyError):
-        return []
-    points = [point for point in points if math.isfinite(point[1])]
-    every = math.ceil(len(points) / _MOST_POINTS) or 1
-    return points[::-every][::-1]  # counted from the end, so that the last epoch is among them
+    return {allowed_name(name): value for name, value in record.metrics.items()}
 
 
 def tags(record: TrialRecord) -> dict[str, str]:
@@ -80,14 +62,21 @@ def tags(record: TrialRecord) -> dict[str, str]:
         KIND_TAG: "trial",
         DIGEST_TAG: digest(record),
         "status": record.status,
-        **{f"provenance.{_name(name)}": str(value) for name, value in record.provenance.items()},
+        **{f"provenance.{allowed_name(name)}": str(value) for name, value in record.provenance.items()},
         **SOURCE_TAGS,
     }
     if record.error:
         found |= {"error": record.error, NOTE_TAG: _note(record.status, record.error)}
+    if "train" in record.stages:
+        found[DENSE_TAG] = record.stages["train"]
     if "commit" in record.provenance:
         found["mlflow.source.git.commit"] = str(record.provenance["commit"])
-    return {name: _cut(value, _LONGEST_TAG) for name, value in found.items()}
+    return within_limits(found)
+
+
+def within_limits(labels: Mapping[str, str]) -> dict[str, str]:
+    """Tags, the long ones cut to what MLflow takes."""
+    return {name: _cut(value, _LONGEST_TAG) for name, value in labels.items()}
 
 
 def _note(status: str, error: str) -> str:
@@ -114,7 +103,7 @@ def dataset_digest(record: TrialRecord) -> str:
     return str(known)[:_LONGEST_DIGEST]
 
 
-def _name(name: str) -> str:
+def allowed_name(name: str) -> str:
     """`name` with what MLflow refuses in names replaced: other signs, and slashes that make no path."""
     parts = re.sub(r"[^\w.\- :/]", "_", name)[:_LONGEST_NAME].split("/")
     return "/".join("_" if part in ("", ".", "..") else part for part in parts)

@@ -9,12 +9,14 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.store import RunDirectory, TrialRecord
+from benchsuite.tracking.choice import choose
 from benchsuite.tracking.content import run_name
 from benchsuite.tracking.view import View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -60,6 +62,8 @@ class Tracker:
         self._knows_stored = False
         self._seconds = 0.0
         self._summarise: Callable[[], Path | None] | None = None
+        self.plugin_files: Sequence[Path] = ()
+        """Files given with `--plugin`, which models may need; set before `close`."""
         self.shown = 0
         """Number of trials that were new or had changed; known after `close`."""
         self.warnings: list[str] = []
@@ -207,7 +211,26 @@ class Tracker:
             except Exception as error:  # noqa: BLE001 - the renderer may be anybody's plugin
                 self.warnings.append(f"no summary was made for MLflow: {type(error).__name__}: {error}")
         with self._at_work():
+            view.put_rest()
+            if not self._interrupted:
+                self._log_models(view)
             view.finish(complete, interrupted=self._interrupted)
+
+    def _log_models(self, view: View) -> None:
+        """Log models; what hinders it is a warning, unless the store does not answer any more."""
+        try:
+            choices = choose(RunDirectory(self._directory).results().records)
+        except UsageError:  # nothing was stored yet
+            return
+        try:
+            troubles = view.log_models(choices, self.plugin_files, lambda: self._interrupted)
+        except Exception as error:
+            if not view.answers():
+                raise
+            troubles = [f"{type(error).__name__}: {error}"]
+        if troubles and not view.answers():
+            raise BenchsuiteError(troubles[-1])
+        self.warnings += [f"not logged as a model: {trouble}" for trouble in troubles]
 
     def _stored_bytes(self) -> int:
         results = RunDirectory(self._directory).results_file

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import platform
 import time
 from collections import Counter
@@ -11,18 +10,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from benchsuite.tracking import content
-from benchsuite.tracking.connection import connect, search
+from benchsuite.tracking.connection import connect, log_dataset, log_points, search
+from benchsuite.tracking.curves import SYSTEM, Point, trial_curves
+from benchsuite.tracking.dense_runs import DenseRuns
+from benchsuite.tracking.logged_models import LoggedModels, log_models
+from benchsuite.tracking.request import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
     from benchsuite.store import TrialRecord
+    from benchsuite.tracking.choice import Choice
 
-_ENTITIES_PER_BATCH = 1000
+_FORM = 2
+"""Of what this module writes; what a store was filled with in another form is looked through again."""
 
 
 @dataclass
@@ -69,6 +74,7 @@ class View:
         self._experiment = ""
         self._parent: str | None = None
         self._logged: dict[str, _Logged] = {}
+        self._dense = DenseRuns()
         self.shown: dict[str, str] = {}
         """Outcomes of the trials that were shown, by key."""
         self.summary: Path | None = None
@@ -113,6 +119,8 @@ class View:
         """Read which trials MLflow has, and close what a killed invocation from here left open."""
         for run in search(client, experiment, content.KIND_TAG, "trial"):
             self._remember(run)
+        for run in search(client, experiment, content.KIND_TAG, "dense"):
+            self._dense.remember(run)
         for run in search(client, experiment, content.KIND_TAG, "invocation"):
             if run.info.status == "RUNNING" and run.data.tags.get(content.ORIGIN_TAG) == self._origin:
                 client.set_terminated(run.info.run_id, status="KILLED")
@@ -128,7 +136,7 @@ class View:
 
     def _progress(self, stored_bytes: int) -> str:
         """What the experiment notes once all of an append-only results file of that size is shown."""
-        return f"{stored_bytes} bytes of {self._origin}"
+        return f"{stored_bytes} bytes of {self._origin} in form {_FORM}"
 
     def answers(self) -> bool:
         """Whether the store answers at all."""
@@ -139,19 +147,44 @@ class View:
         return True
 
     def put(self, record: TrialRecord) -> None:
-        """Make the trial's run say what the record says; nothing happens if it does already."""
+        """Make the trial's run and its dense model's say what is stored; nothing happens if they do already.
+
+        Raises:
+            Exception: whatever MLflow raised. If it was for the dense model's sake the trial has its run.
+        """
+        self._put_trial(record)
+        if "train" in record.stages:
+            self._put_dense(record, record.stages["train"])
+
+    def put_rest(self) -> None:
+        """Show the dense models that no finished trial prunes; called when all trials have been put."""
+        for key, record in self._dense.without_recipe.items():
+            self._put_dense(record, key, last=True)
+
+    def _put_dense(self, record: TrialRecord, key: str, *, last: bool = False) -> None:
+        folder = self._directory / "stages" / key
+        try:
+            self._dense.put(self._connected(), self._experiment, record, folder, self._ties, last=last)
+        except Exception:
+            if self.answers():
+                self._dense.give_up(key)
+            raise
+
+    def _put_trial(self, record: TrialRecord) -> None:
         if not self.behind and record.key in self.older and record.key not in self._logged:
             for run in search(self._connected(), self._experiment, content.KEY_TAG, record.key):
                 self._remember(run)
         logged = self._logged.get(record.key)
         digest = content.digest(record)
-        if logged is not None and logged.digest == digest:
-            return
         tags = content.tags(record)
+        if logged is not None and logged.digest == digest:
+            if content.DENSE_TAG in tags and content.DENSE_TAG not in logged.tags:  # in the first form
+                self._connected().set_tag(logged.run_id, content.DENSE_TAG, tags[content.DENSE_TAG])
+            return
         if logged is None:
             logged = self._logged[record.key] = self._create(record, tags)
         if not logged.digest:
-            self._log_dataset(logged.run_id, record)
+            log_dataset(self._connected(), logged.run_id, record)
         self._log_batches(logged, record, tags)
         if logged.status != record.status:
             for path in self._artifacts(record):
@@ -165,48 +198,59 @@ class View:
         run = self._connected().create_run(
             self._experiment,
             start_time=int(started * 1000),
-            tags={**tags, "mlflow.parentRunId": self._parent_run(), "mlflow.user": self._user},
+            tags={**tags, **self._ties()},
             run_name=content.run_name(record.axes),
         )
         return _Logged(run.info.run_id, tags=tags)
 
-    def _log_dataset(self, run_id: str, record: TrialRecord) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
+    def log_models(
+        self, choices: Sequence[Choice], plugin_files: Sequence[Path], stop: Callable[[], bool]
+    ) -> list[str]:
+        """Have the networks logged as models as far as they are not, and delete those chosen no more.
 
-        name = str(record.axes.get("dataset", ""))
-        data = Dataset(name, content.dataset_digest(record), "benchsuite", json.dumps({"dataset": name}))
-        self._connected().log_inputs(
-            run_id, datasets=[DatasetInput(data, [InputTag("mlflow.data.context", "training")])]
-        )
+        Args:
+            choices: the networks.
+            plugin_files: files given with `--plugin`.
+            stop: whether to leave off.
+
+        Returns:
+            A sentence for each that did not come about.
+        """
+        if not choices:
+            return []
+        models = LoggedModels(self._connected(), self._experiment, self._origin)
+        missing = models.missing(choices)
+        files = tuple(str(file) for file in plugin_files)
+        request = Request(str(self._directory), self._uri, self._experiment, self._origin, files, missing)
+        troubles = log_models(request, stop) if missing else []
+        if not troubles:
+            models.tidy(choices)
+        return troubles
+
+    def _ties(self) -> dict[str, str]:
+        """Tags of a run of this invocation."""
+        return {"mlflow.parentRunId": self._parent_run(), "mlflow.user": self._user}
 
     def _log_batches(self, logged: _Logged, record: TrialRecord, tags: dict[str, str]) -> None:
-        """Log what is new, in one batch if that fits MLflow's limits."""
-        from mlflow.entities import Metric, Param, RunTag
-
-        now = int(time.time() * 1000)
+        """Log what is new."""
         metrics = content.metrics(record)
-        new = [
-            Metric(name, value, now, 0)
-            for name, value in metrics.items()
-            if logged.metrics.get(name) != value
+        points = [
+            Point(name, 0, value) for name, value in metrics.items() if logged.metrics.get(name) != value
         ]
-        if content.RECOVERY_LOSS in logged.metrics:
-            metrics[content.RECOVERY_LOSS] = logged.metrics[content.RECOVERY_LOSS]
-        else:
-            for epoch, loss in content.recovery_curve(self._folder(record)):
-                new.append(Metric(content.RECOVERY_LOSS, loss, now, epoch))
-                metrics[content.RECOVERY_LOSS] = loss
-        labels = [RunTag(name, value) for name, value in tags.items() if logged.tags.get(name) != value]
+        again = logged.status != record.status  # a new attempt, with new samples of the system
+        points += [
+            point
+            for point in trial_curves(self._folder(record))
+            if point.name not in logged.metrics or (again and point.name.startswith(SYSTEM))
+        ]
+        labels = {name: value for name, value in tags.items() if logged.tags.get(name) != value}
         axes = {} if logged.digest else content.params(record.axes)
-        params = [Param(name, value) for name, value in axes.items()]
-        room = _ENTITIES_PER_BATCH - len(params) - len(labels)
-        self._connected().log_batch(logged.run_id, metrics=new[:room], params=params, tags=labels)
-        for start in range(room, len(new), _ENTITIES_PER_BATCH):
-            self._connected().log_batch(logged.run_id, metrics=new[start : start + _ENTITIES_PER_BATCH])
+        log_points(self._connected(), logged.run_id, points, axes, labels)
         for name in ("error", content.NOTE_TAG):  # of an earlier failure
             if name in logged.tags and name not in tags:
                 self._connected().delete_tag(logged.run_id, name)
-        logged.metrics, logged.tags = metrics, tags
+        logged.metrics = logged.metrics | {point.name: point.value for point in points}
+        logged.tags = tags
 
     def _connected(self) -> MlflowClient:
         assert self._client is not None, "open() comes first"
@@ -217,7 +261,11 @@ class View:
         folder = self._folder(record)
         if not folder.is_dir():
             return []
-        return sorted(p for p in folder.iterdir() if p.is_file() and p.suffix != ".safetensors")
+        return sorted(
+            p
+            for p in folder.iterdir()
+            if p.is_file() and p.suffix != ".safetensors" and not p.name.startswith(".") and p.stat().st_size
+        )
 
     def _folder(self, record: TrialRecord) -> Path:
         """The trial's stage."""

@@ -1,0 +1,125 @@
+"""What a worker takes of its machine while a stage is made, sampled beside the work."""
+
+from __future__ import annotations
+
+import csv
+import threading
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import psutil
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SYSTEM_FILE = "system.csv"
+"""In a stage's folder: one line a sample, under the columns that `SystemSampler` names."""
+
+
+class _Watch:
+    """The file of one piece of work; its columns are those of the first sample."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._since = time.monotonic()
+        self._columns: list[str] = []
+
+    def seconds(self) -> float:
+        return time.monotonic() - self._since
+
+    def note(self, sample: dict[str, float]) -> None:
+        row = {"unix_s": f"{time.time():.3f}", "seconds": f"{self.seconds():.1f}"}
+        row |= {name: f"{value:.1f}" for name, value in sample.items()}
+        first = not self._columns
+        self._columns = self._columns or list(row)
+        with self._file.open("w" if first else "a", encoding="utf-8", newline="") as handle:
+            writer = csv.DictWriter(handle, self._columns, extrasaction="ignore", lineterminator="\n")
+            if first:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+class SystemSampler:
+    """A thread that looks at the process and its GPU every few seconds, and notes it for long work only.
+
+    Beginning and ending a watch costs a few microseconds: the thread wakes by itself and finds out whether
+    the work it then sees has lasted long enough. Columns of the file: `unix_s` (seconds since 1970),
+    `seconds` (since the work began), `cpu_percent` (of one core, since the sample before), `memory_mb`
+    (resident, 10^6 bytes), and where NVML answers `gpu_percent` and `gpu_memory_mb` (of the whole GPU).
+
+    Args:
+        device: the device whose use is sampled; nothing but the process for a CPU.
+        after: seconds of work that leave no file.
+        every: seconds between samples.
+    """
+
+    def __init__(self, device: torch.device, *, after: float = 20.0, every: float = 5.0) -> None:
+        # Asked here, since a capture of CUDA graphs bears no calls of CUDA from another thread.
+        self._gpu = str(torch.cuda.get_device_properties(device).uuid) if device.type == "cuda" else None
+        self._after = after
+        self._every = every
+        self._current: _Watch | None = None
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="system", daemon=True)
+
+    @contextmanager
+    def watching(self, folder: Path) -> Iterator[None]:
+        """Sample into the folder while the context lasts, if it lasts long."""
+        self._current = _Watch(folder / SYSTEM_FILE)
+        if self._thread.ident is None:
+            self._thread.start()
+        try:
+            yield
+        finally:
+            self._current = None
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopped.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _work(self) -> None:
+        process = psutil.Process()
+        process.cpu_percent()  # the first answer is the start of the first interval
+        gpu: Callable[[], dict[str, float]] | None = None
+        while not self._stopped.wait(self._every):
+            # A full disk or a process table that is closed to us must not fail a trial.
+            with suppress(OSError, psutil.Error):
+                cpu = process.cpu_percent()
+                watch = self._current
+                if watch is None or watch.seconds() < self._after:
+                    continue
+                gpu = gpu or _gpu_meter(self._gpu)
+                sample = {"cpu_percent": cpu, "memory_mb": process.memory_info().rss / 1e6, **gpu()}
+                watch.note(sample)
+
+
+def _gpu_meter(identity: str | None) -> Callable[[], dict[str, float]]:
+    """What reads the GPU's use; it reads nothing where there is no GPU, or NVML is not there."""
+    if identity is None:
+        return dict
+    try:
+        import pynvml
+    except ImportError:
+        return dict
+    try:
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByUUID(
+            f"GPU-{identity}"
+        )  # NVML numbers all GPUs, torch the visible
+    except pynvml.NVMLError:
+        return dict
+
+    def read() -> dict[str, float]:
+        found = {}
+        with suppress(pynvml.NVMLError):
+            found["gpu_percent"] = float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+        with suppress(pynvml.NVMLError):
+            found["gpu_memory_mb"] = pynvml.nvmlDeviceGetMemoryInfo(handle).used / 1e6
+        return found
+
+    return read

@@ -1,0 +1,135 @@
+"""What a stage's files say about its course: curves for MLflow, read without trusting that they are whole.
+
+A file that is absent or holds something else gives no curve: a picture is missing, no result.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+RECOVERY_LOSS = "recovery/loss"
+TRAINING_LOSS = "training/loss"
+LEARNING_RATE = "training/learning_rate"
+SYSTEM = "system/"
+
+_MOST_RECOVERY_POINTS = 100
+_MOST_TRAINING_POINTS = 400
+_MOST_SAMPLES = 400
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of a curve.
+
+    Attributes:
+        name: the metric.
+        step: epoch or round, counted from 1, or seconds since the start for samples of the system.
+        value: finite.
+        milliseconds: when, since 1970, as far as the file says.
+    """
+
+    name: str
+    step: int
+    value: float
+    milliseconds: int | None = None
+
+
+def trial_curves(folder: Path) -> list[Point]:
+    """The recovery's loss by epoch, the rounds of an iterative schedule, and the system's load."""
+    return [*_recovery(folder), *_rounds(folder), *system_load(folder)]
+
+
+def dense_curves(folder: Path, ended: float, seconds: float) -> list[Point]:
+    """A dense training's loss and learning rate by epoch, and the system's load.
+
+    Args:
+        folder: the training's stage.
+        ended: when it ended, in seconds since 1970; epochs are taken to be equally long.
+        seconds: how long it took.
+    """
+    course = _json(folder / "training.json")
+    points = []
+    for name, key in ((TRAINING_LOSS, "losses"), (LEARNING_RATE, "learning_rates")):
+        values = _by_epoch(course, key)
+        last = values[-1][0] if values else 1
+        points += [
+            Point(name, epoch, value, round(1000 * (ended - seconds * (1 - epoch / last))))
+            for epoch, value in _thinned(values, _MOST_TRAINING_POINTS)
+        ]
+    return [*points, *system_load(folder)]
+
+
+def system_load(folder: Path) -> list[Point]:
+    """What was sampled while the stage was made: processor, memory and GPU."""
+    try:
+        with (folder / "system.csv").open(encoding="utf-8", newline="") as handle:
+            rows = list(csv.DictReader(handle))
+    except (OSError, ValueError, csv.Error):
+        return []
+    points = []
+    for row in _thinned(rows, _MOST_SAMPLES):
+        moment, step = _number(row.pop("unix_s", None)), _number(row.pop("seconds", None))
+        if moment is None or step is None:
+            continue
+        for name, text in row.items():
+            if name and (value := _number(text)) is not None:
+                points.append(Point(f"{SYSTEM}{name}", round(step), value, round(1000 * moment)))
+    return points
+
+
+def _recovery(folder: Path) -> Iterator[Point]:
+    losses = _by_epoch(_json(folder / "recovery.json"), "losses")
+    for epoch, loss in _thinned(losses, _MOST_RECOVERY_POINTS):
+        yield Point(RECOVERY_LOSS, epoch, loss)
+
+
+def _rounds(folder: Path) -> Iterator[Point]:
+    rounds = _json(folder / "rounds.json")
+    for entry in rounds if isinstance(rounds, list) else ():
+        number = _number(entry.get("round")) if isinstance(entry, dict) else None
+        if number is None:
+            continue
+        for name, found in entry.items():
+            if name != "round" and (value := _number(found)) is not None:
+                yield Point(f"rounds/{name}", round(number), value)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _by_epoch(course: Any, key: str) -> list[tuple[int, float]]:
+    """The finite values of a list of a course, with their epochs."""
+    values = course.get(key) if isinstance(course, dict) else None
+    numbers = [_number(value) for value in values] if isinstance(values, list) else []
+    return [(epoch, value) for epoch, value in enumerate(numbers, start=1) if value is not None]
+
+
+def _number(value: object) -> float | None:
+    """The value as a finite number, if it is or reads as one."""
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _thinned(points: list[T], most: int) -> list[T]:
+    """At most that many, equally spaced, counted from the end so that the last is among them."""
+    stride = math.ceil(len(points) / most) or 1
+    return points[::-stride][::-1]

@@ -1,0 +1,192 @@
+"""A run for each dense model: how it was trained, how good it is, and what it costs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from benchsuite.tracking import content
+from benchsuite.tracking.connection import log_dataset, log_points, search
+from benchsuite.tracking.curves import Point, dense_curves
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+    from benchsuite.store import TrialRecord
+
+_COSTS = {
+    "params": "params",
+    "nonzero_params": "params_nonzero",
+    "macs": "macs",
+    "nonzero_macs": "macs_nonzero",
+    "peak_activation_bytes": "activation_peak_bytes",
+}
+"""Facts of the training's stage, and the metrics that trials call them."""
+
+
+@dataclass(frozen=True)
+class DenseModel:
+    """What the training's stage and a trial's record say of a dense model, as MLflow takes it."""
+
+    name: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    points: tuple[Point, ...]
+    started: float
+    ended: float
+    files: tuple[Path, ...]
+
+
+def describe(folder: Path, record: TrialRecord) -> DenseModel | None:
+    """The dense model of a trial; None where its training is not complete, or its stage is gone.
+
+    Args:
+        folder: the training's stage.
+        record: any trial that prunes the model.
+    """
+    facts_file = folder / "stage.json"
+    try:
+        facts: dict[str, Any] = json.loads(facts_file.read_bytes())
+        ended = facts_file.stat().st_mtime
+        seconds = float(facts["train_seconds"])
+        metrics = _metrics(facts)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    axes, provenance = record.axes, record.provenance
+    named: dict[str, Any] = {axis: axes[axis] for axis in ("dataset", "model", "seed") if axis in axes}
+    recipe = provenance.get("training_recipe")
+    curves = dense_curves(folder, ended, seconds)
+    values = [Point(name, 0, value, round(1000 * ended)) for name, value in metrics.items()]
+    what = [str(named[axis]) for axis in ("model", "dataset") if axis in named]
+    return DenseModel(
+        name=" · ".join(["dense", *what, f"seed {axes.get('seed')}"]),
+        params=content.params({**named, "scorer": "dense", "sparsity": 0.0, "training_recipe": recipe}),
+        tags=_tags(record, str(facts.get("device", ""))),
+        points=(*values, *curves),
+        started=ended - seconds,
+        ended=ended,
+        files=tuple(sorted(f for f in folder.glob("[!.]*.*") if f.suffix in (".json", ".csv", ".log"))),
+    )
+
+
+def _metrics(facts: dict[str, Any]) -> dict[str, float]:
+    found: dict[str, float | None] = {
+        "accuracy/top1": facts["top1"],
+        "accuracy/loss": facts.get("loss"),
+        "time/train_s": facts["train_seconds"],
+        # So that a chart of accuracy by sparsity begins with it.
+        **{f"sparsity/{budget}": 0.0 for budget in ("units", "params", "macs")},
+    }
+    for label, recall in facts.get("recall", {}).items():
+        found[content.allowed_name(f"accuracy/class/{label}")] = recall
+    cost = facts.get("cost", {})
+    found |= {f"cost/{metric}": cost[fact] for fact, metric in _COSTS.items() if fact in cost}
+    if "macs" in cost:
+        found["cost/flops"] = 2 * cost["macs"]
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def _tags(record: TrialRecord, device: str) -> dict[str, str]:
+    trial = content.tags(record)
+    kept = {n: v for n, v in trial.items() if n.startswith(("provenance.", "mlflow.source"))}
+    return content.within_limits(
+        {
+            **{name: value for name, value in kept.items() if not name.endswith("_recipe")},
+            "provenance.device": device,
+            content.KEY_TAG: record.stages["train"],
+            content.DENSE_TAG: record.stages["train"],
+            content.KIND_TAG: "dense",
+            content.NOTE_TAG: "The dense model of all trials with the tag "
+            f"`{content.DENSE_TAG}` = `{record.stages['train']}`.",
+            "status": "done",
+        }
+    )
+
+
+class DenseRuns:
+    """The dense models' runs of one experiment, each made once.
+
+    A run that was cut off while it was written is written to its end: every value has the time at which it
+    came about, so that MLflow takes a second writing of it for the same.
+    """
+
+    def __init__(self) -> None:
+        self._complete: set[str] = set()
+        self._cut_off: dict[str, str] = {}
+        self._asked: set[str] = set()
+        self.without_recipe: dict[str, TrialRecord] = {}
+        """By key, trials of dense models that no trial has told the recipe of."""
+
+    def remember(self, run: Run) -> None:
+        """Learn of a run that the store has."""
+        key = run.data.tags[content.KEY_TAG]
+        self._asked.add(key)
+        if run.info.status == "RUNNING":
+            self._cut_off[key] = run.info.run_id
+        else:
+            self._complete.add(key)
+
+    def put(
+        self,
+        client: MlflowClient,
+        experiment: str,
+        record: TrialRecord,
+        folder: Path,
+        tags: Callable[[], dict[str, str]],
+        *,
+        last: bool = False,
+    ) -> None:
+        """Make the run of the dense model that a trial prunes, unless it is there.
+
+        Args:
+            client: the store.
+            experiment: where runs go.
+            record: the trial.
+            folder: the training's stage.
+            tags: gives the tags that tie a run to its invocation and its user.
+            last: whether no other trial of the model will come. Of trials only those that are done know the
+                recipe, so the run waits for one of them.
+        """
+        key = record.stages["train"]
+        if key in self._complete:
+            return
+        if not last and "training_recipe" not in record.provenance:
+            self.without_recipe.setdefault(key, record)
+            return
+        if key not in self._asked:
+            for run in search(client, experiment, content.KEY_TAG, key):
+                self.remember(run)
+            self._asked.add(key)
+            if key in self._complete:
+                return
+        model = describe(folder, record)
+        if model is None:
+            return
+        run_id = self._cut_off.pop(key, None) or self._create(client, experiment, model, tags())
+        self._cut_off[key] = run_id
+        log_points(client, run_id, model.points, model.params)
+        log_dataset(client, run_id, record)
+        for file in model.files:
+            if file.stat().st_size:
+                client.log_artifact(run_id, str(file))
+        client.set_terminated(run_id, status="FINISHED", end_time=round(1000 * model.ended))
+        del self._cut_off[key]
+        self._complete.add(key)
+
+    def give_up(self, key: str) -> None:
+        """Try this one no more: MLflow refuses something of it."""
+        self._complete.add(key)
+
+    def _create(self, client: MlflowClient, experiment: str, model: DenseModel, tags: dict[str, str]) -> str:
+        run = client.create_run(
+            experiment,
+            start_time=round(1000 * model.started),
+            tags={**model.tags, **tags},
+            run_name=model.name,
+        )
+        return str(run.info.run_id)

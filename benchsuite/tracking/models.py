@@ -1,0 +1,227 @@
+"""Logged models: networks of a run as MLflow models that a stranger can load, without pickled code.
+
+Run as a program of its own, since it needs torch and the process that drives a run has none:
+`python -m benchsuite.tracking.models` reads a `Request` from its input and writes, one a line, what went
+wrong. A model is the program that torch.export makes of the network, with signature, input example, the
+metrics of its run and the history of its making.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import tomllib
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import mlflow.pytorch
+import torch
+from mlflow.entities import LoggedModelOutput, Metric
+from mlflow.models import Model, ModelSignature
+from mlflow.types import Schema, TensorSpec
+
+from benchsuite._version import __version__
+from benchsuite.dense import Bench, Dense, load_dense
+from benchsuite.devices import prepare
+from benchsuite.errors import BenchsuiteError, UsageError
+from benchsuite.execution import Workplace
+from benchsuite.plugins import discover
+from benchsuite.pruned import load_pruned, outputs_on, relative_difference
+from benchsuite.recipes import TrainingRecipe
+from benchsuite.suite import Workload
+from benchsuite.tasks import DenseTask
+from benchsuite.tracking import content
+from benchsuite.tracking.connection import connect, search
+from benchsuite.tracking.request import Request
+
+if TYPE_CHECKING:
+    import numpy as np
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+    from benchsuite.store import TrialRecord
+    from benchsuite.tasks import Trial
+    from benchsuite.tracking.choice import Choice
+
+_TOLERANCE = 1e-5
+"""Largest difference of outputs accepted between the program and the network, relative to the largest."""
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """What `load_pruned` asks of a trial, for one whose suite and plugins need not be there any more."""
+
+    key: str
+    dense: DenseTask
+
+
+def main() -> None:
+    """Log the models of the request on standard input; print a sentence for each that cannot be."""
+    request = Request.from_json(sys.stdin.read())
+    registry, _ = discover(tuple(Path(file) for file in request.plugin_files))
+    run = Path(request.directory)
+    bench = Bench(Workplace(run, run / "data"), registry, prepare("cpu", 1), 1)
+    client = connect(request.uri, run / "mlflow.db")
+    for choice in request.choices:
+        try:
+            _log(client, request, bench, choice)
+        except Exception as error:  # noqa: BLE001 - torch.export, MLflow and a model's plugin raise anything
+            reason = next(iter(str(error).strip().splitlines()), "")
+            print(f"{choice.name}: {type(error).__name__}: {reason}", flush=True)  # noqa: T201 - what it is for
+
+
+def dense_task(suite_file: Path, record: TrialRecord) -> DenseTask:
+    """The dense model of a record as a task, from the suite's workloads and the record's own stages.
+
+    Raises:
+        UsageError: the suite names no such data set or model.
+    """
+    # Without a registry: what is not needed here, such as a stranger's scorer, may be gone.
+    found = [Workload.model_validate(w) for w in tomllib.loads(suite_file.read_text("utf-8"))["workload"]]
+    dataset = next((w.dataset for w in found if w.dataset.label == record.axes["dataset"]), None)
+    model = next((m for w in found for m in w.models if m.label == record.axes["model"]), None)
+    if dataset is None or model is None:
+        raise UsageError(f"{suite_file} has no {record.axes['model']} on {record.axes['dataset']} any more")
+    return DenseTask(
+        dataset=dataset,
+        model=model,
+        recipe=TrainingRecipe.model_validate(record.provenance["training_recipe"]),
+        seed=record.axes["seed"],
+        trace=False,
+        rewind_to=None,
+        data_key=record.stages["data"],
+        key=record.stages["train"],
+    )
+
+
+def _log(client: MlflowClient, request: Request, bench: Bench, choice: Choice) -> None:
+    """Log one network; a model that does not come about is marked as failed."""
+    source = next(iter(search(client, request.experiment, content.KEY_TAG, choice.key)), None)
+    if source is None:
+        raise BenchsuiteError("MLflow has no run of it")
+    network, dense = _network(bench, choice)
+    labels = {**_labels(choice, source), content.ORIGIN_TAG: request.origin}
+    logged = client.create_logged_model(
+        request.experiment,
+        name=choice.name,
+        source_run_id=source.info.run_id,
+        tags=content.within_limits(labels),
+        params=dict(source.data.params),
+        model_type=choice.kind,
+    )
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model"
+            form = Model(
+                artifact_path=logged.artifact_location,
+                model_uuid=logged.model_id,
+                run_id=source.info.run_id,
+                model_id=logged.model_id,
+            )
+            save(network, dense, path, form, choice)
+            client.log_model_artifacts(logged.model_id, str(path))
+        client.log_outputs(source.info.run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        _log_metrics(client, source, logged.model_id)
+    except BaseException:
+        client.finalize_logged_model(logged.model_id, "FAILED")
+        raise
+    client.finalize_logged_model(logged.model_id, "READY")
+
+
+def _network(bench: Bench, choice: Choice) -> tuple[torch.nn.Module, Dense]:
+    task = dense_task(bench.workplace.run / "suite.toml", choice.record)
+    if choice.kind == "dense":
+        dense = load_dense(bench, task)
+        return dense.model, dense
+    pruned = load_pruned(bench, cast("Trial", _Finished(choice.key, task)))
+    return pruned.model, pruned.dense
+
+
+def save(network: torch.nn.Module, dense: Dense, path: Path, form: Model, choice: Choice) -> None:
+    """Write a network as an MLflow model of PyTorch's flavour and of Python's, and read it back to compare.
+
+    Raises:
+        BenchsuiteError: what was written computes something else than the network.
+    """
+    example = dense.probe.cpu().numpy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's and MLflow's own, about what is meant here
+        outputs = outputs_on(network, dense.probe).numpy()
+        mlflow.pytorch.save_model(
+            network.eval(),
+            path,
+            mlflow_model=form,
+            signature=ModelSignature(Schema([_spec(example)]), Schema([_spec(outputs)])),
+            input_example=example,
+            # Made of a graph and tensors: a stranger who loads it runs no code of ours.
+            serialization_format="pt2",
+            pip_requirements=[f"{name}=={_release(name)}" for name in ("mlflow", "numpy", "torch")],
+            metadata=_history(dense, choice),
+        )
+        program = torch.export.load(path / "data" / "model.pt2").module()
+    for inputs in (dense.probe, dense.probe[:1]):
+        with torch.no_grad():
+            difference = relative_difference(program(inputs), outputs_on(network, inputs))
+        if not difference <= _TOLERANCE:
+            raise BenchsuiteError(f"its program differs from it by {difference:.2g} of the largest output")
+
+
+def _spec(values: np.ndarray[Any, Any]) -> TensorSpec:
+    """The form of such values for any number of samples."""
+    return TensorSpec(values.dtype, (-1, *values.shape[1:]))
+
+
+def _release(package: str) -> str:
+    from importlib.metadata import version
+
+    return version(package).partition("+")[0]
+
+
+def _history(dense: Dense, choice: Choice) -> dict[str, Any]:
+    """What a stranger needs besides the program, for the file MLmodel."""
+    image = dense.data.train.inputs.dtype == torch.uint8
+    return {
+        "axes": choice.record.axes,
+        "input": {
+            "shape": list(dense.data.input_shape),
+            "scale": "pixels from 0 to 1, normalised" if image else "features, normalised",
+            "mean": list(dense.mean),
+            "std": list(dense.std),
+        },
+        "classes": list(dense.data.classes),
+        "chosen": choice.reason,
+        "benchsuite": __version__,
+    }
+
+
+def _labels(choice: Choice, source: Run) -> dict[str, str]:
+    axes = {name: str(choice.record.axes.get(name)) for name in ("dataset", "model", "seed")}
+    kept = {n: v for n, v in source.data.tags.items() if n.startswith("provenance.")}
+    return {
+        **kept,
+        content.KEY_TAG: choice.key,
+        content.KIND_TAG: choice.kind,
+        content.CHOICE_TAG: choice.reason,
+        content.NOTE_TAG: f"{choice.reason}\n\nThe network of benchsuite run {source.info.run_name}.",
+        "chosen_by": "seed order" if choice.kind == "dense" else "test accuracy",
+        **axes,
+    }
+
+
+def _log_metrics(client: MlflowClient, source: Run, model_id: str) -> None:
+    """Give the model the metrics of its run, at the times at which the run has them."""
+    inputs = [entry.dataset for entry in source.inputs.dataset_inputs] if source.inputs else []
+    data = {"dataset_name": inputs[0].name, "dataset_digest": inputs[0].digest} if inputs else {}
+    metrics = [
+        Metric(m.key, m.value, m.timestamp, m.step, model_id=model_id, run_id=source.info.run_id, **data)
+        for name in source.data.metrics
+        if name.startswith(("accuracy/", "cost/", "sparsity/", "latency/")) and "/class/" not in name
+        for m in client.get_metric_history(source.info.run_id, name)[-1:]
+    ]
+    client.log_batch(source.info.run_id, metrics=metrics)
+
+
+if __name__ == "__main__":
+    main()

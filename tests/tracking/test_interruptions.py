@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from tracked import record, shown, track
+
+from benchsuite.store import RunDirectory
+from benchsuite.tracking import is_behind
+from benchsuite.tracking.view import View
+
+
+def test_nothing_is_doubled_and_a_success_clears_an_earlier_failure(tmp_path):
+    track(tmp_path, record("a"), record("b", "failed"), interrupted=True)
+    before = shown(tmp_path)
+    assert [parent.info.status for parent in before.parents] == ["KILLED"]
+    (tmp_path / "stages" / "b").mkdir(parents=True)
+    (tmp_path / "stages" / "b" / "log.txt").write_text("now it works")
+    track(tmp_path, record("b"), record("c"))
+    after = shown(tmp_path)
+    assert set(after.trials) == {"a", "b", "c"}
+    assert after.trials["a"].info.end_time == before.trials["a"].info.end_time
+    assert after.trials["b"].info.run_id == before.trials["b"].info.run_id
+    assert after.trials["b"].info.status == "FINISHED"
+    assert not {"error", "mlflow.note.content"} & set(after.trials["b"].data.tags)
+    assert after.trials["b"].data.metrics["accuracy/top1"] == 0.9
+    assert [file.path for file in after.client.list_artifacts(after.trials["b"].info.run_id)] == ["log.txt"]
+    assert sorted(parent.data.metrics.get("trials/done", 0) for parent in after.parents) == [1, 2]
+    track(tmp_path)
+    assert len(shown(tmp_path).runs) == len(after.runs), "an invocation with nothing to show leaves no run"
+
+
+def test_what_is_known_to_be_shown_is_not_read_again(tmp_path, monkeypatch):
+    track(tmp_path, record("a"), record("b", "failed"))
+    learned = []
+    learn = View._learn
+    monkeypatch.setattr(View, "_learn", lambda self, *args: learned.append(1) or learn(self, *args))
+    track(tmp_path, record("b"), record("c"))
+    assert learned == []
+    assert {key: run.info.status for key, run in shown(tmp_path).trials.items()} == dict.fromkeys(
+        "abc", "FINISHED"
+    )
+    RunDirectory(tmp_path).append(record("d"))
+    track(tmp_path)
+    assert learned == [1]
+    assert set(shown(tmp_path).trials) == set("abcd")
+
+
+def test_a_store_can_be_made_anew_from_the_results(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    track(old, record("a"), record("b", "failed"))
+    new.mkdir()
+    shutil.copy(old / "results.jsonl", new)
+    track(new)
+    assert set(shown(new).trials) == {"a", "b"}
+    assert shown(new).trials["a"].data.metrics == shown(old).trials["a"].data.metrics
+
+
+KILLED = """
+import os, signal
+from pathlib import Path
+from benchsuite.store import RunDirectory
+from benchsuite.tracking import Tracker
+from benchsuite.tracking.view import View
+from tracked import record
+
+puts, batches = [], View._log_batches
+
+def log_and_die(view, logged, one, tags):
+    puts.append(one.key)
+    if len(puts) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    batches(view, logged, one, tags)
+
+View._log_batches = log_and_die
+directory = Path({directory!r})
+tracker = Tracker(directory, "quick")
+tracker.start({{}})
+for number in range(5):
+    RunDirectory(directory).append(record(f"k{{number}}"))
+    tracker.log(record(f"k{{number}}"))
+tracker.close()
+"""
+
+
+@pytest.mark.slow
+def test_after_a_kill_in_the_middle_of_a_trial_everything_is_there_once(tmp_path):
+    code = textwrap.dedent(KILLED.format(directory=str(tmp_path)))
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": f"{root}:{Path(__file__).parent}"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert is_behind(tmp_path)
+    cut = shown(tmp_path)
+    assert {key: run.info.status for key, run in cut.trials.items()} == {
+        "k0": "FINISHED",
+        "k1": "FINISHED",
+        "k2": "RUNNING",
+    }
+    assert not cut.trials["k2"].data.metrics
+
+    tracker = track(tmp_path)
+    assert tracker.warnings == []
+    assert not is_behind(tmp_path)
+    whole = shown(tmp_path)
+    assert set(whole.trials) == {f"k{number}" for number in range(5)}
+    assert len({str(run.data.metrics) for run in whole.trials.values()}) == 1
+    assert len({str(run.data.params) for run in whole.trials.values()}) == 1
+    assert {run.info.status for run in whole.trials.values()} == {"FINISHED"}
+    assert whole.trials["k2"].info.run_id == cut.trials["k2"].info.run_id
+    assert sorted(parent.info.status for parent in whole.parents) == ["FINISHED", "KILLED"]

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from tracked import closed_port, record, shown, track
+
+from benchsuite.store import RunDirectory, TrialRecord
+from benchsuite.tracking import Tracker, is_behind
+from benchsuite.tracking.view import View
+
+
+def test_a_server_that_is_down_costs_a_warning_and_is_made_up_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{closed_port()}")
+    tracker = track(tmp_path, record("a"), record("b"))
+    (warning,) = tracker.warnings
+    assert "does not answer" in warning
+    assert "up to 2 trials are not shown there" in warning
+    assert f"benchsuite mlflow-sync {tmp_path} brings them in" in warning
+    assert is_behind(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert track(tmp_path).warnings == []
+    assert set(shown(tmp_path).trials) == {"a", "b"}
+    assert not is_behind(tmp_path)
+
+
+@pytest.fixture
+def put(monkeypatch: pytest.MonkeyPatch) -> list[TrialRecord]:
+    """Replaces the view by one that notes what it is to show, and returns these notes."""
+    records: list[TrialRecord] = []
+    monkeypatch.setattr(View, "open", lambda self: None)
+    monkeypatch.setattr(View, "put", lambda self, one: records.append(one))
+    monkeypatch.setattr(View, "finish", lambda self, stored_bytes, interrupted: None)
+    return records
+
+
+def test_the_run_never_waits_for_the_store(tmp_path, monkeypatch, put):
+    opened = threading.Event()
+    monkeypatch.setattr(View, "open", lambda self: opened.wait(30))
+    tracker = Tracker(tmp_path, "quick")
+    tracker.start({})
+    tracker.log(record(metrics={"old": 1.0}))
+    tracker.log(record(metrics={"new": 1.0}))
+    assert put == []
+    opened.set()
+    assert tracker.close() > 0
+    assert [one.metrics for one in put] == [{"new": 1.0}], "only the last record of a trial is shown"
+
+
+def test_a_store_that_comes_back_gets_what_it_missed(tmp_path, monkeypatch, put):
+    down, tried = threading.Event(), threading.Event()
+    down.set()
+
+    def open_or_not(self: View) -> None:
+        tried.set()
+        if down.is_set():
+            raise ConnectionError("refused")
+
+    monkeypatch.setattr(View, "open", open_or_not)
+    monkeypatch.setattr("benchsuite.tracking.tracker._SECONDS_BETWEEN_TRIES", 0.01)
+    RunDirectory(tmp_path).append(record("stored"))
+    tracker = Tracker(tmp_path, "quick")
+    tracker.start({})
+    tracker.log(record())
+    assert tried.wait(10)
+    assert put == []
+    down.clear()
+    deadline = time.monotonic() + 10
+    while len(put) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert {one.key for one in put} == {"k1", "stored"}
+    tracker.close()
+    assert tracker.warnings == []
+
+
+def test_a_trial_that_mlflow_refuses_keeps_none_of_the_others_out(tmp_path, monkeypatch, put):
+    def put_or_refuse(self: View, one: TrialRecord) -> None:
+        if one.key == "b":
+            raise ValueError("no such thing")
+        put.append(one)
+
+    monkeypatch.setattr(View, "answers", lambda self: True)
+    monkeypatch.setattr(View, "put", put_or_refuse)
+    tracker = track(tmp_path, record("a"), record("b"), record("c"))
+    assert {one.key for one in put} == {"a", "c"}
+    (warning,) = tracker.warnings
+    assert "does not take the trial weight-entropy · mlp" in warning
+    assert "no such thing" in warning
+
+
+def test_nothing_is_shown_while_quiet_is_wanted(tmp_path, put):
+    tracker = Tracker(tmp_path, "quick")
+    tracker.start({})
+    with tracker.quiet():
+        tracker.log(record())
+        time.sleep(0.1)
+        assert put == []
+    assert tracker.close() < 0.1, "waiting is no work"
+    assert [one.key for one in put] == ["k1"]
+
+
+def test_importing_and_asking_need_neither_mlflow_nor_torch(tmp_path):
+    code = "import sys, benchsuite.tracking as t; from pathlib import Path; t.is_behind(Path('.'))"
+    code += "; t.Tracker(Path('.'), ''); print({'mlflow', 'torch', 'sqlalchemy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
