@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from benchsuite.parameters import Plugin
     from benchsuite.recipes import TrainingRecipe
     from benchsuite.scoring.context import ScoringContext
+    from benchsuite.scoring.gradients import GradientBatch, GradientStatistic
     from benchsuite.scoring.reductions import Reduction
     from benchsuite.scoring.scorer import Scorer
     from benchsuite.store import TrialRecord
@@ -36,6 +37,8 @@ _HOMES = {
     "DataError": "errors",
     "Dataset": "datasets",
     "DatasetPlugin": "datasets",
+    "GradientBatch": "scoring.gradients",
+    "GradientStatistic": "scoring.gradients",
     "GroupMember": "layers",
     "Layer": "layers",
     "ModelFamily": "models",
@@ -65,6 +68,8 @@ __all__ = [  # noqa: RUF022 - the version first, then the names in order
     "DataError",
     "Dataset",
     "DatasetPlugin",
+    "GradientBatch",
+    "GradientStatistic",
     "GroupMember",
     "Layer",
     "ModelFamily",

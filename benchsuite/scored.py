@@ -94,10 +94,13 @@ def score_network(
         model: the network to score.
         layers: its layers.
         groups: how they hang together.
-        store: where activation tables are shared.
+        store: where activation tables and gradient statistics are shared; None shares nothing.
         trace: what training recorded, for the dense network.
     """
     split = dense.data.train
+    # What the suite's other scorers will ask for is worth computing only where they will find it.
+    asking = [task.scorer] if store is None else bench.workplace.scorers
+    scorers = [ref.scorer(bench.registry) for ref in asking]
     seed = derived_seed("score", task.dense.dataset.label, task.dense.model.label, task.dense.seed)
     context = ScoringContext(
         model,
@@ -114,7 +117,8 @@ def score_network(
         device=bench.device,
         granularity=task.granularity,
         store=store,
-        reductions=[r for ref in bench.workplace.scorers for r in ref.scorer(bench.registry).reductions()],
+        reductions=[reduction for scorer in scorers for reduction in scorer.reductions()],
+        statistics=[statistic for scorer in scorers for statistic in scorer.gradient_statistics()],
         trace=trace,
     )
     return run_scorer(task.scorer.scorer(bench.registry), context, native=task.native)

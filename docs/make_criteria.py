@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "criteria"
 SAMPLES = 256
-LIMIT = 20
+LIMIT = 600
 """Processor seconds after which the scoring of a ResNet-20 is stopped."""
 _SHAPES = {
     "unit": "one score per unit, `(units,)` for each layer",

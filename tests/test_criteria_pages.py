@@ -100,3 +100,17 @@ def test_time_is_measured_up_to_a_limit(script):
     by_name = {scorer.name: scorer for scorer in SCORERS}
     assert 0 < script.measure_time(by_name["magnitude-l1"], 30.0) < 30
     assert script.measure_time(Slow, 0.2) == math.inf
+
+
+def test_durations_are_shown_up_to_the_limit(script):
+    shown = [script._duration(seconds) for seconds in (None, 0.123, 25.04, script.LIMIT, math.inf)]
+    assert shown == ["not served", "0.12 s", "25 s", f"{script.LIMIT} s", f"> {script.LIMIT} s"]
+    everything = {scorer.name: script.Measured(6, 6, None, 125.4) for scorer in SCORERS}
+    assert script.index(everything).count("| 125 s |") == len(SCORERS)
+    assert f"stopped after {script.LIMIT} s." in script.index(everything)
+
+
+def test_a_trace_alone_needs_no_data(script):
+    by_name = {scorer.name: scorer for scorer in SCORERS}
+    assert script.needs(by_name["karnin"]) == "a training trace"
+    assert script.needs(by_name["snip"]) == "training data"

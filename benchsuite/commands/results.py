@@ -160,6 +160,7 @@ def render_site(sources: Sequence[Path], output: Path, *, title: str, registry: 
         notes=merged.notes,
         about=about,
         agreement=stored_agreements(sources, _train_keys(merged.records)),
+        sources=sources,
     )
     return page
 

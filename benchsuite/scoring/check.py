@@ -26,7 +26,9 @@ class ScoringResult:
     Attributes:
         scores: by layer, float32 or float64 on the CPU, at the suite's granularity: (units,) or the
             weight's shape.
-        seconds: wall time of the scorer.
+        seconds: wall time of the scorer. The first scorer that asks for activation tables or gradient
+            statistics pays for all that the suite's scorers have announced, and those after it pay nothing:
+            times compare criteria only where nothing is shared.
         peak_memory_mb: memory at the scorer's peak beyond what was in use before, in 10^6 bytes.
         ties: how many units (or weights) share their score with an earlier one of their layer.
         skipped: reasons of the layers that the scorer could not serve.

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from benchsuite.errors import PluginError, Unsupported
-from benchsuite.scoring.points import ActivationPoint, as_maps, find_points, reading
+from benchsuite.scoring.backward import gradient_batches
+from benchsuite.scoring.gradients import GradientStatistic, find_statistic, own_parameters
+from benchsuite.scoring.points import ActivationPoint, find_points, reading
 from benchsuite.scoring.reductions import Reduction, find_reduction
-from benchsuite.scoring.tables import TableStore, fingerprint
+from benchsuite.scoring.shared import SharedPasses
+from benchsuite.scoring.tables import TableStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from benchsuite.layers import CoupledGroup, Layer
     from benchsuite.scoring.scorer import Granularity
@@ -41,9 +44,11 @@ class ScoringContext:
         draw: number of the independent draw of a random criterion.
         device: where the network and the batches live.
         granularity: what the suite prunes.
-        store: keeps activation tables; share its folder between processes that score the same network.
+        store: keeps activation tables and gradient statistics; share its folder between processes that
+            score the same network.
         reductions: what other scorers of the suite will ask `activations` for: the first forward pass
             serves them too.
+        statistics: what they will ask `gradient_statistic` for: the first backward pass serves them too.
         trace: the training trace, where training recorded one.
     """
 
@@ -65,6 +70,7 @@ class ScoringContext:
         granularity: Granularity = "unit",
         store: TableStore | None = None,
         reductions: Sequence[str | Reduction] = (),
+        statistics: Sequence[str | GradientStatistic] = (),
         trace: TrainingTrace | None = None,
     ) -> None:
         self.device = torch.device(device)
@@ -80,8 +86,12 @@ class ScoringContext:
         self._inputs = inputs[chosen].to(self.device)
         self._labels = labels[chosen].to(self.device)
         self.classes = int(labels.max()) + 1 if classes is None else classes
-        self._store = store or TableStore()
-        self._announced = tuple(find_reduction(reduction) for reduction in reductions)
+        self._shared = SharedPasses(
+            self,
+            store or TableStore(),
+            [find_reduction(reduction) for reduction in reductions],
+            [find_statistic(statistic) for statistic in statistics],
+        )
         self._trace = trace
         self.restart()
 
@@ -122,6 +132,11 @@ class ScoringContext:
             )
         return self._trace
 
+    @property
+    def raw_samples(self) -> dict[str, Tensor]:
+        """The samples' "inputs", not normalised, and "labels"."""
+        return {"inputs": self._inputs, "labels": self._labels}
+
     def batches(self, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Give normalised inputs and labels on the device, always the same samples in the same order."""
         size = batch_size or self.batch_size
@@ -141,13 +156,28 @@ class ScoringContext:
 
     def gradients(self, batch_size: int | None = None) -> Iterator[dict[str, Tensor]]:
         """Give for each batch the gradient of its mean loss by parameter name; zero where unused."""
-        parameters = self.leaf_parameters()
-        for inputs, labels in self.batches(batch_size):
-            loss = self.loss(functional_call(self.model, parameters, (inputs,)), labels)
-            gradients = torch.autograd.grad(
-                loss, list(parameters.values()), allow_unused=True, materialize_grads=True
-            )
-            yield dict(zip(parameters, gradients, strict=True))
+        for batch in gradient_batches(self, activations=False, batch_size=batch_size):
+            yield dict(batch.gradients)
+
+    def own_parameters(self, layer: Layer) -> list[str]:
+        """Return the names of a layer's weight (first), its bias, and its normalisation's scale and shift.
+
+        Those that exist; each parameter has one row per unit.
+        """
+        return own_parameters(layer, dict(self.model.named_parameters()))
+
+    def gradient_statistic(self, statistic: str | GradientStatistic) -> dict[str, Tensor]:
+        """Return a statistic of the gradients of all batches by layer, on the device.
+
+        One backward pass per batch serves every statistic that any scorer of the suite has announced by
+        `Scorer.gradient_statistics`.
+
+        Args:
+            statistic: a `GradientStatistic`, or the name of one: "mean-gradient", "squared-change",
+                "activation-change" (`benchsuite.scoring.gradients` says what they are).
+        """
+        found = self._shared.statistic(find_statistic(statistic))
+        return {layer.name: found[layer.name].to(self.device) for layer in self.layers if layer.name in found}
 
     def activation_function(self, layer: Layer | str) -> str | None:
         """Name the non-linearity behind a layer as torch calls it, such as "relu"; None if none follows."""
@@ -171,89 +201,25 @@ class ScoringContext:
             reduction: a `Reduction`, or the name of one: "mean", "max", "variance", "zero-fraction",
                 "rank", "top-5-mean" (or any other number).
         """
-        wanted = find_reduction(reduction)
-        table = self._store.load(self._table_key(wanted))
-        if table is None:
-            with self._store.lock():
-                self._fill_tables(wanted)
-            table = self._store.load(self._table_key(wanted))
-        assert table is not None
-        return {
-            layer.name: table[:, columns] for layer, columns in zip(self._reached, self._columns, strict=True)
-        }
+        return self._shared.table(find_reduction(reduction))
+
+    def reading(self, sink: Callable[[str, Tensor], None]) -> AbstractContextManager[None]:
+        """Call `sink(layer name, tensor)` at each activation point of one forward pass inside."""
+        return reading(self.reached, self._points, sink)
 
     @property
-    def _reached(self) -> list[Layer]:
+    def reached(self) -> list[Layer]:
+        """The layers that the network's forward pass reaches."""
         return [layer for layer in self.layers if layer.name in self._points]
-
-    @property
-    def _columns(self) -> list[slice]:
-        ends = torch.tensor([layer.units for layer in self._reached]).cumsum(0).tolist()
-        return [slice(end - layer.units, end) for end, layer in zip(ends, self._reached, strict=True)]
-
-    @cached_property
-    def _content(self) -> str:
-        """Identifies the network, its layers and the samples."""
-        layers = " ".join(layer.name for layer in self.layers)
-        structure = f"{self.model}\n{layers}\n{self.batch_size}"
-        data = {"inputs": self._inputs, "labels": self._labels}
-        return f"{fingerprint(dict(self.model.state_dict()))}\n{fingerprint(data)}\n{structure}"
-
-    def _table_key(self, reduction: Reduction) -> str:
-        return f"{self._content}\n{reduction.key}"
-
-    def _fill_tables(self, wanted: Reduction) -> None:
-        """Run the samples through the network once for every reduction that is not in the store."""
-        missing = {
-            self._table_key(reduction): reduction
-            for reduction in (wanted, *self._announced)
-            if self._store.load(self._table_key(reduction)) is None
-        }
-        if not missing:
-            return  # Another process filled them while this one waited for the lock.
-        columns = {layer.name: part for layer, part in zip(self._reached, self._columns, strict=True)}
-        width = sum(layer.units for layer in self._reached)
-        with self._store.filling(list(missing), (self.samples, width)) as arrays, torch.no_grad():
-            row = 0
-            for inputs, _ in self.batches():
-                count = len(inputs)
-                filled = [torch.zeros(count, width, device=self.device) for _ in missing]
-                reduce = partial(self._reduce, list(missing.values()), filled, columns)
-                with reading(self._reached, self._points, reduce):
-                    self.model(inputs)
-                for array, table in zip(arrays, filled, strict=True):
-                    array[row : row + count] = table.cpu().numpy()
-                row += count
-
-    def _reduce(
-        self,
-        reductions: list[Reduction],
-        tables: list[Tensor],
-        columns: dict[str, slice],
-        name: str,
-        tensor: Tensor,
-    ) -> None:
-        maps = as_maps(self.layer(name), tensor, len(tables[0]))
-        for table, reduction in zip(tables, reductions, strict=True):
-            table[:, columns[name]] = reduction(maps)
 
     def activation_gradients(self) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
         """Give for each batch, by layer, its activation maps and the gradients of each sample's own loss.
 
         Both have the shape (samples, units, positions...). In evaluation mode a sample's loss depends on
-        its own activations only, so the gradient of the batch's summed loss is that of each sample.
+        its own activations only.
         """
-        parameters = self.leaf_parameters()
-        for inputs, labels in self.batches():
-            watcher = _Watcher(self, len(inputs))
-            with reading(self._reached, self._points, watcher.watch):
-                outputs = functional_call(self.model, parameters, (inputs,))
-            loss = cross_entropy(outputs, labels, reduction="sum")
-            torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-            yield {
-                name: (maps, watcher.gradients.get(name, torch.zeros_like(maps)))
-                for name, maps in watcher.maps.items()
-            }
+        for batch in gradient_batches(self, activations=True):
+            yield dict(batch.activations)
 
     def layer_inputs(self) -> Iterator[dict[str, Tensor]]:
         """Give for each batch, by layer, the tensor that enters it, in the network's own layout."""
@@ -270,26 +236,6 @@ class ScoringContext:
                 for handle in handles:
                     handle.remove()
             yield entered
-
-
-class _Watcher:
-    """Keeps one batch's activation maps and, once the loss went backward, their gradients."""
-
-    def __init__(self, context: ScoringContext, samples: int) -> None:
-        self._context, self._samples = context, samples
-        self.maps: dict[str, Tensor] = {}
-        self.gradients: dict[str, Tensor] = {}
-
-    def watch(self, name: str, tensor: Tensor) -> None:
-        # Copied, since a later operation may overwrite it in place.
-        self.maps[name] = self._ordered(name, tensor.detach().clone())
-        tensor.register_hook(partial(self._keep, name))
-
-    def _keep(self, name: str, gradient: Tensor) -> None:
-        self.gradients[name] = self._ordered(name, gradient)
-
-    def _ordered(self, name: str, tensor: Tensor) -> Tensor:
-        return as_maps(self._context.layer(name), tensor, self._samples)
 
 
 def _keep_input(

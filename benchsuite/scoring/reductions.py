@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -30,15 +29,18 @@ class Reduction:
     @property
     def key(self) -> str:
         """What identifies the reduction in content keys: class, parameters and source."""
-        return f"{type(self).__module__}.{self!r}\n{_source(type(self))}"
+        return f"{type(self).__module__}.{self!r}\n{source_of(type(self))}"
 
 
-def _source(cls: type[Reduction]) -> str:
-    try:
-        return inspect.getsource(cls)
-    except (OSError, TypeError):
-        # Defined interactively: the name and the parameters have to do.
-        return ""
+def source_of(cls: type) -> str:
+    """Return a hash of the host's code and of the modules that define a class, with what these import.
+
+    Whole modules, since what a class computes may depend on constants and functions beside it. What is
+    defined interactively has no source: its name and its parameters have to do.
+    """
+    from benchsuite.plugins import host_digest, source_digest
+
+    return f"{host_digest()} {source_digest(cls)}"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from benchsuite.scoring.context import ScoringContext
+    from benchsuite.scoring.gradients import GradientStatistic
     from benchsuite.scoring.reductions import Reduction
 
 Granularity = Literal["unit", "weight"]
@@ -33,7 +34,7 @@ class Scorer(Plugin):
     needs_training_trace: ClassVar[bool] = False
     """Whether training has to record its trace for `context.training_trace`."""
     data_free: ClassVar[bool] = False
-    """Whether it reads the weights alone."""
+    """Whether it reads no samples: the weights alone, and the training trace if it needs one."""
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
         """Return one float tensor per prunable layer, keyed by the layer's name: higher is more important.
@@ -47,6 +48,10 @@ class Scorer(Plugin):
 
     def reductions(self) -> Sequence[str | Reduction]:
         """Return what `score` will ask `context.activations` for, so that one pass serves all scorers."""
+        return ()
+
+    def gradient_statistics(self) -> Sequence[str | GradientStatistic]:
+        """Return what `score` will ask `context.gradient_statistic` for, so that one pass serves all."""
         return ()
 
     def native(

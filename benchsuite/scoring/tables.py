@@ -1,4 +1,4 @@
-"""Where activation tables are kept: in memory, or in files that the scorers of one dense model share."""
+"""Where activation tables and gradient statistics are kept: in memory, or in files that workers share."""
 
 from __future__ import annotations
 
@@ -19,28 +19,31 @@ import psutil
 import torch
 from torch import Tensor
 
+from benchsuite import stages
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 Array = npt.NDArray[np.float32]
 
 
 class TableStore:
-    """Arrays of float32 under content keys.
+    """Arrays of float32, and named tensors of any type, under content keys.
 
-    With a folder, every array is a `.npy` file in it, written aside and moved into place, so that worker
-    processes can share it and never see half of one. Without a folder, arrays live in memory as long as
+    With a folder, every entry is a file in it, written aside and moved into place, so that worker
+    processes can share it and never see half of one. Without a folder, entries live in memory as long as
     they stay below a share of it, and beyond that in a temporary folder that goes with the store.
 
     Args:
         folder: where to keep files; made when first needed.
-        memory_share: share of the machine's memory that arrays may take before they go to disk.
+        memory_share: share of the machine's memory that entries may take before they go to disk.
     """
 
     def __init__(self, folder: Path | None = None, memory_share: float = 0.2) -> None:
         self._folder = folder
         self._budget = memory_share * psutil.virtual_memory().total
         self._arrays: dict[str, Array] = {}
+        self._tensors: dict[str, dict[str, Tensor]] = {}
 
     def load(self, key: str) -> Tensor | None:
         """Return the array as a CPU tensor, mapped from its file where it has one, or None if absent."""
@@ -53,11 +56,7 @@ class TableStore:
     @contextmanager
     def filling(self, keys: Sequence[str], shape: tuple[int, ...]) -> Iterator[list[Array]]:
         """Give one empty array per key to be filled inside; they are stored when the block ends well."""
-        size = float(np.prod(shape, dtype=np.float64)) * 4 * len(keys)
-        held = sum(array.nbytes for array in self._arrays.values() if not isinstance(array, np.memmap))
-        folder = self._folder
-        if folder is None and size + held > self._budget:
-            folder = self._temporary
+        folder = self._home(float(np.prod(shape, dtype=np.float64)) * 4 * len(keys))
         if folder is None:
             arrays: list[Array] = [np.empty(shape, dtype=np.float32) for _ in keys]
             yield arrays
@@ -79,6 +78,32 @@ class TableStore:
             for aside in asides:
                 aside.unlink(missing_ok=True)
 
+    def load_tensors(self, key: str) -> dict[str, Tensor] | None:
+        """Return a copy of the tensors on the CPU, or None if absent."""
+        if key in self._tensors:
+            return {name: tensor.clone() for name, tensor in self._tensors[key].items()}
+        folder = self._folder or self.__dict__.get("_temporary")
+        if folder is None or not (path := self._path(folder, key, "safetensors")).is_file():
+            return None
+        return stages.load_tensors(path)
+
+    def save_tensors(self, key: str, tensors: Mapping[str, Tensor]) -> None:
+        """Store named tensors."""
+        folder = self._home(float(sum(tensor.nbytes for tensor in tensors.values())))
+        if folder is None:
+            self._tensors[key] = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        stages.save_tensors(self._path(folder, key, "safetensors"), tensors)
+
+    def _home(self, size: float) -> Path | None:
+        """Return where new entries of that many bytes go; None for memory."""
+        if self._folder is not None:
+            return self._folder
+        held = sum(array.nbytes for array in self._arrays.values() if not isinstance(array, np.memmap))
+        held += sum(tensor.nbytes for entry in self._tensors.values() for tensor in entry.values())
+        return self._temporary if size + held > self._budget else None
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other processes that share the folder from filling it meanwhile."""
@@ -97,8 +122,8 @@ class TableStore:
         return folder
 
     @staticmethod
-    def _path(folder: Path, key: str) -> Path:
-        return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
+    def _path(folder: Path, key: str, ending: str = "npy") -> Path:
+        return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.{ending}"
 
 
 def fingerprint(tensors: dict[str, Tensor]) -> str:

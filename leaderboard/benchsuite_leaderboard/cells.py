@@ -180,6 +180,11 @@ class Board:
         """Seeds in numerical order."""
         return tuple(sorted({d.seed for d in self.dense_models}, key=lambda s: (len(s), s)))
 
+    @cached_property
+    def metrics(self) -> frozenset[str]:
+        """The names of all metrics that some trial has."""
+        return frozenset(name for trial in self.trials for name in trial.record.metrics)
+
     def values(self, metric: str) -> dict[Criterion, dict[Block, float]]:
         """One value per criterion and block: the mean over the draws that finished."""
         drawn: dict[tuple[Criterion, Block], list[float]] = defaultdict(list)

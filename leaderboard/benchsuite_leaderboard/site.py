@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from benchsuite_leaderboard.downloads import as_json, downloads
 from benchsuite_leaderboard.pages.addresses import slug
 from benchsuite_leaderboard.pages.environment import ASSETS, PACKAGE
+from benchsuite_leaderboard.run_folders import RunFolders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
     from benchsuite.store import TrialRecord
 
 _DIGEST = re.compile(rb'<meta name="benchsuite-inputs" content="([0-9a-f]{64})">')
-_FOLDERS = ("assets", "criteria", "workloads")
+_FOLDERS = {
+    "criteria": re.compile(r"[a-z0-9-]+\.html"),
+    "workloads": re.compile(r"[a-z0-9-]+\.html"),
+    "trials": re.compile(r"(?:[0-9a-f]+|all)\.js"),
+    "pictures": re.compile(r"[0-9a-f]{20}-[a-z]+\.(?:jpg|png)"),
+}
+"""The names of a site's files by folder: those that are no longer made are removed."""
 _AGREEMENT = "agreement.html"
 
 
@@ -32,6 +39,7 @@ def render(
     notes: Sequence[str] = (),
     about: Mapping[str, str] | None = None,
     agreement: Sequence[NetworkAgreement] = (),
+    sources: Sequence[Path] = (),
 ) -> Path:
     """Write the site and return the path of its first page.
 
@@ -46,18 +54,21 @@ def render(
         notes: sentences that the reader must know, such as unreadable lines of the store.
         about: what each scorer is, in a sentence, by its name.
         agreement: how alike the criteria rank the units of each dense network.
+        sources: where the records come from. Run directories among these give what only they keep of a
+            trial: its layers, and pictures as far as their limit (`trials.PICTURE_BYTES`) allows.
     """
     about = about or {}
     index = output / "index.html"
-    digest = _digest(records, title, pending, notes, about, agreement)
+    folders = RunFolders(sources)
+    digest = _digest(records, title, pending, notes, about, agreement, folders)
     if _made_from(index) == digest:
         return index
-    files = _files(records, title, pending, notes, about, agreement, digest)
-    for folder in _FOLDERS:
+    files = _files(records, title, pending, notes, about, agreement, folders, digest)
+    for folder in {name.partition("/")[0] for name in files if "/" in name}:
         (output / folder).mkdir(parents=True, exist_ok=True)
-    for folder in _FOLDERS[1:]:
-        for stale in (output / folder).glob("*.html"):
-            if f"{folder}/{stale.name}" not in files:
+    for folder, own in _FOLDERS.items():
+        for stale in (output / folder).glob("*"):
+            if own.fullmatch(stale.name) and f"{folder}/{stale.name}" not in files:
                 stale.unlink()
     if _AGREEMENT not in files:
         (output / _AGREEMENT).unlink(missing_ok=True)
@@ -74,6 +85,7 @@ def _files(
     notes: Sequence[str],
     about: Mapping[str, str],
     agreement: Sequence[NetworkAgreement],
+    folders: RunFolders,
     digest: str,
 ) -> dict[str, bytes]:
     # Only a site that must be written pays for loading the libraries.
@@ -82,9 +94,11 @@ def _files(
     from benchsuite_leaderboard.pages.criterion import criterion_page, distinct_criteria
     from benchsuite_leaderboard.pages.overview import overview
     from benchsuite_leaderboard.pages.tables import cells_page, comparison_page, method_page
+    from benchsuite_leaderboard.pages.trial import trial_page
     from benchsuite_leaderboard.pages.views import Views
     from benchsuite_leaderboard.pages.workload import workload_page
     from benchsuite_leaderboard.report import make_report
+    from benchsuite_leaderboard.trials import trial_files
 
     report = make_report(records, title=title, pending=pending, notes=notes)
     report = replace(report, agreements=workload_agreements(agreement))
@@ -92,6 +106,8 @@ def _files(
     files = {f"assets/{path.name}": path.read_bytes() for path in sorted(ASSETS.iterdir())}
     offered = downloads(records)
     files |= {each.name: each.content for each in offered}
+    of_trials = trial_files(report, folders)
+    files |= of_trials.files
     pages = {
         f"criteria/{slug(c.label)}.html": criterion_page(report, views, c, about)
         for c in distinct_criteria(report)
@@ -102,6 +118,7 @@ def _files(
         pages[_AGREEMENT] = agreement_page(report)
     pages["cells.html"] = cells_page(report, views)
     pages["comparison.html"] = comparison_page(report, views)
+    pages["trial.html"] = trial_page(report, of_trials)
     pages["method.html"] = method_page(report)
     pages["index.html"] = overview(report, views, offered, digest=digest)
     return files | {name: text.encode("utf-8", "replace") for name, text in pages.items()}
@@ -114,10 +131,13 @@ def _digest(
     notes: Sequence[str],
     about: Mapping[str, str],
     agreement: Sequence[NetworkAgreement],
+    folders: RunFolders,
 ) -> str:
     """Identify everything that the site is made from, this package included."""
     found = hashlib.sha256()
-    for part in (title, str(pending), *notes, repr(sorted(about.items())), repr(agreement), as_json(records)):
+    stamp = folders.stamp(record.key for record in records)
+    facts = (repr(sorted(about.items())), repr(agreement), stamp, as_json(records))
+    for part in (title, str(pending), *notes, *facts):
         found.update(part.encode("utf-8", "surrogatepass") + b"\x00")
     for path in sorted(PACKAGE.rglob("*")):
         if path.suffix in {".py", ".j2", ".css", ".js"}:

@@ -104,7 +104,7 @@ class Standings:
                 continue
             rows[criterion] = [
                 Cell(
-                    mean_interval(self._strata(self.values[criterion], workloads, sparsity)),
+                    mean_interval(self._strata(self._of(criterion, workloads), workloads, sparsity)),
                     expected[sparsity],
                     troubles.get((criterion, sparsity), {}),
                 )
@@ -214,6 +214,20 @@ class Standings:
                 found[trial.criterion, trial.block.sparsity][trial.status] += 1
         return found
 
+    @cached_property
+    def _by_workload(self) -> dict[tuple[Criterion, Workload], dict[Block, float]]:
+        found: dict[tuple[Criterion, Workload], dict[Block, float]] = defaultdict(dict)
+        for criterion, values in self.values.items():
+            for block, value in values.items():
+                found[criterion, block.dense_model.workload][block] = value
+        return found
+
+    def _of(self, criterion: Criterion, workloads: Sequence[Workload]) -> Mapping[Block, float]:
+        """A criterion's values, of one workload without a walk through all."""
+        if len(workloads) == 1:
+            return self._by_workload.get((criterion, workloads[0]), {})
+        return self.values[criterion]
+
     def _strata(
         self, values: Mapping[Block, float], workloads: Sequence[Workload], sparsity: Sparsity | None = None
     ) -> list[list[float]]:
@@ -249,7 +263,11 @@ class Standings:
             if other != best
             and (
                 test := mean_interval(
-                    self._strata(_difference(self.values[best], self.values[other]), workloads, sparsity)
+                    self._strata(
+                        _difference(self._of(best, workloads), self._of(other, workloads)),
+                        workloads,
+                        sparsity,
+                    )
                 )
             )
             and test.half_width is not None

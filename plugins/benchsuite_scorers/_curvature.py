@@ -1,4 +1,4 @@
-"""Gradients and Hessian products of the mean loss over all samples, for the scored weights."""
+"""Hessian products of the mean loss over all samples, for the scored weights."""
 
 from __future__ import annotations
 
@@ -8,17 +8,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from benchsuite import ScoringContext
-
-
-def mean_gradient(context: ScoringContext) -> dict[str, Tensor]:
-    """Return the gradient of the mean loss over all samples for each layer's weight, by layer."""
-    totals: dict[str, Tensor] = {}
-    for (_, labels), gradients in zip(context.batches(), context.gradients(), strict=True):
-        share = len(labels) / context.samples
-        for layer in context.layers:
-            term = share * gradients[f"{layer.name}.weight"]
-            totals[layer.name] = totals.get(layer.name, 0) + term
-    return totals
 
 
 def hessian_products(context: ScoringContext, vectors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from benchsuite import Reduction, Scorer
-from benchsuite_scorers._parameters import skip_unreached
+from benchsuite_scorers._reached import skip_unreached
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from benchsuite import Scorer
-from benchsuite_scorers._parameters import skip_unreached
+from benchsuite_scorers._reached import skip_unreached
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchsuite import Scorer
-from benchsuite_scorers._curvature import hessian_products, mean_gradient
+from benchsuite_scorers._curvature import hessian_products
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from benchsuite import ScoringContext
@@ -17,9 +19,9 @@ class Grasp(Scorer):
     """w x (H g): how much the gradient's squared norm would lose without the weight.
 
     H is the Hessian and g the gradient of the mean loss. High ones are kept; negative scores say that the
-    gradient grows without the weight. Unit: the sum over the unit's weights. Cost: one backward pass per
-    batch, and one through the backward pass. Made for networks before training; it fails on trained ones,
-    whose gradient is small and mostly noise.
+    gradient grows without the weight. Unit: the sum over the unit's weights. Cost: one shared backward pass
+    per batch, and one of its own through the backward pass. Made for networks before training; it fails on
+    trained ones, whose gradient is small and mostly noise.
 
     Source: Wang et al. 2020 (GraSP) with the sign turned.
     """
@@ -29,7 +31,11 @@ class Grasp(Scorer):
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
         """Return the product of each weight with the Hessian applied to the gradient."""
-        gradient = mean_gradient(context)
+        gradient = context.gradient_statistic("mean-gradient")
         along = {name: value.unsqueeze(0) for name, value in gradient.items()}
         products = hessian_products(context, along)
         return {layer.name: layer.weight * products[layer.name][0] for layer in context.layers}
+
+    def gradient_statistics(self) -> Sequence[str]:
+        """Return the one statistic it reads."""
+        return ("mean-gradient",)

@@ -30,6 +30,7 @@ class Karnin(Scorer):
     name = "karnin"
     granularity = "weight"
     needs_training_trace = True
+    data_free = True
     per: Literal["step", "epoch"] = "step"
     """Whether changes are squared step by step or epoch by epoch."""
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.45

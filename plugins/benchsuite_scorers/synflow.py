@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from benchsuite import Scorer
-from benchsuite_scorers._parameters import parameter_names
+from benchsuite import Scorer, Unsupported
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +24,8 @@ class SynFlow(Scorer):
     mode, double precision. Unit: the sum over the unit's weights, and a removed unit loses its bias and its
     normalisation's scale and shift too. Needs no data but the shape of an input. Cost: `rounds` backward
     passes of one sample. Made for networks before training. It fails behind activations that saturate, such
-    as sigmoids: large weights saturate them, and the flow turns against magnitude.
+    as sigmoids: large weights saturate them, and the flow turns against magnitude. Networks whose flow leaves
+    the range of double precision are not served.
 
     Source: Tanaka et al. 2020, algorithm 1.
     """
@@ -39,7 +39,11 @@ class SynFlow(Scorer):
     """Share of the weights or units that the last round leaves."""
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
-        """Return the flow (one round) or the place in the order of removal."""
+        """Return the flow (one round) or the place in the order of removal.
+
+        Raises:
+            Unsupported: the network's flow overflows or vanishes.
+        """
         import torch
 
         by_unit = context.granularity == "unit"
@@ -48,6 +52,11 @@ class SynFlow(Scorer):
             name: torch.ones(shape, dtype=torch.bool, device=context.device) for name, shape in shapes.items()
         }
         flow = self._flow(context, kept)
+        strength = torch.stack([score.sum() for score in flow.values()]).sum()
+        if not strength.isfinite():
+            raise Unsupported("the flow overflows double precision")
+        if strength == 0:
+            raise Unsupported("no flow reaches the outputs: it vanishes in double precision")
         if self.rounds == 1:
             return flow
         sizes = [score.numel() for score in flow.values()]
@@ -57,7 +66,7 @@ class SynFlow(Scorer):
         for number in range(1, self.rounds + 1):
             keep = round(total * self.density ** (number / self.rounds))
             flat = torch.cat([score.flatten() for score in flow.values()])
-            left = left[flat[left].argsort(stable=True)]
+            left = left[rising_order(flat[left])]
             # The last round orders all that is left, the others only what they remove.
             leaving = left if number == self.rounds else left[: max(len(left) - keep, 0)]
             start = total - len(left)
@@ -92,7 +101,7 @@ class SynFlow(Scorer):
         }
         for layer in context.layers:
             mask = kept[layer.name]
-            keys = parameter_names(layer, values) if mask.ndim == 1 else [f"{layer.name}.weight"]
+            keys = context.own_parameters(layer) if mask.ndim == 1 else [f"{layer.name}.weight"]
             for key in keys:
                 rows = mask.reshape(-1, *[1] * (values[key].ndim - 1)) if mask.ndim == 1 else mask
                 values[key] = values[key] * rows
@@ -110,3 +119,18 @@ class SynFlow(Scorer):
         if context.granularity == "unit":
             return {name: score.flatten(1).sum(1) for name, score in scores.items()}
         return scores
+
+
+def rising_order(flow: Tensor) -> Tensor:
+    """Return the places (n,) of a flow's values (n,) from the smallest to the largest.
+
+    Values that rounding may have parted keep the order they came in. Flow is conserved, so that what
+    lies on one path alone, in whatever layer, has equal flow: rounding must not rank it.
+    """
+    import torch
+
+    places = flow.argsort(stable=True)
+    rising = flow[places]
+    higher = rising[1:] - rising[:-1] > 1e-9 * rising[1:]
+    group = torch.cat([higher.new_zeros(min(1, len(flow)), dtype=torch.int64), higher.cumsum(0)])
+    return places[(group * len(flow) + places).argsort()]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchsuite import Scorer
-from benchsuite_scorers._parameters import skip_unreached
+from benchsuite_scorers._reached import skip_unreached
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from benchsuite import ScoringContext
@@ -17,8 +19,8 @@ class TaylorActivation(Scorer):
     """Mean over samples of abs(mean over positions of a x g_a), divided by the layer's Euclidean norm of it.
 
     a is the activation after the non-linearity, g_a the gradient of the sample's own loss; the absolute value
-    is taken for each sample, so that effects of opposite sign do not cancel. Cost: one backward pass per
-    batch. It fails where the gradient vanishes though the loss is curved, as at a minimum.
+    is taken for each sample, so that effects of opposite sign do not cancel. Cost: one shared backward pass
+    per batch. It fails where the gradient vanishes though the loss is curved, as at a minimum.
 
     Source: Molchanov et al. 2016.
     """
@@ -27,11 +29,10 @@ class TaylorActivation(Scorer):
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
         """Return the normalised mean absolute first-order change by unit."""
-        totals: dict[str, Tensor] = {}
-        for batch in context.activation_gradients():
-            for name, (maps, gradients) in batch.items():
-                change = (maps * gradients).flatten(2).mean(-1).abs().sum(0)
-                totals[name] = totals.get(name, 0) + change
-        skip_unreached(context, totals)
-        scores = {name: total / context.samples for name, total in totals.items()}
+        scores = context.gradient_statistic("activation-change")
+        skip_unreached(context, scores)
         return {name: score / score.norm().clamp_min(1e-30) for name, score in scores.items()}
+
+    def gradient_statistics(self) -> Sequence[str]:
+        """Return the one statistic it reads."""
+        return ("activation-change",)

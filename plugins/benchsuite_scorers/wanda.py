@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchsuite import Scorer
-from benchsuite_scorers._parameters import skip_unreached
+from benchsuite_scorers._reached import skip_unreached
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from benchsuite import Scorer, Unsupported
-from benchsuite_scorers._parameters import skip_unreached
+from benchsuite_scorers._reached import skip_unreached
 from benchsuite_scorers._trees import column_order, table_name, tree_depth
 
 if TYPE_CHECKING:

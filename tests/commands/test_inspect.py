@@ -95,7 +95,7 @@ def test_plugins_on_a_terminal_have_one_line_each(width, capsys, monkeypatch, tm
     output = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     lines = [line.split() for line in output.splitlines()]
     for kind, name, words in (
-        ("scorer", "karnin", ["weight", "data,", "training", "trace", "Sum", "over"]),
+        ("scorer", "karnin", ["weight", "training", "trace", "Sum", "over"]),
         ("scorer", "fpgm", ["unit", "weights", "The", "sum"]),
         ("model", "lenet-10-20-100-25", ["LeNet", "with"]),
     ):

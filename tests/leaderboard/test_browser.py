@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import shlex
 import shutil
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from made_up_records import HOSTILE, make_matrix, make_record
 
+from benchsuite.commands.loading import select
+from benchsuite.store import TrialRecord
+from benchsuite_leaderboard.pages.addresses import trial_id
 from benchsuite_leaderboard.site import render
 
 if TYPE_CHECKING:
@@ -18,8 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from playwright.sync_api import Browser, Page
-
-    from benchsuite.store import TrialRecord
 
     MakeMany = Callable[..., list[TrialRecord]]
 
@@ -69,6 +72,29 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[TrialReco
     return folder, records
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[TrialRecord]]:
+    """A site whose records are those of a run directory, which kept layers and a picture of one trial."""
+    run = tmp_path_factory.mktemp("run")
+    records = make_matrix(workloads=[("digits", "mlp")], seeds=[0])
+    records = [TrialRecord(**{**vars(r), "key": f"{i:020x}"}) for i, r in enumerate(records)]
+    records[0].metrics.update(
+        {"latency/batch1_lower_ms": 0.4, "interpretability/color/detectors": 3.0, HOSTILE: 2.5}
+    )
+    folder = run / "stages" / records[0].key
+    folder.mkdir(parents=True)
+    layers = f"conv1,16,4,144,36\n{HOSTILE.replace(chr(34), '')},2,1,8,4\n"
+    heads = "layer,units_dense,units,weights_dense,weights_nonzero\n"
+    (folder / "layers.csv").write_text(heads + layers, "utf-8")
+    (folder / "confusion.csv").write_text("true \\ predicted,<b>,c\n<b>,3,1\nc,0,4\n", "utf-8")
+    (folder / "recovery.json").write_text('{"losses": [0.5, 0.25]}', "utf-8")
+    png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    (folder / "concepts.png").write_bytes(base64.b64decode(png))
+    site = tmp_path_factory.mktemp("kept")
+    render(records, site, title="kept", sources=[run])
+    return site, records
+
+
 def column(page: Page, table: str, number: int) -> list[str]:
     cells = page.locator(f"{table} tbody tr:visible > :nth-child({number})")
     return [text.strip() for text in cells.all_inner_texts()]
@@ -79,12 +105,16 @@ def column(page: Page, table: str, number: int) -> list[str]:
 def test_every_page_opens_without_complaint(
     browser: Browser, site: tuple[Path, list[TrialRecord]], scheme: str, width: int
 ) -> None:
-    folder, _ = site
+    folder, records = site
     with opened(browser, color_scheme=scheme, viewport={"width": width, "height": 800}) as (page, complaints):
         for path in sorted(folder.rglob("*.html")):
             page.goto(path.as_uri())
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
             assert page.locator("h1").count() == 1, path
+        for record in records[:: len(records) // 3]:
+            page.goto((folder / "trial.html").as_uri() + f"#{trial_id(record.key)}")
+            page.wait_for_selector("#again")
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), record.axes
         assert complaints == []
 
 
@@ -192,6 +222,185 @@ def test_without_scripts_everything_is_there(browser: Browser, site: tuple[Path,
         page.goto((folder / "index.html").as_uri())
         page.get_by_role("radio", name="before recovery").check()
         assert page.locator(".of-before").first.is_visible()
+
+
+def shown_metrics(page: Page) -> dict[str, tuple[str, str]]:
+    cells = page.eval_on_selector_all(
+        "td[data-metric]", "cells => cells.map(c => [c.dataset.metric, c.dataset.v, c.innerText])"
+    )
+    return {name: (value, text) for name, value, text in cells}
+
+
+def test_a_trial_shows_its_whole_record(browser: Browser, kept: tuple[Path, list[TrialRecord]]) -> None:
+    folder, records = kept
+    with opened(browser) as (page, complaints):
+        for record in (records[0], records[5], records[-1]):
+            page.goto((folder / "trial.html").as_uri() + f"#{record.key}")
+            page.wait_for_selector("#again")
+            metrics = shown_metrics(page)
+            assert {name: float(value) for name, (value, _) in metrics.items()} == pytest.approx(
+                {name.replace("\u202e", "\ufffd"): value for name, value in record.metrics.items()}, rel=1e-6
+            )
+            assert metrics["accuracy/top1"][1] == f"{100 * record.metrics['accuracy/top1']:.2f}%"
+            text = page.locator("body").text_content() or ""
+            axes = [str(value) for value in record.axes.values() if value not in ({}, 2.0)]
+            environment = [str(value) for value in record.provenance.values()]
+            assert [each for each in (record.key, *axes, *environment, "aggregate") if each not in text] == []
+        page.goto((folder / "trial.html").as_uri() + f"#{records[0].key}")
+        layers = page.locator("table.layers tbody tr").all_inner_texts()
+        assert "4 of 16" in layers[0]
+        assert "25.00%" in layers[0]
+        assert "36 of 144" in layers[0]
+        assert len(layers) == 2
+        assert page.locator("#trial img").evaluate("i => i.decode().then(() => i.naturalWidth)") == 1
+        assert page.locator("script:not([src])").count() == 0
+        assert complaints == []
+
+
+def test_a_trial_without_a_run_directory_says_so(
+    browser: Browser, site: tuple[Path, list[TrialRecord]]
+) -> None:
+    folder, records = site
+    with opened(browser) as (page, complaints):
+        page.goto((folder / "trial.html").as_uri() + f"#{trial_id(records[0].key)}")
+        assert "came without its run directory" in page.locator("#trial").inner_text()
+        assert complaints == []
+
+
+def test_failures_lead_to_their_trial_and_its_reason(
+    browser: Browser, site: tuple[Path, list[TrialRecord]]
+) -> None:
+    folder, records = site
+    with opened(browser) as (page, complaints):
+        page.goto((folder / "index.html").as_uri())
+        page.locator("table.troubles a[href^='trial.html']").first.click()
+        page.wait_for_selector("#again")
+        assert page.locator(".status.failed").inner_text() == "failed"
+        assert page.locator("pre.error").inner_text() == HOSTILE.replace("\u202e", "\ufffd")
+        assert page.locator("#export").count() == 0
+        page.goto((folder / "trial.html").as_uri() + f"#{trial_id(records[-2].key)}")
+        page.wait_for_selector("#again")
+        assert page.locator("h1").inner_text() == HOSTILE.replace("\u202e", "\ufffd")
+        assert complaints == []
+
+
+@pytest.mark.parametrize("hash_", ["", "#abc", "#" + "f" * 20, "#<img src=x onerror=alert(1)>", "#__proto__"])
+def test_an_unknown_trial_is_said(browser: Browser, site: tuple[Path, list[TrialRecord]], hash_: str) -> None:
+    folder, _ = site
+    with opened(browser) as (page, complaints):
+        page.goto((folder / "trial.html").as_uri() + hash_)
+        assert page.get_by_role("alert").is_visible()
+        assert page.locator("h1").inner_text() == ("Unknown trial" if hash_ else "No trial chosen")
+        assert page.locator("#trial img").count() == 0
+        assert complaints == []
+
+
+def test_links_of_a_trial_lead_somewhere(browser: Browser, site: tuple[Path, list[TrialRecord]]) -> None:
+    folder, records = site
+    with opened(browser) as (page, complaints):
+        for record in (records[0], records[-2], records[-1]):
+            page.goto((folder / "trial.html").as_uri() + f"#{trial_id(record.key)}")
+            page.wait_for_selector("#again")
+            addresses = page.eval_on_selector_all("a[href]", "links => links.map(a => a.href)")
+            assert len(addresses) > 8
+            for address in set(addresses) - {page.url}:
+                page.goto(address)
+                if "#" in address:
+                    anchor = address.partition("#")[2]
+                    assert page.evaluate("id => document.getElementById(id) !== null", anchor), address
+        assert complaints == []
+
+
+def test_the_skip_link_leaves_the_trial_where_it_is(
+    browser: Browser, site: tuple[Path, list[TrialRecord]]
+) -> None:
+    folder, records = site
+    with opened(browser) as (page, complaints):
+        page.goto((folder / "trial.html").as_uri() + f"#{trial_id(records[0].key)}")
+        page.wait_for_selector("#again")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        assert page.url.endswith("#main")
+        assert page.locator("#again").is_visible()
+        assert complaints == []
+
+
+def test_the_command_selects_the_trial_alone(
+    browser: Browser, site: tuple[Path, list[TrialRecord]], tmp_path: Path
+) -> None:
+    folder, records = site
+    odd = [
+        make_record(name, 0.5, 0.5)
+        for name in (
+            "a,b",
+            "f(x=1,y=[2])",
+            "it's",
+            "un(balanced",
+            ")(",
+            "p=q",
+            "p*",
+            "[pq]?",
+            "two  words ",
+            "-x",
+            HOSTILE,
+        )
+    ]
+    render(odd, tmp_path, title="odd")
+    with opened(browser) as (page, complaints):
+        for where, suite in ((folder, records), (tmp_path, odd)):
+            # Of a selection only axes are read, which records have as trials do.
+            trials: Any = suite
+            for record in suite[:: 1 if suite is odd else 9]:
+                page.goto((where / "trial.html").as_uri() + f"#{trial_id(record.key)}")
+                words = shlex.split(page.locator("#again").inner_text().replace("\\\n", " "))
+                assert words[:5] == ["benchsuite", "run", "RUN/suite.toml", "--output", "again"]
+                assert set(words[5::2]) == {"--filter"}
+                assert [each.axes for each in select(trials, words[6::2])] == [record.axes]
+        page.goto((folder / "trial.html").as_uri() + f"#{trial_id(records[0].key)}")
+        assert shlex.split(page.locator("#export").inner_text()) == [
+            *("benchsuite", "export", "RUN", records[0].key)
+        ]
+        assert complaints == []
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        TrialRecord("bare", {}, "done"),
+        TrialRecord("bare", {"seed": None, "scorer": ["a", {"b": 1}], "sparsity": True}, "failed"),
+        TrialRecord("bare", {"scorer": "a"}, "done", {"x": 10**30, "y": 1e-300, "accuracy/top1": -2}),
+        TrialRecord(
+            "bare", {"scorer": "a"}, "killed", {}, {"x": None}, {"y": [[]]}, {"trial": HOSTILE}, "\0"
+        ),
+    ],
+)
+def test_odd_records_have_their_page(browser: Browser, record: TrialRecord, tmp_path: Path) -> None:
+    render([record], tmp_path, title="odd")
+    with opened(browser, viewport={"width": 390, "height": 800}) as (page, complaints):
+        page.goto((tmp_path / "trial.html").as_uri() + f"#{trial_id(record.key)}")
+        page.wait_for_selector("#again")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert {name: float(value) for name, (value, _) in shown_metrics(page).items()} == pytest.approx(
+            record.metrics
+        )
+        assert complaints == []
+
+
+def test_a_site_without_records_knows_no_trial(browser: Browser, tmp_path: Path) -> None:
+    render([], tmp_path, title="empty")
+    with opened(browser) as (page, complaints):
+        page.goto((tmp_path / "trial.html").as_uri() + f"#{'0' * 20}")
+        assert page.locator("h1").inner_text() == "Unknown trial"
+        assert complaints == []
+
+
+def test_without_scripts_a_trial_points_elsewhere(
+    browser: Browser, site: tuple[Path, list[TrialRecord]]
+) -> None:
+    folder, _ = site
+    with opened(browser, java_script_enabled=False) as (page, _):
+        page.goto((folder / "trial.html").as_uri())
+        assert page.get_by_role("link", name="downloads").is_visible()
 
 
 def test_ten_thousand_cells_answer_at_once(browser: Browser, matrix: MakeMany, tmp_path: Path) -> None:

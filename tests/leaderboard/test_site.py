@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from pyarrow import parquet
+from shipped_trials import shipped_trials
 
 from benchsuite_leaderboard.downloads import downloads
 from benchsuite_leaderboard.pages.addresses import slug
@@ -73,6 +74,7 @@ def test_the_site_asks_nothing_of_any_host_and_has_no_broken_link(matrix: MakeMa
     index = render(matrix(), tmp_path / "site", title="demo")
     assert index == tmp_path / "site" / "index.html"
     found = pages(tmp_path / "site")
+    trials = shipped_trials(tmp_path / "site")
     for path, page in found.items():
         assert len(page.ids) == len(set(page.ids)), path
         for address in page.addresses:
@@ -80,7 +82,9 @@ def test_the_site_asks_nothing_of_any_host_and_has_no_broken_link(matrix: MakeMa
             assert not re.match(r"[a-z]+:|/", file), address
             target = (path.parent / file).resolve() if file else path.resolve()
             assert target.is_file(), f"{path}: {address}"
-            if anchor:
+            if target.name == "trial.html" and target != path:
+                assert anchor in trials, f"{path}: {address}"
+            elif anchor:
                 assert anchor in found[target].ids, f"{path}: {address}"
         text = path.read_text("utf-8")
         # Names of XML namespaces are no requests.

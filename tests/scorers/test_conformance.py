@@ -4,10 +4,12 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 import benchsuite
 from benchsuite.errors import PluginError
-from benchsuite.testing import CHECKS
+from benchsuite.scoring.check import run_scorer
+from benchsuite.testing import CHECKS, context_for, tiny_convnet, tiny_samples, tiny_trace
 from benchsuite_scorers import SCORERS, benchsuite_register_scorers
 
 
@@ -48,12 +50,24 @@ def test_registration_does_not_import_heavy_libraries() -> None:
     assert found.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("scorer", SCORERS, ids=lambda scorer: scorer.name)
+def test_a_criterion_reads_samples_unless_it_says_that_it_is_data_free(
+    scorer: type[benchsuite.Scorer],
+) -> None:
+    model = tiny_convnet()
+    trace = tiny_trace(model)
+    first, other = (
+        run_scorer(scorer(), context_for(model, *tiny_samples(20, seed=seed), trace=trace)).scores
+        for seed in (1, 5)
+    )
+    differs = any(not torch.equal(score, other[name]) for name, score in first.items())
+    assert differs is not scorer.data_free
+
+
 class Wrong(benchsuite.Scorer):
     name = "wrong"
 
     def score(self, context: benchsuite.ScoringContext) -> dict[str, object]:
-        import torch
-
         if self.how == "position":
             return {layer.name: torch.arange(layer.units) * 1.0 for layer in context.layers}
         return {layer.name: -layer.weight.flatten(1).norm(dim=1) for layer in context.layers}
@@ -78,8 +92,6 @@ def test_global_randomness_fails_the_checks() -> None:
         name = "unseeded"
 
         def score(self, context: benchsuite.ScoringContext) -> dict[str, object]:
-            import torch
-
             return {layer.name: torch.rand(layer.units) for layer in context.layers}
 
     with pytest.raises(PluginError, match="global generator of torch"):

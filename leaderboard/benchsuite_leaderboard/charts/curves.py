@@ -107,7 +107,8 @@ def curves(
             if (looks[drawn[p["series"]]].dash, looks[drawn[p["series"]]].width) == (dash, width)
         ]
         layers.append(layer("line", alike, detail, strokeWidth=width, strokeDash=list(dash) or [1, 0]))
-    dots = detail | {"description": text("note")}
+    # On a phone there is no pointer that would rest on a dot to read its note.
+    dots = detail if compact else detail | {"description": text("note")}
     layers.append(layer("point", points, dots, filled=True, size=26, opacity=1))
     if not compact:
         layers += _names(frame, x, points, drawn, dense, scale)

@@ -65,7 +65,7 @@ def trade_off(
     layers = [
         layer("line", steps, {"x": x, "y": y}, interpolate="step-after", color="var(--ink-3)", strokeWidth=1),
         layer("point", [r for r in rows if r["control"]], marks, shape=_CROSS, size=30, strokeWidth=1.2),
-        layer("point", [r for r in rows if not r["control"]], marks, filled=True, size=46, opacity=0.9),
+        layer("point", [r for r in rows if not r["control"]], marks, filled=True, size=46, opacity=1),
     ]
     return to_svg(layers, width=400, height=320, label=label)
 

@@ -32,6 +32,12 @@ _CONFIG = {
     "text": {"color": "var(--ink)", "fontSize": 11.5},
 }
 
+_DOT = re.compile(
+    r'<path transform="translate\(([-\d.]+),([-\d.]+)\)" d="M([\d.]+),0A[^"]*" '
+    r'fill="([^"]*)" stroke-width="[^"]*"'
+    r"([^>]*?)(?:/>|>(<title>[^<]*</title>)?</path>)"
+)
+
 Channel = dict[str, Any]
 Layer = dict[str, Any]
 
@@ -89,16 +95,37 @@ def to_svg(layers: Sequence[Layer], *, width: int, height: int, label: str) -> M
     body = re.sub(
         r' (?:font-family="[^"]*"|opacity="1"|font-weight="normal"|transform="translate\(0,0\)")', "", body
     )
-    body = re.sub(r'<path d="(?:M0,0h0v0h0Z)?"(?: display="none")?/>', "", body)
+    body = re.sub(r'<path d="(?:M0,0h[\d.]+v[\d.]+h-?[\d.]+Z)?"(?: display="none")?/>', "", body)
     body = re.sub(r"(\.\d)\d+(?=[^<>]*>)", r"\1", body)
-    while "<g></g>" in body:
-        body = body.replace("<g></g>", "")
+    body = re.sub(r' (?:stroke-dasharray="1,0"|text-anchor="start"|font-size="11.5px")', "", body)
+    body = _DOT.sub(r'<circle cx="\1" cy="\2" r="\3" fill="\4"\5>\6</circle>', body)
+    body = body.replace('"></circle>', '"/>')
+    body = re.sub(
+        r'<text([^>]*) transform="translate\(([-\d.]+),([-\d.]+)\)"', r'<text x="\2" y="\3"\1', body
+    )
+    body = _without_bare_groups(body)
     # The renderer escaped the texts of the body.
     return Markup(  # noqa: S704 - see above
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {full_width} {full_height}" '
-        f'style="max-width:{full_width}px" role="img" aria-label="{escape(label)}">{body}'
+        f'style="max-width:{full_width}px" font-size="11.5px" role="img" aria-label="{escape(label)}">{body}'
     )
 
 
 def _with_title(match: re.Match[str]) -> str:
     return f"<path{match[2]}><title>{match[1]}</title></path>"
+
+
+def _without_bare_groups(body: str) -> str:
+    """SVG without the groups that say nothing: those without attributes, and the empty ones."""
+    open_groups: list[bool] = []
+
+    def kept(match: re.Match[str]) -> str:
+        if match[0] == "</g>":
+            return match[0] if open_groups and open_groups.pop() else ""
+        open_groups.append(match[0] != "<g>")
+        return match[0] if open_groups[-1] else ""
+
+    body = re.sub(r"<g(?: [^>]*)?>|</g>", kept, body)
+    while (shorter := re.sub(r"<g [^>]*></g>", "", body)) != body:
+        body = shorter
+    return body

@@ -1,10 +1,12 @@
-"""File names of pages, safe whatever the names of plugins are."""
+"""File names of pages and addresses of trials, safe whatever the names of plugins are."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import unicodedata
+
+_KEY = re.compile(r"[0-9a-f]{20}")
 
 
 def slug(*names: str) -> str:
@@ -13,3 +15,15 @@ def slug(*names: str) -> str:
     words = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:48].strip("-")
     digest = hashlib.sha256("\x1f".join(names).encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{words}-{digest}" if words else digest
+
+
+def is_content_key(key: str) -> bool:
+    """Whether it is 20 hexadecimal digits, and so may be the name of a folder."""
+    return _KEY.fullmatch(key) is not None
+
+
+def trial_id(key: str) -> str:
+    """How `trial.html#…` names a trial: by its content key, or by a hash of what stands in its place."""
+    if is_content_key(key):
+        return key
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:20]

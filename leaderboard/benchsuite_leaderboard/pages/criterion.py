@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchsuite_leaderboard.cells import DENSE, sparsity_order
+from benchsuite_leaderboard.cells import sparsity_order
 from benchsuite_leaderboard.pages.environment import environment
 
 if TYPE_CHECKING:
@@ -76,7 +76,6 @@ def criterion_page(report: Report, views: Views, criterion: Criterion, about: Ma
             sections=sections,
             command=_command(criterion),
             about=_about(criterion, about),
-            dense_metric=DENSE,
             root="../",
             here="",
         )

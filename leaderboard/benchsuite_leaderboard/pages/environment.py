@@ -8,7 +8,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchsuite_leaderboard.pages import formats
-from benchsuite_leaderboard.pages.addresses import slug
+from benchsuite_leaderboard.pages.addresses import slug, trial_id
+from benchsuite_leaderboard.pages.certainty import certainty
 
 PACKAGE = Path(__file__).parent.parent
 TEMPLATES = PACKAGE / "templates"
@@ -33,8 +34,9 @@ def environment() -> Environment:
         "reason": formats.reason,
         "shortened": formats.shortened,
         "signed": formats.signed,
+        "sortable_number": formats.sortable_number,
         "sparsity": formats.sparsity,
         "workload": formats.workload,
     }
-    made.globals |= {"counted": formats.count, "slug": slug}
+    made.globals |= {"certainty": certainty, "counted": formats.count, "slug": slug, "trial_id": trial_id}
     return made

@@ -53,9 +53,16 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def sortable_number(value: float) -> str:
+    """A number by which a script sorts: seven digits tell apart what a table tells apart."""
+    return f"{value:.7g}"
+
+
 def clean(text: object, longest: int = _LONGEST) -> str:
     """Text from outside without control characters, cut where it is longer than a reader would read."""
-    kept = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in str(text))
+    kept = str(text)
+    if not kept.isprintable():
+        kept = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in kept)
     return kept if len(kept) <= longest else f"{kept[:longest]}… (cut, {len(kept):,} characters)"
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from benchsuite_leaderboard.pages.addresses import slug, trial_id
 from benchsuite_leaderboard.pages.environment import environment
 from benchsuite_leaderboard.pages.formats import sparsity
 
 if TYPE_CHECKING:
-    from benchsuite_leaderboard.cells import Criterion, Protocol, Sparsity, Workload
+    from collections.abc import Sequence
+
+    from benchsuite_leaderboard.cells import Criterion, Protocol, Sparsity, Trial, Workload
     from benchsuite_leaderboard.pages.views import Views
     from benchsuite_leaderboard.report import BoardReport, Report
     from benchsuite_leaderboard.standings import Cell
@@ -34,6 +38,7 @@ class Line:
     """One criterion on one workload at one sparsity.
 
     Attributes:
+        address: of the trials behind it.
         facets: the number of each filter's value that this line has.
     """
 
@@ -46,6 +51,7 @@ class Line:
     macs: float | None
     params: float | None
     latency: float | None
+    address: str
     facets: tuple[int, ...]
 
 
@@ -77,6 +83,10 @@ def _lines(report: Report, views: Views) -> tuple[list[Filter], list[Line]]:
     found: list[tuple[tuple[str, ...], Line]] = []
     for board in report.boards:
         protocol = board.board.protocol
+        trials: dict[tuple[Workload, Criterion, Sparsity], list[Trial]] = defaultdict(list)
+        for trial in board.board.trials:
+            block = trial.block
+            trials[block.dense_model.workload, trial.criterion, block.sparsity].append(trial)
         for pair in board.board.workloads:
             table = views.workload(board, board.after, pair).table
             before = None if board.before is None else views.workload(board, board.before, pair).table
@@ -96,6 +106,7 @@ def _lines(report: Report, views: Views) -> tuple[list[Filter], list[Line]]:
                         costs["macs"].get(at),
                         costs["params"].get(at),
                         costs["latency"].get(at),
+                        _address(board, pair, trials[pair, criterion, value]),
                         (),
                     )
                     found.append((_facets(protocol, line), line))
@@ -113,6 +124,13 @@ def _lines(report: Report, views: Views) -> tuple[list[Filter], list[Line]]:
         replace(line, facets=tuple(numbers[n][facets[i]] for n, i in enumerate(kept)))
         for facets, line in found
     ]
+
+
+def _address(board: BoardReport, pair: Workload, trials: Sequence[Trial]) -> str:
+    """The only trial's page, or the list of them on the criterion's page."""
+    if len(trials) == 1:
+        return f"trial.html#{trial_id(trials[0].record.key)}"
+    return f"criteria/{slug(trials[0].criterion.label)}.html#{board.anchor}-{slug(*pair)}"
 
 
 _FILTERS = (

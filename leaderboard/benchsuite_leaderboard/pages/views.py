@@ -118,6 +118,8 @@ class Views:
         """What dissection found against sparsity, with the numbers' view and caption; empty without any."""
         found = []
         for name, scale in INTERPRETABILITY:
+            if f"interpretability/{name}" not in board.board.metrics:
+                continue
             standings = Standings(board.board, f"interpretability/{name}")
             table = standings.table(pair)
             dense = _mean_of(board, pair, f"interpretability/{name}_dense")

@@ -1,0 +1,97 @@
+"""Backward passes over a context's batches, for gradients of parameters and of activations at once."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from benchsuite.scoring.gradients import GradientBatch
+from benchsuite.scoring.points import as_maps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from benchsuite.scoring.context import ScoringContext
+    from benchsuite.scoring.gradients import GradientStatistic
+
+
+def gradient_batches(
+    context: ScoringContext, *, activations: bool, batch_size: int | None = None
+) -> Iterator[GradientBatch]:
+    """Give for each batch the gradients of its mean loss, from one forward and one backward pass.
+
+    Args:
+        context: the network and its samples.
+        activations: also give activation maps and their gradients.
+        batch_size: samples per pass; by default the context's.
+    """
+    parameters = context.leaf_parameters()
+    detached = {name: value.detach() for name, value in parameters.items()}
+    of_batches = -(-context.samples // (batch_size or context.batch_size))
+    for inputs, labels in context.batches(batch_size):
+        watcher = _Watcher(context, len(labels))
+        with context.reading(watcher.watch) if activations else nullcontext():
+            outputs = functional_call(context.model, parameters, (inputs,))
+        gradients = torch.autograd.grad(
+            context.loss(outputs, labels),
+            list(parameters.values()),
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        yield GradientBatch(
+            layers=context.layers,
+            granularity=context.granularity,
+            parameters=detached,
+            gradients=dict(zip(parameters, gradients, strict=True)),
+            activations=watcher.pairs(),
+            samples=len(labels),
+            of_samples=context.samples,
+            of_batches=of_batches,
+        )
+
+
+def sum_statistics(
+    context: ScoringContext, statistics: Sequence[GradientStatistic]
+) -> list[dict[str, Tensor]]:
+    """Return each statistic's sum over the batches by layer, all from one backward pass per batch."""
+    totals: list[dict[str, Tensor]] = [{} for _ in statistics]
+    activations = any(statistic.reads_activations for statistic in statistics)
+    for batch in gradient_batches(context, activations=activations):
+        for statistic, total in zip(statistics, totals, strict=True):
+            for layer, term in statistic(batch).items():
+                total[layer] = total[layer] + term if layer in total else term
+    return totals
+
+
+class _Watcher:
+    """Keeps one batch's activation maps and, once the loss went backward, their gradients."""
+
+    def __init__(self, context: ScoringContext, samples: int) -> None:
+        self._context, self._samples = context, samples
+        self._maps: dict[str, Tensor] = {}
+        self._gradients: dict[str, Tensor] = {}
+
+    def watch(self, name: str, tensor: Tensor) -> None:
+        # Copied, since a later operation may overwrite it in place.
+        self._maps[name] = self._ordered(name, tensor.detach().clone())
+        tensor.register_hook(partial(self._keep, name))
+
+    def _keep(self, name: str, gradient: Tensor) -> None:
+        # The mean loss holds each sample's own loss, which alone depends on its activations, divided by
+        # the number of samples.
+        self._gradients[name] = self._ordered(name, gradient) * self._samples
+
+    def _ordered(self, name: str, tensor: Tensor) -> Tensor:
+        return as_maps(self._context.layer(name), tensor, self._samples)
+
+    def pairs(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return maps and gradients by layer; zero gradients where the loss does not depend on the maps."""
+        return {
+            name: (maps, self._gradients.get(name, torch.zeros_like(maps)))
+            for name, maps in self._maps.items()
+        }

@@ -1,0 +1,149 @@
+"""Gradient statistics: what remains of the gradients of all batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from benchsuite.errors import PluginError
+from benchsuite.scoring.reductions import source_of
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping, Sequence
+
+    from torch import Tensor
+
+    from benchsuite.layers import Layer
+    from benchsuite.scoring.scorer import Granularity
+
+
+@dataclass(frozen=True, eq=False)
+class GradientBatch:
+    """What one forward and backward pass over a batch gives.
+
+    Attributes:
+        layers: the layers to score.
+        granularity: what the suite prunes.
+        parameters: the network's parameters by name, detached.
+        gradients: by parameter name, the gradient of the batch's mean loss; zero where unused.
+        activations: by layer, its activation maps and the gradients of each sample's own loss, both
+            (samples, units, positions...). Empty for a statistic that does not ask for them.
+        samples: how many samples the batch has.
+        of_samples: how many all batches have.
+        of_batches: how many batches there are.
+    """
+
+    layers: Sequence[Layer]
+    granularity: Granularity
+    parameters: Mapping[str, Tensor]
+    gradients: Mapping[str, Tensor]
+    activations: Mapping[str, tuple[Tensor, Tensor]]
+    samples: int
+    of_samples: int
+    of_batches: int
+
+
+@dataclass(frozen=True)
+class GradientStatistic:
+    """A sum over batches of what it makes of each batch's gradients.
+
+    Subclass it as a frozen dataclass to make your own; its fields are its parameters. The sum is shared by
+    all scorers that ask for equal statistics.
+    """
+
+    name: ClassVar[str] = ""
+    reads_activations: ClassVar[bool] = False
+    """Whether it needs `GradientBatch.activations`."""
+
+    def __call__(self, batch: GradientBatch) -> dict[str, Tensor]:
+        """Return the batch's term of the sum by layer, of one shape for all batches."""
+        raise NotImplementedError(f"{type(self).__name__} does not define __call__()")
+
+    @property
+    def key(self) -> str:
+        """What identifies the statistic in content keys: class, parameters and source."""
+        return f"{type(self).__module__}.{self!r}\n{source_of(type(self))}"
+
+
+@dataclass(frozen=True)
+class MeanGradient(GradientStatistic):
+    """The gradient of the mean loss over all samples for each layer's weight, in the weight's shape."""
+
+    name: ClassVar[str] = "mean-gradient"
+
+    def __call__(self, batch: GradientBatch) -> dict[str, Tensor]:
+        """Weigh the batch's gradient by its share of the samples."""
+        share = batch.samples / batch.of_samples
+        return {layer.name: share * batch.gradients[f"{layer.name}.weight"] for layer in batch.layers}
+
+
+@dataclass(frozen=True)
+class SquaredChange(GradientStatistic):
+    """The mean over batches of the squared first-order change of the loss without a unit or weight.
+
+    Where units are pruned, (units,): (sum of g w over the unit's own parameters)^2, which are those of
+    `own_parameters`. Where weights are pruned, in the weight's shape: (g w)^2. g is the gradient of the
+    batch's mean loss; every batch counts the same.
+    """
+
+    name: ClassVar[str] = "squared-change"
+
+    def __call__(self, batch: GradientBatch) -> dict[str, Tensor]:
+        """Square the batch's change."""
+        return {layer.name: self._change(batch, layer) ** 2 / batch.of_batches for layer in batch.layers}
+
+    @staticmethod
+    def _change(batch: GradientBatch, layer: Layer) -> Tensor:
+        import torch
+
+        names = own_parameters(layer, batch.parameters)
+        products = [batch.parameters[name] * batch.gradients[name] for name in names]
+        if batch.granularity == "weight":
+            return products[0]
+        return torch.stack([product.reshape(layer.units, -1).sum(1) for product in products]).sum(0)
+
+
+@dataclass(frozen=True)
+class ActivationChange(GradientStatistic):
+    """The mean over samples of abs(mean over positions of a x g_a), (units,) for each layer.
+
+    a is the activation after the non-linearity, g_a the gradient of the sample's own loss. Layers that the
+    forward pass does not reach are absent.
+    """
+
+    name: ClassVar[str] = "activation-change"
+    reads_activations: ClassVar[bool] = True
+
+    def __call__(self, batch: GradientBatch) -> dict[str, Tensor]:
+        """Add up the absolute changes of the batch's samples."""
+        return {
+            name: (maps * gradients).flatten(2).mean(-1).abs().sum(0) / batch.of_samples
+            for name, (maps, gradients) in batch.activations.items()
+        }
+
+
+GRADIENT_STATISTICS: dict[str, GradientStatistic] = {
+    statistic.name: statistic for statistic in (MeanGradient(), SquaredChange(), ActivationChange())
+}
+"""The statistics that are found by name."""
+
+
+def find_statistic(statistic: str | GradientStatistic) -> GradientStatistic:
+    """Return the statistic itself or the one of that name; raises `PluginError` for an unknown name."""
+    if isinstance(statistic, GradientStatistic):
+        return statistic
+    if statistic not in GRADIENT_STATISTICS:
+        known = ", ".join(GRADIENT_STATISTICS)
+        raise PluginError(f"there is no gradient statistic {statistic!r}; there are: {known}")
+    return GRADIENT_STATISTICS[statistic]
+
+
+def own_parameters(layer: Layer, known: Container[str]) -> list[str]:
+    """Return the names of a layer's weight (first), its bias, and its normalisation's scale and shift.
+
+    Each parameter has one row per unit. Those that are not in `known` are left out.
+    """
+    names = [f"{layer.name}.weight", f"{layer.name}.bias"]
+    if layer.norm_name is not None:
+        names += [f"{layer.norm_name}.weight", f"{layer.norm_name}.bias"]
+    return [name for name in names if name in known]

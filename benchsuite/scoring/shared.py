@@ -1,0 +1,133 @@
+"""What the scorers of one network share: activation tables and gradient statistics, computed once."""
+
+from __future__ import annotations
+
+import weakref
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from benchsuite.scoring.backward import sum_statistics
+from benchsuite.scoring.points import as_maps
+from benchsuite.scoring.tables import TableStore, fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchsuite.scoring.context import ScoringContext
+    from benchsuite.scoring.gradients import GradientStatistic
+    from benchsuite.scoring.reductions import Reduction
+
+
+class SharedPasses:
+    """Runs a context's samples through its network for all that its scorers have announced, and keeps it.
+
+    Args:
+        context: the network and its samples.
+        store: where to keep what was computed.
+        reductions: the announced tables; the first forward pass fills them all.
+        statistics: the announced gradient statistics; the first backward pass fills them all.
+    """
+
+    def __init__(
+        self,
+        context: ScoringContext,
+        store: TableStore,
+        reductions: Sequence[Reduction],
+        statistics: Sequence[GradientStatistic],
+    ) -> None:
+        # The context owns this object: without a cycle its memory is freed at once.
+        self._context: ScoringContext = weakref.proxy(context)
+        self._store = store
+        self._reductions, self._statistics = tuple(reductions), tuple(statistics)
+
+    def table(self, wanted: Reduction) -> dict[str, Tensor]:
+        """Return by layer the float32 table (samples, units) of a reduction, on the CPU."""
+        table = self._store.load(self._table_key(wanted))
+        if table is None:
+            with self._store.lock():
+                self._fill_tables(wanted)
+            table = self._store.load(self._table_key(wanted))
+        assert table is not None
+        return {name: table[:, columns] for name, columns in self._columns.items()}
+
+    def statistic(self, wanted: GradientStatistic) -> dict[str, Tensor]:
+        """Return by layer a gradient statistic, a copy on the CPU."""
+        found = self._store.load_tensors(self._statistic_key(wanted))
+        if found is None:
+            with self._store.lock():
+                self._fill_statistics(wanted)
+            found = self._store.load_tensors(self._statistic_key(wanted))
+        assert found is not None
+        return found
+
+    @cached_property
+    def _columns(self) -> dict[str, slice]:
+        reached = self._context.reached
+        ends = torch.tensor([layer.units for layer in reached]).cumsum(0).tolist()
+        return {layer.name: slice(end - layer.units, end) for end, layer in zip(ends, reached, strict=True)}
+
+    @cached_property
+    def _content(self) -> str:
+        """Identifies the network, its layers and the samples."""
+        context = self._context
+        layers = " ".join(layer.name for layer in context.layers)
+        structure = f"{context.model}\n{layers}\n{context.batch_size}"
+        weights = fingerprint(dict(context.model.state_dict()))
+        return f"{weights}\n{fingerprint(context.raw_samples)}\n{structure}"
+
+    def _table_key(self, reduction: Reduction) -> str:
+        return f"{self._content}\n{reduction.key}"
+
+    def _statistic_key(self, statistic: GradientStatistic) -> str:
+        own = [self._context.own_parameters(layer) for layer in self._context.layers]
+        return f"{self._content}\n{self._context.granularity}\n{own}\n{statistic.key}"
+
+    def _fill_tables(self, wanted: Reduction) -> None:
+        """Run the samples through the network once for every reduction that is not in the store."""
+        context = self._context
+        missing = {
+            self._table_key(reduction): reduction
+            for reduction in (wanted, *self._reductions)
+            if self._store.load(self._table_key(reduction)) is None
+        }
+        if not missing:
+            return  # Another process filled them while this one waited for the lock.
+        width = sum(layer.units for layer in context.reached)
+        with self._store.filling(list(missing), (context.samples, width)) as arrays, torch.no_grad():
+            row = 0
+            for inputs, _ in context.batches():
+                count = len(inputs)
+                filled = [torch.zeros(count, width, device=context.device) for _ in missing]
+                with context.reading(partial(self._reduce, list(missing.values()), filled)):
+                    context.model(inputs)
+                for array, table in zip(arrays, filled, strict=True):
+                    array[row : row + count] = table.cpu().numpy()
+                row += count
+
+    def _reduce(self, reductions: list[Reduction], tables: list[Tensor], name: str, tensor: Tensor) -> None:
+        maps = as_maps(self._context.layer(name), tensor, len(tables[0]))
+        for table, reduction in zip(tables, reductions, strict=True):
+            table[:, self._columns[name]] = reduction(maps)
+
+    def _fill_statistics(self, wanted: GradientStatistic) -> None:
+        """Compute every statistic that is not in the store with one backward pass per batch."""
+        missing = {
+            self._statistic_key(statistic): statistic
+            for statistic in (wanted, *self._statistics)
+            if self._store.load_tensors(self._statistic_key(statistic)) is None
+        }
+        if not missing:
+            return  # Another process filled them while this one waited for the lock.
+        try:
+            totals = sum_statistics(self._context, list(missing.values()))
+        except Exception:
+            if len(missing) == 1:
+                raise
+            # Another scorer's statistic may not suit this network; that scorer will hear when it asks.
+            missing = {self._statistic_key(wanted): wanted}
+            totals = sum_statistics(self._context, [wanted])
+        for key, total in zip(missing, totals, strict=True):
+            self._store.save_tensors(key, total)

@@ -1,0 +1,106 @@
+"use strict";
+// How the page of one trial groups and writes metrics: name, words, unit. What is not listed is shown by its name.
+globalThis.benchsuiteMetrics = (() => {
+  const share = (value) => `${number(100 * value, 2)}%`;
+  const number = (value, digits) => value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  const quantity = (value) =>
+    Number.isInteger(value) ? value.toLocaleString("en") : value.toLocaleString("en", { maximumSignificantDigits: 4 });
+  const tiny = (value) => (value !== 0 && Math.abs(value) < 1e-4 ? value.toExponential(2) : quantity(value));
+  const with_unit = (unit) => (value) => `${tiny(value)} ${unit}`;
+  const [ms, s, mb, mj] = ["ms", "s", "MB", "mJ"].map(with_unit);
+  const kib = (value) => `${quantity(value / 1024)} KiB`;
+
+  const groups = [
+    ["Accuracy", "on the test split", [
+      ["accuracy/top1", "top-1 after recovery", share],
+      ["accuracy/top1_before_recovery", "top-1 before recovery", share],
+      ["accuracy/top1_dense", "top-1 of the dense network", share],
+      ["accuracy/loss", "cross-entropy after recovery", tiny],
+    ]],
+    ["Removed", "what was achieved, of the dense network’s", [
+      ["sparsity/units", "units", share],
+      ["sparsity/params", "parameters", share],
+      ["sparsity/macs", "MACs (multiply-accumulates)", share],
+    ]],
+    ["Cost", "of the network that is left", [
+      ["cost/params", "parameters", quantity],
+      ["cost/params_nonzero", "parameters that are not zero", quantity],
+      ["cost/params_dense", "parameters of the dense network", quantity],
+      ["cost/macs", "MACs (multiply-accumulates) per sample", quantity],
+      ["cost/macs_nonzero", "MACs with weights that are not zero", quantity],
+      ["cost/macs_dense", "MACs of the dense network", quantity],
+      ["cost/flops", "FLOPs (2 × MACs) per sample", quantity],
+      ["cost/activation_peak_bytes", "activations at the peak, one sample", kib],
+    ]],
+    ["Latency and energy", "measured on the run’s own machine, in turn with the dense network", [
+      [/^latency\/batch(\d+)_ms$/, "batch of $1: median", ms],
+      [/^latency\/batch(\d+)_lower_ms$/, "batch of $1: lower quartile", ms],
+      [/^latency\/batch(\d+)_upper_ms$/, "batch of $1: upper quartile", ms],
+      [/^latency\/batch(\d+)_dense_ms$/, "batch of $1: median of the dense network", ms],
+      [/^latency\/batch(\d+)_speedup$/, "batch of $1: speedup", (value) => `${quantity(value)} ×`],
+      ["latency/threads", "CPU threads", quantity],
+      [/^energy\/batch(\d+)_mj$/, "batch of $1: energy", mj],
+      [/^energy\/batch(\d+)_dense_mj$/, "batch of $1: energy of the dense network", mj],
+    ]],
+    ["Interpretability", "network dissection of what is left", [
+      ["interpretability/units", "units dissected", quantity],
+      ["interpretability/detectors", "detectors: units with a concept", quantity],
+      ["interpretability/null_detectors", "detectors that chance alone would give", quantity],
+      ["interpretability/detectors_dense", "detectors of the dense network", quantity],
+      ["interpretability/detectors_share", "detectors, of all units", share],
+      ["interpretability/null_detectors_share", "by chance alone, of all units", share],
+      ["interpretability/concepts", "different concepts detected", quantity],
+      ["interpretability/null_concepts", "different concepts by chance alone", quantity],
+      ["interpretability/concepts_dense", "different concepts of the dense network", quantity],
+      ["interpretability/still_interpretable", "of the dense detectors, still detectors", share],
+      ["interpretability/same_concept", "of these, with the same concept", share],
+      ["interpretability/iou_correlation", "correlation of a unit’s IoUs before and after", tiny],
+      ["interpretability/mean_best_iou", "mean best IoU over units", tiny],
+      ["interpretability/null_mean_best_iou", "mean best IoU by chance alone", tiny],
+      ["interpretability/median_images_with", "images that a detector’s concept occurs in, median", quantity],
+      [/^interpretability\/([^/]+)\/detectors$/, "detectors of the category $1", quantity],
+      [/^interpretability\/([^/]+)\/concepts$/, "different concepts of the category $1", quantity],
+    ]],
+    ["Time and memory", "on the run’s own machine", [
+      ["time/train_s", "training the dense network (shared by all criteria)", s],
+      ["time/score_s", "scoring", s],
+      ["time/prune_s", "pruning", s],
+      ["time/recover_s", "recovery", s],
+      ["time/trial_s", "the whole trial after scoring", s],
+      ["memory/score_peak_mb", "memory of scoring at the peak", mb],
+    ]],
+    ["Checks", "", [
+      ["surgery/max_difference", "largest difference between surgery and masks on a probe batch", tiny],
+      ["scoring/ties", "ties among the scores", quantity],
+      ["selection/ties", "ties that decided what was removed", quantity],
+    ]],
+  ];
+
+  // Every metric of a trial in its group: [title, about, [[name, words, text, value]]], without empty groups.
+  const grouped = (metrics) => {
+    const left = new Set(Object.keys(metrics));
+    const take = (name, words, write) => {
+      left.delete(name);
+      return [name, words, metrics[name] === null ? "not finite" : write(metrics[name]), metrics[name]];
+    };
+    const found = groups.map(([title, about, known]) => {
+      const rows = [];
+      const variants = [];
+      for (const [pattern, words, write] of known) {
+        if (typeof pattern === "string") {
+          if (left.has(pattern)) rows.push(take(pattern, words, write));
+          continue;
+        }
+        for (const name of [...left].filter((each) => pattern.test(each))) {
+          variants.push([name.match(pattern)[1], take(name, name.replace(pattern, words), write)]);
+        }
+      }
+      // What belongs to one batch size or one category stands together.
+      variants.sort(([a], [b]) => a.localeCompare(b, "en", { numeric: true }));
+      return [title, about, [...rows, ...variants.map(([, row]) => row)]];
+    });
+    found.push(["Other metrics", "", [...left].map((name) => take(name, "", tiny))]);
+    return found.filter(([, , rows]) => rows.length);
+  };
+  return { grouped, share, quantity, tiny };
+})();

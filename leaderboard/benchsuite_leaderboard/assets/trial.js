@@ -1,0 +1,224 @@
+"use strict";
+// The page of one trial: finds the trial that the address names in its shard and writes all of it as text.
+(() => {
+  const { grouped, share, quantity, tiny } = globalThis.benchsuiteMetrics;
+  const main = document.getElementById("trial");
+  const head = document.querySelector("h1");
+  const lead = document.getElementById("where");
+  const title = document.title;
+  const shards = main.dataset.shards.split(" ");
+  const digits = Number(main.dataset.digits);
+  const loaded = new Map();
+
+  // Whatever a stranger's record holds becomes text or the value of an attribute, never HTML.
+  const made = (tag, properties = {}, ...children) => {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(properties)) element.setAttribute(name, value);
+    element.append(...children);
+    return element;
+  };
+  const named = (text) => made("bdi", {}, text);
+  const code = (text) => made("code", {}, text);
+  const link = (address, ...children) => made("a", { href: address }, ...children);
+
+  const unpacked = async (text) => {
+    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return JSON.parse(await new Response(stream).text());
+  };
+  const load = (name) => {
+    if (!loaded.has(name)) {
+      loaded.set(name, new Promise((done, failed) => {
+        const script = made("script", { src: `trials/${name}.js` });
+        script.addEventListener("load", () => unpacked(globalThis.benchsuiteShard).then(done, failed));
+        script.addEventListener("error", () => failed(new Error(`trials/${name}.js cannot be read`)));
+        document.head.append(script);
+      }));
+    }
+    return loaded.get(name);
+  };
+
+  const section = (heading, about, ...children) => {
+    const found = made("section", {}, made("h2", {}, heading));
+    if (about) found.append(made("p", { class: "quiet" }, about));
+    found.append(...children);
+    return found;
+  };
+  const scrolled = (label, table) => made("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, table);
+  const table = (label, heads, rows, kind = "") => {
+    const cells = heads.map(([text, style]) => made("th", { scope: "col", class: style }, text));
+    return scrolled(label, made("table", { class: kind }, made("thead", {}, made("tr", {}, ...cells)), made("tbody", {}, ...rows)));
+  };
+  const listed = (pairs) =>
+    made("dl", { class: "setup" }, ...pairs.map(([name, ...value]) => made("div", {}, made("dt", {}, name), made("dd", {}, ...value))));
+  const written = (value) => {
+    if (typeof value === "string") return value;
+    if (value === null || typeof value !== "object" || Array.isArray(value)) return JSON.stringify(value);
+    return Object.entries(value).map(([name, inner]) => `${name} = ${written(inner)}`).join(", ") || "none";
+  };
+  const facts = (values) => Object.entries(values).map(([name, value]) => [named(name), named(written(value))]);
+
+  const metricRows = (rows) =>
+    rows.map(([name, words, text, value]) =>
+      made("tr", { title: name }, made("th", { scope: "row" }, words ? named(words) : code(name)),
+        made("td", { class: "num", "data-metric": name, "data-v": String(value) }, made("b", {}, text))));
+  const metricTable = (label, rows) =>
+    table(label, [["Metric", ""], ["Value", "num"]], metricRows(rows), "metrics");
+
+  // Of the many metrics those that a reader looks for first.
+  const figures = (metrics) => {
+    const found = [["accuracy/top1", "top-1 after recovery", share], ["accuracy/top1_before_recovery", "before recovery", share],
+      ["accuracy/top1_dense", "dense network", share], ["sparsity/macs", "of the MACs removed", share], ["sparsity/params", "of the parameters removed", share]]
+      .filter(([name]) => typeof metrics[name] === "number")
+      .map(([name, words, write]) => made("li", {}, made("b", {}, write(metrics[name])), " ", words));
+    return found.length ? [made("ul", { class: "figures" }, ...found)] : [];
+  };
+
+  const bar = (part, whole) => {
+    const found = made("span", { class: "bar", "aria-hidden": "true" }, made("span"));
+    found.firstChild.style.setProperty("--share", whole ? Math.min(1, part / whole) : 0);
+    return found;
+  };
+  const of = (part, whole) => {
+    const left = whole ? share(part / whole) : "–";
+    return [
+      made("td", { class: "num" }, made("b", {}, quantity(part)), made("span", { class: "pm" }, ` of ${quantity(whole)}`)),
+      made("td", { class: "left" }, bar(part, whole), made("span", { class: "pm" }, ` ${left}`)),
+    ];
+  };
+  const layerTable = (layers) =>
+    table("Layers", [["Layer", ""], ["Units left", "num"], ["share", ""], ["Non-zero weights left", "num"], ["share", ""]],
+      layers.map(([name, unitsDense, units, weightsDense, weights]) =>
+        made("tr", {}, made("th", { scope: "row" }, named(name)), ...of(units, unitsDense), ...of(weights, weightsDense))), "layers");
+
+  const confusionTable = ([names, counts]) => {
+    const rows = counts.map((row, i) => {
+      const total = row.reduce((sum, count) => sum + count, 0);
+      const cells = row.map((count, j) => {
+        const cell = made("td", { class: `num ${i === j ? "win" : "loss"}` }, String(count));
+        cell.style.setProperty("--w", total ? count / total : 0);
+        return cell;
+      });
+      return made("tr", {}, made("th", { scope: "row" }, named(names[i])), ...cells);
+    });
+    return table("Confusion matrix", [["True class", ""], ...names.map((name) => [name, "num"])], rows, "heat");
+  };
+
+  const details = (trial, folder) => {
+    const found = [];
+    if (trial.layers) found.push(section("Layers", "Units and weights that are left of the dense network’s.", layerTable(trial.layers)));
+    if (trial.classes || trial.confusion) {
+      const parts = [];
+      if (trial.confusion) {
+        parts.push(made("p", { class: "quiet" }, "Test samples after recovery, by true class (rows) and predicted class (columns)."), confusionTable(trial.confusion));
+      }
+      if (trial.classes) {
+        const rows = Object.entries(trial.classes).map(([name, value]) => [name, name.slice("accuracy/class/".length), value === null ? "not finite" : share(value), value]);
+        parts.push(made("details", {}, made("summary", {}, `Recall of each class (${rows.length})`), metricTable("Recall of each class", rows)));
+      }
+      found.push(section("By class", "", ...parts));
+    }
+    if (trial.losses && trial.losses.length) {
+      found.push(section("Recovery", "Mean training loss of each epoch.", made("p", { class: "losses" }, trial.losses.map(tiny).join(" → "))));
+    }
+    const missing = trial.cut ? `Layers, recovery and counts by class of this trial are left out to keep the site small; they lie in the run directory, ${folder}.`
+      : !trial.kept ? "This record came without its run directory, so what only that keeps (layers, recovery, confusion matrix, pictures, the pruned network) is not here."
+      : !trial.layers && trial.status === "done" ? `The run directory has no readable ${folder}/layers.csv.` : "";
+    if (missing) found.push(section("Layers", missing));
+    return found;
+  };
+
+  const ALTERNATIVES = {
+    "detectors.jpg": "the units of each layer that agree most with a concept, with the images that activate them most; on the right the same units in the dense network",
+    "concepts.png": "how many detectors each concept has, in the dense network and in this one",
+  };
+  const pictures = (trial, id, folder) => {
+    const shown = (trial.pictures || []).map((name) => {
+      const address = `pictures/${id}-${name}`;
+      const image = made("img", { src: address, alt: `Network dissection: ${ALTERNATIVES[name]}`, loading: "lazy" });
+      return made("figure", {}, link(address, image), made("figcaption", {}, `${ALTERNATIVES[name][0].toUpperCase()}${ALTERNATIVES[name].slice(1)}.`));
+    });
+    const rest = trial.elsewhere ? [made("p", { class: "quiet" }, `To keep the site small, ${trial.elsewhere.join(" and ")} of this trial ${trial.elsewhere.length === 1 ? "is" : "are"} not copied here; see ${folder} in the run directory.`)] : [];
+    return shown.length || rest.length ? [section("Dissection pictures", "", ...shown, ...rest)] : [];
+  };
+
+  // A filter's value is a pattern, and commas outside brackets end it: any one letter stands for those, and for
+  // letters that are not shown as they are.
+  const pattern = (value) => {
+    let depth = 0;
+    return [...value].map((letter, i, all) => {
+      depth += (letter === "(") - (letter === ")");
+      const isEdge = letter.trim() === "" && (i === 0 || i === all.length - 1);
+      if (isEdge || (letter === "," && depth === 0) || /[\p{C}\ufffd]/u.test(letter)) return "?";
+      return /[*?[]/.test(letter) ? `[${letter}]` : letter;
+    }).join("");
+  };
+  const quoted = (text) => (/^[\w.=:\/@%+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+  const again = (axes) => {
+    const chosen = Object.entries(axes).filter(([name, value]) => name !== "scorer_params" && value !== null);
+    return ["benchsuite run RUN/suite.toml --output again", ...chosen.map(([name, value]) => `--filter ${quoted(`${name}=${pattern(written(value))}`)}`)].join(" \\\n  ");
+  };
+  const commands = (trial) => {
+    const parts = [made("pre", { id: "again" }, again(trial.axes))];
+    if (trial.alike) parts.push(made("p", {}, `These filters select ${trial.alike} trials, which differ in the scorer’s parameters alone.`));
+    if (trial.status === "done") {
+      parts.push(made("p", {}, "The pruned network, as files that need no benchsuite:"), made("pre", { id: "export" }, `benchsuite export RUN ${quoted(trial.key)}`),
+        made("p", {}, "Its weights as the run keeps them: ", code(`RUN/stages/${trial.key}/model.safetensors`)));
+    }
+    return section("Again", "RUN is the run directory, or a folder with the suite’s file as suite.toml. The filters select this trial alone.", ...parts);
+  };
+
+  const show = (id, shard) => {
+    const trial = shard.trials[id];
+    const shared = Object.fromEntries(trial.shared.map((number) => shard.shared[number]));
+    const folder = `stages/${trial.key}`;
+    const [label, criterion] = shared.criterion;
+    const [place, pair] = shared.workload;
+    const [anchor, board] = shared.board;
+    head.replaceChildren(named(label));
+    lead.replaceChildren(`${trial.removed} removed, `, link(`workloads/${pair}.html`, named(place)), `, seed ${written(trial.axes.seed ?? "–")}, draw ${written(trial.axes.draw ?? "–")}`);
+    document.title = `Trial ${trial.key.slice(0, 12)} · ${title}`;
+    const outcome = [made("span", { class: `status ${trial.status}` }, trial.status)];
+    if (trial.error) outcome.push(made("pre", { class: "error" }, trial.error));
+    const groups = grouped(trial.metrics).map(([heading, about, rows]) =>
+      section(heading, about, metricTable(heading, rows)));
+    main.replaceChildren(
+      ...figures(trial.metrics),
+      listed([["Outcome", ...outcome], ["Key", code(trial.key)],
+        ["Beside it", link(`criteria/${criterion}.html#${anchor}-${pair}`, "all trials of this criterion on this workload")], ["Board", link(`index.html#${anchor}`, named(board))]]),
+      ...(groups.length ? [made("div", { class: "groups" }, ...groups)] : [section("Metrics", "A trial that did not finish has none.")]),
+      ...details(trial, folder),
+      ...pictures(trial, id, folder),
+      commands(trial),
+      section("Axes", "", listed(facts(trial.axes))),
+      section("Environment", "", listed(facts(shared.provenance)), made("details", {}, made("summary", {}, "Settings of the suite, and keys of the stages"), listed([...facts(shared.settings), ...facts(trial.stages)]))),
+      made("p", { class: "quiet" }, "Numbers are kept here to seven digits; the ", link("index.html#downloads", "downloads"), " have all of them."),
+    );
+  };
+
+  const say = (heading, ...words) => {
+    head.replaceChildren(heading);
+    lead.replaceChildren();
+    document.title = `${heading} · ${title}`;
+    main.replaceChildren(made("p", { class: "notice", role: "alert" }, ...words));
+  };
+  const cells = () => link("cells.html", "All cells");
+  const route = async () => {
+    const id = location.hash.slice(1);
+    if (!id) return say("No trial chosen", "The address of a trial ends in # and its key. ", cells(), " leads to all of them.");
+    const name = digits ? id.slice(0, digits) : "all";
+    try {
+      const shard = /^[0-9a-f]{20}$/.test(id) && shards.includes(name) ? await load(name) : { trials: {} };
+      if (id !== location.hash.slice(1)) return undefined;
+      if (Object.hasOwn(shard.trials, id)) return show(id, shard);
+    } catch (error) {
+      return say("The trial cannot be read", `${error.message}. The page needs the whole folder of the site and a browser of 2023 or later. The `, link("index.html#downloads", "downloads"), " have every record.");
+    }
+    return say("Unknown trial", "No trial of this site has the key ", code(id.slice(0, 80)), ". It may have been replaced by a newer run. ", cells(), " leads to all trials.");
+  };
+  addEventListener("hashchange", () => {
+    // The address of a place in this page, such as that of the content, chooses no trial.
+    if (!document.getElementById(location.hash.slice(1))) route().then(() => scrollTo(0, 0));
+  });
+  route();
+})();

@@ -1,0 +1,137 @@
+"""What only a run's own folder keeps of a trial: layers, recovery, errors by class, pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from typing import TYPE_CHECKING
+
+from benchsuite_leaderboard.pages.addresses import is_content_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+TEXTS = ("layers.csv", "recovery.json", "confusion.csv")
+PICTURES = {"detectors.jpg": b"\xff\xd8\xff", "concepts.png": b"\x89PNG\r\n\x1a\n"}
+"""Names of a trial's pictures, with the bytes that such a file begins with."""
+
+_LARGEST = 1 << 18
+_MOST_CLASSES = 20
+_MOST_LAYERS = 1000
+_LAYER_COLUMNS = ["layer", "units_dense", "units", "weights_dense", "weights_nonzero"]
+
+Layer = tuple[str, int, int, int, int]
+
+
+class RunFolders:
+    """The run directories among a site's sources."""
+
+    def __init__(self, sources: Iterable[Path] = ()) -> None:
+        self._stages = [source / "stages" for source in sources if (source / "stages").is_dir()]
+
+    def find(self, key: str) -> Path | None:
+        """The folder of a trial; None where its record came without one."""
+        if not is_content_key(key):
+            return None
+        return next((folder for stages in self._stages if (folder := stages / key).is_dir()), None)
+
+    def stamp(self, keys: Iterable[str]) -> str:
+        """What changes when the folders' content does: the sizes of the files that a site shows."""
+        if not self._stages:
+            return ""
+        found = []
+        for key in keys:
+            folder = self.find(key)
+            if folder is not None:
+                found.append((key, [_size(folder / name) for name in (*TEXTS, *PICTURES)]))
+        return repr(found)
+
+
+def layers(folder: Path) -> list[Layer] | None:
+    """Name, units of the dense network, units left, weights of the dense network, non-zero weights left.
+
+    None where the file is absent or is not what it should be, as for all that is read here.
+    """
+    rows = _rows(folder / "layers.csv")
+    if not rows or rows[0] != _LAYER_COLUMNS or len(rows) > _MOST_LAYERS:
+        return None
+    found = []
+    try:
+        for name, units_dense, units, weights_dense, weights in rows[1:]:
+            numbers = _count(units_dense), _count(units), _count(weights_dense), _count(weights)
+            found.append((name, *numbers))
+    except ValueError:
+        return None
+    return found
+
+
+def recovery_losses(folder: Path) -> list[float] | None:
+    """The mean training loss of each epoch of recovery."""
+    text = _text(folder / "recovery.json")
+    try:
+        losses = json.loads(text or "null")["losses"]
+        return [float(f"{loss:.5g}") for loss in losses if math.isfinite(loss)]
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def confusion(folder: Path) -> tuple[list[str], list[list[int]]] | None:
+    """Names of few classes, and test samples by true class (rows) and predicted class (columns)."""
+    rows = _rows(folder / "confusion.csv")
+    if not rows or not 1 < len(rows) <= _MOST_CLASSES + 1:
+        return None
+    try:
+        counts = [[_count(text) for text in row[1:]] for row in rows[1:]]
+    except ValueError:
+        return None
+    names = rows[0][1:]
+    return (names, counts) if all(len(row) == len(names) == len(counts) for row in counts) else None
+
+
+def picture(folder: Path, name: str, most: int) -> bytes | None:
+    """A picture's bytes; None where there is none, it is larger than `most` bytes, or is no such picture."""
+    size = _size(folder / name)
+    if not 0 < size <= most:
+        return None
+    try:
+        content = (folder / name).read_bytes()
+    except OSError:
+        return None
+    return content if content.startswith(PICTURES[name]) else None
+
+
+def has_picture(folder: Path, name: str) -> bool:
+    """Whether the folder has it."""
+    return _size(folder / name) > 0
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8", "replace") if path.stat().st_size <= _LARGEST else None
+    except OSError:
+        return None
+
+
+def _rows(path: Path) -> Sequence[list[str]]:
+    text = _text(path)
+    try:
+        return [] if text is None else list(csv.reader(io.StringIO(text)))
+    except csv.Error:
+        return []
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError(f"{text} is no number of things")
+    return value

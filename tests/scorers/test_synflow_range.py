@@ -1,0 +1,162 @@
+"""What SynFlow says of itself: precision, evaluation mode, saturation, and layers that do not end empty."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchsuite.errors import Unsupported
+from benchsuite.scoring.check import run_scorer
+from benchsuite.testing import context_for, tiny_convnet, tiny_samples
+from benchsuite_scorers import SynFlow
+from benchsuite_scorers.synflow import rising_order
+
+
+def chain(depth: int, scale: float) -> nn.Sequential:
+    """Linear layers and ReLU whose flow is about (4 x scale) ** depth."""
+    torch.manual_seed(0)
+    model = nn.Sequential()
+    for _ in range(depth):
+        layer = nn.Linear(4, 4, bias=False)
+        nn.init.uniform_(layer.weight, 0.5 * scale, 1.5 * scale)
+        model.extend([layer, nn.ReLU()])
+    return model.append(nn.Linear(4, 3, bias=False)).eval()
+
+
+def flow_of(model: nn.Sequential, rounds: int = 1, shape: tuple[int, ...] = (4,)) -> dict[str, Tensor]:
+    context = context_for(model, *tiny_samples(4, shape), granularity="weight")
+    return run_scorer(SynFlow(rounds=rounds), context).scores
+
+
+@pytest.mark.parametrize(("scale", "single"), [(25.0, float("inf")), (1 / 400, 0.0)])
+def test_flow_beyond_single_precision_is_exact(scale: float, single: float) -> None:
+    model = chain(30, scale)
+    found = flow_of(model)
+    # The product of the matrices in whole numbers and fractions of any size, one logarithm per layer.
+    inputs = torch.ones(4, dtype=torch.float64)
+    exponent = 0.0
+    for module in model:
+        if isinstance(module, nn.Linear):
+            inputs = module.weight.detach().double().abs() @ inputs
+            exponent += float(inputs.sum().log())
+            inputs = inputs / inputs.sum()
+    assert float(torch.tensor(exponent).float().exp()) == single
+    for score in found.values():
+        assert score.dtype == torch.float64
+        assert float(score.sum().log()) == pytest.approx(exponent, rel=1e-12)
+    order = flow_of(model, rounds=5)
+    assert len(torch.cat([score.flatten() for score in order.values()]).unique()) == 30 * 16 + 12
+
+
+@pytest.mark.parametrize(
+    ("scale", "message"), [(1e12, "overflows double precision"), (1e-14, "vanishes in double precision")]
+)
+def test_flow_beyond_double_precision_is_not_served(scale: float, message: str) -> None:
+    with pytest.raises(Unsupported, match=message):
+        flow_of(chain(30, scale), rounds=5)
+
+
+def test_large_weights_in_front_of_a_sigmoid_lose() -> None:
+    model = nn.Sequential(nn.Linear(4, 3, bias=False), nn.Sigmoid(), nn.Linear(3, 2, bias=False)).eval()
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[0.1], [0.5], [5.0]]).expand(3, 4))
+        model[2].weight.fill_(1.0)
+    found = flow_of(model)["0"].sum(1).tolist()
+    assert found[1] > found[0] > found[2]
+    model[1] = nn.ReLU()
+    found = flow_of(model)["0"].sum(1).tolist()
+    assert found[2] > found[1] > found[0]
+
+
+def test_statistics_of_the_batch_are_not_used() -> None:
+    """In training mode the running mean would be ignored."""
+    found = []
+    for mean in (0.0, 0.4):
+        model = tiny_convnet()
+        model[1].running_mean.fill_(mean)
+        found.append(flow_of(model, shape=(2, 8, 8)))
+    assert not torch.allclose(found[0]["7"], found[1]["7"], rtol=1e-3)
+
+
+def wide_and_narrow() -> nn.Sequential:
+    """Without biases each layer carries the same flow, so the widest layer's weights carry the least each."""
+    torch.manual_seed(0)
+    sizes = (4, 60, 60, 60, 3)
+    model = nn.Sequential()
+    for inputs, outputs in pairwise(sizes):
+        model.extend([nn.Linear(inputs, outputs, bias=False), nn.ReLU()])
+    return model[:-1].eval()
+
+
+def kept_per_layer(scores: dict[str, Tensor], share: float) -> list[int]:
+    flat = torch.cat([score.flatten() for score in scores.values()])
+    threshold = flat.sort(descending=True).values[round(share * len(flat)) - 1]
+    return [int((score >= threshold).sum()) for score in scores.values()]
+
+
+def test_rounds_leave_every_layer_some_weights_where_one_round_empties_a_layer() -> None:
+    model = wide_and_narrow()
+    assert min(kept_per_layer(flow_of(model), 0.01)) == 0
+    assert min(kept_per_layer(flow_of(model, rounds=100), 0.01)) > 0
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-13, -1e-13])
+def test_rounding_does_not_order_equal_flows(noise: float) -> None:
+    flow = torch.tensor([2.0, 1.0, 0.0, 1.0 + noise, 0.0, 1.0 + 2 * noise, 1e-20], dtype=torch.float64)
+    assert rising_order(flow).tolist() == [2, 4, 6, 1, 3, 5, 0]
+    assert rising_order(flow[:1]).tolist() == [0]
+    assert rising_order(flow[:0]).tolist() == []
+
+
+def test_flow_on_one_path_is_ordered_as_in_the_round_before() -> None:
+    """One unit a layer is left at last: their flows are equal but for rounding, which order must not show."""
+    orders = []
+    for factor in (1.0, 3.0, 0.7, 1.3):
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            *(nn.Linear(4, 3, bias=False), nn.ReLU(), nn.Linear(3, 3, bias=False), nn.ReLU()),
+            nn.Linear(3, 2, bias=False),
+        ).eval()
+        with torch.no_grad():
+            # Another scale of the network changes every flow by one factor, and all roundings.
+            model[0].weight.mul_(factor)
+            model[2].weight.mul_(1 / factor**2)
+        context = context_for(model.double(), tiny_samples(4, (4,))[0].double(), torch.arange(4) % 2)
+        scores = run_scorer(SynFlow(rounds=20, density=0.1), context).scores
+        orders.append([score.tolist() for score in scores.values()])
+    assert orders == [orders[0]] * 4
+
+
+def test_a_removed_unit_loses_its_bias_and_normalisation() -> None:
+    """Against the flow of a network in which all that belongs to the removed units is zero."""
+    model = tiny_convnet()
+    context = context_for(model, *tiny_samples(4))
+    rounds, density, names = 4, 0.2, ["0", "4", "7"]
+    found = run_scorer(SynFlow(rounds=rounds, density=density), context).scores
+    own = {"0": ("0.weight", "0.bias", "1.weight", "1.bias"), "4": ("4.weight",), "7": ("7.weight", "7.bias")}
+    units = [(name, unit) for name in names for unit in range(len(found[name]))]
+    twin = tiny_convnet().double()
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.abs_()
+    left, order = list(units), []
+    for number in range(1, rounds + 1):
+        twin.zero_grad()
+        twin(torch.ones(1, 2, 8, 8, dtype=torch.float64)).sum().backward()
+        weights = {name: twin.get_parameter(f"{name}.weight") for name in names}
+        flows = {name: (w * w.grad).detach().abs().flatten(1).sum(1) for name, w in weights.items()}
+        flow = {(name, unit): float(flows[name][unit]) for name, unit in units}
+        left.sort(key=flow.__getitem__)
+        keep = 0 if number == rounds else round(len(units) * density ** (number / rounds))
+        gone, left = left[: len(left) - keep], left[len(left) - keep :]
+        order += gone
+        with torch.no_grad():
+            for name, unit in gone:
+                for key in own[name]:
+                    twin.get_parameter(key)[unit] = 0
+    for name in names:
+        expected = [order.index((name, unit)) / (len(units) - 1) for unit in range(len(found[name]))]
+        assert found[name].tolist() == pytest.approx(expected, abs=1e-12)

@@ -1,0 +1,69 @@
+"""Named tensors in a store: in memory, in a shared folder, and in a temporary one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from benchsuite.errors import BenchsuiteError
+from benchsuite.scoring.tables import TableStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1 / 3], dtype=torch.float64)}
+
+
+def same(found: dict[str, torch.Tensor] | None) -> bool:
+    assert found is not None
+    assert {name: value.dtype for name, value in found.items()} == {"a": torch.float32, "b": torch.float64}
+    return all(torch.equal(found[name], value) for name, value in TENSORS.items())
+
+
+def test_tensors_come_back_as_copies_from_memory() -> None:
+    store = TableStore()
+    assert store.load_tensors("key") is None
+    given = {name: value.clone() for name, value in TENSORS.items()}
+    store.save_tensors("key", given)
+    given["a"].zero_()
+    store.load_tensors("key")["a"].zero_()
+    assert same(store.load_tensors("key"))
+    assert store.load_tensors("other") is None
+    assert store.load("key") is None
+
+
+def test_tensors_come_back_from_a_shared_folder(tmp_path: Path) -> None:
+    TableStore(tmp_path / "tables").save_tensors("key", TENSORS)
+    assert same(TableStore(tmp_path / "tables").load_tensors("key"))
+    assert [path.suffix for path in (tmp_path / "tables").iterdir()] == [".safetensors"]
+    assert TableStore(tmp_path / "tables").load_tensors("other") is None
+
+
+def test_tensors_beyond_the_share_of_memory_go_to_disk() -> None:
+    store = TableStore(memory_share=0)
+    store.save_tensors("key", TENSORS)
+    assert store._tensors == {}
+    assert same(store.load_tensors("key"))
+    with store.filling(["table"], (2, 3)) as (array,):
+        array[:] = 5
+    assert same(store.load_tensors("key"))
+
+
+def test_what_is_held_counts_towards_the_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = TableStore()
+    store._budget = 50.0
+    store.save_tensors("first", TENSORS)
+    store.save_tensors("second", TENSORS)
+    assert list(store._tensors) == ["first"]
+    assert same(store.load_tensors("first"))
+    assert same(store.load_tensors("second"))
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    TableStore(tmp_path).save_tensors("key", TENSORS)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(b"torn")
+    with pytest.raises(BenchsuiteError, match=path.name):
+        TableStore(tmp_path).load_tensors("key")
