@@ -178,6 +178,7 @@ def train_dense(bench: Bench, task: DenseTask) -> None:
                 "confusion": evaluation.confusion.tolist(),
                 "train_seconds": seconds,
                 "cost": asdict(measure_cost(model.eval(), _example(data))),
+                "file_bytes": (folder / "model.safetensors").stat().st_size,
                 "data_digest": data_facts["digest"],
                 "device": devices.device_name(bench.device),
             },

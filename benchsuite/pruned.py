@@ -45,12 +45,13 @@ class Pruned:
 
 def keep_pruned(
     bench: Bench, trial: Trial, model: nn.Module, removed: Mapping[str, tuple[int, ...]], probe: Tensor
-) -> None:
-    """Leave in the trial's folder what `load_pruned` needs."""
+) -> int:
+    """Leave in the trial's folder what `load_pruned` needs; return the size of the weights' file in bytes."""
     folder = bench.folder(trial.key)
     stages.save_tensors(folder / _MODEL, model.state_dict())
     stages.save_tensors(folder / _OUTPUTS, {"outputs": outputs_on(model, probe)})
     write_atomically(folder / _HISTORY, json.dumps({"axes": trial.axes, "removed": removed}, indent=1))
+    return (folder / _MODEL).stat().st_size
 
 
 def load_pruned(bench: Bench, trial: Trial) -> Pruned:

@@ -68,6 +68,7 @@ def run_trial(bench: Bench, trial: Trial, scored: Scored) -> TrialRecord:
     evaluation_before = evaluate(before, dense.data.test, dense.data.classes)
     evaluation = evaluate(network.model, dense.data.test, dense.data.classes)
     interpretability = dissect_pruned(bench, trial, dense, network.model, network.removed)
+    file_bytes = _keep(bench, trial, network, evaluation, dense, recovery)
     metrics = {
         **evaluation_metrics(evaluation, "accuracy", dense.data.classes),
         "accuracy/top1_before_recovery": evaluation_before.top1,
@@ -75,6 +76,8 @@ def run_trial(bench: Bench, trial: Trial, scored: Scored) -> TrialRecord:
         **network.metrics,
         **interpretability,
         **_cost_metrics(network.cost, dense.cost),
+        "cost/file_bytes": file_bytes,
+        "cost/file_bytes_dense": dense.facts["file_bytes"],
         "time/train_s": dense.facts["train_seconds"],
         "time/score_s": scored.facts["seconds"],
         "time/prune_s": prune_seconds,
@@ -83,7 +86,6 @@ def run_trial(bench: Bench, trial: Trial, scored: Scored) -> TrialRecord:
         "memory/score_peak_mb": scored.facts["peak_memory_mb"],
         "scoring/ties": scored.facts["ties"],
     }
-    _keep(bench, trial, network, evaluation, dense, recovery)
     if rounds:
         _keep_rounds(bench, trial, rounds)
     return TrialRecord(
@@ -91,7 +93,7 @@ def run_trial(bench: Bench, trial: Trial, scored: Scored) -> TrialRecord:
         axes=trial.axes,
         status="done",
         metrics={name: float(value) for name, value in metrics.items()},
-        provenance=provenance(bench, trial, dense),
+        provenance=provenance(bench, trial, dense) | _uncounted(network.cost),
         settings=dict(trial.shared),
         stages={**trial.stages, "architecture": _architecture(trial, dense.graph, network.removed)},
     )
@@ -216,7 +218,13 @@ def _cost_metrics(cost: Cost, dense: Cost) -> dict[str, float]:
         "cost/macs_nonzero": cost.nonzero_macs,
         "cost/flops": 2 * cost.macs,
         "cost/activation_peak_bytes": cost.peak_activation_bytes,
+        "cost/uncounted_modules": len(cost.unknown_modules),
     }
+
+
+def _uncounted(cost: Cost) -> dict[str, Any]:
+    """Names of the modules whose multiply-accumulates are not known; with some, MACs are a lower bound."""
+    return {"uncounted_modules": list(cost.unknown_modules)} if cost.unknown_modules else {}
 
 
 def _keep(
@@ -226,9 +234,9 @@ def _keep(
     evaluation: Evaluation,
     dense: Dense,
     recovery: TrainingLog,
-) -> None:
-    """Keep the trial's network, its history, and what a person may want to look at."""
-    keep_pruned(bench, trial, network.model, network.removed, dense.probe)
+) -> int:
+    """Keep the trial's network and what a person may want to look at; return the network's size in bytes."""
+    file_bytes = keep_pruned(bench, trial, network.model, network.removed, dense.probe)
     files = {
         "recovery.json": json.dumps(curve(recovery), indent=1),
         "layers.csv": _layers_csv(dense, network),
@@ -237,6 +245,7 @@ def _keep(
     }
     for name, text in files.items():
         write_atomically(bench.folder(trial.key) / name, text)
+    return file_bytes
 
 
 def _keep_rounds(bench: Bench, trial: Trial, rounds: list[dict[str, float | None]]) -> None:

@@ -76,6 +76,27 @@ class Residual(benchsuite.ModelPlugin):
         return ResidualNetwork(classes)
 
 
+class Gain(nn.Module):
+    """A module of a kind that nobody knows the multiply-accumulates of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+
+class Scaled(benchsuite.ModelPlugin):
+    """The perceptron with its inputs scaled."""
+
+    name = "scaled"
+    recipe = benchsuite.TrainingRecipe(epochs=1, batch_size=40, learning_rate=0.05)
+
+    def build(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+        return nn.Sequential(Gain(), perceptron(36, (12,), classes))
+
+
 class ResidualNetwork(nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -103,7 +124,7 @@ FIRST, SECOND, OUTPUT = "1", "3", "5"
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory) -> Workshop:
     registry, _ = discover()
-    for kind, plugin in (("dataset", Blobs), ("model", Perceptron), ("model", Residual)):
+    for kind, plugin in (("dataset", Blobs), ("model", Perceptron), ("model", Residual), ("model", Scaled)):
         registry.add(kind, plugin, "this test", "-")
     folder = tmp_path_factory.mktemp("run")
     return Workshop(Bench(Workplace(folder, folder), registry, prepare("cpu", 1), 1))
@@ -318,6 +339,30 @@ def test_a_trial_run_again_gives_the_same_weights(workshop):
         {k: v for k, v in r.metrics.items() if k[:5] not in ("time/", "memor")} for r in (first, second)
     ]
     assert timeless[0] == timeless[1]
+
+
+@pytest.mark.parametrize("granularity", ["unit", "weight"])
+def test_the_size_of_the_file_is_that_of_what_is_kept(workshop, granularity):
+    (trial,) = workshop.plan(pruning_granularity=f'"{granularity}"')
+    metrics = workshop.run(trial).metrics
+    # Beside float32 values the file has names and shapes.
+    entries = sum(tensor.numel() for tensor in workshop.weights(trial).values())
+    assert 4 * entries < metrics["cost/file_bytes"] < 4 * entries + 1000
+    if granularity == "weight":
+        assert metrics["cost/file_bytes"] == metrics["cost/file_bytes_dense"]
+    else:
+        assert metrics["cost/file_bytes"] < metrics["cost/file_bytes_dense"]
+
+
+def test_modules_of_unknown_cost_are_named(workshop):
+    (trial,) = workshop.plan("scaled")
+    record = workshop.run(trial)
+    assert record.metrics["cost/uncounted_modules"] == 1
+    assert record.provenance["uncounted_modules"] == ["0"]
+    (known,) = workshop.plan()
+    record = workshop.run(known)
+    assert record.metrics["cost/uncounted_modules"] == 0
+    assert "uncounted_modules" not in record.provenance
 
 
 # Rounds

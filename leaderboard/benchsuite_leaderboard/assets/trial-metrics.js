@@ -30,6 +30,9 @@ globalThis.benchsuiteMetrics = (() => {
       ["cost/macs_nonzero", "MACs with weights that are not zero", quantity],
       ["cost/macs_dense", "MACs of the dense network", quantity],
       ["cost/flops", "FLOPs (2 × MACs) per sample", quantity],
+      ["cost/uncounted_modules", "modules whose MACs are not known", quantity],
+      ["cost/file_bytes", "file of the network’s weights", kib],
+      ["cost/file_bytes_dense", "file of the dense network’s weights", kib],
       ["cost/activation_peak_bytes", "activations at the peak, one sample", kib],
     ]],
     ["Latency and energy", "measured on the run’s own machine, in turn with the dense network", [
