@@ -76,8 +76,8 @@ def prepare(device: str, cpu_threads: int | None = None) -> torch.device:
 
     if cpu_threads is not None:
         torch.set_num_threads(cpu_threads)
-    # Weights held at zero leave momenta and gradients that fade below the smallest normal number, and a CPU
-    # computes with such numbers many times slower. On other devices and processors this changes nothing.
+    # Momenta of weights that get no gradient any more, as in sparse networks, fade below the smallest normal
+    # number, where some CPUs compute at half the speed.
     torch.set_flush_denormal(True)
     chosen = torch.device(device)
     if chosen.type == "cuda":

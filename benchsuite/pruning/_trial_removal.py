@@ -80,7 +80,10 @@ class _Trials:
         single, probe = copy.deepcopy(self._twin).float(), self._probe.float()
 
         def breakage(some: Sequence[CoupledGroup]) -> str | None:
-            return _breakage(remove_units(single, self._graph, _halves(some)), probe)
+            try:
+                return _breakage(remove_units(single, self._graph, _halves(some)), probe)
+            except BenchsuiteError as error:
+                return str(error)
 
         failing = _culprits(groups, breakage)
         found = _culprits([group for group in groups if group.name not in failing], self._failure)

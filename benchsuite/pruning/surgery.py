@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-6
 """Largest difference accepted, relative to the largest output, in float64."""
 _TOLERANCE_FLOAT32 = 1e-3
+_LARGE = 500_000_000
+"""Parameters above which a comparison in float64 asks for more memory than many machines have."""
 
 
 class SurgeryFailed(BenchsuiteError):  # noqa: N818 - it says what happened
@@ -101,7 +103,7 @@ def check_surgery(
     zero. Where a layer or group normalisation acts over units of which some are removed, the reference
     computes its mean and variance from the units that are left, as the smaller network must. Both
     run in evaluation mode and in float64, where rounding stays far below the tolerance; one that insists
-    on float32 is compared there with a coarser tolerance. Then every parameter of the pruned
+    on float32, or has over 500 million parameters, is compared there with a coarser tolerance. Then every parameter of the pruned
     network must take part in its gradient, and its state must survive saving and loading.
 
     Raises:
@@ -117,7 +119,12 @@ def check_surgery(
 
 
 def computing_dtype(model: nn.Module, probe: Tensor) -> torch.dtype:
-    """float64, or float32 for a network that makes float32 tensors inside."""
+    """float64, or float32 for a network that makes float32 tensors inside or is very large.
+
+    In float64 the few copies that a comparison needs take 40 bytes a parameter.
+    """
+    if sum(parameter.numel() for parameter in model.parameters()) > _LARGE:
+        return torch.float32
     try:
         with torch.no_grad():
             copy.deepcopy(model).double()(probe[:1].double())

@@ -124,11 +124,15 @@ class Trial:
         return float(value) if math.isfinite(value) else None
 
     def remaining(self, cost: str) -> float | None:
-        """What is left of the dense network's "macs", "params" or "latency", as a fraction."""
+        """What is left of the dense network's "macs", "params" or "latency", as a fraction.
+
+        Masked weights count as gone, though on dense kernels they still cost time.
+        """
         if cost == "latency":
             speedup = self.metric("latency/batch1_speedup")
             return 1 / speedup if speedup else None
-        left, dense = self.metric(f"cost/{cost}"), self.metric(f"cost/{cost}_dense")
+        kept = f"{cost}_nonzero" if self.record.axes.get("granularity") == "weight" else cost
+        left, dense = self.metric(f"cost/{kept}"), self.metric(f"cost/{cost}_dense")
         return left / dense if left is not None and dense else None
 
 

@@ -44,6 +44,15 @@ def test_what_is_left_of_a_cost_is_a_mean_of_ratios(record: Make) -> None:
     assert board.remaining_cost(pair, "latency") == {(criterion, 0.5): pytest.approx((1 / 1.5 + 1 / 2.5) / 2)}
 
 
+def test_masked_weights_count_as_gone(record: Make) -> None:
+    masked = record("a", 0.5, 0.9, granularity="weight")
+    masked.metrics.update({"cost/macs": 10000.0, "cost/macs_nonzero": 4000.0, "cost/params_nonzero": 1000.0})
+    (board,) = boards([masked])
+    (criterion,) = board.criteria
+    assert board.remaining_cost(None, "macs") == {(criterion, 0.5): pytest.approx(0.4)}
+    assert board.remaining_cost(None, "params") == {(criterion, 0.5): pytest.approx(0.25)}
+
+
 def test_the_front_of_a_workload_leaves_out_controls_and_beaten_choices(record: Make) -> None:
     records = []
     for scorer, macs, accuracy in (

@@ -145,6 +145,8 @@ class Views:
         self, board: BoardReport, standings: Standings, pair: Workload | None, cost: str
     ) -> TradeOff | None:
         name, title = next((name, title) for key, name, title in COSTS if key == cost)
+        if board.board.protocol.granularity == "weight" and cost != "latency":
+            title = title.replace(" left", " with weights that are not zero")
         view = self._view(board, standings, pair)
         costs = board.board.remaining_cost(pair, cost)
         choices = [
