@@ -103,8 +103,9 @@ def check_surgery(
     zero. Where a layer or group normalisation acts over units of which some are removed, the reference
     computes its mean and variance from the units that are left, as the smaller network must. Both
     run in evaluation mode and in float64, where rounding stays far below the tolerance; one that insists
-    on float32, or has over 500 million parameters, is compared there with a coarser tolerance. Then every parameter of the pruned
-    network must take part in its gradient, and its state must survive saving and loading.
+    on float32, or has over 500 million parameters, is compared there with a coarser tolerance. Then every
+    parameter of the pruned network must take part in its gradient, and its state must survive saving and
+    loading.
 
     Raises:
         SurgeryFailed: the difference exceeds the tolerance, or a gradient or the state is wrong.
