@@ -76,9 +76,6 @@ def prepare(device: str, cpu_threads: int | None = None) -> torch.device:
 
     if cpu_threads is not None:
         torch.set_num_threads(cpu_threads)
-    # Momenta of weights that get no gradient any more, as in sparse networks, fade below the smallest normal
-    # number, where some CPUs compute at half the speed.
-    torch.set_flush_denormal(True)
     chosen = torch.device(device)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)

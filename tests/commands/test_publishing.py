@@ -71,7 +71,7 @@ def packed(finished) -> Path:
 
 @pytest.mark.slow
 def test_a_run_that_is_packed_passes_and_repeats_itself(finished, packed):
-    result = benchsuite("verify", "small.jsonl.gz", "--rerun", "2", "--jobs", "1", cwd=finished)
+    result = benchsuite("verify", "small.jsonl.gz", "--rerun", "2", cwd=finished)
     assert result.returncode == 0, result.stdout + result.stderr
     for line in ("schema        ok", "completeness  ok", "provenance    ok", "plausibility  ok"):
         assert line in result.stdout
@@ -171,7 +171,7 @@ def test_a_number_that_was_made_up_does_not_come_out_again(packed, tmp_path):
             record["metrics"]["accuracy/top1"] = 0.999
 
     tampered(packed, tmp_path / "t.jsonl", flatter)
-    result = benchsuite("verify", "t.jsonl", "--rerun", "1", "--jobs", "1", cwd=tmp_path)
+    result = benchsuite("verify", "t.jsonl", "--rerun", "1", cwd=tmp_path)
     assert result.returncode == 1
     assert "plausibility  ok" in result.stdout
     assert "1 x accuracy/top1 differs: " in result.stdout
