@@ -108,9 +108,8 @@ def _gpu_meter(identity: str | None) -> Callable[[], dict[str, float]]:
         return dict
     try:
         pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByUUID(
-            f"GPU-{identity}"
-        )  # NVML numbers all GPUs, torch the visible
+        # By identity, since NVML numbers all GPUs and torch the visible ones.
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{identity}")
     except pynvml.NVMLError:
         return dict
 
