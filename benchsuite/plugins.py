@@ -311,7 +311,7 @@ def host_digest() -> str:
     """A hash of the host's code that decides results: training, scoring, pruning, metrics and the trial."""
     here = Path(__file__).parent
     digest = hashlib.sha256(__version__.encode())
-    modules = ("dense", "devices", "interpretability", "keys", "scored", "trial")
+    modules = ("dense", "devices", "interpretability", "kernels", "keys", "scored", "trial")
     files = [here / f"{name}.py" for name in modules]
     for folder in ("training", "scoring", "pruning", "metrics"):
         files += sorted((here / folder).rglob("*.py"))

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from benchsuite.errors import BenchsuiteError, Collapsed
+from benchsuite.kernels import trusted_gradients
 from benchsuite.metrics.cost import evaluating
 from benchsuite.pruning._cuts import cut, size_of
 from benchsuite.pruning._masked_reference import masked_output
@@ -167,7 +168,7 @@ def _output_and_unused(model: nn.Module, probe: Tensor) -> tuple[Tensor, set[str
     names, parameters = zip(*model.named_parameters(), strict=True)
     for parameter in parameters:
         parameter.requires_grad_(True)
-    with torch.enable_grad():
+    with torch.enable_grad(), trusted_gradients(model, probe.device):
         try:
             output = model(probe)
         except RuntimeError as error:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from benchsuite import devices
 from benchsuite.errors import BenchsuiteError, PluginError, Unsupported
+from benchsuite.kernels import trusted_gradients
 from benchsuite.scoring._guard import untouched
 from benchsuite.scoring.context import ScoringContext, sum_over_units
 
@@ -61,7 +62,11 @@ def run_scorer(scorer: Scorer, context: ScoringContext, *, native: bool = False)
         raise Unsupported(f"{scorer.name} scores whole units; it cannot rank single weights")
     context.restart()
     devices.synchronise(context.device)
-    with devices.exact_float32(), devices.peak_memory(context.device) as peak:
+    with (
+        devices.exact_float32(),
+        trusted_gradients(context.model, context.device),
+        devices.peak_memory(context.device) as peak,
+    ):
         start = time.perf_counter()
         try:
             with untouched(context.model, scorer.name):

@@ -11,6 +11,7 @@ import torch
 
 from benchsuite.devices import memory_format_for
 from benchsuite.errors import BenchsuiteError
+from benchsuite.kernels import trusted_gradients
 from benchsuite.training.schedule import learning_rates
 from benchsuite.training.step import Step, capture
 from benchsuite.training.trace import TraceRecorder, TraceRequest, TrainingTrace
@@ -102,7 +103,8 @@ def train(
     recorder = None if trace is None else TraceRecorder(model, trace)
     losses: list[Tensor] = []
     captured = False
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    rng_devices = [device] if device.type == "cuda" else []
+    with trusted_gradients(model, device), torch.random.fork_rng(devices=rng_devices):
         # Dropout draws from the global generator; a drawn seed keeps it apart from the order of samples.
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         if steps > 0:
