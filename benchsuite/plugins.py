@@ -148,6 +148,10 @@ def _class_problem(kind: Kind, cls: object) -> str | None:
         return f"{cls.__name__} does not define {method}()"
     if issubclass(cls, Scorer) and cls.granularity not in ("unit", "weight", "both"):
         return f"{cls.__name__}.granularity is {cls.granularity!r}; it must be unit, weight or both"
+    if issubclass(cls, Scorer) and not (
+        isinstance(cls.imports, tuple) and all(isinstance(module, str) for module in cls.imports)
+    ):
+        return f"{cls.__name__}.imports is {cls.imports!r}; it must be a tuple of modules' names"
     try:
         validated_parameters(cls, {})
     except Exception as error:  # noqa: BLE001 - anything a stranger's annotations can raise
@@ -189,6 +193,10 @@ class _Host:
             raise
         except BaseException as error:  # noqa: BLE001 - an import may raise anything, SystemExit included
             self.registry.fail(name, origin, version, _brief(error))
+
+    def add_installed(self, point: importlib.metadata.EntryPoint) -> None:
+        version = point.dist.version if point.dist else "?"
+        self.add(point.name, f"{_distribution(point)} ({point.value})", version, point.load)
 
     def _register_classes(self, plugin: object, origin: str, version: str) -> None:
         hooks: tuple[tuple[tuple[Kind, ...], Any], ...] = (
@@ -241,13 +249,28 @@ def discover(files: Sequence[Path] = ()) -> tuple[Registry, pluggy.PluginManager
     plugin's fault: `Registry.infos` lists it with its error.
     """
     host = _Host()
-    for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda p: (p.value, p.name)):
-        distribution = point.dist.metadata["Name"] if point.dist else "?"
-        version = point.dist.version if point.dist else "?"
-        host.add(point.name, f"{distribution} ({point.value})", version, point.load)
+    for point in _entry_points():
+        host.add_installed(point)
     for path in files:
         host.add(path.stem, str(path), "-", lambda path=path: _load_file(path))  # type: ignore[misc]  # bound early
     return host.registry, host.manager
+
+
+def discover_shipped() -> Registry:
+    """Load the plugins that come with benchsuite and no others; later, `discover` finds them loaded."""
+    host = _Host()
+    for point in _entry_points():
+        if _distribution(point) == "benchsuite":
+            host.add_installed(point)
+    return host.registry
+
+
+def _entry_points() -> list[importlib.metadata.EntryPoint]:
+    return sorted(importlib.metadata.entry_points(group=GROUP), key=lambda p: (p.value, p.name))
+
+
+def _distribution(point: importlib.metadata.EntryPoint) -> str:
+    return point.dist.metadata["Name"] if point.dist else "?"
 
 
 def source_digest(cls: type[Plugin]) -> str:

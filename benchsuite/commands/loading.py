@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from benchsuite.errors import UsageError, suggestion
+from benchsuite.execution import Workplace
 from benchsuite.plan import build_plan
 from benchsuite.plugins import Registry, discover
 from benchsuite.store import RunDirectory
@@ -18,7 +19,7 @@ from benchsuite.suite import Suite, load_suite
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import pluggy
 
@@ -56,6 +57,25 @@ def discover_checked(files: Sequence[Path]) -> tuple[Registry, pluggy.PluginMana
             raise UsageError(f"there is no plugin file {file}")
     registry, manager = discover(files)
     return registry, manager
+
+
+def workplace_of(
+    directory: RunDirectory,
+    data: Path,
+    plugin_files: Sequence[Path],
+    trials: Iterable[Trial],
+    registry: Registry,
+) -> Workplace:
+    """What workers that run these trials are told."""
+    scorers = {trial.score.scorer.label: trial.score.scorer for trial in trials}
+    declared = [module for scorer in scorers.values() for module in scorer.scorer(registry).imports]
+    return Workplace(
+        run=directory.path.resolve(),
+        data=data.resolve(),
+        plugin_files=tuple(path.resolve() for path in plugin_files),
+        scorers=tuple(scorers.values()),
+        imports=tuple(dict.fromkeys(declared)),
+    )
 
 
 def broken_plugins(registry: Registry) -> list[str]:

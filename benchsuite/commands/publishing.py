@@ -15,10 +15,9 @@ from rich.console import Console
 
 from benchsuite import devices, verification
 from benchsuite.cli import FAILED, OK
-from benchsuite.commands.loading import broken_plugins, data_folder, discover_checked
+from benchsuite.commands.loading import broken_plugins, data_folder, discover_checked, workplace_of
 from benchsuite.commands.run import host_provenance, slots_and_threads
 from benchsuite.errors import UsageError
-from benchsuite.execution import Workplace
 from benchsuite.execution.local import LocalExecutor
 from benchsuite.plan import build_plan, most_cells
 from benchsuite.progress import PlainView
@@ -100,7 +99,7 @@ def verify(options: Namespace) -> int:
     same = sum(trial.key == record.key for trial, record in pairs)
     _say(console, f"{'keys':<14}{_keys(same, len(records))}")
     if options.rerun:
-        checks["run again"] = _rerun(options, pairs, data, console)
+        checks["run again"] = _rerun(options, pairs, data, registry, console)
     return FAILED if any(checks.values()) else OK
 
 
@@ -163,7 +162,11 @@ def _trials(published: Published, registry: Registry, data: Path) -> list[Trial]
 
 
 def _rerun(
-    options: Namespace, pairs: Sequence[tuple[Trial, TrialRecord]], data: Path, console: Console
+    options: Namespace,
+    pairs: Sequence[tuple[Trial, TrialRecord]],
+    data: Path,
+    registry: Registry,
+    console: Console,
 ) -> list[Problem]:
     """Run a sample that nobody can foresee, in a folder of its own, and compare."""
     settled = [pair for pair in pairs if pair[1].status in SETTLED]
@@ -178,11 +181,10 @@ def _rerun(
     problems = []
     with tempfile.TemporaryDirectory(prefix="benchsuite-verify-") as folder:
         directory = RunDirectory(Path(folder))
-        scorers = {trial.score.scorer.label: trial.score.scorer for trial, _ in sample}
-        plugins = tuple(path.resolve() for path in options.plugin)
-        workplace = Workplace(directory.path.resolve(), data.resolve(), plugins, tuple(scorers.values()))
+        trials = [trial for trial, _ in sample]
+        workplace = workplace_of(directory, data, options.plugin, trials, registry)
         again: dict[str, TrialRecord] = {}
-        work = agenda([trial for trial, _ in sample], again, retry_failed=False)
+        work = agenda(trials, again, retry_failed=False)
         with directory.locked():
             job = Run(directory, again, host_provenance(), [PlainView(len(sample), console)])
             job.run_trials(work, LocalExecutor(workplace, slots, threads, options.timeout))

@@ -17,10 +17,9 @@ from benchsuite import devices
 from benchsuite._version import __version__
 from benchsuite.agreement import update_agreement
 from benchsuite.cli import FAILED, INTERRUPTED, NOTHING, OK
-from benchsuite.commands.loading import Loaded, broken_plugins, load
+from benchsuite.commands.loading import Loaded, broken_plugins, load, workplace_of
 from benchsuite.commands.results import render_site, render_summary
 from benchsuite.errors import UsageError
-from benchsuite.execution import Executor, Workplace
 from benchsuite.execution.local import LocalExecutor
 from benchsuite.observing import PluginObserver
 from benchsuite.progress import LiveView, PlainView, duration, summary
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import FrameType
 
+    from benchsuite.execution import Executor, Workplace
     from benchsuite.store import TrialRecord
 
 
@@ -75,13 +75,7 @@ def _run_locked(
     interrupted = False
     if total or is_behind(directory.path):
         provenance = host_provenance()
-        scorers = {t.score.scorer.label: t.score.scorer for t in loaded.trials}
-        workplace = Workplace(
-            directory.path.resolve(),
-            loaded.data.resolve(),
-            tuple(path.resolve() for path in options.plugin),
-            tuple(scorers.values()),
-        )
+        workplace = workplace_of(directory, loaded.data, options.plugin, loaded.trials, loaded.registry)
         view = LiveView(total, slots, console) if console.is_terminal else PlainView(total, console)
         # Set for SIGINT too: shells start what runs in the background with that signal ignored.
         for request in (signal.SIGINT, signal.SIGTERM):

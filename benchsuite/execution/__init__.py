@@ -25,12 +25,14 @@ class Workplace:
         data: the data folder.
         plugin_files: files given with `--plugin`.
         scorers: every scorer of the suite, so that one forward pass serves all of them.
+        imports: large modules that the scorers need, imported once for all workers.
     """
 
     run: Path
     data: Path
     plugin_files: tuple[Path, ...] = ()
     scorers: tuple[ScorerRef, ...] = ()
+    imports: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING
 
-from benchsuite.execution import Ended, Job, Message, Started, Workplace
+from benchsuite.execution import Ended, Job, Message, Started, Workplace, entry, preloading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from multiprocessing.context import ForkServerProcess
 
 _GRACE_SECONDS = 5.0
+_PACKAGE = "benchsuite.execution"
 
 
 @dataclass
@@ -30,7 +31,7 @@ class _Worker:
 
 
 class LocalExecutor:
-    """Runs each job in a fresh process forked from a server that has torch imported.
+    """Runs each job in a fresh process forked from a server that has torch and the plugins imported.
 
     The fork server holds no CUDA context, so that a worker starts in hundredths of a second and still
     opens the device itself. Workers lead their own process group and are killed with all they started.
@@ -51,7 +52,8 @@ class LocalExecutor:
         self._timeout = timeout
         self._workers: dict[int, _Worker] = {}
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["benchsuite.execution.worker"])
+        preloading.ask_for(workplace.imports)
+        self._context.set_forkserver_preload([f"{_PACKAGE}.worker", f"{_PACKAGE}.preloaded"])
 
     def slots(self) -> Sequence[str]:
         """The device of each slot."""
@@ -63,12 +65,10 @@ class LocalExecutor:
 
     def start(self, job: Job) -> int:
         """Start a job on the lowest free slot and return its number."""
-        from benchsuite.execution import worker
-
         slot = next(n for n in range(len(self._devices)) if n not in self._workers)
         ours, theirs = self._context.Pipe(duplex=True)
         process = self._context.Process(
-            target=worker.main,
+            target=entry.main,
             args=(theirs, job, self._workplace, self._devices[slot], self._threads),
             daemon=True,
         )

@@ -35,6 +35,8 @@ class Scorer(Plugin):
     """Whether training has to record its trace for `context.training_trace`."""
     data_free: ClassVar[bool] = False
     """Whether it reads no samples: the weights alone, and the training trace if it needs one."""
+    imports: ClassVar[tuple[str, ...]] = ()
+    """Large modules that `score` imports, such as `sklearn.tree`: a run imports them once for all workers."""
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
         """Return one float tensor per prunable layer, keyed by the layer's name: higher is more important.

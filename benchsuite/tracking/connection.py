@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from benchsuite.tracking import content
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Run, RunInfo
 
     from benchsuite.store import TrialRecord
     from benchsuite.tracking.curves import Point
@@ -90,6 +90,15 @@ def log_dataset(client: MlflowClient, run_id: str, record: TrialRecord) -> None:
     name = str(record.axes.get("dataset", ""))
     data = Dataset(name, content.dataset_digest(record), "benchsuite", json.dumps({"dataset": name}))
     client.log_inputs(run_id, datasets=[DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+
+
+def log_files(client: MlflowClient, run: RunInfo, files: Iterable[Path]) -> None:
+    """Log files as artifacts of a run, without asking the store once more where it keeps them."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    place = get_artifact_repository(run.artifact_uri, tracking_uri=client.tracking_uri)
+    for file in files:
+        place.log_artifact(str(file))  # type: ignore[no-untyped-call]  # MLflow's annotations end here
 
 
 def _trust_the_system_to_write() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-import subprocess
-import sys
+import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,14 +12,13 @@ from benchsuite.tracking import content
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from multiprocessing.connection import Connection
 
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
 
     from benchsuite.tracking.choice import Choice
     from benchsuite.tracking.request import Request
-
-COMMAND = (sys.executable, "-m", "benchsuite.tracking.models")
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -62,32 +61,49 @@ class LoggedModels:
                 return found
 
 
-def log_models(request: Request, stop: Callable[[], bool]) -> list[str]:
+def log_models(
+    request: Request, stop: Callable[[], bool], work: Callable[[Connection, Request], None] | None = None
+) -> list[str]:
     """Have another process log the models; returns a sentence for each that did not come about.
+
+    It needs torch, which the process that drives a run has not, and comes from the server that the run's
+    workers came from.
 
     Args:
         request: what to log.
         stop: whether the process is to be ended early.
+        work: what the process does; logging the models if not given.
     """
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(  # noqa: S603 - a fixed program
-        COMMAND,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    ) as process:
-        text: str | None = request.to_json()
-        while True:
+    context = multiprocessing.get_context("forkserver")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=work or _log, args=(theirs, request), daemon=True)
+    process.start()
+    theirs.close()
+    told: list[str] = []
+    while True:
+        if ours.poll(_SECONDS_BETWEEN_LOOKS):
             try:
-                output, errors = process.communicate(text, timeout=_SECONDS_BETWEEN_LOOKS)
+                told.append(ours.recv())
+            except EOFError:
                 break
-            except subprocess.TimeoutExpired:
-                text = None  # it goes on sending what it was given first
-                if stop():
-                    process.terminate()
-    if process.returncode == 0:
-        return output.splitlines()
-    last = next(reversed(errors.strip().splitlines()), f"exit code {process.returncode}")
-    return [*output.splitlines(), f"the process that logs them ended early: {last}"]
+        elif stop():
+            process.terminate()
+    process.join()
+    ours.close()
+    if process.exitcode == 0:
+        return told
+    return [*told, f"the process that logs them ended early: exit code {process.exitcode}"]
+
+
+def _log(connection: Connection, request: Request) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    # What torch.export and MLflow print is not for the run's screen.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+    try:
+        from benchsuite.tracking import models
+
+        models.log_all(request, connection.send)
+    except Exception as error:  # noqa: BLE001 - whatever a plugin or MLflow raises, it is told
+        connection.send(f"{type(error).__name__}: {error}")

@@ -1,14 +1,11 @@
 """Logged models: networks of a run as MLflow models that a stranger can load, without pickled code.
 
-Run as a program of its own, since it needs torch and the process that drives a run has none:
-`python -m benchsuite.tracking.models` reads a `Request` from its input and writes, one a line, what went
-wrong. A model is the program that torch.export makes of the network, with signature, input example, the
-metrics of its run and the history of its making.
+A model is the program that torch.export makes of the network, with signature, input example, the metrics of
+its run and the history of its making. This needs torch, which the process that drives a run has not.
 """
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import tomllib
 import warnings
@@ -34,9 +31,10 @@ from benchsuite.suite import Workload
 from benchsuite.tasks import DenseTask
 from benchsuite.tracking import content
 from benchsuite.tracking.connection import connect, search
-from benchsuite.tracking.request import Request
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from mlflow import MlflowClient
     from mlflow.entities import Run
@@ -44,6 +42,7 @@ if TYPE_CHECKING:
     from benchsuite.store import TrialRecord
     from benchsuite.tasks import Trial
     from benchsuite.tracking.choice import Choice
+    from benchsuite.tracking.request import Request
 
 _TOLERANCE = 1e-5
 """Largest difference of outputs accepted between the program and the network, relative to the largest."""
@@ -57,9 +56,8 @@ class _Finished:
     dense: DenseTask
 
 
-def main() -> None:
-    """Log the models of the request on standard input; print a sentence for each that cannot be."""
-    request = Request.from_json(sys.stdin.read())
+def log_all(request: Request, tell: Callable[[str], None]) -> None:
+    """Log the models of a request; tell a sentence for each that cannot be."""
     registry, _ = discover(tuple(Path(file) for file in request.plugin_files))
     run = Path(request.directory)
     bench = Bench(Workplace(run, run / "data"), registry, prepare("cpu", 1), 1)
@@ -69,7 +67,7 @@ def main() -> None:
             _log(client, request, bench, choice)
         except Exception as error:  # noqa: BLE001 - torch.export, MLflow and a model's plugin raise anything
             reason = next(iter(str(error).strip().splitlines()), "")
-            print(f"{choice.name}: {type(error).__name__}: {reason}", flush=True)  # noqa: T201 - what it is for
+            tell(f"{choice.name}: {type(error).__name__}: {reason}")
 
 
 def dense_task(suite_file: Path, record: TrialRecord) -> DenseTask:
@@ -221,7 +219,3 @@ def _log_metrics(client: MlflowClient, source: Run, model_id: str) -> None:
         for m in client.get_metric_history(source.info.run_id, name)[-1:]
     ]
     client.log_batch(source.info.run_id, metrics=metrics)
-
-
-if __name__ == "__main__":
-    main()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from benchsuite.store import TrialRecord
-from benchsuite.tracking.choice import Choice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from benchsuite.tracking.choice import Choice
 
 
 @dataclass(frozen=True)
@@ -32,17 +30,3 @@ class Request:
     origin: str
     plugin_files: Sequence[str]
     choices: Sequence[Choice]
-
-    def to_json(self) -> str:
-        """As text between processes."""
-        return json.dumps(asdict(self), ensure_ascii=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> Request:
-        """What `to_json` wrote."""
-        data = json.loads(text)
-        choices = [
-            Choice(entry["kind"], TrialRecord(**entry["record"]), entry["reason"])
-            for entry in data.pop("choices")
-        ]
-        return cls(**data, choices=choices)

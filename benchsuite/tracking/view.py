@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from benchsuite.tracking import content
-from benchsuite.tracking.connection import connect, log_dataset, log_points, search
+from benchsuite.tracking.connection import connect, log_dataset, log_files, log_points, search
 from benchsuite.tracking.curves import SYSTEM, Point, trial_curves
 from benchsuite.tracking.dense_runs import DenseRuns
 from benchsuite.tracking.logged_models import LoggedModels, log_models
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Run, RunInfo
 
     from benchsuite.store import TrialRecord
     from benchsuite.tracking.choice import Choice
@@ -34,7 +34,7 @@ _FORM = 2
 class _Logged:
     """What MLflow holds of a trial."""
 
-    run_id: str
+    run: RunInfo
     digest: str = ""
     status: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
@@ -130,9 +130,7 @@ class View:
         # A run that is still open was cut off while it was written: its digest is not to be trusted.
         digest = "" if run.info.status == "RUNNING" else tags.get(content.DIGEST_TAG, "")
         status = tags.get("status", "") if digest else ""
-        self._logged[tags[content.KEY_TAG]] = _Logged(
-            run.info.run_id, digest, status, dict(run.data.metrics), tags
-        )
+        self._logged[tags[content.KEY_TAG]] = _Logged(run.info, digest, status, dict(run.data.metrics), tags)
 
     def _progress(self, stored_bytes: int) -> str:
         """What the experiment notes once all of an append-only results file of that size is shown."""
@@ -179,17 +177,16 @@ class View:
         tags = content.tags(record)
         if logged is not None and logged.digest == digest:
             if content.DENSE_TAG in tags and content.DENSE_TAG not in logged.tags:  # in the first form
-                self._connected().set_tag(logged.run_id, content.DENSE_TAG, tags[content.DENSE_TAG])
+                self._connected().set_tag(logged.run.run_id, content.DENSE_TAG, tags[content.DENSE_TAG])
             return
         if logged is None:
             logged = self._logged[record.key] = self._create(record, tags)
         if not logged.digest:
-            log_dataset(self._connected(), logged.run_id, record)
+            log_dataset(self._connected(), logged.run.run_id, record)
         self._log_batches(logged, record, tags)
         if logged.status != record.status:
-            for path in self._artifacts(record):
-                self._connected().log_artifact(logged.run_id, str(path))
-            self._connected().set_terminated(logged.run_id, status=content.run_status(record))
+            log_files(self._connected(), logged.run, self._artifacts(record))
+            self._connected().set_terminated(logged.run.run_id, status=content.run_status(record))
         logged.digest, logged.status = digest, record.status
         self.shown[record.key] = record.status
 
@@ -201,7 +198,7 @@ class View:
             tags={**tags, **self._ties()},
             run_name=content.run_name(record.axes),
         )
-        return _Logged(run.info.run_id, tags=tags)
+        return _Logged(run.info, tags=tags)
 
     def log_models(
         self, choices: Sequence[Choice], plugin_files: Sequence[Path], stop: Callable[[], bool]
@@ -245,10 +242,10 @@ class View:
         ]
         labels = {name: value for name, value in tags.items() if logged.tags.get(name) != value}
         axes = {} if logged.digest else content.params(record.axes)
-        log_points(self._connected(), logged.run_id, points, axes, labels)
+        log_points(self._connected(), logged.run.run_id, points, axes, labels)
         for name in ("error", content.NOTE_TAG):  # of an earlier failure
             if name in logged.tags and name not in tags:
-                self._connected().delete_tag(logged.run_id, name)
+                self._connected().delete_tag(logged.run.run_id, name)
         logged.metrics = logged.metrics | {point.name: point.value for point in points}
         logged.tags = tags
 

@@ -49,6 +49,7 @@ class Shapley(Scorer):
     """
 
     name = "shapley"
+    imports = ("scipy.stats",)
     method: Literal["auto", "exact", "coalitions", "permutations"] = "auto"
     """auto: exact up to `exact_units`, else permutations. coalitions: eq. 2 over small ones only."""
     exact_units: Annotated[int, Field(ge=0, le=25)] = 10

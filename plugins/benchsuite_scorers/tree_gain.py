@@ -31,6 +31,7 @@ class TreeGain(Scorer):
     """
 
     name = "tree-gain"
+    imports = ("sklearn.tree",)
     reduction: Literal["mean", "max", "top-k-mean"] = "mean"
     """What a sample's activation map becomes."""
     k: Annotated[int, Field(ge=1)] = 5

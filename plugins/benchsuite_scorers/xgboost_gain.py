@@ -30,6 +30,7 @@ class XgboostGain(Scorer):
     """
 
     name = "xgboost-gain"
+    imports = ("xgboost",)
     reduction: Literal["mean", "max", "top-k-mean"] = "mean"
     """What a sample's activation map becomes."""
     k: Annotated[int, Field(ge=1)] = 5

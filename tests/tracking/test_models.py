@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tracked import Shown, closed_port, dense_trial, serving, shown, sync, track, trained
+from tracked import Shown, closed_port, dense_trial, die, linger, serving, shown, sync, track, trained
 
 from benchsuite.store import RunDirectory
 from benchsuite.tracking import is_behind
@@ -245,19 +245,13 @@ def test_an_error_of_the_store_while_models_are_logged_is_a_warning(tmp_path, mo
     assert shown(tmp_path).parents[0].info.status == "FINISHED"
 
 
-def test_a_process_that_dies_or_is_stopped_is_told_of(monkeypatch):
+@pytest.mark.parametrize(
+    ("work", "stop", "expected"),
+    [
+        (die, False, ["here: gone", "the process that logs them ended early: exit code 3"]),
+        (linger, True, ["here: busy", "the process that logs them ended early: exit code -15"]),
+    ],
+)
+def test_a_process_that_dies_or_is_stopped_is_told_of(work, stop, expected):
     request = Request("/nowhere", None, "1", "here", (), ())
-    program = "import sys, time; print('a: b', flush=True); time.sleep({}); sys.exit('worse')"
-    for seconds, stop, expected in ((0, False, "worse"), (600, True, "exit code -15")):
-        words = [sys.executable, "-c", program.format(seconds)]
-        monkeypatch.setattr("benchsuite.tracking.logged_models.COMMAND", words)
-        told = log_models(request, lambda stop=stop: stop)
-        assert told == ["a: b", f"the process that logs them ended early: {expected}"]
-
-
-def test_a_request_is_the_same_on_the_other_side():
-    from benchsuite.tracking.choice import choose
-
-    request = Request("/run", None, "1", "here", ["a.py"], choose([dense_trial(metrics=COSTS)]))
-    assert len(request.choices) == 2
-    assert Request.from_json(request.to_json()) == request
+    assert log_models(request, lambda: stop, work) == expected

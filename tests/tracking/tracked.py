@@ -16,10 +16,13 @@ from benchsuite.tracking import Tracker, ui_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from multiprocessing.connection import Connection
     from pathlib import Path
 
     import pytest
     from mlflow.entities import Run
+
+    from benchsuite.tracking.request import Request
 
 
 AXES = {
@@ -151,3 +154,13 @@ def dense_trial(key: str = "k1", status: Any = "done", train: str = "t1", **chan
     if status == "done":
         one.provenance["training_recipe"] = RECIPE
     return one
+
+
+def die(connection: Connection, request: Request) -> None:
+    connection.send(f"{request.origin}: gone")
+    os._exit(3)
+
+
+def linger(connection: Connection, request: Request) -> None:
+    connection.send(f"{request.origin}: busy")
+    time.sleep(600)
