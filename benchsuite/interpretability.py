@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
+from weakref import WeakKeyDictionary
 
 from benchsuite import stages
 from benchsuite.errors import Unsupported
@@ -36,10 +37,25 @@ class DenseDissection:
     result: Dissection
 
 
+_OPEN: WeakKeyDictionary[Dense, dict[str, DenseDissection | str]] = WeakKeyDictionary()
+"""Of the dense networks in memory, the dissections that have been read."""
+
+
 def dissect_dense(
     bench: Bench, task: DenseTask, dense: Dense, settings: DissectionSettings
 ) -> DenseDissection | str:
     """The dissection of a dense network, made once and kept; or why the network has none."""
+    known = _OPEN.setdefault(dense, {})
+    asked = settings.model_dump_json()
+    if asked not in known:
+        known[asked] = _stored(bench, task, dense, settings)
+    return known[asked]
+
+
+def _stored(
+    bench: Bench, task: DenseTask, dense: Dense, settings: DissectionSettings
+) -> DenseDissection | str:
+    """The dissection of a dense network from its stage, which is made if it is not there."""
     plugin = cast("ConceptPlugin", bench.registry.create("concepts", settings.concepts, settings.parameters))
     concepts = open_concepts(
         plugin, bench.workplace.data, bench.workplace.run / "stages", limit=settings.samples
