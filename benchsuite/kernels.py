@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import platform
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,8 +14,7 @@ from torch import nn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_BLOCK, _BLOCK_AVX2 = 16, 8
-"""Channels that oneDNN's kernels take at once: the float32 numbers of a vector register."""
+_CPUINFO = Path("/proc/cpuinfo")
 
 
 @contextmanager
@@ -51,7 +52,10 @@ def _is_affected(module: nn.Module) -> bool:
     )
 
 
+@cache
 def _block() -> int:
-    # A capability that the environment sets holds for torch's own kernels, not for oneDNN's.
-    narrow = torch.backends.cpu.get_cpu_capability() == "AVX2" and "ATEN_CPU_CAPABILITY" not in os.environ
-    return _BLOCK_AVX2 if narrow else _BLOCK
+    """Channels that oneDNN takes at once: the float32 numbers of the processor's widest vector register."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return 0
+    known = _CPUINFO.read_text() if _CPUINFO.exists() else ""
+    return 8 if "avx2" in known and "avx512" not in known else 16

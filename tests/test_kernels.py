@@ -1,19 +1,30 @@
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from torch import nn
 
 import benchsuite
+from benchsuite import kernels
 from benchsuite.datasets import Augmentation, Dataset, Split
 from benchsuite.kernels import trusted_gradients
 from benchsuite.recipes import TrainingRecipe
 from benchsuite.scoring.check import run_scorer
 from benchsuite.testing import context_for
 from benchsuite.training import on_device, train
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+x86 = pytest.mark.skipif(
+    platform.machine().lower() not in ("x86_64", "amd64"), reason="it is about kernels of x86 processors"
+)
 
 GRADIENTS = """
 import sys
@@ -67,17 +78,19 @@ def test_gradients_of_strided_convolutions_of_few_inputs_are_right(threads: int)
     assert found.stdout == "right\n", f"exit code {found.returncode}: {found.stderr[-500:]}"
 
 
+@x86
 @pytest.mark.parametrize(
-    ("network", "affected"),
+    ("build", "affected"),
     [
-        (strided(5), True),
-        (strided(16), False),
-        (nn.Conv2d(5, 9, 3, stride=2), False),
-        (nn.Conv2d(5, 9, 1), False),
-        (nn.Linear(5, 9), False),
+        (lambda: strided(5), True),
+        (lambda: strided(16), False),
+        (lambda: nn.Conv2d(5, 9, 3, stride=2), False),
+        (lambda: nn.Conv2d(5, 9, 1), False),
+        (lambda: nn.Linear(5, 9), False),
     ],
 )
-def test_only_affected_networks_do_without_onednn(network: nn.Module, affected: bool) -> None:
+def test_only_affected_networks_do_without_onednn(build: Callable[[], nn.Module], affected: bool) -> None:
+    network = build()
     before = torch.backends.mkldnn.enabled
     assert before, "torch was built without oneDNN, or it is switched off"
     seen = []
@@ -95,16 +108,33 @@ def test_only_affected_networks_do_without_onednn(network: nn.Module, affected: 
         assert torch.backends.mkldnn.enabled is before
 
 
-@pytest.mark.parametrize("capability", ["default", "avx2"])
-def test_what_the_environment_says_of_the_processor_is_not_believed(
-    capability: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("machine", "flags", "channels"),
+    [
+        ("x86_64", "flags : fpu avx avx2 fma", 8),
+        ("x86_64", "flags : fpu avx avx2 avx512f", 16),
+        ("x86_64", None, 16),  # it is not known
+        ("AMD64", None, 16),
+        ("aarch64", "Features : asimd", 0),
+    ],
+)
+def test_networks_are_affected_by_the_width_of_the_processors_registers(
+    machine: str, flags: str | None, channels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ATEN_CPU_CAPABILITY", capability)
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", capability.upper)
-    with trusted_gradients(strided(9), "cpu"):
-        assert not torch.backends.mkldnn.enabled
+    file = tmp_path / "cpuinfo"
+    if flags is not None:
+        file.write_text(flags)
+    monkeypatch.setattr(kernels, "_CPUINFO", file)
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(kernels, "_block", kernels._block.__wrapped__)
+    without = []
+    for inputs in (1, 7, 8, 15, 16):
+        with trusted_gradients(strided(inputs), "cpu"):
+            without.append(not torch.backends.mkldnn.enabled)
+    assert without == [inputs < channels for inputs in (1, 7, 8, 15, 16)]
 
 
+@x86
 def test_training_and_scoring_take_trusted_gradients() -> None:
     seen = []
 

@@ -61,6 +61,10 @@ def test_a_plugin_file_is_listed_beside_the_installed_ones(tmp_path):
             GOOD.replace('name = "constant"', 'name = "constant"\n    granularity = "filter"'),
             "unit, weight or both",
         ),
+        (
+            GOOD.replace('name = "constant"', 'name = "constant"\n    imports = "sklearn.tree"'),
+            "a tuple of modules' names",
+        ),
     ],
 )
 def test_a_broken_plugin_is_listed_with_its_error_and_harms_nobody(tmp_path, text, error):

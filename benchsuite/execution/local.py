@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import time
@@ -11,14 +10,15 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING
 
-from benchsuite.execution import Ended, Job, Message, Started, Workplace, entry, preloading
+from benchsuite.errors import BenchsuiteError
+from benchsuite.execution import Ended, Job, Message, Started, Workplace, entry
+from benchsuite.execution.fork_server import fork_server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from multiprocessing.context import ForkServerProcess
 
 _GRACE_SECONDS = 5.0
-_PACKAGE = "benchsuite.execution"
 
 
 @dataclass
@@ -33,7 +33,7 @@ class _Worker:
 class LocalExecutor:
     """Runs each job in a fresh process forked from a server that has torch and the plugins imported.
 
-    The fork server holds no CUDA context, so that a worker starts in hundredths of a second and still
+    The fork server holds no CUDA context, so that a worker starts in about a tenth of a second and still
     opens the device itself. Workers lead their own process group and are killed with all they started.
 
     Args:
@@ -51,9 +51,7 @@ class LocalExecutor:
         self._threads = threads
         self._timeout = timeout
         self._workers: dict[int, _Worker] = {}
-        self._context = multiprocessing.get_context("forkserver")
-        preloading.ask_for(workplace.imports)
-        self._context.set_forkserver_preload([f"{_PACKAGE}.worker", f"{_PACKAGE}.preloaded"])
+        self._context = fork_server(workplace.imports)
 
     def slots(self) -> Sequence[str]:
         """The device of each slot."""
@@ -72,7 +70,11 @@ class LocalExecutor:
             args=(theirs, job, self._workplace, self._devices[slot], self._threads),
             daemon=True,
         )
-        process.start()
+        try:
+            process.start()
+        except EOFError as error:
+            loaded = ", ".join(("torch", "the plugins", *self._workplace.imports))
+            raise BenchsuiteError(f"the server of worker processes died while it loaded {loaded}") from error
         theirs.close()
         self._workers[slot] = _Worker(job, process, ours, time.monotonic())
         return slot

@@ -1,5 +1,5 @@
-"""Imported by the fork server for its effect; see `preloading`."""
+"""Imported by the fork server for its effect."""
 
-from benchsuite.execution.preloading import preload
+from benchsuite.execution.fork_server import preload
 
 preload()

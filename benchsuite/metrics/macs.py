@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -30,12 +31,13 @@ class MacCount:
 def count_macs(model: nn.Module, example: Tensor) -> MacCount:
     """Count the MACs of the first sample of `example`; the network must be in evaluation mode."""
     fused = torch.backends.mha.get_fastpath_enabled()
-    # The fused kernel of nn.MultiheadAttention hides its matrix products from the counter.
+    # Fused kernels of attention hide their matrix products from the counter; which ones do depends on the
+    # device and on torch's version.
     torch.backends.mha.set_fastpath_enabled(False)
     counter = FlopCounterMode(display=False)
     counter.mod_tracker = _RunningModules(model)  # type: ignore[assignment]  # all the counter asks of it
     try:
-        with counter, torch.no_grad():
+        with counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             model(example[:1])
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)

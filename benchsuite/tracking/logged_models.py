@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from benchsuite.execution.fork_server import fork_server
 from benchsuite.tracking import content
 
 if TYPE_CHECKING:
@@ -66,15 +66,14 @@ def log_models(
 ) -> list[str]:
     """Have another process log the models; returns a sentence for each that did not come about.
 
-    It needs torch, which the process that drives a run has not, and comes from the server that the run's
-    workers came from.
+    It needs torch, which the process that drives a run has not, and is forked as the run's workers are.
 
     Args:
         request: what to log.
         stop: whether the process is to be ended early.
         work: what the process does; logging the models if not given.
     """
-    context = multiprocessing.get_context("forkserver")
+    context = fork_server()
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=work or _log, args=(theirs, request), daemon=True)
     process.start()

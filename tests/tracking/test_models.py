@@ -246,12 +246,12 @@ def test_an_error_of_the_store_while_models_are_logged_is_a_warning(tmp_path, mo
 
 
 @pytest.mark.parametrize(
-    ("work", "stop", "expected"),
+    ("work", "expected"),
     [
-        (die, False, ["here: gone", "the process that logs them ended early: exit code 3"]),
-        (linger, True, ["here: busy", "the process that logs them ended early: exit code -15"]),
+        (die, ["here: gone", "the process that logs them ended early: exit code 3"]),
+        (linger, ["here: busy", "the process that logs them ended early: exit code -15"]),
     ],
 )
-def test_a_process_that_dies_or_is_stopped_is_told_of(work, stop, expected):
-    request = Request("/nowhere", None, "1", "here", (), ())
-    assert log_models(request, lambda: stop, work) == expected
+def test_a_process_that_dies_or_is_stopped_is_told_of(work, expected, tmp_path):
+    request = Request(str(tmp_path), None, "1", "here", (), ())
+    assert log_models(request, (tmp_path / "busy").exists, work) == expected

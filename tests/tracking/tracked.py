@@ -8,6 +8,7 @@ import subprocess
 import time
 import urllib.request
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.cli import main
@@ -17,7 +18,6 @@ from benchsuite.tracking import Tracker, ui_command
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
-    from pathlib import Path
 
     import pytest
     from mlflow.entities import Run
@@ -163,4 +163,5 @@ def die(connection: Connection, request: Request) -> None:
 
 def linger(connection: Connection, request: Request) -> None:
     connection.send(f"{request.origin}: busy")
+    Path(request.directory, "busy").touch()
     time.sleep(600)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from benchsuite.plugins import discover_shipped
+
+SCRIPT = """
+import gc
+import json
+import os
+import sys
+
+from benchsuite.execution.fork_server import fork_server
+
+
+def report(connection):
+    found = {name: getattr(sys.modules.get(name), "__file__", None) for name in ("wave", "exits", "raises")}
+    found |= {"loaded": [name for name in ("torch", "benchsuite_scorers", "talks") if name in sys.modules]}
+    found |= {"variables": [name for name in os.environ if name.endswith(("_MODULES", "SAFEPATH"))]}
+    found |= {"frozen": gc.get_freeze_count()}
+    connection.send(found)
+
+
+if __name__ == "__main__":
+    context = fork_server(["wave", "exits", "raises", "absent", "talks"])
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=report, args=(theirs,))
+    process.start()
+    print(json.dumps(ours.recv() | {"parent": "torch" in sys.modules}))
+    process.join()
+"""
+
+
+def born(tmp_path: Path) -> dict[str, object]:
+    """What a worker finds when it is born, where modules of all kinds were to be loaded."""
+    script, modules, here = tmp_path / "script.py", tmp_path / "modules", tmp_path / "here"
+    script.write_text(SCRIPT)
+    for folder in (modules, here):
+        folder.mkdir()
+    (here / "wave.py").write_text("")
+    (modules / "exits.py").write_text("raise SystemExit(3)")
+    (modules / "raises.py").write_text("raise ValueError('no')")
+    (modules / "talks.py").write_text("print('hello')")
+    environment = {**os.environ, "PYTHONPATH": str(modules)}
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=here, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    (line,) = done.stdout.splitlines()
+    return json.loads(line)
+
+
+def test_workers_are_born_with_what_the_server_could_load(tmp_path: Path) -> None:
+    found = born(tmp_path)
+    assert found["loaded"] == ["torch", "benchsuite_scorers", "talks"]
+    assert found["exits"] is None
+    assert found["raises"] is None
+    assert found["frozen"] > 100_000
+    assert found["variables"] == []
+    assert not found["parent"], "the process that drives a run has imported torch"
+    assert Path(str(found["wave"])).parent != tmp_path / "here", "a module of the current directory was taken"
+
+
+def test_what_scorers_name_can_be_imported() -> None:
+    registry = discover_shipped()
+    named = {m for name in registry.names("scorer") for m in registry.get("scorer", name).imports}
+    assert named
+    assert [module for module in named if importlib.util.find_spec(module) is None] == []
