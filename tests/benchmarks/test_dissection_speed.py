@@ -1,16 +1,15 @@
 """Dissection beside the plain forward passes that it needs, in the same run on one thread.
 
-Measured on one core of a cloud machine's CPU, 500 images of `shapes`, three null draws: ResNet-18 at 112
-pixels 7.6 s with kept maps and 11.0 s in two passes, where one forward pass takes 3.7 s; a LeNet at 32
-pixels 0.09 s and 0.14 s, where one takes 0.045 s. So 2.0 to 2.2 times one forward pass, or 1.5 to 1.6 times
-two.
+Measured on one core of two cloud machines' CPUs, 500 images of `shapes`, three null draws: ResNet-18 at 112
+pixels takes 1.4 to 2.0 times one forward pass with kept maps, and 2.0 to 2.9 times in two passes; a LeNet at
+32 pixels 1.9 to 2.0 and 3.1 times.
 """
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -71,7 +70,7 @@ def plain_pass(model: nn.Module, concepts: PackedConcepts) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("network", "size", "rounds"), [("lenet", 32, 3), ("resnet18", 112, 1)])
 def test_at_most_three_times_the_forward_passes_it_needs(
-    network: str, size: int, rounds: int, monkeypatch: pytest.MonkeyPatch
+    network: str, size: int, rounds: int, benchmark: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
     model = (lenet() if network == "lenet" else torchvision.models.resnet18(num_classes=8)).eval()
@@ -82,6 +81,10 @@ def test_at_most_three_times_the_forward_passes_it_needs(
         dissect(model, concepts, settings, device="cpu", input_shape=(3, size, size), **normalise)
 
     plain = quickest(lambda: plain_pass(model, concepts), rounds)
-    assert quickest(dissection, rounds) < MOST * plain
+    kept = benchmark.pedantic(lambda: quickest(dissection, rounds), rounds=1)
     monkeypatch.setattr(measure, "KEPT_BYTES", 0)
-    assert quickest(dissection, rounds) < MOST * 2 * plain
+    twice = quickest(dissection, rounds)
+    benchmark.extra_info["of one forward pass, maps kept"] = round(kept / plain, 2)
+    benchmark.extra_info["of one forward pass, two passes"] = round(twice / plain, 2)
+    assert kept < MOST * plain
+    assert twice < MOST * 2 * plain
