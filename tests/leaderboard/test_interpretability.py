@@ -21,17 +21,19 @@ def pages(folder: Path) -> dict[str, str]:
 def test_charts_show_the_means_over_seeds_and_the_dense_line(matrix, tmp_path):
     records = []
     for record in matrix(workloads=[("shapes", "resnet")], scorers=("alpha", "random")):
-        detectors = 20.0 + 2 * record.axes["seed"] + 10 * (record.axes["scorer"] == "alpha")
+        detectors = 20.0 + 2 * record.axes["seed"] + 40 * (record.axes["scorer"] == "alpha")
         found = {f"interpretability/{name}": 0.25 for name in NAMES}
         found |= {"interpretability/detectors": detectors, "interpretability/detectors_dense": 40.0}
         records.append(replace(record, metrics={**record.metrics, **found}))
     render(records, tmp_path, title="t")
     (page,) = pages(tmp_path).values()
     assert "<h3>Interpretability</h3>" in page
-    # Seeds 0, 1 and 2: means of 32 and 22, with the half width of a t interval, 4.303 x 2 / sqrt(3).
-    assert re.search(r"alpha at 50%: 32\.0 ± 5\.0", page)
+    # Seeds 0, 1 and 2: means of 62 and 22, with the half width of a t interval, 4.303 x 2 / sqrt(3).
+    assert re.search(r"alpha at 50%: 62\.0 ± 5\.0", page)
     assert re.search(r"random at 90%: 22\.0 ± 5\.0", page)
     assert "dense 40.0" in page
+    assert ">30<" in page, "the axis of detectors is labelled in plain numbers"
+    assert "e+1<" not in page
     assert page.count("25.0%") >= 2
 
 

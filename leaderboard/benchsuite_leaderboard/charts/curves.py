@@ -85,7 +85,8 @@ def curves(
         labelOverlap=True,
     )
     share_format = ".0%" if frame.y[1] - frame.y[0] > 0.06 else ".1%"
-    y = axis("y", frame.y, scale.title, format=share_format if scale.is_share else "", tickCount=6)
+    # Without a format numbers from ten on become 5e+1.
+    y = axis("y", frame.y, scale.title, format=share_format if scale.is_share else ",f", tickCount=6)
     detail = {"x": x, "y": y, "color": as_is("colour"), "detail": text("series")}
     layers: list[Layer] = []
     bands = [
