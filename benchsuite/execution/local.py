@@ -51,7 +51,6 @@ class LocalExecutor:
         self._threads = threads
         self._timeout = timeout
         self._workers: dict[int, _Worker] = {}
-        self._context = fork_server(workplace.imports)
 
     def slots(self) -> Sequence[str]:
         """The device of each slot."""
@@ -64,8 +63,9 @@ class LocalExecutor:
     def start(self, job: Job) -> int:
         """Start a job on the lowest free slot and return its number."""
         slot = next(n for n in range(len(self._devices)) if n not in self._workers)
-        ours, theirs = self._context.Pipe(duplex=True)
-        process = self._context.Process(
+        context = fork_server(self._workplace.imports)
+        ours, theirs = context.Pipe(duplex=True)
+        process = context.Process(
             target=entry.main,
             args=(theirs, job, self._workplace, self._devices[slot], self._threads),
             daemon=True,
