@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: quick test check bench models-table format criteria clean help
+.PHONY: quick test check bench gpu models-table format criteria clean help
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -16,13 +16,17 @@ quick: $(READY) ## Run the quick suite and write its leaderboard page
 test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest -n auto --dist worksteal --ignore tests/benchmarks $(TESTS)
 
-check: $(READY) ## Lint, format check and types
+check: $(READY) ## Lint, format check, types, and which room imports which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 bench: $(READY) ## Measure speed, as ratios against honest alternatives
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks --benchmark-only -p no:xdist
+
+gpu: ## Test and measure on a GPU, within nine minutes; OPTIONS=--dry tries it without one
+	$(or $(wildcard $(BIN)/python),$(PYTHON)) tests/gpu/run.py $(OPTIONS)
 
 models-table: $(READY) ## Survey the models of torchvision and timm, and write docs/models.md
 	OMP_NUM_THREADS=1 $(BIN)/python docs/make_models.py build/models.jsonl docs/models.md

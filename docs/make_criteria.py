@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from benchsuite import Scorer
-from benchsuite.parameters import parameter_model
-from benchsuite_scorers import SCORERS
+from benchsuite.contracts.plugin import parameter_model
+from benchsuite_scorers.registration import SCORERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -145,7 +145,7 @@ def checks() -> dict[str, Callable[[Scorer], None]]:
     """The conformance checks that mean something on this machine."""
     import torch
 
-    from benchsuite.testing import CHECKS
+    from benchsuite.testing.conformance import CHECKS
 
     return {name: check for name, check in CHECKS.items() if name != "gpu" or torch.cuda.is_available()}
 
@@ -172,10 +172,10 @@ def measure_time(scorer: type[Scorer], limit: float) -> float | None:
     import torch
 
     from benchsuite import Unsupported
-    from benchsuite.pruning.graph import trace
+    from benchsuite.pruning.tracing.trace import trace
     from benchsuite.scoring.check import run_scorer
     from benchsuite.scoring.context import ScoringContext
-    from benchsuite.testing import tiny_trace
+    from benchsuite.testing.conformance import tiny_trace
     from benchsuite_models.cifar_resnet import ResNet20
 
     def stop(_signal: int, _frame: FrameType | None) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SIZES = (64, 96, 128, 192, 224, 240, 256, 384)
 """Heights of square images; the first that an architecture takes is used."""
 CLASSES = 10
-PRELOADED = ["benchsuite.pruning.survey", "benchsuite.plugins", "timm", "torchvision"]
+PRELOADED = ["benchsuite.pruning.survey", "benchsuite.registry.discovery", "timm", "torchvision"]
 """What the processes that survey one architecture share, so that none has to import it."""
 REASON_WIDTH = 180
 
@@ -89,8 +89,8 @@ def survey_model(model: str, trace_limit: float) -> Row:
     import torch
 
     from benchsuite.errors import Unsupported
-    from benchsuite.plugins import discover
     from benchsuite.pruning.survey import survey
+    from benchsuite.registry.discovery import discover
 
     plugin = discover()[0].create("model", model, {})
     reason = ""

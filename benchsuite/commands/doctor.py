@@ -13,19 +13,23 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchsuite import devices
 from benchsuite._version import __version__
-from benchsuite.cli import FAILED, OK
+from benchsuite.commands.exit_codes import FAILED, OK
 from benchsuite.commands.loading import data_folder
-from benchsuite.plugins import discover
+from benchsuite.hardware import devices
+from benchsuite.registry.discovery import discover
 
 if TYPE_CHECKING:
-    from argparse import Namespace
+    from argparse import ArgumentParser, Namespace
 
 _PACKAGES = ("torch", "torchvision", "timm", "torch-pruning", "mlflow", "scikit-learn", "xgboost", "pluggy")
 
 
-def doctor(_options: Namespace) -> int:
+def add_arguments(_parser: ArgumentParser) -> None:
+    """The command takes nothing."""
+
+
+def run(_options: Namespace) -> int:
     """Show versions, devices, memory, disk, data folder and plugins; fails if something is wrong."""
     import psutil
 

@@ -4,30 +4,42 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from benchsuite.cli import OK
+from benchsuite.commands.arguments import add_data, add_plugins
+from benchsuite.commands.exit_codes import OK
 from benchsuite.commands.loading import data_folder, discover_checked
 from benchsuite.errors import UsageError
-from benchsuite.plan import build_plan
-from benchsuite.store import RunDirectory
+from benchsuite.plan.matrix import build_plan
+from benchsuite.store.run_directory import RunDirectory
 from benchsuite.suite import load_suite
 
 if TYPE_CHECKING:
-    from argparse import Namespace
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
-    from benchsuite.plugins import Registry
-    from benchsuite.store import TrialRecord
-    from benchsuite.tasks import Trial
+    from benchsuite.plan.trial import Trial
+    from benchsuite.registry.registry import Registry
+    from benchsuite.store.record import TrialRecord
 
 _SHOWN = 5
 
 
-def export(options: Namespace) -> int:
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument("run", type=Path, metavar="RUN")
+    parser.add_argument("key", metavar="KEY", help="the trial's key, or enough of its beginning")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="where to write it (default: RUN/exports/KEY)"
+    )
+    add_plugins(parser)
+    add_data(parser)
+
+
+def run(options: Namespace) -> int:
     """Write the network of a finished trial, and say how to load it."""
     directory = RunDirectory(options.run)
     if not directory.suite_file.is_file():
@@ -40,13 +52,14 @@ def export(options: Namespace) -> int:
     trial = as_recorded(trials, record)
     folder: Path = options.output or directory.path / "exports" / record.key
 
-    from benchsuite.dense import Bench
-    from benchsuite.devices import prepare
-    from benchsuite.execution import Workplace
-    from benchsuite.exporting import export_trial
+    from benchsuite.hardware.devices import prepare
+    from benchsuite.trials.export import export_trial
+    from benchsuite.trials.worker_context import RunConfiguration, WorkerContext
 
-    workplace = Workplace(directory.path.resolve(), data.resolve(), tuple(options.plugin))
-    difference = export_trial(Bench(workplace, registry, prepare("cpu", 1), 1), trial, record, folder)
+    configuration = RunConfiguration(directory.path.resolve(), data.resolve(), tuple(options.plugin))
+    difference = export_trial(
+        WorkerContext(configuration, registry, prepare("cpu", 1), 1), trial, record, folder
+    )
     console = Console(highlight=False)
     for line in (
         f"{_described(record.axes)}: top-1 {record.metrics['accuracy/top1']:.4f}",
@@ -65,7 +78,7 @@ def planned(directory: RunDirectory, registry: Registry, data: Path) -> list[Tri
         raise UsageError(
             f"{error}\nplugin files that the run was given are named with --plugin here too"
         ) from error
-    return build_plan(suite, registry, data)
+    return build_plan(suite, registry, data, directory.threads())
 
 
 def as_recorded(trials: Sequence[Trial], record: TrialRecord) -> Trial:

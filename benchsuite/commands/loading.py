@@ -6,16 +6,16 @@ import fnmatch
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import platformdirs
 
 from benchsuite.errors import UsageError, suggestion
-from benchsuite.execution import Workplace
-from benchsuite.plan import build_plan
-from benchsuite.plugins import Registry, discover
-from benchsuite.store import RunDirectory
+from benchsuite.plan.matrix import build_plan
+from benchsuite.registry.discovery import discover
+from benchsuite.store.run_directory import RunDirectory
 from benchsuite.suite import Suite, load_suite
+from benchsuite.trials.worker_context import RunConfiguration
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     import pluggy
 
-    from benchsuite.tasks import Trial
+    from benchsuite.plan.trial import Trial
+    from benchsuite.registry.registry import Registry
+    from benchsuite.scoring.scorer import Scorer
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def load(options: Namespace) -> Loaded:
     registry, manager = discover_checked(options.plugin)
     suite = load_suite(options.suite, registry)
     data = data_folder(options.data)
-    trials = tuple(build_plan(suite, registry, data))
+    trials = tuple(build_plan(suite, registry, data, options.threads))
     selected = select(trials, options.filter)
     directory = RunDirectory(options.output or Path("runs") / suite.name)
     return Loaded(suite, registry, manager, trials, selected, directory, data)
@@ -59,17 +61,18 @@ def discover_checked(files: Sequence[Path]) -> tuple[Registry, pluggy.PluginMana
     return registry, manager
 
 
-def workplace_of(
+def configuration_of(
     directory: RunDirectory,
     data: Path,
     plugin_files: Sequence[Path],
     trials: Iterable[Trial],
     registry: Registry,
-) -> Workplace:
+) -> RunConfiguration:
     """What workers that run these trials are told."""
     scorers = {trial.score.scorer.label: trial.score.scorer for trial in trials}
-    declared = [module for scorer in scorers.values() for module in scorer.scorer(registry).imports]
-    return Workplace(
+    classes = [cast("type[Scorer]", registry.get("scorer", choice.name)) for choice in scorers.values()]
+    declared = [module for scorer in classes for module in scorer.imports]
+    return RunConfiguration(
         run=directory.path.resolve(),
         data=data.resolve(),
         plugin_files=tuple(path.resolve() for path in plugin_files),

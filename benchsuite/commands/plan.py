@@ -1,33 +1,53 @@
-"""`plan`, `validate` and `schema`: what a suite file says, without running it."""
+"""`plan`: what a suite would run."""
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from benchsuite.cli import NOTHING, OK
-from benchsuite.commands.loading import broken_plugins, discover_checked, load
-from benchsuite.plan import count_by_axis
-from benchsuite.progress import duration
-from benchsuite.run import agenda
-from benchsuite.suite import Suite, load_suite
+from benchsuite.commands.arguments import (
+    add_data,
+    add_filter,
+    add_plugins,
+    add_run_directory,
+    add_suite,
+    add_threads,
+)
+from benchsuite.commands.exit_codes import NOTHING, OK
+from benchsuite.commands.loading import broken_plugins, load
+from benchsuite.execution.pending_work import PendingWork, computed_otherwise, pending_work
+from benchsuite.execution.progress import duration
+from benchsuite.plan.matrix import count_by_axis
+from benchsuite.store import metric_names
+from benchsuite.store.stages import is_complete
 
 if TYPE_CHECKING:
-    from argparse import Namespace
+    from argparse import ArgumentParser, Namespace
 
-    from benchsuite.plugins import Registry
-    from benchsuite.store import TrialRecord
-    from benchsuite.tasks import Trial
+    from benchsuite.plan.trial import Trial
+    from benchsuite.store.record import TrialRecord
+    from benchsuite.store.run_directory import RunDirectory
 
 
-def plan(options: Namespace) -> int:
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add what the command takes."""
+    add_suite(parser)
+    add_run_directory(parser)
+    add_plugins(parser)
+    add_filter(parser)
+    add_data(parser)
+    add_threads(parser)
+    parser.add_argument("--retry-failed", action="store_true", help="count failed trials as to run")
+
+
+def run(options: Namespace) -> int:
     """Show the matrix by axis, what is cached, failed and to run, and how long it may take."""
     loaded = load(options)
     records, problems = loaded.directory.records()
-    work = agenda(loaded.selected, records, retry_failed=options.retry_failed)
+    directory = loaded.directory
+    work = pending_work(loaded.selected, records, directory, retry_failed=options.retry_failed)
     console = Console(highlight=False)
     for line in [*broken_plugins(loaded.registry), *problems]:
         console.print(line, style="yellow", markup=False, soft_wrap=True)
@@ -49,9 +69,34 @@ def plan(options: Namespace) -> int:
         f"\ncached {len(work.cached) - failed}   failed {failed}   to run {len(work.to_run)}   "
         f"latency to measure {len(work.to_time)}"
     )
-    console.print(f"dense models to train: {len({t.dense.key for t in work.to_run})}")
+    if older := computed_otherwise(work, records):
+        console.print(
+            f"of those to run, {older} have an outcome from before, of other code, settings, libraries or "
+            "data",
+            soft_wrap=True,
+        )
+    if work.remade:
+        console.print(
+            f"of those to run, {len(work.remade)} were done on stages that hold other numbers now",
+            soft_wrap=True,
+        )
+    console.print(_trainings(work, directory))
     console.print(f"time estimate: {_estimate(work.to_run, records)}")
     return OK if loaded.selected else NOTHING
+
+
+def _trainings(work: PendingWork, directory: RunDirectory) -> str:
+    """What is to be trained: dense models that are not there, and those that are but lack a trace."""
+    dense = {t.dense.key for t in work.to_run}
+    absent = {key for key in dense if not is_complete(directory.stage(key))}
+    again = {
+        t.dense.key
+        for t in work.to_run
+        if t.dense.key not in absent
+        and any(not is_complete(directory.stage(trace.key)) for trace in t.traces)
+    }
+    text = f"dense models to train: {len(absent)}"
+    return f"{text}, to train again for their trace: {len(again)}" if again else text
 
 
 def _estimate(to_run: tuple[Trial, ...], records: dict[str, TrialRecord]) -> str:
@@ -60,7 +105,7 @@ def _estimate(to_run: tuple[Trial, ...], records: dict[str, TrialRecord]) -> str
         return "nothing to run"
     past: dict[tuple[object, object] | None, list[float]] = {}
     for record in records.values():
-        if (seconds := record.metrics.get("time/trial_s")) is not None:
+        if (seconds := record.metrics.get(metric_names.TRIAL_SECONDS)) is not None:
             past.setdefault((record.axes.get("model"), record.axes.get("dataset")), []).append(seconds)
             past.setdefault(None, []).append(seconds)
     if not past:
@@ -70,72 +115,3 @@ def _estimate(to_run: tuple[Trial, ...], records: dict[str, TrialRecord]) -> str
         known = past.get((trial.axes["model"], trial.axes["dataset"])) or past[None]
         total += sum(known) / len(known)
     return f"about {duration(total)} of one worker's time, dense training and latency not counted"
-
-
-def validate(options: Namespace) -> int:
-    """Say that a suite file is right; every error is raised with its line."""
-    registry, _ = discover_checked(options.plugin)
-    suite = load_suite(options.suite, registry)
-    console = Console(highlight=False)
-    for line in broken_plugins(registry):
-        console.print(line, style="yellow", markup=False, soft_wrap=True)
-    console.print(f"{options.suite}: the suite {suite.name!r} is valid", markup=False, soft_wrap=True)
-    return OK
-
-
-def schema(options: Namespace) -> int:
-    """Print the JSON Schema of suite files with the names that are registered here."""
-    registry, _ = discover_checked(options.plugin)
-    print(json.dumps(suite_schema(registry), indent=2))  # noqa: T201 - the command line speaks
-    return OK
-
-
-def suite_schema(registry: Registry) -> dict[str, Any]:
-    """The JSON Schema of suite files: plugins by name or as tables, and their parameters."""
-    result = Suite.model_json_schema(mode="validation")
-    definitions = result["$defs"]
-    for kind, name in (
-        ("scorer", "ScorerRef"),
-        ("model", "ModelRef"),
-        ("dataset", "DatasetRef"),
-        ("concepts", "ConceptsRef"),
-    ):
-        if name in definitions:
-            definitions[name] = _reference_schema(registry, kind, definitions[name])
-    if "Control" in definitions:
-        control = definitions["Control"]
-        definitions["Control"] = {"anyOf": [{"enum": control["properties"]["name"]["enum"]}, control]}
-    _accept_single_values(result)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **result}
-
-
-def _reference_schema(registry: Registry, kind: Any, definition: dict[str, Any]) -> dict[str, Any]:
-    names: list[dict[str, Any]] = [{"enum": [*registry.names(kind), *(["all"] if kind == "scorer" else [])]}]
-    if kind == "model":
-        names.append({"type": "string", "pattern": "^[a-z0-9-]+/.+"})
-    table = {
-        **definition,
-        "properties": {**definition["properties"], "name": {"anyOf": names}},
-        "additionalProperties": True,
-    }
-    table["properties"].pop("parameters", None)
-    return {"anyOf": [*names, table]}
-
-
-def _accept_single_values(node: Any) -> None:
-    """An axis takes a value where its list is meant: say so wherever an array schema stands for an axis."""
-    if isinstance(node, dict):
-        for key, value in list(node.items()):
-            _accept_single_values(value)
-            if key == "properties":
-                for name, entry in value.items():
-                    if (
-                        isinstance(entry, dict)
-                        and entry.get("type") == "array"
-                        and entry.get("minItems") == 1
-                        and name != "workload"
-                    ):
-                        value[name] = {"anyOf": [entry, entry["items"]]}
-    elif isinstance(node, list):
-        for item in node:
-            _accept_single_values(item)

@@ -1,35 +1,37 @@
-"""`plugins`, `new-plugin` and `check-plugin`: for those who use and write plugins."""
+"""`plugins`: everything that a suite can name."""
 
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchsuite.cli import FAILED, OK
+from benchsuite.commands.arguments import add_plugins
+from benchsuite.commands.exit_codes import OK
 from benchsuite.commands.loading import discover_checked
-from benchsuite.errors import UsageError
-from benchsuite.scaffold import PACKAGE_FILES, SCORER_FILE
 
 if TYPE_CHECKING:
-    from argparse import Namespace
-    from collections.abc import Callable, Sequence
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Sequence
 
-    from benchsuite.plugins import PluginInfo
-    from benchsuite.scoring.scorer import Scorer
+    from benchsuite.registry.registry import PluginInfo
 
 
-def plugins(options: Namespace) -> int:
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument("--format", choices=("table", "json"), default="table")
+    add_plugins(parser)
+
+
+def run(options: Namespace) -> int:
     """List every plugin by kind, and in JSON with origin, version, status, error and parameters."""
     registry, _ = discover_checked(options.plugin)
     if options.format == "json":
-        listed = [asdict(info) for info in registry.infos]
+        listed = [_plain(info) for info in registry.infos]
         print(json.dumps(listed, indent=1, ensure_ascii=False, default=str))  # noqa: T201 - the command line speaks
         return OK
     console = Console(highlight=False)
@@ -46,6 +48,16 @@ def plugins(options: Namespace) -> int:
     return OK
 
 
+def _plain(info: PluginInfo) -> dict[str, Any]:
+    """A plugin as JSON has it: what only some kinds have stands in `details`."""
+    plain = asdict(info)
+    details: dict[str, Any] = {"parameters": plain.pop("parameters")}
+    granularity, needs = plain.pop("granularity"), plain.pop("needs")
+    if info.kind == "scorer" and info.status == "ok":
+        details |= {"granularity": granularity, "needs": needs}
+    return {**plain, "details": details if info.status == "ok" else {}}
+
+
 def _table(kind: str, infos: Sequence[PluginInfo]) -> Table:
     """One line a plugin; the texts that say what it is are cut where the terminal ends."""
     table = Table(box=None, padding=(0, 1), expand=True)
@@ -56,74 +68,9 @@ def _table(kind: str, infos: Sequence[PluginInfo]) -> Table:
     table.add_column("what it is", no_wrap=True, overflow="ellipsis", ratio=1)
     table.add_column("from", overflow="fold", max_width=40)
     for info in infos:
-        needs = ", ".join(info.details.get("needs", [])) or "weights"
-        facts = [str(info.details.get("granularity", "")), needs] if kind == "scorer" else []
+        needs = ", ".join(info.needs) or "weights"
+        facts = [info.granularity or "", needs] if kind == "scorer" else []
         origin = info.origin.split(" (")[0]
         summary = Text("error, see below", style="red") if info.error else Text(info.summary)
         table.add_row(Text(info.name), *facts, summary, Text(origin))
     return table
-
-
-def new_plugin(options: Namespace) -> int:
-    """Write a scorer plugin to start from, as one file or as a package."""
-    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", options.name):
-        raise UsageError(
-            f"{options.name!r} is no plugin name: lower-case words joined by hyphens, as in weight-entropy"
-        )
-    words = {
-        "name": options.name,
-        "module": options.name.replace("-", "_"),
-        "class_name": "".join(word.capitalize() for word in options.name.split("-")),
-    }
-    files = (
-        {f"benchsuite-{options.name}/{path}": text for path, text in PACKAGE_FILES.items()}
-        if options.package
-        else {f"{words['module']}.py": SCORER_FILE}
-    )
-    targets = {options.output / path.format(**words): text for path, text in files.items()}
-    taken = [str(path) for path in targets if path.exists()]
-    if taken:
-        raise UsageError(f"not overwritten: {', '.join(taken)} exists already")
-    for path, text in targets.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text.format(**words), encoding="utf-8")
-        print(path)  # noqa: T201 - the command line speaks
-    return OK
-
-
-def check_plugin(options: Namespace) -> int:
-    """Run the conformance checks on every scorer of a plugin file."""
-    from benchsuite.testing import CHECKS
-
-    registry, _ = discover_checked([options.file])
-    own = [info for info in registry.infos if Path(info.origin) == options.file]
-    broken = [info for info in own if info.status == "error"]
-    console = Console(highlight=False)
-    for info in broken:
-        console.print(f"{info.name}: {info.error}", style="red", markup=False, soft_wrap=True)
-    scorers = [info.name for info in own if info.kind == "scorer" and info.status == "ok"]
-    failed = bool(broken)
-    for name in scorers:
-        scorer = cast("Scorer", registry.create("scorer", name, {}))
-        for check, run in CHECKS.items():
-            problem = _problem(run, scorer)
-            failed |= problem is not None
-            console.print(
-                f"{name}: {check}: {problem or 'ok'}",
-                style="red" if problem else "",
-                markup=False,
-                soft_wrap=True,
-            )
-    if not own:
-        console.print(f"{options.file} registers no plugin", markup=False)
-        return FAILED
-    return FAILED if failed else OK
-
-
-def _problem(check: Callable[[Scorer], None], scorer: Scorer) -> str | None:
-    """What a check says is wrong, or None."""
-    try:
-        check(scorer)
-    except Exception as error:  # noqa: BLE001 - a stranger's scorer may raise anything
-        return f"{type(error).__name__}: {error}"
-    return None

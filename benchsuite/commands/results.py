@@ -1,49 +1,51 @@
-"""`results`, `leaderboard` and `ui`: what a run directory holds, in three forms."""
+"""`results`: a run's records as a table, CSV or JSON."""
 
 from __future__ import annotations
 
 import csv
-import importlib.metadata
 import json
-import os
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchsuite.agreement import stored_agreements
-from benchsuite.cli import NOTHING, OK
-from benchsuite.errors import UsageError
-from benchsuite.merging import merge
-from benchsuite.plugins import discover
-from benchsuite.store import RunDirectory, TrialRecord
+from benchsuite.commands.exit_codes import NOTHING, OK
+from benchsuite.store import metric_names
+from benchsuite.store.run_directory import RunDirectory
 
 if TYPE_CHECKING:
-    from argparse import Namespace
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
-    from benchsuite.plugins import Registry
+    from benchsuite.store.record import TrialRecord
+
 
 _TABLE_AXES = ("dataset", "model", "seed", "scorer", "sparsity", "draw")
 _AXES_WHERE_THEY_VARY = ("granularity", "scope", "budget", "schedule", "recovery_epochs")
 _KEY_SHOWN = 8
 _TABLE_METRICS = (
-    ("accuracy/top1_before_recovery", "before", 100, ".1f"),
-    ("accuracy/top1", "after", 100, ".1f"),
-    ("accuracy/top1_dense", "dense", 100, ".1f"),
-    ("cost/params", "params", 1, ",.0f"),
-    ("cost/macs", "MACs", 1, ",.0f"),
-    ("sparsity/units", "units", 1, ".3f"),
-    ("sparsity/params", "of params", 1, ".3f"),
-    ("sparsity/macs", "of MACs", 1, ".3f"),
+    (metric_names.TOP1_BEFORE_RECOVERY, "before", 100, ".1f"),
+    (metric_names.TOP1, "after", 100, ".1f"),
+    (metric_names.TOP1_DENSE, "dense", 100, ".1f"),
+    (metric_names.PARAMS, "params", 1, ",.0f"),
+    (metric_names.MACS, "MACs", 1, ",.0f"),
+    (metric_names.SPARSITY_UNITS, "units", 1, ".3f"),
+    (metric_names.SPARSITY_PARAMS, "of params", 1, ".3f"),
+    (metric_names.SPARSITY_MACS, "of MACs", 1, ".3f"),
 )
 
 
-def results(options: Namespace) -> int:
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument("run", type=Path, metavar="DIR")
+    parser.add_argument("--format", choices=("table", "csv", "json"), default="table")
+
+
+def run(options: Namespace) -> int:
     """Print the records of a run: every cell that has an outcome, in the order of the plan."""
     found = RunDirectory(options.run).results()
     for line in found.problems:
@@ -76,10 +78,10 @@ def _print_table(records: Sequence[TrialRecord]) -> None:
             name
             for r in records
             for name in r.metrics
-            if name.startswith("latency/batch") and name.endswith("_speedup")
+            if name.startswith(metric_names.LATENCY) and name.endswith("_speedup")
         }
     )
-    columns = [*_TABLE_METRICS, *((n, n.removeprefix("latency/"), 1, ".2f") for n in latencies)]
+    columns = [*_TABLE_METRICS, *((n, n.removeprefix(metric_names.LATENCY), 1, ".2f") for n in latencies)]
     for _, title, _, _ in columns:
         table.add_column(title, justify="right")
     for record in records:
@@ -129,69 +131,3 @@ def _print_json(records: Sequence[TrialRecord]) -> None:
         [asdict(record) for record in records], sys.stdout, ensure_ascii=False, indent=1, allow_nan=False
     )
     print()  # noqa: T201 - the command line speaks
-
-
-def leaderboard(options: Namespace) -> int:
-    """Render runs and published results as one static site."""
-    registry, _ = discover()
-    page = render_site(options.runs, options.output, title="Pruning criteria", registry=registry)
-    print(page)  # noqa: T201 - the command line speaks
-    return OK
-
-
-def render_site(sources: Sequence[Path], output: Path, *, title: str, registry: Registry) -> Path:
-    """Render run directories and results files with the installed renderer; returns the first page's path.
-
-    The registry's scorers are described on their pages.
-
-    Raises:
-        UsageError: a path is neither a run directory nor a results file, or no renderer is installed.
-    """
-    merged = merge(sources)
-    render = _renderer("leaderboard")
-    if render is None:
-        raise UsageError("no site renderer is installed (entry point leaderboard of benchsuite.sites)")
-    about = {info.name: info.summary for info in registry.infos if info.kind == "scorer" and info.summary}
-    page: Path = render(
-        merged.records,
-        output,
-        title=title,
-        pending=merged.pending,
-        notes=merged.notes,
-        about=about,
-        agreement=stored_agreements(sources, _train_keys(merged.records)),
-        sources=sources,
-    )
-    return page
-
-
-def render_summary(
-    run: RunDirectory, records: Sequence[TrialRecord], output: Path, *, title: str, pending: int = 0
-) -> Path | None:
-    """Write the summary files of a run into a folder, which is returned; None without a renderer for them."""
-    render = _renderer("summary")
-    if render is None:
-        return None
-    agreement = stored_agreements([run.path], _train_keys(records))
-    render(records, output, title=title, pending=pending, agreement=agreement)
-    return output
-
-
-def _train_keys(records: Sequence[TrialRecord]) -> list[str]:
-    return [record.stages["train"] for record in records if "train" in record.stages]
-
-
-def _renderer(name: str) -> Callable[..., Any] | None:
-    point = next(iter(importlib.metadata.entry_points(group="benchsuite.sites", name=name)), None)
-    return None if point is None else cast("Callable[..., Any]", point.load())
-
-
-def ui(options: Namespace) -> int:
-    """Serve a run's MLflow store in the MLflow UI, until Ctrl-C."""
-    from benchsuite.tracking import ui_address, ui_command
-
-    if not (options.run / "mlflow.db").is_file():
-        raise UsageError(f"{options.run} has no mlflow.db: it is no run directory, or nothing was logged yet")
-    command = ui_command(options.run, port=options.port)
-    print(f"MLflow UI of {options.run}: {ui_address(port=options.port)} (Ctrl-C ends it)", flush=True)  # noqa: T201 - the command line speaks
-    os.execv(command[0], command)  # noqa: S606 - a fixed program with checked arguments

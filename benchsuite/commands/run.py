@@ -3,37 +3,68 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
 from rich.console import Console
 
-from benchsuite import devices
 from benchsuite._version import __version__
-from benchsuite.agreement import update_agreement
-from benchsuite.cli import FAILED, INTERRUPTED, NOTHING, OK
-from benchsuite.commands.loading import Loaded, broken_plugins, load, workplace_of
-from benchsuite.commands.results import render_site, render_summary
+from benchsuite.commands.arguments import (
+    add_data,
+    add_filter,
+    add_machine,
+    add_plugins,
+    add_run_directory,
+    add_suite,
+    add_threads,
+)
+from benchsuite.commands.exit_codes import FAILED, INTERRUPTED, NOTHING, OK
+from benchsuite.commands.loading import Loaded, broken_plugins, configuration_of, load
+from benchsuite.commands.rendering import render_site, render_summary
 from benchsuite.errors import UsageError
 from benchsuite.execution.local import LocalExecutor
-from benchsuite.observing import PluginObserver
-from benchsuite.progress import LiveView, PlainView, duration, summary
-from benchsuite.run import Run, agenda
-from benchsuite.store import SETTLED, write_atomically
+from benchsuite.execution.observers import PluginObserver
+from benchsuite.execution.pending_work import PendingWork, computed_otherwise, pending_work
+from benchsuite.execution.progress import LiveView, PlainView, duration, summary
+from benchsuite.execution.run import Run
+from benchsuite.hardware import devices
+from benchsuite.store.files import write_atomically
+from benchsuite.store.record import SETTLED
 from benchsuite.tracking import Tracker, is_behind
+from benchsuite.trials.agreement import update_agreement
 
 if TYPE_CHECKING:
-    from argparse import Namespace
-    from collections.abc import Callable, Mapping
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
 
-    from benchsuite.execution import Executor, Workplace
-    from benchsuite.store import TrialRecord
+    from benchsuite.execution.jobs import Executor
+    from benchsuite.store.record import TrialRecord
+    from benchsuite.trials.worker_context import RunConfiguration
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add what the command takes."""
+    add_suite(parser)
+    add_run_directory(parser)
+    add_plugins(parser)
+    add_filter(parser)
+    add_data(parser)
+    add_machine(parser)
+    add_threads(parser)
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="run trials again that failed, timed out or were killed"
+    )
+    parser.add_argument(
+        "--executor", default="local", metavar="NAME", help="where trials run (default: local)"
+    )
 
 
 def run(options: Namespace) -> int:
@@ -42,7 +73,7 @@ def run(options: Namespace) -> int:
     if options.executor != "local":
         raise UsageError(f"there is no executor {options.executor!r}; there is: local")
     loaded = load(options)
-    slots, threads = slots_and_threads(devices.parse_devices(options.devices), options.jobs)
+    slots = slots_of(devices.parse_devices(options.devices), options.jobs)
     console = Console(highlight=False)
     for line in broken_plugins(loaded.registry):
         console.print(line, style="yellow", markup=False, soft_wrap=True)
@@ -50,56 +81,23 @@ def run(options: Namespace) -> int:
         console.print("no trial of this suite matches the filter", markup=False)
         return NOTHING
     with loaded.directory.locked():
-        return _run_locked(options, loaded, slots, threads, console, started)
+        return _run_locked(options, loaded, slots, console, started)
 
 
 def _run_locked(
-    options: Namespace, loaded: Loaded, slots: list[str], threads: int, console: Console, started: float
+    options: Namespace, loaded: Loaded, slots: list[str], console: Console, started: float
 ) -> int:
     directory = loaded.directory
     records, problems = directory.records()
     for line in problems:
         console.print(f"left out: {line}", style="yellow", markup=False, soft_wrap=True)
-    work = agenda(loaded.selected, records, retry_failed=options.retry_failed)
+    work = pending_work(loaded.selected, records, directory, retry_failed=options.retry_failed)
     write_atomically(directory.suite_file, tomli_w.dumps(resolved(loaded)))
-    directory.write_plan([(trial.key, trial.axes) for trial in loaded.trials])
-    console.print(
-        f"{loaded.suite.name}: {len(work.selected)} trials, {len(work.cached)} cached, "
-        f"{len(work.to_run)} to run"
-        + (f", {len(work.to_time)} to time" if work.to_time else "")
-        + f" on {', '.join(dict.fromkeys(slots))} ({len(slots)} at a time)",
-        markup=False,
-        soft_wrap=True,
-    )
-    total = len(work.to_run) + len(work.to_time)
+    directory.write_plan([(trial.key, trial.axes) for trial in loaded.trials], options.threads)
+    _announce(loaded, work, records, slots, console)
     interrupted = False
-    if total or is_behind(directory.path):
-        provenance = host_provenance()
-        workplace = workplace_of(directory, loaded.data, options.plugin, loaded.trials, loaded.registry)
-        view = LiveView(total, slots, console) if console.is_terminal else PlainView(total, console)
-        # Set for SIGINT too: shells start what runs in the background with that signal ignored.
-        for request in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(request, _interrupt)
-        with Tracker(directory.path, loaded.suite.name, loaded.suite.suite.description) as tracker:
-            tracker.summarise(lambda: _summary(loaded, records))
-            tracker.plugin_files = workplace.plugin_files
-            tracker.start(
-                {"suite": str(options.suite), "command": " ".join(sys.argv[1:]), **_texts(provenance)}
-            )
-            observers = [view, tracker, PluginObserver(loaded.observers)]
-            job = Run(directory, records, provenance, observers)
-            try:
-                with view:
-                    job.run_trials(work, LocalExecutor(workplace, slots, threads, options.timeout))
-                    with tracker.quiet():
-                        job.measure_latencies(work, _exclusive(workplace, slots, options.timeout))
-                update_agreement(directory, loaded.trials)
-            except KeyboardInterrupt:
-                interrupted = True
-            tracking_seconds = tracker.close(interrupted=interrupted)
-        for warning in tracker.warnings:
-            console.print(warning, style="yellow", markup=False, soft_wrap=True)
-        console.print(f"MLflow took {duration(tracking_seconds)} beside the run", markup=False)
+    if work.to_run or work.to_time or is_behind(directory.path):
+        interrupted = _work(options, loaded, work, records, slots, console)
     outcomes = [records[t.key] for t in loaded.selected if t.key in records]
     console.print(summary(outcomes), markup=False, soft_wrap=True)
     if interrupted:
@@ -109,14 +107,12 @@ def _run_locked(
             markup=False,
         )
         return INTERRUPTED
-    page = render_site(
-        [directory.path], directory.path / "site", title=loaded.suite.name, registry=loaded.registry
-    )
+    page = _page(loaded, console)
     console.print(f"took {duration(time.monotonic() - started)}", markup=False)
     for label, value in (
         ("results", directory.results_file),
         ("MLflow", f"{directory.path / 'mlflow.db'}  (benchsuite ui {directory.path})"),
-        ("page", page),
+        *((("page", page),) if page else ()),
     ):
         console.print(f"  {label:<8} {value}", markup=False, soft_wrap=True)
     failed = [r for r in outcomes if r.status not in SETTLED]
@@ -128,6 +124,82 @@ def _run_locked(
     return FAILED if failed else OK
 
 
+def _announce(
+    loaded: Loaded,
+    work: PendingWork,
+    records: Mapping[str, TrialRecord],
+    slots: Sequence[str],
+    console: Console,
+) -> None:
+    """Say what there is to do."""
+    to_time = f", {len(work.to_time)} to time" if work.to_time else ""
+    lines = [
+        f"{loaded.suite.name}: {len(work.selected)} trials, {len(work.cached)} cached, "
+        f"{len(work.to_run)} to run{to_time} on {', '.join(dict.fromkeys(slots))} ({len(slots)} at a time)"
+    ]
+    if older := computed_otherwise(work, records):
+        lines.append(
+            f"{older} of them have an outcome from before, of other code, settings, libraries or data, "
+            "which stays in results.jsonl"
+        )
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _work(
+    options: Namespace,
+    loaded: Loaded,
+    work: PendingWork,
+    records: dict[str, TrialRecord],
+    slots: list[str],
+    console: Console,
+) -> bool:
+    """Do what there is to do and show it in MLflow; returns whether it was interrupted."""
+    directory, interrupted = loaded.directory, False
+    provenance = host_provenance()
+    configuration = configuration_of(directory, loaded.data, options.plugin, loaded.trials, loaded.registry)
+    total = len(work.to_run) + len(work.to_time)
+    view = LiveView(total, slots, console) if console.is_terminal else PlainView(total, console)
+    # Set for SIGINT too: shells start what runs in the background with that signal ignored.
+    for request in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(request, _interrupt)
+    with Tracker(directory.path, loaded.suite.name, loaded.suite.suite.description) as tracker:
+        tracker.summarise(lambda: _summary(loaded, records))
+        tracker.plugin_files = configuration.plugin_files
+        tracker.start({"suite": str(options.suite), "command": " ".join(sys.argv[1:]), **_texts(provenance)})
+        observers = [view, tracker, PluginObserver(loaded.observers)]
+        job = Run(directory, records, provenance, observers, view.say)
+        try:
+            with view:
+                job.run_trials(
+                    work, lambda: LocalExecutor(configuration, slots, options.threads, options.timeout)
+                )
+                with tracker.quiet():
+                    job.measure_latencies(
+                        work,
+                        _exclusive(loaded, configuration, slots, options.timeout),
+                        latency_conditions(slots[0]),
+                    )
+                update_agreement(directory, loaded.trials, view.say)
+        except KeyboardInterrupt:
+            interrupted = True
+        tracking_seconds = tracker.close(interrupted=interrupted)
+    for warning in tracker.warnings:
+        console.print(warning, style="yellow", markup=False, soft_wrap=True)
+    console.print(f"MLflow took {duration(tracking_seconds)} beside the run", markup=False)
+    return interrupted
+
+
+def _page(loaded: Loaded, console: Console) -> Path | None:
+    """The first page of the run's site; without a renderer that works, None, and a line that says so."""
+    folder = loaded.directory.path
+    try:
+        return render_site([folder], folder / "site", title=loaded.suite.name, registry=loaded.registry)
+    except UsageError as error:
+        console.print(f"no page was made: {error}", style="yellow", markup=False, soft_wrap=True)
+        return None
+
+
 def _summary(loaded: Loaded, records: Mapping[str, TrialRecord]) -> Path | None:
     """The leaderboard's summary of the whole suite, for MLflow."""
     found = [records[trial.key] for trial in loaded.trials if trial.key in records]
@@ -137,20 +209,29 @@ def _summary(loaded: Loaded, records: Mapping[str, TrialRecord]) -> Path | None:
     )
 
 
-def slots_and_threads(chosen: list[str], jobs: int | None) -> tuple[list[str], int]:
-    """The device of each slot and the CPU threads of each worker.
-
-    On a CPU small networks gain nothing from threads, so the default is one worker a core with one thread.
-    """
+def slots_of(chosen: list[str], jobs: int | None) -> list[str]:
+    """The device of each slot; by default one a GPU, or on a CPU one a core."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = jobs or (cores if chosen == ["cpu"] else len(chosen))
-    slots = [chosen[n % len(chosen)] for n in range(count)]
-    return slots, max(1, cores // count)
+    return [chosen[n % len(chosen)] for n in range(count)]
 
 
-def _exclusive(workplace: Workplace, slots: list[str], timeout: float | None) -> Callable[[], Executor]:
-    """One slot on the first device; one CPU thread, so that a latency means the same on every machine."""
-    return lambda: LocalExecutor(workplace, slots[:1], 1, timeout)
+def _exclusive(
+    loaded: Loaded, configuration: RunConfiguration, slots: list[str], timeout: float | None
+) -> Callable[[], Executor]:
+    """One slot on the first device, with the threads that the suite times with."""
+    latency = loaded.suite.metrics.latency
+    return lambda: LocalExecutor(configuration, slots[:1], latency.threads if latency else 1, timeout)
+
+
+def latency_conditions(device: str) -> dict[str, str]:
+    """What a latency depends on beside the network and how it is measured."""
+    return {
+        "device": devices.device_name(device),
+        "host": platform.node(),
+        "python": platform.python_version(),
+        "torch": version("torch"),
+    }
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -168,9 +249,6 @@ def resolved(loaded: Loaded) -> dict[str, Any]:
 
 def host_provenance() -> dict[str, Any]:
     """Facts about this benchsuite and this host, for every record of an invocation."""
-    import platform
-    from importlib.metadata import version
-
     facts: dict[str, Any] = {
         "benchsuite": __version__,
         "torch": version("torch"),

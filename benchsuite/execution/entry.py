@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from benchsuite.execution import Job, Workplace
+    from benchsuite.execution.jobs import Job
+    from benchsuite.trials.worker_context import RunConfiguration
 
 
-def main(connection: Connection, job: Job, workplace: Workplace, device: str, threads: int) -> None:
+def main(
+    connection: Connection, job: Job, configuration: RunConfiguration, device: str, threads: int
+) -> None:
     """Do the job and tell the parent about it over the connection."""
     from benchsuite.execution import worker
 
-    worker.main(connection, job, workplace, device, threads)
+    worker.main(connection, job, configuration, device, threads)

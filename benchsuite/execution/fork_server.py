@@ -44,12 +44,12 @@ def preload() -> None:
     # the run's screen.
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         importlib.import_module("benchsuite.execution.worker")
-        importlib.import_module("benchsuite.plugins").discover_shipped()
+        importlib.import_module("benchsuite.registry.discovery").discover_shipped()
         for name in filter(None, modules.split(",")):
             with contextlib.suppress(Exception, SystemExit):
                 importlib.import_module(name)
     # A worker's collector would look through all of it, and each look at an object copies its page, which
-    # takes half a second of every worker. What stands here now is no garbage.
+    # takes half a second of every worker. Everything loaded so far stays alive.
     gc.collect()
     gc.freeze()
 

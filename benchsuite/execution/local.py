@@ -11,12 +11,15 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING
 
 from benchsuite.errors import BenchsuiteError
-from benchsuite.execution import Ended, Job, Message, Started, Workplace, entry
+from benchsuite.execution import entry
 from benchsuite.execution.fork_server import fork_server
+from benchsuite.execution.jobs import Ended, Job, Message, Started
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from multiprocessing.context import ForkServerProcess
+
+    from benchsuite.trials.worker_context import RunConfiguration
 
 _GRACE_SECONDS = 5.0
 
@@ -37,16 +40,16 @@ class LocalExecutor:
     opens the device itself. Workers lead their own process group and are killed with all they started.
 
     Args:
-        workplace: what every worker is told.
+        configuration: what every worker is told.
         slots: the device of each slot.
         threads: CPU threads of each worker.
         timeout: seconds that one stage or trial may take, or None.
     """
 
     def __init__(
-        self, workplace: Workplace, slots: Sequence[str], threads: int, timeout: float | None
+        self, configuration: RunConfiguration, slots: Sequence[str], threads: int, timeout: float | None
     ) -> None:
-        self._workplace = workplace
+        self._configuration = configuration
         self._devices = tuple(slots)
         self._threads = threads
         self._timeout = timeout
@@ -63,17 +66,17 @@ class LocalExecutor:
     def start(self, job: Job) -> int:
         """Start a job on the lowest free slot and return its number."""
         slot = next(n for n in range(len(self._devices)) if n not in self._workers)
-        context = fork_server(self._workplace.imports)
+        context = fork_server(self._configuration.imports)
         ours, theirs = context.Pipe(duplex=True)
         process = context.Process(
             target=entry.main,
-            args=(theirs, job, self._workplace, self._devices[slot], self._threads),
+            args=(theirs, job, self._configuration, self._devices[slot], self._threads),
             daemon=True,
         )
         try:
             process.start()
         except EOFError as error:
-            loaded = ", ".join(("torch", "the plugins", *self._workplace.imports))
+            loaded = ", ".join(("torch", "the plugins", *self._configuration.imports))
             raise BenchsuiteError(f"the server of worker processes died while it loaded {loaded}") from error
         theirs.close()
         self._workers[slot] = _Worker(job, process, ours, time.monotonic())
@@ -90,7 +93,7 @@ class LocalExecutor:
                 _kill(worker.process)
                 open_end = False
             if not open_end:
-                events.append((slot, worker.job, self._bury(worker)))
+                events.append((slot, worker.job, self._end_of(worker)))
                 del self._workers[slot]
         return events
 
@@ -114,7 +117,7 @@ class LocalExecutor:
             return False
         return True
 
-    def _bury(self, worker: _Worker) -> Ended:
+    def _end_of(self, worker: _Worker) -> Ended:
         worker.process.join(_GRACE_SECONDS)
         if worker.process.is_alive():
             _kill(worker.process)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from benchsuite.execution import (
+from benchsuite.execution.jobs import (
     Ended,
     Executor,
     Finished,
@@ -23,8 +23,8 @@ from benchsuite.execution import (
 )
 
 if TYPE_CHECKING:
-    from benchsuite.store import Status, TrialRecord
-    from benchsuite.tasks import Trial
+    from benchsuite.plan.trial import Trial
+    from benchsuite.store.record import Status, TrialRecord
 
 _POLL_SECONDS = 0.5
 
@@ -63,7 +63,9 @@ class TrialPhase:
         for group in groups.values():
             job = TrialsJob(group[0].score, tuple(group))
             self._after_training.setdefault(job.score.dense.key, []).append(job)
-        self.queue.extend(TrainJob(jobs[0].score.dense) for jobs in self._after_training.values())
+        for jobs in self._after_training.values():
+            wanted = {trace.key: trace for job in jobs for trial in job.trials for trace in trial.traces}
+            self.queue.append(TrainJob(jobs[0].score.dense, tuple(wanted.values())))
 
     def handle(self, slot: int, job: Job, message: Message) -> None:
         """React to a worker's message."""

@@ -9,11 +9,14 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import psutil
-import torch
+
+from benchsuite.hardware import nvml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
+
+    import torch
 
 SYSTEM_FILE = "system.csv"
 """In a stage's folder: one line a sample, under the columns that `SystemSampler` names."""
@@ -48,7 +51,8 @@ class SystemSampler:
     Beginning and ending a watch costs a few microseconds: the thread wakes by itself and finds out whether
     the work it then sees has lasted long enough. Columns of the file: `unix_s` (seconds since 1970),
     `seconds` (since the work began), `cpu_percent` (of one core, since the sample before), `memory_mb`
-    (resident, 10^6 bytes), and where NVML answers `gpu_percent` and `gpu_memory_mb` (of the whole GPU).
+    (resident, 10^6 bytes), and where NVML answers `gpu_percent` and `gpu_memory_mb` (of the whole GPU; of a
+    slice of a divided one its memory alone, or nothing).
 
     Args:
         device: the device whose use is sampled; nothing but the process for a CPU.
@@ -58,7 +62,7 @@ class SystemSampler:
 
     def __init__(self, device: torch.device, *, after: float = 20.0, every: float = 5.0) -> None:
         # Asked here, since a capture of CUDA graphs bears no calls of CUDA from another thread.
-        self._gpu = str(torch.cuda.get_device_properties(device).uuid) if device.type == "cuda" else None
+        self._gpu = nvml.identity(device)
         self._after = after
         self._every = every
         self._current: _Watch | None = None
@@ -85,7 +89,8 @@ class SystemSampler:
     def _work(self) -> None:
         process = psutil.Process()
         process.cpu_percent()  # the first answer is the start of the first interval
-        gpu: Callable[[], dict[str, float]] | None = None
+        gpu: nvml.Gpu | None = None
+        asked = False
         while not self._stopped.wait(self._every):
             # A full disk or a process table that is closed to us must not fail a trial.
             with suppress(OSError, psutil.Error):
@@ -93,32 +98,15 @@ class SystemSampler:
                 watch = self._current
                 if watch is None or watch.seconds() < self._after:
                     continue
-                gpu = gpu or _gpu_meter(self._gpu)
-                sample = {"cpu_percent": cpu, "memory_mb": process.memory_info().rss / 1e6, **gpu()}
+                if not asked:
+                    gpu, asked = nvml.find(self._gpu), True
+                sample = {"cpu_percent": cpu, "memory_mb": process.memory_info().rss / 1e6, **_gpu_use(gpu)}
                 watch.note(sample)
 
 
-def _gpu_meter(identity: str | None) -> Callable[[], dict[str, float]]:
-    """What reads the GPU's use; it reads nothing where there is no GPU, or NVML is not there."""
-    if identity is None:
-        return dict
-    try:
-        import pynvml
-    except ImportError:
-        return dict
-    try:
-        pynvml.nvmlInit()
-        # By identity, since NVML numbers all GPUs and torch the visible ones.
-        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{identity}")
-    except pynvml.NVMLError:
-        return dict
-
-    def read() -> dict[str, float]:
-        found = {}
-        with suppress(pynvml.NVMLError):
-            found["gpu_percent"] = float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu)
-        with suppress(pynvml.NVMLError):
-            found["gpu_memory_mb"] = pynvml.nvmlDeviceGetMemoryInfo(handle).used / 1e6
-        return found
-
-    return read
+def _gpu_use(gpu: nvml.Gpu | None) -> dict[str, float]:
+    """What NVML tells now of the GPU's use; nothing of what it counts only for a whole divided board."""
+    if gpu is None:
+        return {}
+    found = {"gpu_percent": gpu.load_percent(), "gpu_memory_mb": gpu.memory_mb()}
+    return {name: value for name, value in found.items() if value is not None}

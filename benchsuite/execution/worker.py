@@ -1,4 +1,4 @@
-"""A worker process: does one job, tells the parent about it, and is gone."""
+"""A worker process: does one job, tells the parent about it, and ends."""
 
 from __future__ import annotations
 
@@ -12,11 +12,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchsuite import devices
-from benchsuite import trial as trials
-from benchsuite.dense import Bench, train_dense
 from benchsuite.errors import BenchsuiteError, Collapsed, Unsupported
-from benchsuite.execution import (
+from benchsuite.execution.jobs import (
     Finished,
     Job,
     LatencyJob,
@@ -24,48 +21,61 @@ from benchsuite.execution import (
     Message,
     StageFailed,
     Started,
+    Told,
     TrainJob,
     TrialsJob,
-    Workplace,
     without_result,
 )
 from benchsuite.execution.sampling import SYSTEM_FILE, SystemSampler
-from benchsuite.plugins import discover
-from benchsuite.scored import score_dense
+from benchsuite.hardware import devices
+from benchsuite.registry.discovery import discover
+from benchsuite.trials.latency import latency_metrics
+from benchsuite.trials.run_trial import run_trial
+from benchsuite.trials.scores import score_dense
+from benchsuite.trials.training_trace import train_with_traces
+from benchsuite.trials.worker_context import RunConfiguration, WorkerContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
 
-    from benchsuite.store import Status
+    from benchsuite.store.record import Status
 
 
-def main(connection: Connection, job: Job, workplace: Workplace, device: str, threads: int) -> None:
+def main(
+    connection: Connection, job: Job, configuration: RunConfiguration, device: str, threads: int
+) -> None:
     """Do the job. Entry point of the process; whatever happens is a message or an exit code."""
     with contextlib.suppress(OSError):
         os.setsid()  # its own process group, so that all it started can be killed with it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_leave_with_parent, args=(connection,), daemon=True).start()
-    _redirect_output(workplace.run / "stages" / job.key)
+    _redirect_output(configuration.run / "stages" / job.key)
     warnings.simplefilter("default")
 
     def tell(message: Message) -> None:
         connection.send(message)
 
-    registry, _ = discover(workplace.plugin_files)
-    bench = Bench(workplace, registry, devices.prepare(device, threads), threads)
-    sampler = SystemSampler(bench.device)
+    registry, _ = discover(configuration.plugin_files)
+    worker = WorkerContext(
+        configuration,
+        registry,
+        devices.prepare(device, threads),
+        threads,
+        tell=lambda text: tell(Told(text)),
+    )
+    sampler = SystemSampler(worker.device)
     tell(Started(None, job.title))
     try:
         if isinstance(job, TrainJob):
-            with sampler.watching(bench.folder(job.key)):
-                train_dense(bench, job.dense)
+            with sampler.watching(worker.folder(job.key)):
+                train_with_traces(worker, job.dense, job.traces)
         elif isinstance(job, LatencyJob):
             for trial in job.trials:
                 tell(Started(trial.key, f"latency of {trial.scorer_label} at sparsity {trial.sparsity}"))
-                tell(Measured(trial.key, trials.latency_metrics(bench, trial)))
+                tell(Measured(trial.key, latency_metrics(worker, trial)))
         else:
-            _run_trials(bench, job, tell, sampler)
+            _run_trials(worker, job, tell, sampler)
     except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, SystemExit included
         tell(StageFailed(*outcome_of(error)))
     # No interpreter shutdown: a plugin's threads or exit handlers must not hold the slot.
@@ -76,17 +86,17 @@ def main(connection: Connection, job: Job, workplace: Workplace, device: str, th
 
 
 def _run_trials(
-    bench: Bench, job: TrialsJob, tell: Callable[[Message], None], sampler: SystemSampler
+    worker: WorkerContext, job: TrialsJob, tell: Callable[[Message], None], sampler: SystemSampler
 ) -> None:
-    shared = score_dense(bench, job.score)
+    shared = score_dense(worker, job.score)
     for trial in job.trials:
         tell(Started(trial.key, f"{job.title} · {trial.scorer_label} at {trial.sparsity}"))
-        folder = bench.folder(trial.key)
+        folder = worker.folder(trial.key)
         _redirect_output(folder)
         (folder / SYSTEM_FILE).unlink(missing_ok=True)  # of an earlier attempt
         try:
             with sampler.watching(folder):
-                record = trials.run_trial(bench, trial, shared)
+                record = run_trial(worker, trial, shared)
         except BaseException as error:  # noqa: BLE001 - as above
             status, text = outcome_of(error)
             record = without_result(trial, status, text)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import cross_entropy
 
-from benchsuite.devices import exact_float32
 from benchsuite.errors import BenchsuiteError
+from benchsuite.hardware.devices import exact_float32
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

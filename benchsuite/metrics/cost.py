@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from benchsuite.metrics.macs import MacCount, count_macs
+from benchsuite.metrics.network_cost import Cost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,33 +27,6 @@ _NO_MACS = (
     nn.PReLU,
     nn.Embedding,
 )
-
-
-@dataclass(frozen=True)
-class Cost:
-    """The cost of one sample's forward pass in evaluation mode.
-
-    MACs are the multiply-accumulates of convolutions, linear layers and matrix products, attention's
-    included; FLOPs are twice as many. Normalisation, activation functions, pooling and other work done
-    element by element count as zero. Padding counts as if it were data, as everywhere in the field.
-
-    Attributes:
-        params: elements of all parameters, shared ones once.
-        macs: multiply-accumulates of one sample.
-        nonzero_params: the same without the zeros in the weights of convolutions and linear layers.
-        nonzero_macs: the same without the multiplications by those zeros.
-        peak_activation_bytes: most bytes of intermediate tensors alive at one moment of the forward pass,
-            the input and work space inside a single operation not included.
-        unknown_modules: modules with parameters that contribute nothing to the MACs and are not known to
-            need none; the MACs are then a lower bound.
-    """
-
-    params: int
-    macs: int
-    nonzero_params: int
-    nonzero_macs: int
-    peak_activation_bytes: int
-    unknown_modules: tuple[str, ...]
 
 
 def measure_cost(model: nn.Module, example: Tensor) -> Cost:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from benchsuite.devices import energy_meter, synchronise
+from benchsuite.hardware.devices import exact_float32, searched_convolutions, synchronise
+from benchsuite.hardware.nvml import energy_meter
 from benchsuite.metrics.latency import batch_of, prepared
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from benchsuite.metrics.latency import Latency
 
 _MOST_CALLS = 100_000
+_ORDER = (0, 1, 1, 0)
+"""Dense, pruned, pruned, dense: a board that warms up, or slows down, meets both alike."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,10 @@ def measure_energy(
 ) -> Energy | None:
     """Count the energy of forward passes in evaluation mode, in float32; None where the device counts none.
 
-    Each network runs as many batches as take about `seconds`, one after the other without a pause, since
-    the counters of devices move only some times a second. What the device uses when idle is part of it.
+    Each network runs as many batches as take about `seconds`, in two halves around those of the other and
+    each half without a pause, since the counters of devices move only some times a second. On a GPU
+    float32 is exact and the kernels are those of `measure_latency`. What the device uses when idle is part
+    of it.
 
     Args:
         dense: the network before pruning.
@@ -54,16 +59,25 @@ def measure_energy(
         return None
     device = torch.device(device)
     batch = batch_of(example, latency.batch_size, device)
-    found = []
-    for network, timing in ((dense, latency.dense), (pruned, latency.pruned)):
-        calls = min(_MOST_CALLS, math.ceil(1000 * seconds / timing.median_ms))
-        model = prepared(network, device, batch)
-        with torch.inference_mode():
+    models = [prepared(network, device, batch) for network in (dense, pruned)]
+    halves = len(_ORDER) // len(models)
+    calls = [
+        min(_MOST_CALLS, math.ceil(1000 * seconds / halves / timing.median_ms))
+        for timing in (latency.dense, latency.pruned)
+    ]
+    joules = [0.0, 0.0]
+    with torch.inference_mode(), exact_float32(), searched_convolutions(device):
+        for model in models:
             model(batch)
+        for which in _ORDER:
             synchronise(device)
             before = meter()
-            for _ in range(calls):
-                model(batch)
+            for _ in range(calls[which]):
+                models[which](batch)
             synchronise(device)
-        found.append(1000 * (meter() - before) / (calls * latency.batch_size))
-    return Energy(*found)
+            after = meter()
+            if before is None or after is None:
+                return None  # the device has stopped to count
+            joules[which] += after - before
+    samples = [halves * number * latency.batch_size for number in calls]
+    return Energy(*(1000 * used / number for used, number in zip(joules, samples, strict=True)))

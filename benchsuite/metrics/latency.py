@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from benchsuite.devices import memory_format_for, synchronise
+from benchsuite.hardware.devices import (
+    exact_float32,
+    memory_format_for,
+    searched_convolutions,
+    synchronise,
+)
 from benchsuite.metrics.sparse_kernels import use_sparse_kernels
 
 if TYPE_CHECKING:
@@ -43,6 +48,7 @@ class Latency:
         batch_size: samples per forward pass.
         samples: forward passes timed of each network.
         threads: threads of one operation on the CPU.
+        sparse_layers: layers of the pruned network that ran on kernels for the 2:4 pattern.
     """
 
     dense: Timing
@@ -50,6 +56,7 @@ class Latency:
     batch_size: int
     samples: int
     threads: int
+    sparse_layers: int = 0
 
     @property
     def speedup(self) -> float:
@@ -73,6 +80,7 @@ def measure_latency(
     A round times each network once, in an order that alternates, so that drifts of the clock rate meet
     both alike. Rounds go on for about `seconds` after the warm-up, but number at least 7 and at most
     `most_rounds`. The networks are copied, not changed. CUDA events time a GPU, the monotonic clock a CPU.
+    On a GPU float32 is exact (no TF32), and convolutions run on the fastest kernels that cuDNN has.
 
     Args:
         dense: the network before pruning.
@@ -82,18 +90,25 @@ def measure_latency(
         device: where to measure; nothing else should run there.
         seconds: time to spend on rounds.
         most_rounds: bound on rounds.
-        sparse_kernels: time both in half precision, the pruned one with kernels for the 2:4 pattern.
+        sparse_kernels: time both in half precision, the pruned one with kernels for the 2:4 pattern, in
+            those layers whose kernels run on this batch.
     """
     device = torch.device(device)
     batch = batch_of(example, batch_size, device)
     networks = [prepared(network, device, batch) for network in (dense, pruned)]
+    sparse_layers = 0
     if sparse_kernels:
         batch = batch.half()
         networks = [network.half() for network in networks]
-        use_sparse_kernels(networks[1])
+        sparse_layers = use_sparse_kernels(networks[1], batch)
     time_call = _time_on_gpu if device.type == "cuda" else _time_on_cpu
     durations: tuple[list[float], list[float]] = ([], [])
-    with torch.inference_mode(), _no_garbage_collection():
+    with (
+        torch.inference_mode(),
+        exact_float32(),
+        searched_convolutions(device),
+        _no_garbage_collection(),
+    ):
         for _ in range(_WARM_UP_CALLS):
             for network in networks:
                 network(batch)
@@ -111,6 +126,7 @@ def measure_latency(
         batch_size=batch_size,
         samples=len(durations[0]),
         threads=torch.get_num_threads(),
+        sparse_layers=sparse_layers,
     )
 
 

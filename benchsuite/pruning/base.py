@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from benchsuite.store import metric_names
+
 if TYPE_CHECKING:
     from torch import nn
 
-    from benchsuite.layers import CoupledGroup, Layer
+    from benchsuite.contracts.layers import CoupledGroup, Layer
     from benchsuite.metrics.cost import Cost
     from benchsuite.pruning.graph import PruningGraph
     from benchsuite.pruning.settings import PruningSettings
@@ -61,6 +63,11 @@ class PrunedNetwork(ABC):
         self.cost = dense_cost
         self._graph, self._dense_cost = graph, dense_cost
         self._settings, self._seed, self._probe = settings, seed, probe
+        self._begin()
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Make ready for the first cut; raises `Unsupported` where the settings cannot serve this kind."""
 
     @property
     @abstractmethod
@@ -86,4 +93,4 @@ class PrunedNetwork(ABC):
 
     def _target(self, sparsity: float) -> float:
         """The target of a cut: where whole units have overshot this round's already, they stay gone."""
-        return max(sparsity, self.metrics.get(f"sparsity/{self._settings.budget}", 0.0))
+        return max(sparsity, self.metrics.get(metric_names.sparsity(self._settings.budget), 0.0))

@@ -10,19 +10,19 @@ import torch
 from torch import Tensor
 
 from benchsuite.errors import Collapsed, Unsupported
-from benchsuite.metrics.cost import Cost, measure_cost
+from benchsuite.metrics.cost import measure_cost
 from benchsuite.pruning.base import GONE, Merges, PrunedNetwork, Vary
 from benchsuite.pruning.masks import WeightMasks, WeightSelection, select_weights
 from benchsuite.pruning.selection import normalised
 from benchsuite.pruning.two_four import select_two_four
+from benchsuite.store import metric_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch import nn
 
-    from benchsuite.layers import Layer
-    from benchsuite.pruning.graph import PruningGraph
+    from benchsuite.contracts.layers import Layer
     from benchsuite.pruning.settings import PruningSettings
 
 _HALF = 0.5
@@ -32,16 +32,8 @@ _HALF = 0.5
 class MaskedNetwork(PrunedNetwork):
     """A network some of whose weights are held at zero. See `PrunedNetwork`."""
 
-    def __init__(
-        self,
-        dense: nn.Module,
-        graph: PruningGraph,
-        dense_cost: Cost,
-        settings: PruningSettings,
-        seed: int,
-        probe: Tensor,
-    ) -> None:
-        super().__init__(copy.deepcopy(dense), graph, dense_cost, settings, seed, probe)
+    def _begin(self) -> None:
+        self.model = copy.deepcopy(self.model)
         self._masks = WeightMasks({})
 
     @property
@@ -104,10 +96,10 @@ class MaskedNetwork(PrunedNetwork):
         gone = {name: int((~mask).sum()) for name, mask in keep.items()}
         macs = sum(count * self._graph.weight_macs[name] for name, count in gone.items())
         self.metrics = {
-            "sparsity/units": self._silent_units(),
-            "sparsity/params": sum(gone.values()) / self._dense_cost.params,
-            "sparsity/macs": macs / self._dense_cost.macs,
-            "selection/ties": ties,
+            metric_names.SPARSITY_UNITS: self._silent_units(),
+            metric_names.SPARSITY_PARAMS: sum(gone.values()) / self._dense_cost.params,
+            metric_names.SPARSITY_MACS: macs / self._dense_cost.macs,
+            metric_names.SELECTION_TIES: ties,
         }
 
     def take_weights(self, dense: nn.Module) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from benchsuite.layers import CoupledGroup
+    from benchsuite.contracts.layers import CoupledGroup
     from benchsuite.pruning.graph import PruningGraph
 
 

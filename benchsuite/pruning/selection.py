@@ -16,7 +16,7 @@ from benchsuite.errors import Collapsed, Unsupported
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from benchsuite.layers import CoupledGroup
+    from benchsuite.contracts.layers import CoupledGroup
     from benchsuite.pruning.graph import PruningGraph
     from benchsuite.pruning.settings import Aggregate, Normalise, PruningSettings
 

@@ -1,14 +1,15 @@
-"""How one trial prunes, as plain data."""
+"""How one trial prunes, as plain data: how units are chosen, and over how many rounds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Scope = Literal["layer", "global", "protected", "2:4"]
 Budget = Literal["units", "params", "macs"]
 Aggregate = Literal["mean", "sum", "max"]
 Normalise = Literal["mean", "max", "l2", "none"]
+Schedule = Literal["one-shot", "iterative", "rewind", "at-init"]
 
 
 @dataclass(frozen=True)
@@ -29,3 +30,29 @@ class PruningSettings:
     floor: float = 0.1
     aggregate: Aggregate = "mean"
     normalise: Normalise = "mean"
+
+
+@dataclass(frozen=True)
+class ScheduleSettings:
+    """How a trial's pruning is spread over rounds.
+
+    Attributes:
+        name: one-shot, iterative, rewind or at-init.
+        rounds: number of rounds of "iterative".
+        rewind_share: share of what is left that each round of "rewind" removes.
+        rewind_to: share of the dense training's steps that "rewind" goes back to.
+    """
+
+    name: Schedule
+    rounds: int
+    rewind_share: float
+    rewind_to: float
+
+    @property
+    def content(self) -> list[Any]:
+        """What of it decides a result."""
+        own: dict[str, list[float]] = {
+            "iterative": [self.rounds],
+            "rewind": [self.rewind_share, self.rewind_to],
+        }
+        return [self.name, *own.get(self.name, [])]

@@ -8,20 +8,19 @@ import torch
 from torch import Tensor
 
 from benchsuite.errors import BenchsuiteError, Unsupported
-from benchsuite.metrics.cost import Cost, measure_cost
+from benchsuite.metrics.cost import measure_cost
 from benchsuite.pruning.base import GONE, Merges, PrunedNetwork, Vary
 from benchsuite.pruning.native import merge_units, positions_to_remove
 from benchsuite.pruning.selection import UnitSelection, group_scores, select_units, selection_of
 from benchsuite.pruning.surgery import check_surgery, remove_units
+from benchsuite.store import metric_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch import nn
 
-    from benchsuite.layers import CoupledGroup, Layer
-    from benchsuite.pruning.graph import PruningGraph
-    from benchsuite.pruning.settings import PruningSettings
+    from benchsuite.contracts.layers import CoupledGroup, Layer
 
 
 class SmallerNetwork(PrunedNetwork):
@@ -31,20 +30,11 @@ class SmallerNetwork(PrunedNetwork):
         Unsupported: the scope is one of single weights.
     """
 
-    def __init__(
-        self,
-        dense: nn.Module,
-        graph: PruningGraph,
-        dense_cost: Cost,
-        settings: PruningSettings,
-        seed: int,
-        probe: Tensor,
-    ) -> None:
-        if settings.scope == "2:4":
+    def _begin(self) -> None:
+        if self._settings.scope == "2:4":
             raise Unsupported('the scope 2:4 is a pattern of single weights: it needs granularity = "weight"')
-        super().__init__(dense, graph, dense_cost, settings, seed, probe)
-        self._dense_graph = graph
-        self._graph = graph.of(dense)
+        self._dense_graph = self._graph
+        self._graph = self._graph.of(self.model)
 
     @property
     def layers(self) -> Sequence[Layer]:
@@ -100,11 +90,11 @@ class SmallerNetwork(PrunedNetwork):
             )
         self.model, self.removed, self.cost = smaller, selection.removed, cost
         self.metrics = {
-            "sparsity/units": selection.units_removed,
-            "sparsity/params": 1 - cost.params / self._dense_cost.params,
-            "sparsity/macs": 1 - cost.macs / self._dense_cost.macs,
-            "selection/ties": selection.ties,
-            "surgery/max_difference": difference,
+            metric_names.SPARSITY_UNITS: selection.units_removed,
+            metric_names.SPARSITY_PARAMS: 1 - cost.params / self._dense_cost.params,
+            metric_names.SPARSITY_MACS: 1 - cost.macs / self._dense_cost.macs,
+            metric_names.SELECTION_TIES: selection.ties,
+            metric_names.SURGERY_DIFFERENCE: difference,
         }
 
     def take_weights(self, dense: nn.Module) -> None:

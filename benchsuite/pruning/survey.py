@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from benchsuite.errors import BenchsuiteError, Unsupported
-from benchsuite.pruning._trial_removal import randomise
-from benchsuite.pruning.graph import TRACE_SECONDS, trace
 from benchsuite.pruning.selection import select_units
 from benchsuite.pruning.settings import PruningSettings
 from benchsuite.pruning.surgery import check_surgery, remove_units
+from benchsuite.pruning.tracing.proof import randomise
+from benchsuite.pruning.tracing.trace import TRACE_SECONDS, trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

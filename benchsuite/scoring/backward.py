@@ -1,4 +1,4 @@
-"""Backward passes over a context's batches, for gradients of parameters and of activations at once."""
+"""Backward passes over a network's batches, for gradients of parameters and of activations at once."""
 
 from __future__ import annotations
 
@@ -16,52 +16,52 @@ from benchsuite.scoring.points import as_maps
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from benchsuite.scoring.context import ScoringContext
     from benchsuite.scoring.gradients import GradientStatistic
+    from benchsuite.scoring.sampled_network import SampledNetwork
 
 
 def gradient_batches(
-    context: ScoringContext, *, activations: bool, batch_size: int | None = None
+    network: SampledNetwork, *, activations: bool, batch_size: int | None = None
 ) -> Iterator[GradientBatch]:
     """Give for each batch the gradients of its mean loss, from one forward and one backward pass.
 
     Args:
-        context: the network and its samples.
+        network: the network and its samples.
         activations: also give activation maps and their gradients.
-        batch_size: samples per pass; by default the context's.
+        batch_size: samples per pass; by default the network's.
     """
-    parameters = context.leaf_parameters()
+    parameters = network.leaf_parameters()
     detached = {name: value.detach() for name, value in parameters.items()}
-    of_batches = -(-context.samples // (batch_size or context.batch_size))
-    for inputs, labels in context.batches(batch_size):
-        watcher = _Watcher(context, len(labels))
-        with context.reading(watcher.watch) if activations else nullcontext():
-            outputs = functional_call(context.model, parameters, (inputs,))
+    of_batches = -(-network.samples // (batch_size or network.batch_size))
+    for inputs, labels in network.batches(batch_size):
+        watcher = _Watcher(network, len(labels))
+        with network.reading(watcher.watch) if activations else nullcontext():
+            outputs = functional_call(network.model, parameters, (inputs,))
         gradients = torch.autograd.grad(
-            context.loss(outputs, labels),
+            network.loss(outputs, labels),
             list(parameters.values()),
             allow_unused=True,
             materialize_grads=True,
         )
         yield GradientBatch(
-            layers=context.layers,
-            granularity=context.granularity,
+            layers=network.layers,
+            granularity=network.granularity,
             parameters=detached,
             gradients=dict(zip(parameters, gradients, strict=True)),
             activations=watcher.pairs(),
             samples=len(labels),
-            of_samples=context.samples,
+            of_samples=network.samples,
             of_batches=of_batches,
         )
 
 
 def sum_statistics(
-    context: ScoringContext, statistics: Sequence[GradientStatistic]
+    network: SampledNetwork, statistics: Sequence[GradientStatistic]
 ) -> list[dict[str, Tensor]]:
     """Return each statistic's sum over the batches by layer, all from one backward pass per batch."""
     totals: list[dict[str, Tensor]] = [{} for _ in statistics]
     activations = any(statistic.reads_activations for statistic in statistics)
-    for batch in gradient_batches(context, activations=activations):
+    for batch in gradient_batches(network, activations=activations):
         for statistic, total in zip(statistics, totals, strict=True):
             for layer, term in statistic(batch).items():
                 total[layer] = total[layer] + term if layer in total else term
@@ -71,8 +71,8 @@ def sum_statistics(
 class _Watcher:
     """Keeps one batch's activation maps and, once the loss went backward, their gradients."""
 
-    def __init__(self, context: ScoringContext, samples: int) -> None:
-        self._context, self._samples = context, samples
+    def __init__(self, network: SampledNetwork, samples: int) -> None:
+        self._network, self._samples = network, samples
         self._maps: dict[str, Tensor] = {}
         self._gradients: dict[str, Tensor] = {}
 
@@ -87,7 +87,7 @@ class _Watcher:
         self._gradients[name] = self._ordered(name, gradient) * self._samples
 
     def _ordered(self, name: str, tensor: Tensor) -> Tensor:
-        return as_maps(self._context.layer(name), tensor, self._samples)
+        return as_maps(self._network.layer(name), tensor, self._samples)
 
     def pairs(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Return maps and gradients by layer; zero gradients where the loss does not depend on the maps."""

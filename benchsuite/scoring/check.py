@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from benchsuite import devices
 from benchsuite.errors import BenchsuiteError, PluginError, Unsupported
-from benchsuite.kernels import trusted_gradients
-from benchsuite.scoring._guard import untouched
+from benchsuite.hardware import devices
+from benchsuite.hardware.kernels import trusted_gradients
 from benchsuite.scoring.context import ScoringContext, sum_over_units
+from benchsuite.scoring.guard import untouched
 
 if TYPE_CHECKING:
     from benchsuite.scoring.scorer import Scorer

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from benchsuite.layers import CoupledGroup
+    from benchsuite.contracts.layers import CoupledGroup
 
 
 def reversed_scores(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:

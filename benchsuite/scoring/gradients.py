@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from benchsuite.layers import Layer
-    from benchsuite.scoring.scorer import Granularity
+    from benchsuite.contracts.layers import Granularity, Layer
 
 
 @dataclass(frozen=True, eq=False)

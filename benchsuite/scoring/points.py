@@ -16,7 +16,7 @@ from benchsuite.errors import Unsupported
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from benchsuite.layers import Layer
+    from benchsuite.contracts.layers import Layer
 
 Stage = Literal["output", "norm", "activation"]
 

@@ -33,14 +33,14 @@ class Reduction:
 
 
 def source_of(cls: type) -> str:
-    """Return a hash of the host's code and of the modules that define a class, with what these import.
+    """Return a hash of the code that fills tables and of the modules that define a class, with their imports.
 
     Whole modules, since what a class computes may depend on constants and functions beside it. What is
     defined interactively has no source: its name and its parameters have to do.
     """
-    from benchsuite.plugins import host_digest, source_digest
+    from benchsuite.contracts.digests import code_digest, source_digest
 
-    return f"{host_digest()} {source_digest(cls)}"
+    return f"{code_digest('benchsuite.scoring.shared')} {source_digest(cls)}"
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,14 @@ class ZeroFraction(Reduction):
         return (flat == 0).to(flat.dtype).mean(-1)
 
 
+_LARGEST_BATCHED_ON_GPU = 32
+"""Rows of the largest matrices whose eigenvalues torch computes all at once on a GPU.
+
+Larger ones it solves one after the other there, at about a millisecond each (PyTorch issue 175585), which
+is slower than one core of the CPU. `make gpu` measures both ways on both sides of this size.
+"""
+
+
 @dataclass(frozen=True)
 class Rank(Reduction):
     """The numerical rank of each map as a matrix; of what is no plane, 1 unless all of it is zero.
@@ -126,9 +134,12 @@ class Rank(Reduction):
         wide = maps.double()
         if wide.shape[2] > wide.shape[3]:
             wide = wide.mT
-        squares: Tensor = torch.linalg.eigvalsh(wide @ wide.mT).clamp_min(0)
+        gram = wide @ wide.mT
+        if gram.is_cuda and gram.shape[-1] > _LARGEST_BATCHED_ON_GPU:
+            gram = gram.cpu()
+        squares: Tensor = torch.linalg.eigvalsh(gram).clamp_min(0)
         counted: Tensor = squares > squares[..., -1:] * threshold**2
-        return counted.sum(-1).to(maps.dtype)
+        return counted.sum(-1).to(maps)
 
 
 REDUCTIONS: dict[str, Reduction] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from benchsuite.parameters import Plugin
+from benchsuite.contracts.plugin import Plugin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from benchsuite.scoring.context import ScoringContext
     from benchsuite.scoring.gradients import GradientStatistic
     from benchsuite.scoring.reductions import Reduction
-
-Granularity = Literal["unit", "weight"]
 
 
 class Scorer(Plugin):
@@ -47,6 +45,14 @@ class Scorer(Plugin):
             Unsupported: the criterion cannot serve this network at all.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define score()")
+
+    def fingerprint(self) -> str:
+        """Identify the content of files that `score` reads and no import names; empty without any.
+
+        It is part of the content key of the scores, so that changed files are never taken for cached ones;
+        `benchsuite.file_fingerprint` gives a file's.
+        """
+        return ""
 
     def reductions(self) -> Sequence[str | Reduction]:
         """Return what `score` will ask `context.activations` for, so that one pass serves all scorers."""

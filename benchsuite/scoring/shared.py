@@ -16,16 +16,16 @@ from benchsuite.scoring.tables import TableStore, fingerprint
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchsuite.scoring.context import ScoringContext
     from benchsuite.scoring.gradients import GradientStatistic
     from benchsuite.scoring.reductions import Reduction
+    from benchsuite.scoring.sampled_network import SampledNetwork
 
 
 class SharedPasses:
-    """Runs a context's samples through its network for all that its scorers have announced, and keeps it.
+    """Runs a network's samples through its network for all that its scorers have announced, and keeps it.
 
     Args:
-        context: the network and its samples.
+        network: the network and its samples.
         store: where to keep what was computed.
         reductions: the announced tables; the first forward pass fills them all.
         statistics: the announced gradient statistics; the first backward pass fills them all.
@@ -33,13 +33,13 @@ class SharedPasses:
 
     def __init__(
         self,
-        context: ScoringContext,
+        network: SampledNetwork,
         store: TableStore,
         reductions: Sequence[Reduction],
         statistics: Sequence[GradientStatistic],
     ) -> None:
-        # The context owns this object: without a cycle its memory is freed at once.
-        self._context: ScoringContext = weakref.proxy(context)
+        # The network owns this object: without a cycle its memory is freed at once.
+        self._network: SampledNetwork = weakref.proxy(network)
         self._store = store
         self._reductions, self._statistics = tuple(reductions), tuple(statistics)
 
@@ -65,29 +65,29 @@ class SharedPasses:
 
     @cached_property
     def _columns(self) -> dict[str, slice]:
-        reached = self._context.reached
+        reached = self._network.reached
         ends = torch.tensor([layer.units for layer in reached]).cumsum(0).tolist()
         return {layer.name: slice(end - layer.units, end) for end, layer in zip(ends, reached, strict=True)}
 
     @cached_property
     def _content(self) -> str:
         """Identifies the network, its layers and the samples."""
-        context = self._context
-        layers = " ".join(layer.name for layer in context.layers)
-        structure = f"{context.model}\n{layers}\n{context.batch_size}"
-        weights = fingerprint(dict(context.model.state_dict()))
-        return f"{weights}\n{fingerprint(context.raw_samples)}\n{structure}"
+        network = self._network
+        layers = " ".join(layer.name for layer in network.layers)
+        structure = f"{network.model}\n{layers}\n{network.batch_size}"
+        weights = fingerprint(dict(network.model.state_dict()))
+        return f"{weights}\n{fingerprint(network.raw_samples)}\n{structure}"
 
     def _table_key(self, reduction: Reduction) -> str:
         return f"{self._content}\n{reduction.key}"
 
     def _statistic_key(self, statistic: GradientStatistic) -> str:
-        own = [self._context.own_parameters(layer) for layer in self._context.layers]
-        return f"{self._content}\n{self._context.granularity}\n{own}\n{statistic.key}"
+        own = [self._network.own_parameters(layer) for layer in self._network.layers]
+        return f"{self._content}\n{self._network.granularity}\n{own}\n{statistic.key}"
 
     def _fill_tables(self, wanted: Reduction) -> None:
         """Run the samples through the network once for every reduction that is not in the store."""
-        context = self._context
+        network = self._network
         missing = {
             self._table_key(reduction): reduction
             for reduction in (wanted, *self._reductions)
@@ -95,20 +95,20 @@ class SharedPasses:
         }
         if not missing:
             return  # Another process filled them while this one waited for the lock.
-        width = sum(layer.units for layer in context.reached)
-        with self._store.filling(list(missing), (context.samples, width)) as arrays, torch.no_grad():
+        width = sum(layer.units for layer in network.reached)
+        with self._store.filling(list(missing), (network.samples, width)) as arrays, torch.no_grad():
             row = 0
-            for inputs, _ in context.batches():
+            for inputs, _ in network.batches():
                 count = len(inputs)
-                filled = [torch.zeros(count, width, device=context.device) for _ in missing]
-                with context.reading(partial(self._reduce, list(missing.values()), filled)):
-                    context.model(inputs)
+                filled = [torch.zeros(count, width, device=network.device) for _ in missing]
+                with network.reading(partial(self._reduce, list(missing.values()), filled)):
+                    network.model(inputs)
                 for array, table in zip(arrays, filled, strict=True):
                     array[row : row + count] = table.cpu().numpy()
                 row += count
 
     def _reduce(self, reductions: list[Reduction], tables: list[Tensor], name: str, tensor: Tensor) -> None:
-        maps = as_maps(self._context.layer(name), tensor, len(tables[0]))
+        maps = as_maps(self._network.layer(name), tensor, len(tables[0]))
         for table, reduction in zip(tables, reductions, strict=True):
             table[:, self._columns[name]] = reduction(maps)
 
@@ -122,12 +122,12 @@ class SharedPasses:
         if not missing:
             return  # Another process filled them while this one waited for the lock.
         try:
-            totals = sum_statistics(self._context, list(missing.values()))
+            totals = sum_statistics(self._network, list(missing.values()))
         except Exception:
             if len(missing) == 1:
                 raise
             # Another scorer's statistic may not suit this network; that scorer will hear when it asks.
             missing = {self._statistic_key(wanted): wanted}
-            totals = sum_statistics(self._context, [wanted])
+            totals = sum_statistics(self._network, [wanted])
         for key, total in zip(missing, totals, strict=True):
             self._store.save_tensors(key, total)

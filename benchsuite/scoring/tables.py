@@ -19,7 +19,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from benchsuite import stages
+from benchsuite.store import stages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

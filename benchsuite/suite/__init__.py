@@ -5,13 +5,10 @@ from __future__ import annotations
 from benchsuite.suite.reading import load_suite
 from benchsuite.suite.references import DatasetRef, ModelRef, PluginRef, ScorerRef
 from benchsuite.suite.sections import (
-    LatencySettings,
     Metrics,
     Pruning,
     RecipeOverrides,
     Recovery,
-    Schedule,
-    Scoring,
     SuiteSection,
     Workload,
 )
@@ -19,16 +16,13 @@ from benchsuite.suite.suite import Suite
 
 __all__ = [
     "DatasetRef",
-    "LatencySettings",
     "Metrics",
     "ModelRef",
     "PluginRef",
     "Pruning",
     "RecipeOverrides",
     "Recovery",
-    "Schedule",
     "ScorerRef",
-    "Scoring",
     "Suite",
     "SuiteSection",
     "Workload",

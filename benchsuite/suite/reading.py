@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from benchsuite.plugins import Registry
+    from benchsuite.registry.registry import Registry
 
 
 def load_suite(path: Path, registry: Registry) -> Suite:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationInfo, model_serializer, model_validator
 
+from benchsuite.contracts.plugin import Kind, Plugin, PluginChoice, Plugins
+from benchsuite.contracts.table import Table
 from benchsuite.errors import UsageError
-from benchsuite.plugins import Kind, Registry
-from benchsuite.suite.table import Table, registry_of
-
-if TYPE_CHECKING:
-    from benchsuite.datasets import DatasetPlugin
-    from benchsuite.models import ModelPlugin
-    from benchsuite.parameters import Plugin
-    from benchsuite.scoring.scorer import Scorer
+from benchsuite.suite.registry_context import registry_of
 
 
 class PluginRef(Table):
@@ -58,15 +53,18 @@ class PluginRef(Table):
         return {"name": self.name, **extra, **self.parameters} if self.parameters or extra else self.name
 
     @property
+    def choice(self) -> PluginChoice:
+        """What it says of the plugin itself."""
+        return PluginChoice(self.name, self.parameters)
+
+    def create(self, plugins: Plugins) -> Plugin:
+        """An instance of the plugin."""
+        return plugins.create(self.kind, self.name, self.parameters)
+
+    @property
     def label(self) -> str:
         """How records and pages name it: the name, with the parameters that a suite sets."""
-        if not self.parameters:
-            return self.name
-        return f"{self.name}({', '.join(f'{k}={v}' for k, v in sorted(self.parameters.items()))})"
-
-    def create(self, registry: Registry) -> Plugin:
-        """An instance of the plugin."""
-        return registry.create(self.kind, self.name, self.parameters)
+        return self.choice.label
 
 
 class ScorerRef(PluginRef):
@@ -78,26 +76,14 @@ class ScorerRef(PluginRef):
     def _is_wildcard(self) -> bool:
         return self.name == "all"
 
-    def scorer(self, registry: Registry) -> Scorer:
-        """An instance of the scorer."""
-        return cast("Scorer", self.create(registry))
-
 
 class ModelRef(PluginRef):
     """A model."""
 
     kind: ClassVar[Kind] = "model"
 
-    def model(self, registry: Registry) -> ModelPlugin:
-        """An instance of the model plugin."""
-        return cast("ModelPlugin", self.create(registry))
-
 
 class DatasetRef(PluginRef):
     """A data set."""
 
     kind: ClassVar[Kind] = "dataset"
-
-    def dataset(self, registry: Registry) -> DatasetPlugin:
-        """An instance of the data set plugin."""
-        return cast("DatasetPlugin", self.create(registry))

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
+from benchsuite.contracts.layers import Granularity
+from benchsuite.contracts.table import Axis, Table
 from benchsuite.errors import UsageError
 from benchsuite.metrics.dissection.settings import DissectionSettings
-from benchsuite.pruning.settings import Aggregate, Budget, Normalise, Scope
-from benchsuite.scoring.scorer import Granularity
+from benchsuite.metrics.latency_settings import LatencySettings
+from benchsuite.pruning.settings import Aggregate, Budget, Normalise, Schedule, Scope
 from benchsuite.suite.references import DatasetRef, ModelRef, ScorerRef
-from benchsuite.suite.table import Axis, Table, registry_of
+from benchsuite.suite.registry_context import registry_of
 
 if TYPE_CHECKING:
-    from benchsuite.recipes import TrainingRecipe
+    from benchsuite.contracts.recipe import TrainingRecipe
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -35,9 +37,6 @@ Sparsity = Annotated[
     BeforeValidator(_sparsity),
     WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0, "exclusiveMaximum": 1}, {"const": "native"}]}),
 ]
-
-
-Schedule = Literal["one-shot", "iterative", "rewind", "at-init"]
 
 
 class Control(Table):
@@ -153,19 +152,6 @@ class Recovery(RecipeOverrides):
         """The recovery recipe for a model whose dense recipe is given."""
         update = self.model_dump(exclude_none=True, exclude={"epochs"})
         return dense.model_copy(update={"learning_rate": dense.learning_rate / 5, **update, "epochs": epochs})
-
-
-class Scoring(Table):
-    """`[scoring]`: what scorers see of the training split."""
-
-    samples: int = Field(default=512, ge=1, description="training samples that scorers see")
-    batch_size: int = Field(default=64, ge=1)
-
-
-class LatencySettings(Table):
-    """`latency`: at which batch sizes inference is timed."""
-
-    batch_sizes: Axis[Annotated[int, Field(ge=1)]] = Field(default=[1, 128])
 
 
 class Metrics(Table):

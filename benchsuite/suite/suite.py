@@ -7,16 +7,16 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from benchsuite.contracts.table import Table
+from benchsuite.scoring.settings import ScoringSettings
 from benchsuite.suite.sections import (
     Metrics,
     Pruning,
     RecipeOverrides,
     Recovery,
-    Scoring,
     SuiteSection,
     Workload,
 )
-from benchsuite.suite.table import Table
 
 _SHARED_PRUNING = {"floor", "aggregate", "normalise", "rounds", "rewind_share", "rewind_to"}
 
@@ -29,7 +29,7 @@ class Suite(Table):
     training: RecipeOverrides = RecipeOverrides()
     pruning: Pruning = Pruning()
     recovery: Recovery = Recovery()
-    scoring: Scoring = Scoring()
+    scoring: ScoringSettings = ScoringSettings()
     metrics: Metrics = Metrics()
 
     @property

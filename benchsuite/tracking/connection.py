@@ -9,7 +9,7 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING
 
-from benchsuite.tracking import content
+from benchsuite.tracking import mlflow_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run, RunInfo
 
-    from benchsuite.store import TrialRecord
+    from benchsuite.store.record import TrialRecord
     from benchsuite.tracking.curves import Point
 
 _RUNS_PER_PAGE = 1000
@@ -88,7 +88,7 @@ def log_dataset(client: MlflowClient, run_id: str, record: TrialRecord) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     name = str(record.axes.get("dataset", ""))
-    data = Dataset(name, content.dataset_digest(record), "benchsuite", json.dumps({"dataset": name}))
+    data = Dataset(name, mlflow_fields.dataset_digest(record), "benchsuite", json.dumps({"dataset": name}))
     client.log_inputs(run_id, datasets=[DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
 
 

@@ -11,14 +11,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from benchsuite.store import metric_names
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 RECOVERY_LOSS = "recovery/loss"
-TRAINING_LOSS = "training/loss"
-LEARNING_RATE = "training/learning_rate"
-SYSTEM = "system/"
 
 _MOST_RECOVERY_POINTS = 100
 _MOST_TRAINING_POINTS = 400
@@ -59,7 +58,7 @@ def dense_curves(folder: Path, ended: float, seconds: float) -> list[Point]:
     """
     course = _json(folder / "training.json")
     points = []
-    for name, key in ((TRAINING_LOSS, "losses"), (LEARNING_RATE, "learning_rates")):
+    for name, key in ((metric_names.TRAINING_LOSS, "losses"), (metric_names.LEARNING_RATE, "learning_rates")):
         values = _by_epoch(course, key)
         last = values[-1][0] if values else 1
         points += [
@@ -83,7 +82,7 @@ def system_load(folder: Path) -> list[Point]:
             continue
         for name, text in row.items():
             if name and (value := _number(text)) is not None:
-                points.append(Point(f"{SYSTEM}{name}", round(step), value, round(1000 * moment)))
+                points.append(Point(f"{metric_names.SYSTEM}{name}", round(step), value, round(1000 * moment)))
     return points
 
 
@@ -101,7 +100,7 @@ def _rounds(folder: Path) -> Iterator[Point]:
             continue
         for name, found in entry.items():
             if name != "round" and (value := _number(found)) is not None:
-                yield Point(f"rounds/{name}", round(number), value)
+                yield Point(f"{metric_names.ROUNDS}{name}", round(number), value)
 
 
 def _json(path: Path) -> Any:

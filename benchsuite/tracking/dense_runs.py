@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from benchsuite.tracking import content
+from benchsuite.store import metric_names
+from benchsuite.store.stages import StageDamaged, read_facts
+from benchsuite.tracking import mlflow_fields
 from benchsuite.tracking.connection import log_dataset, log_points, search
 from benchsuite.tracking.curves import Point, dense_curves
+from benchsuite.trials.facts import DenseFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,20 +19,11 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-    from benchsuite.store import TrialRecord
-
-_COSTS = {
-    "params": "params",
-    "nonzero_params": "params_nonzero",
-    "macs": "macs",
-    "nonzero_macs": "macs_nonzero",
-    "peak_activation_bytes": "activation_peak_bytes",
-}
-"""Facts of the training's stage, and the metrics that trials call them."""
+    from benchsuite.store.record import TrialRecord
 
 
 @dataclass(frozen=True)
-class DenseModel:
+class DenseRun:
     """What the training's stage and a trial's record say of a dense model, as MLflow takes it."""
 
     name: str
@@ -42,31 +35,31 @@ class DenseModel:
     files: tuple[Path, ...]
 
 
-def describe(folder: Path, record: TrialRecord) -> DenseModel | None:
+def describe(folder: Path, record: TrialRecord) -> DenseRun | None:
     """The dense model of a trial; None where its training is not complete, or its stage is gone.
 
     Args:
         folder: the training's stage.
         record: any trial that prunes the model.
     """
-    facts_file = folder / "stage.json"
     try:
-        facts: dict[str, Any] = json.loads(facts_file.read_bytes())
-        ended = facts_file.stat().st_mtime
-        seconds = float(facts["train_seconds"])
-        metrics = _metrics(facts)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        facts = read_facts(folder, DenseFacts)
+        ended = (folder / "stage.json").stat().st_mtime
+    except (OSError, StageDamaged):
         return None
+    if facts is None:
+        return None
+    seconds, metrics = facts.train_seconds, _metrics(facts)
     axes, provenance = record.axes, record.provenance
     named: dict[str, Any] = {axis: axes[axis] for axis in ("dataset", "model", "seed") if axis in axes}
     recipe = provenance.get("training_recipe")
     curves = dense_curves(folder, ended, seconds)
     values = [Point(name, 0, value, round(1000 * ended)) for name, value in metrics.items()]
     what = [str(named[axis]) for axis in ("model", "dataset") if axis in named]
-    return DenseModel(
+    return DenseRun(
         name=" · ".join(["dense", *what, f"seed {axes.get('seed')}"]),
-        params=content.params({**named, "scorer": "dense", "sparsity": 0.0, "training_recipe": recipe}),
-        tags=_tags(record, str(facts.get("device", ""))),
+        params=mlflow_fields.params({**named, "scorer": "dense", "sparsity": 0.0, "training_recipe": recipe}),
+        tags=_tags(record, facts.device),
         points=(*values, *curves),
         started=ended - seconds,
         ended=ended,
@@ -74,35 +67,38 @@ def describe(folder: Path, record: TrialRecord) -> DenseModel | None:
     )
 
 
-def _metrics(facts: dict[str, Any]) -> dict[str, float]:
+def _metrics(facts: DenseFacts) -> dict[str, float]:
+    cost = facts.cost
     found: dict[str, float | None] = {
-        "accuracy/top1": facts["top1"],
-        "accuracy/loss": facts.get("loss"),
-        "time/train_s": facts["train_seconds"],
+        metric_names.TOP1: facts.top1,
+        metric_names.LOSS: facts.loss,
+        metric_names.TRAIN_SECONDS: facts.train_seconds,
         # So that a chart of accuracy by sparsity begins with it.
-        **{f"sparsity/{budget}": 0.0 for budget in ("units", "params", "macs")},
+        **{metric_names.sparsity(budget): 0.0 for budget in ("units", "params", "macs")},
+        metric_names.PARAMS: cost.params,
+        metric_names.PARAMS_NONZERO: cost.nonzero_params,
+        metric_names.MACS: cost.macs,
+        metric_names.MACS_NONZERO: cost.nonzero_macs,
+        metric_names.ACTIVATION_PEAK_BYTES: cost.peak_activation_bytes,
+        metric_names.FLOPS: 2 * cost.macs,
     }
-    for label, recall in facts.get("recall", {}).items():
-        found[content.allowed_name(f"accuracy/class/{label}")] = recall
-    cost = facts.get("cost", {})
-    found |= {f"cost/{metric}": cost[fact] for fact, metric in _COSTS.items() if fact in cost}
-    if "macs" in cost:
-        found["cost/flops"] = 2 * cost["macs"]
+    for label, recall in facts.recall.items():
+        found[mlflow_fields.allowed_name(metric_names.class_recall(label))] = recall
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
 def _tags(record: TrialRecord, device: str) -> dict[str, str]:
-    trial = content.tags(record)
+    trial = mlflow_fields.tags(record)
     kept = {n: v for n, v in trial.items() if n.startswith(("provenance.", "mlflow.source"))}
-    return content.within_limits(
+    return mlflow_fields.within_limits(
         {
             **{name: value for name, value in kept.items() if not name.endswith("_recipe")},
             "provenance.device": device,
-            content.KEY_TAG: record.stages["train"],
-            content.DENSE_TAG: record.stages["train"],
-            content.KIND_TAG: "dense",
-            content.NOTE_TAG: "The dense model of all trials with the tag "
-            f"`{content.DENSE_TAG}` = `{record.stages['train']}`.",
+            mlflow_fields.KEY_TAG: record.stages["train"],
+            mlflow_fields.DENSE_TAG: record.stages["train"],
+            mlflow_fields.KIND_TAG: "dense",
+            mlflow_fields.NOTE_TAG: "The dense model of all trials with the tag "
+            f"`{mlflow_fields.DENSE_TAG}` = `{record.stages['train']}`.",
             "status": "done",
         }
     )
@@ -124,7 +120,7 @@ class DenseRuns:
 
     def remember(self, run: Run) -> None:
         """Learn of a run that the store has."""
-        key = run.data.tags[content.KEY_TAG]
+        key = run.data.tags[mlflow_fields.KEY_TAG]
         self._asked.add(key)
         if run.info.status == "RUNNING":
             self._cut_off[key] = run.info.run_id
@@ -159,7 +155,7 @@ class DenseRuns:
             self.without_recipe.setdefault(key, record)
             return
         if key not in self._asked:
-            for run in search(client, experiment, content.KEY_TAG, key):
+            for run in search(client, experiment, mlflow_fields.KEY_TAG, key):
                 self.remember(run)
             self._asked.add(key)
             if key in self._complete:
@@ -182,7 +178,7 @@ class DenseRuns:
         """Try this one no more: MLflow refuses something of it."""
         self._complete.add(key)
 
-    def _create(self, client: MlflowClient, experiment: str, model: DenseModel, tags: dict[str, str]) -> str:
+    def _create(self, client: MlflowClient, experiment: str, model: DenseRun, tags: dict[str, str]) -> str:
         run = client.create_run(
             experiment,
             start_time=round(1000 * model.started),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchsuite.execution.fork_server import fork_server
-from benchsuite.tracking import content
+from benchsuite.tracking import mlflow_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
 
-    from benchsuite.tracking.choice import Choice
+    from benchsuite.tracking.model_choice import ChosenModel
     from benchsuite.tracking.request import Request
 
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -37,17 +37,17 @@ class LoggedModels:
     experiment: str
     origin: str
 
-    def missing(self, choices: Sequence[Choice]) -> list[Choice]:
+    def missing(self, choices: Sequence[ChosenModel]) -> list[ChosenModel]:
         """Those of the networks that are not there, from this run or from another."""
-        there = {m.tags.get(content.KEY_TAG) for m in self._all() if str(m.status) == "READY"}
+        there = {m.tags.get(mlflow_fields.KEY_TAG) for m in self._all() if str(m.status) == "READY"}
         return [choice for choice in choices if choice.key not in there]
 
-    def tidy(self, choices: Sequence[Choice]) -> None:
+    def tidy(self, choices: Sequence[ChosenModel]) -> None:
         """Delete this run's models that were cut off or are chosen no more."""
         chosen = {choice.key for choice in choices}
         for model in self._all():
-            wanted = str(model.status) == "READY" and model.tags.get(content.KEY_TAG) in chosen
-            if model.tags.get(content.ORIGIN_TAG) == self.origin and not wanted:
+            wanted = str(model.status) == "READY" and model.tags.get(mlflow_fields.KEY_TAG) in chosen
+            if model.tags.get(mlflow_fields.ORIGIN_TAG) == self.origin and not wanted:
                 self.client.delete_logged_model(model.model_id)
 
     def _all(self) -> list[LoggedModel]:

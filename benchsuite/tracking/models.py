@@ -20,17 +20,18 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from benchsuite._version import __version__
-from benchsuite.dense import Bench, Dense, load_dense
-from benchsuite.devices import prepare
+from benchsuite.contracts.recipe import TrainingRecipe
 from benchsuite.errors import BenchsuiteError, UsageError
-from benchsuite.execution import Workplace
-from benchsuite.plugins import discover
-from benchsuite.pruned import load_pruned, outputs_on, relative_difference
-from benchsuite.recipes import TrainingRecipe
+from benchsuite.hardware.devices import prepare
+from benchsuite.plan.dense_task import DenseTask
+from benchsuite.registry.discovery import discover
+from benchsuite.store import metric_names
 from benchsuite.suite import Workload
-from benchsuite.tasks import DenseTask
-from benchsuite.tracking import content
+from benchsuite.tracking import mlflow_fields
 from benchsuite.tracking.connection import connect, search
+from benchsuite.trials.dense_model import DenseModel, load_dense
+from benchsuite.trials.pruned_model import load_pruned, outputs_on, relative_difference
+from benchsuite.trials.worker_context import RunConfiguration, WorkerContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,9 +40,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-    from benchsuite.store import TrialRecord
-    from benchsuite.tasks import Trial
-    from benchsuite.tracking.choice import Choice
+    from benchsuite.plan.trial import Trial
+    from benchsuite.store.record import TrialRecord
+    from benchsuite.tracking.model_choice import ChosenModel
     from benchsuite.tracking.request import Request
 
 _TOLERANCE = 1e-5
@@ -60,11 +61,11 @@ def log_all(request: Request, tell: Callable[[str], None]) -> None:
     """Log the models of a request; tell a sentence for each that cannot be."""
     registry, _ = discover(tuple(Path(file) for file in request.plugin_files))
     run = Path(request.directory)
-    bench = Bench(Workplace(run, run / "data"), registry, prepare("cpu", 1), 1)
+    worker = WorkerContext(RunConfiguration(run, run / "data"), registry, prepare("cpu", 1), 1)
     client = connect(request.uri, run / "mlflow.db")
     for choice in request.choices:
         try:
-            _log(client, request, bench, choice)
+            _log(client, request, worker, choice)
         except Exception as error:  # noqa: BLE001 - torch.export, MLflow and a model's plugin raise anything
             reason = next(iter(str(error).strip().splitlines()), "")
             tell(f"{choice.name}: {type(error).__name__}: {reason}")
@@ -83,29 +84,28 @@ def dense_task(suite_file: Path, record: TrialRecord) -> DenseTask:
     if dataset is None or model is None:
         raise UsageError(f"{suite_file} has no {record.axes['model']} on {record.axes['dataset']} any more")
     return DenseTask(
-        dataset=dataset,
-        model=model,
+        dataset=dataset.choice,
+        model=model.choice,
         recipe=TrainingRecipe.model_validate(record.provenance["training_recipe"]),
         seed=record.axes["seed"],
-        trace=False,
-        rewind_to=None,
+        network="",
         data_key=record.stages["data"],
         key=record.stages["train"],
     )
 
 
-def _log(client: MlflowClient, request: Request, bench: Bench, choice: Choice) -> None:
+def _log(client: MlflowClient, request: Request, worker: WorkerContext, choice: ChosenModel) -> None:
     """Log one network; a model that does not come about is marked as failed."""
-    source = next(iter(search(client, request.experiment, content.KEY_TAG, choice.key)), None)
+    source = next(iter(search(client, request.experiment, mlflow_fields.KEY_TAG, choice.key)), None)
     if source is None:
         raise BenchsuiteError("MLflow has no run of it")
-    network, dense = _network(bench, choice)
-    labels = {**_labels(choice, source), content.ORIGIN_TAG: request.origin}
+    network, dense = _network(worker, choice)
+    labels = {**_labels(choice, source), mlflow_fields.ORIGIN_TAG: request.origin}
     logged = client.create_logged_model(
         request.experiment,
         name=choice.name,
         source_run_id=source.info.run_id,
-        tags=content.within_limits(labels),
+        tags=mlflow_fields.within_limits(labels),
         params=dict(source.data.params),
         model_type=choice.kind,
     )
@@ -128,16 +128,16 @@ def _log(client: MlflowClient, request: Request, bench: Bench, choice: Choice) -
     client.finalize_logged_model(logged.model_id, "READY")
 
 
-def _network(bench: Bench, choice: Choice) -> tuple[torch.nn.Module, Dense]:
-    task = dense_task(bench.workplace.run / "suite.toml", choice.record)
+def _network(worker: WorkerContext, choice: ChosenModel) -> tuple[torch.nn.Module, DenseModel]:
+    task = dense_task(worker.configuration.run / "suite.toml", choice.record)
     if choice.kind == "dense":
-        dense = load_dense(bench, task)
+        dense = load_dense(worker, task)
         return dense.model, dense
-    pruned = load_pruned(bench, cast("Trial", _Finished(choice.key, task)))
+    pruned = load_pruned(worker, cast("Trial", _Finished(choice.key, task)))
     return pruned.model, pruned.dense
 
 
-def save(network: torch.nn.Module, dense: Dense, path: Path, form: Model, choice: Choice) -> None:
+def save(network: torch.nn.Module, dense: DenseModel, path: Path, form: Model, choice: ChosenModel) -> None:
     """Write a network as an MLflow model of PyTorch's flavour and of Python's, and read it back to compare.
 
     Raises:
@@ -177,7 +177,7 @@ def _release(package: str) -> str:
     return version(package).partition("+")[0]
 
 
-def _history(dense: Dense, choice: Choice) -> dict[str, Any]:
+def _history(dense: DenseModel, choice: ChosenModel) -> dict[str, Any]:
     """What a stranger needs besides the program, for the file MLmodel."""
     image = dense.data.train.inputs.dtype == torch.uint8
     return {
@@ -194,15 +194,15 @@ def _history(dense: Dense, choice: Choice) -> dict[str, Any]:
     }
 
 
-def _labels(choice: Choice, source: Run) -> dict[str, str]:
+def _labels(choice: ChosenModel, source: Run) -> dict[str, str]:
     axes = {name: str(choice.record.axes.get(name)) for name in ("dataset", "model", "seed")}
     kept = {n: v for n, v in source.data.tags.items() if n.startswith("provenance.")}
     return {
         **kept,
-        content.KEY_TAG: choice.key,
-        content.KIND_TAG: choice.kind,
-        content.CHOICE_TAG: choice.reason,
-        content.NOTE_TAG: f"{choice.reason}\n\nThe network of benchsuite run {source.info.run_name}.",
+        mlflow_fields.KEY_TAG: choice.key,
+        mlflow_fields.KIND_TAG: choice.kind,
+        mlflow_fields.CHOICE_TAG: choice.reason,
+        mlflow_fields.NOTE_TAG: f"{choice.reason}\n\nThe network of benchsuite run {source.info.run_name}.",
         "chosen_by": "seed order" if choice.kind == "dense" else "test accuracy",
         **axes,
     }
@@ -215,7 +215,10 @@ def _log_metrics(client: MlflowClient, source: Run, model_id: str) -> None:
     metrics = [
         Metric(m.key, m.value, m.timestamp, m.step, model_id=model_id, run_id=source.info.run_id, **data)
         for name in source.data.metrics
-        if name.startswith(("accuracy/", "cost/", "sparsity/", "latency/")) and "/class/" not in name
+        if name.startswith(
+            (metric_names.ACCURACY, metric_names.COST, metric_names.SPARSITY, metric_names.LATENCY)
+        )
+        and "/class/" not in name
         for m in client.get_metric_history(source.info.run_id, name)[-1:]
     ]
     client.log_batch(source.info.run_id, metrics=metrics)

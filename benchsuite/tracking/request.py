@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchsuite.tracking.choice import Choice
+    from benchsuite.tracking.model_choice import ChosenModel
 
 
 @dataclass(frozen=True)
@@ -29,4 +29,4 @@ class Request:
     experiment: str
     origin: str
     plugin_files: Sequence[str]
-    choices: Sequence[Choice]
+    choices: Sequence[ChosenModel]

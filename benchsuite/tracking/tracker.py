@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from benchsuite.errors import BenchsuiteError, UsageError
-from benchsuite.store import RunDirectory, TrialRecord
-from benchsuite.tracking.choice import choose
-from benchsuite.tracking.content import run_name
+from benchsuite.store.run_directory import RunDirectory
+from benchsuite.tracking.mlflow_fields import run_name
+from benchsuite.tracking.model_choice import chosen_models
 from benchsuite.tracking.view import View
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from benchsuite.tasks import Trial
+    from benchsuite.plan.trial import Trial
+    from benchsuite.store.record import TrialRecord
 
 _SECONDS_BETWEEN_TRIES = 30.0
 
@@ -219,7 +220,7 @@ class Tracker:
     def _log_models(self, view: View) -> None:
         """Log models; what hinders it is a warning, unless the store does not answer any more."""
         try:
-            choices = choose(RunDirectory(self._directory).results().records)
+            choices = chosen_models(RunDirectory(self._directory).results().records)
         except UsageError:  # nothing was stored yet
             return
         try:

@@ -9,9 +9,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from benchsuite.tracking import content
+from benchsuite.store import metric_names
+from benchsuite.tracking import mlflow_fields
 from benchsuite.tracking.connection import connect, log_dataset, log_files, log_points, search
-from benchsuite.tracking.curves import SYSTEM, Point, trial_curves
+from benchsuite.tracking.curves import Point, trial_curves
 from benchsuite.tracking.dense_runs import DenseRuns
 from benchsuite.tracking.logged_models import LoggedModels, log_models
 from benchsuite.tracking.request import Request
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run, RunInfo
 
-    from benchsuite.store import TrialRecord
-    from benchsuite.tracking.choice import Choice
+    from benchsuite.store.record import TrialRecord
+    from benchsuite.tracking.model_choice import ChosenModel
 
 _FORM = 2
 """Of what this module writes; what a store was filled with in another form is looked through again."""
@@ -104,33 +105,35 @@ class View:
             location = None if self._uri else (self._directory / "mlartifacts").as_uri()
             tags = {"mlflow.experimentKind": "custom_model_development"}  # the UI guesses wrong without it
             if self._description:
-                tags[content.NOTE_TAG] = self._description
+                tags[mlflow_fields.NOTE_TAG] = self._description
             identity = client.create_experiment(self._suite, artifact_location=location, tags=tags)
         else:
             identity = experiment.experiment_id
             if experiment.lifecycle_stage == "deleted":
                 client.restore_experiment(identity)
-            self.behind = experiment.tags.get(content.SHOWN_TAG) != self._progress(self._stored_bytes)
+            self.behind = experiment.tags.get(mlflow_fields.SHOWN_TAG) != self._progress(self._stored_bytes)
             if self.behind:
                 self._learn(client, identity)
         self._client, self._experiment = client, identity
 
     def _learn(self, client: MlflowClient, experiment: str) -> None:
         """Read which trials MLflow has, and close what a killed invocation from here left open."""
-        for run in search(client, experiment, content.KIND_TAG, "trial"):
+        for run in search(client, experiment, mlflow_fields.KIND_TAG, "trial"):
             self._remember(run)
-        for run in search(client, experiment, content.KIND_TAG, "dense"):
+        for run in search(client, experiment, mlflow_fields.KIND_TAG, "dense"):
             self._dense.remember(run)
-        for run in search(client, experiment, content.KIND_TAG, "invocation"):
-            if run.info.status == "RUNNING" and run.data.tags.get(content.ORIGIN_TAG) == self._origin:
+        for run in search(client, experiment, mlflow_fields.KIND_TAG, "invocation"):
+            if run.info.status == "RUNNING" and run.data.tags.get(mlflow_fields.ORIGIN_TAG) == self._origin:
                 client.set_terminated(run.info.run_id, status="KILLED")
 
     def _remember(self, run: Run) -> None:
         tags = dict(run.data.tags)
         # A run that is still open was cut off while it was written: its digest is not to be trusted.
-        digest = "" if run.info.status == "RUNNING" else tags.get(content.DIGEST_TAG, "")
+        digest = "" if run.info.status == "RUNNING" else tags.get(mlflow_fields.DIGEST_TAG, "")
         status = tags.get("status", "") if digest else ""
-        self._logged[tags[content.KEY_TAG]] = _Logged(run.info, digest, status, dict(run.data.metrics), tags)
+        self._logged[tags[mlflow_fields.KEY_TAG]] = _Logged(
+            run.info, digest, status, dict(run.data.metrics), tags
+        )
 
     def _progress(self, stored_bytes: int) -> str:
         """What the experiment notes once all of an append-only results file of that size is shown."""
@@ -170,14 +173,18 @@ class View:
 
     def _put_trial(self, record: TrialRecord) -> None:
         if not self.behind and record.key in self.older and record.key not in self._logged:
-            for run in search(self._connected(), self._experiment, content.KEY_TAG, record.key):
+            for run in search(self._connected(), self._experiment, mlflow_fields.KEY_TAG, record.key):
                 self._remember(run)
         logged = self._logged.get(record.key)
-        digest = content.digest(record)
-        tags = content.tags(record)
+        digest = mlflow_fields.digest(record)
+        tags = mlflow_fields.tags(record)
         if logged is not None and logged.digest == digest:
-            if content.DENSE_TAG in tags and content.DENSE_TAG not in logged.tags:  # in the first form
-                self._connected().set_tag(logged.run.run_id, content.DENSE_TAG, tags[content.DENSE_TAG])
+            if (
+                mlflow_fields.DENSE_TAG in tags and mlflow_fields.DENSE_TAG not in logged.tags
+            ):  # in the first form
+                self._connected().set_tag(
+                    logged.run.run_id, mlflow_fields.DENSE_TAG, tags[mlflow_fields.DENSE_TAG]
+                )
             return
         if logged is None:
             logged = self._logged[record.key] = self._create(record, tags)
@@ -186,22 +193,22 @@ class View:
         self._log_batches(logged, record, tags)
         if logged.status != record.status:
             log_files(self._connected(), logged.run, self._artifacts(record))
-            self._connected().set_terminated(logged.run.run_id, status=content.run_status(record))
+            self._connected().set_terminated(logged.run.run_id, status=mlflow_fields.run_status(record))
         logged.digest, logged.status = digest, record.status
         self.shown[record.key] = record.status
 
     def _create(self, record: TrialRecord, tags: dict[str, str]) -> _Logged:
-        started = time.time() - record.metrics.get("time/trial_s", 0.0)
+        started = time.time() - record.metrics.get(metric_names.TRIAL_SECONDS, 0.0)
         run = self._connected().create_run(
             self._experiment,
             start_time=int(started * 1000),
             tags={**tags, **self._ties()},
-            run_name=content.run_name(record.axes),
+            run_name=mlflow_fields.run_name(record.axes),
         )
         return _Logged(run.info, tags=tags)
 
     def log_models(
-        self, choices: Sequence[Choice], plugin_files: Sequence[Path], stop: Callable[[], bool]
+        self, choices: Sequence[ChosenModel], plugin_files: Sequence[Path], stop: Callable[[], bool]
     ) -> list[str]:
         """Have the networks logged as models as far as they are not, and delete those chosen no more.
 
@@ -230,7 +237,7 @@ class View:
 
     def _log_batches(self, logged: _Logged, record: TrialRecord, tags: dict[str, str]) -> None:
         """Log what is new."""
-        metrics = content.metrics(record)
+        metrics = mlflow_fields.metrics(record)
         points = [
             Point(name, 0, value) for name, value in metrics.items() if logged.metrics.get(name) != value
         ]
@@ -238,12 +245,12 @@ class View:
         points += [
             point
             for point in trial_curves(self._folder(record))
-            if point.name not in logged.metrics or (again and point.name.startswith(SYSTEM))
+            if point.name not in logged.metrics or (again and point.name.startswith(metric_names.SYSTEM))
         ]
         labels = {name: value for name, value in tags.items() if logged.tags.get(name) != value}
-        axes = {} if logged.digest else content.params(record.axes)
+        axes = {} if logged.digest else mlflow_fields.params(record.axes)
         log_points(self._connected(), logged.run.run_id, points, axes, labels)
-        for name in ("error", content.NOTE_TAG):  # of an earlier failure
+        for name in ("error", mlflow_fields.NOTE_TAG):  # of an earlier failure
             if name in logged.tags and name not in tags:
                 self._connected().delete_tag(logged.run.run_id, name)
         logged.metrics = logged.metrics | {point.name: point.value for point in points}
@@ -273,11 +280,11 @@ class View:
         if self._parent is None:
             tags = {f"invocation.{name}": value for name, value in self._invocation.items()}
             tags |= {
-                content.KIND_TAG: "invocation",
-                content.ORIGIN_TAG: self._origin,
-                content.NOTE_TAG: self._note(""),
+                mlflow_fields.KIND_TAG: "invocation",
+                mlflow_fields.ORIGIN_TAG: self._origin,
+                mlflow_fields.NOTE_TAG: self._note(""),
                 "mlflow.user": self._user,
-                **content.SOURCE_TAGS,
+                **mlflow_fields.SOURCE_TAGS,
             }
             name = f"{self._suite} · {time.strftime('%Y-%m-%d %H:%M:%S')}"
             self._parent = (
@@ -304,17 +311,17 @@ class View:
             self._connected().set_terminated(self._parent, status="KILLED" if interrupted else "FINISHED")
         if stored_bytes is not None:
             progress = self._progress(stored_bytes)
-            self._connected().set_experiment_tag(self._experiment, content.SHOWN_TAG, progress)
+            self._connected().set_experiment_tag(self._experiment, mlflow_fields.SHOWN_TAG, progress)
 
     def _log_summary(self, run_id: str, folder: Path) -> None:
         text = folder / "summary.md"
         if text.is_file():
             note = self._note(text.read_text("utf-8"))
-            self._connected().set_tag(run_id, content.NOTE_TAG, note)
+            self._connected().set_tag(run_id, mlflow_fields.NOTE_TAG, note)
         self._connected().log_artifacts(run_id, str(folder))
 
     def _note(self, summary: str) -> str:
-        return content.invocation_note(self._description, self._invocation.get("command", ""), summary)
+        return mlflow_fields.invocation_note(self._description, self._invocation.get("command", ""), summary)
 
 
 def _user() -> str:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from benchsuite.devices import memory_format_for
 from benchsuite.errors import DataError
+from benchsuite.hardware.devices import memory_format_for
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from benchsuite.datasets import Augmentation, Dataset, Split
+    from benchsuite.contracts.dataset import Augmentation, Dataset, Split
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from benchsuite.recipes import TrainingRecipe
+    from benchsuite.contracts.recipe import TrainingRecipe
 
 
 def learning_rates(recipe: TrainingRecipe, steps: int) -> list[float]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import cross_entropy
 
-from benchsuite.devices import supports_bf16
+from benchsuite.hardware.devices import supports_bf16
 from benchsuite.training.data import draw_epoch, take_batch
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from benchsuite.recipes import TrainingRecipe
+    from benchsuite.contracts.recipe import TrainingRecipe
     from benchsuite.training.data import DeviceDataset
     from benchsuite.training.trace import TraceRecorder
 
@@ -136,13 +136,15 @@ def capture(step: Step, device: torch.device) -> torch.cuda.CUDAGraph | None:
     counters and the state of the random generator. At least four steps must be planned.
     """
     state, randomness = step.state(), torch.cuda.get_rng_state(device)
+    generator = torch.cuda.default_generators[_index_of(device)]
+    spare = generator.clone_state()
     graph = torch.cuda.CUDAGraph()
     captured = False
-    try:
-        with torch.cuda.device(device):
-            current = torch.cuda.current_stream()
-            side = torch.cuda.Stream(device)
-            side.wait_stream(current)
+    with torch.cuda.device(device):
+        current = torch.cuda.current_stream()
+        side = torch.cuda.Stream(device)
+        side.wait_stream(current)
+        try:
             with torch.cuda.stream(side):
                 for _ in range(_WARM_UP_STEPS):
                     step()
@@ -150,8 +152,21 @@ def capture(step: Step, device: torch.device) -> torch.cuda.CUDAGraph | None:
             with torch.cuda.graph(graph, stream=side):
                 step()
             captured = True
-    except RuntimeError as error:
-        logger.warning("training steps run one by one: no CUDA graph could be made of them (%s)", error)
+        except RuntimeError as error:
+            cause = error.__context__ or error  # the end of a broken recording fails too, and says less
+            logger.warning("training steps run one by one: no CUDA graph could be made of them (%s)", cause)
+        finally:
+            # A recording that fails at its end leaves its own stream current.
+            torch.cuda.set_stream(current)
+    if captured:
+        torch.cuda.set_rng_state(randomness, device)
+    else:
+        torch.cuda.synchronize(device)
+        # The generator still takes itself to be recorded and would refuse the next draw.
+        generator.graphsafe_set_state(spare)
     step.undo(state)
-    torch.cuda.set_rng_state(randomness, device)
     return graph if captured else None
+
+
+def _index_of(device: torch.device) -> int:
+    return torch.cuda.current_device() if device.index is None else device.index

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
-from benchsuite.devices import memory_format_for
 from benchsuite.errors import BenchsuiteError
-from benchsuite.kernels import trusted_gradients
+from benchsuite.hardware.devices import exact_float32, memory_format_for, searched_convolutions
+from benchsuite.hardware.kernels import trusted_gradients
 from benchsuite.training.schedule import learning_rates
 from benchsuite.training.step import Step, capture
 from benchsuite.training.trace import TraceRecorder, TraceRequest, TrainingTrace
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from benchsuite.recipes import TrainingRecipe
+    from benchsuite.contracts.recipe import TrainingRecipe
     from benchsuite.training.data import DeviceDataset
 
 _FEWEST_STEPS_WORTH_A_GRAPH = 20
@@ -104,7 +105,12 @@ def train(
     losses: list[Tensor] = []
     captured = False
     rng_devices = [device] if device.type == "cuda" else []
-    with trusted_gradients(model, device), torch.random.fork_rng(devices=rng_devices):
+    with (
+        trusted_gradients(model, device),
+        searched_convolutions(device, steps - first_step),
+        exact_float32() if recipe.precision == "float32" else nullcontext(),
+        torch.random.fork_rng(devices=rng_devices),
+    ):
         # Dropout draws from the global generator; a drawn seed keeps it apart from the order of samples.
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         if steps > 0:

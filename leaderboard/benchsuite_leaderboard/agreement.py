@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchsuite_leaderboard.cells import Workload
+from benchsuite_leaderboard.board import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
 
-    from benchsuite.agreement import Matrix as Plain
-    from benchsuite.agreement import NetworkAgreement
+    from benchsuite.trials.agreement import Matrix as Plain
+    from benchsuite.trials.agreement import NetworkAgreement
 
     Matrix = npt.NDArray[np.float64]
 

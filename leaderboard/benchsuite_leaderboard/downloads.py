@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchsuite.store import TrialRecord
+    from benchsuite.store.record import TrialRecord
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _LARGE = 1_000_000

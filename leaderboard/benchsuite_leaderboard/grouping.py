@@ -7,21 +7,21 @@ import math
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from benchsuite_leaderboard.cells import (
+from benchsuite_leaderboard.board import (
     Block,
     Board,
+    BoardTrial,
     Criterion,
     DenseModel,
     Protocol,
     Sparsity,
-    Trial,
     Workload,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from benchsuite.store import TrialRecord
+    from benchsuite.store.record import TrialRecord
 
 _WRAPPERS = ("reversed", "shuffled", "scratch")
 
@@ -30,11 +30,11 @@ def boards(records: Sequence[TrialRecord]) -> tuple[Board, ...]:
     """The records as boards, the largest first; the last record of a key counts."""
     latest = {record.key: record for record in records}.values()
     criteria = _criteria(latest)
-    grouped: dict[Protocol, list[Trial]] = defaultdict(list)
+    grouped: dict[Protocol, list[BoardTrial]] = defaultdict(list)
     for record in latest:
         axes = record.axes
         dense_model = DenseModel(Workload(_text(axes, "dataset"), _text(axes, "model")), _text(axes, "seed"))
-        trial = Trial(
+        trial = BoardTrial(
             record,
             criteria[_identity(axes)],
             Block(dense_model, _sparsity(axes.get("sparsity"))),

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from benchsuite_leaderboard.cells import (
+from benchsuite_leaderboard.board import (
     AFTER,
     BEFORE,
     Board,
+    BoardTrial,
     Criterion,
     Sparsity,
-    Trial,
     Workload,
     sparsity_order,
 )
@@ -24,7 +24,7 @@ from benchsuite_leaderboard.standings import Standings
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from benchsuite.store import Status, TrialRecord
+    from benchsuite.store.record import Status, TrialRecord
     from benchsuite_leaderboard.agreement import WorkloadAgreement
 
 
@@ -35,7 +35,7 @@ class Trouble:
     status: Status
     criterion: Criterion
     reason: str
-    trials: tuple[Trial, ...]
+    trials: tuple[BoardTrial, ...]
 
     @cached_property
     def workloads(self) -> tuple[Workload, ...]:
@@ -95,7 +95,7 @@ class BoardReport:
     @cached_property
     def troubles(self) -> tuple[Trouble, ...]:
         """Every trial that did not finish, alike ones together, the gravest first."""
-        grouped: dict[tuple[Status, Criterion, str], list[Trial]] = defaultdict(list)
+        grouped: dict[tuple[Status, Criterion, str], list[BoardTrial]] = defaultdict(list)
         for trial in self.board.trials:
             if trial.status != "done":
                 grouped[trial.status, trial.criterion, trial.record.error or "no reason recorded"].append(

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from benchsuite.agreement import NetworkAgreement
-    from benchsuite.store import TrialRecord
+    from benchsuite.store.record import TrialRecord
+    from benchsuite.trials.agreement import NetworkAgreement
 
 _DIGEST = re.compile(rb'<meta name="benchsuite-inputs" content="([0-9a-f]{64})">')
 _FOLDERS = {

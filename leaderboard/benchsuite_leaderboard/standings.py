@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from benchsuite_leaderboard.cells import RANDOM, Block, Board, Criterion, DenseModel, Sparsity, Workload
+from benchsuite_leaderboard.board import RANDOM, Block, Board, Criterion, DenseModel, Sparsity, Workload
 from benchsuite_leaderboard.statistics.critical_difference import CriticalDifference, critical_difference
 from benchsuite_leaderboard.statistics.intervals import Estimate, mean_interval
 from benchsuite_leaderboard.statistics.moderation import moderated_p_values
@@ -20,7 +20,7 @@ from benchsuite_leaderboard.statistics.ranking import Ranking, rank
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from benchsuite.store import Status
+    from benchsuite.store.record import Status
 
 ALPHA = 0.05
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
-    from benchsuite.agreement import NetworkAgreement
-    from benchsuite.store import TrialRecord
+    from benchsuite.store.record import TrialRecord
+    from benchsuite.trials.agreement import NetworkAgreement
     from benchsuite_leaderboard.agreement import WorkloadAgreement
     from benchsuite_leaderboard.pages.views import TableRow
     from benchsuite_leaderboard.report import BoardReport, Report

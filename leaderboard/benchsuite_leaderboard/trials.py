@@ -14,7 +14,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from benchsuite_leaderboard.cells import sparsity_order
+from benchsuite.store import metric_names
+from benchsuite_leaderboard.board import sparsity_order
 from benchsuite_leaderboard.pages.addresses import slug, trial_id
 from benchsuite_leaderboard.pages.formats import clean, sparsity, workload
 from benchsuite_leaderboard.run_folders import (
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from benchsuite_leaderboard.cells import Trial
+    from benchsuite_leaderboard.board import BoardTrial
     from benchsuite_leaderboard.report import BoardReport, Report
     from benchsuite_leaderboard.run_folders import RunFolders
 
@@ -41,7 +42,7 @@ PICTURE_BYTES = {"detectors.jpg": 3_000_000, "concepts.png": 1_000_000}
 DETAIL_LETTERS = 12_000_000
 """Letters of layers, recoveries and counts by class before compression, which leaves about a tenth."""
 
-_CLASS = "accuracy/class/"
+_CLASS = metric_names.CLASS
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class _Shard:
         self._rows: dict[str, dict[str, Any]] = {}
         self._shared: dict[str, int] = {}
 
-    def add(self, address: str, board: BoardReport, trial: Trial, extra: dict[str, Any]) -> None:
+    def add(self, address: str, board: BoardReport, trial: BoardTrial, extra: dict[str, Any]) -> None:
         record = trial.record
         pair = trial.block.dense_model.workload
         shared = {
@@ -127,7 +128,7 @@ class _Shard:
 
 
 def _from_folders(
-    trials: Sequence[tuple[BoardReport, Trial]], folders: RunFolders, files: dict[str, bytes]
+    trials: Sequence[tuple[BoardReport, BoardTrial]], folders: RunFolders, files: dict[str, bytes]
 ) -> dict[str, dict[str, Any]]:
     """What the trials' folders add to their rows; pictures are put among the files."""
     left = dict(PICTURE_BYTES)
@@ -174,10 +175,10 @@ def _pictures(
     return shown, elsewhere
 
 
-def _in_comparable_order(trials: Sequence[tuple[BoardReport, Trial]]) -> list[Trial]:
+def _in_comparable_order(trials: Sequence[tuple[BoardReport, BoardTrial]]) -> list[BoardTrial]:
     """Trials of all criteria on the same dense network at the same sparsity together: to be compared."""
 
-    def order(trial: Trial) -> tuple[Any, ...]:
+    def order(trial: BoardTrial) -> tuple[Any, ...]:
         dense = trial.block.dense_model
         seed = (len(dense.seed), dense.seed)
         place = (trial.criterion.is_control, trial.criterion.label)
@@ -186,12 +187,12 @@ def _in_comparable_order(trials: Sequence[tuple[BoardReport, Trial]]) -> list[Tr
     return sorted((trial for _, trial in trials), key=order)
 
 
-def _cell(trial: Trial) -> str:
+def _cell(trial: BoardTrial) -> str:
     axes = {name: value for name, value in trial.record.axes.items() if name != "scorer_params"}
     return json.dumps([axes, trial.record.settings], sort_keys=True, default=str)
 
 
-def _ambiguous(trials: Sequence[tuple[BoardReport, Trial]]) -> dict[str, int]:
+def _ambiguous(trials: Sequence[tuple[BoardReport, BoardTrial]]) -> dict[str, int]:
     """How many trials the same filters select."""
     counts: dict[str, int] = defaultdict(int)
     for _, trial in trials:

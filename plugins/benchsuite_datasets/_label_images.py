@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,15 +78,9 @@ def numbered(
 
 
 def tree_fingerprint(root: Path) -> str:
-    """SHA-256 over the path and size of every file in a folder, and the content of its `.csv` files."""
-    digest = hashlib.sha256()
-    for folder, folders, files in os.walk(root):
-        folders.sort()
-        for name in sorted(files):
-            path = Path(folder) / name
-            content = benchsuite.file_fingerprint(path) if path.suffix == ".csv" else ""
-            digest.update(f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\0{content}\0".encode())
-    return digest.hexdigest()
+    """SHA-256 over the relative path and the content of every file in a folder."""
+    files = [Path(folder) / name for folder, _, names in os.walk(root) for name in names]
+    return benchsuite.files_fingerprint(root, files)
 
 
 def _opened(path: Path, what: str) -> Any:

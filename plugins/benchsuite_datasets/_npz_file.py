@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import benchsuite
-from benchsuite_datasets._parts import Part, Parts
+from benchsuite_datasets._raw_splits import RawSplit, RawSplits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 """What NumPy raises for files that are damaged or need unpickling."""
 
 
-def read_npz(path: Path) -> Parts:
+def read_npz(path: Path) -> RawSplits:
     """Return the parts of an npz file with the keys `{train,val,test}_{images,labels}`; `val` is optional.
 
     Images are uint8 of shape (N, H, W), (N, H, W, 1) or (N, H, W, 3); floating-point arrays of shape
@@ -36,7 +36,7 @@ def read_npz(path: Path) -> Parts:
     if len(validation) == 1:
         absent = {"val_images": "val_labels", "val_labels": "val_images"}[validation[0]]
         raise benchsuite.DataError(f"{path}: has {validation[0]} but no {absent}; give both or neither")
-    return Parts(
+    return RawSplits(
         train=_part(path, arrays, "train"),
         test=_part(path, arrays, "test"),
         validation=_part(path, arrays, "val") if validation else None,
@@ -80,14 +80,14 @@ def _array(path: Path, file: np.lib.npyio.NpzFile, key: str) -> NDArray[Any]:
     return array
 
 
-def _part(path: Path, arrays: dict[str, NDArray[Any]], part: str) -> Part:
+def _part(path: Path, arrays: dict[str, NDArray[Any]], part: str) -> RawSplit:
     inputs = _inputs(f"{path}: {part}_images", arrays[f"{part}_images"])
     labels = _labels(f"{path}: {part}_labels", arrays[f"{part}_labels"])
     if len(inputs) != len(labels):
         raise benchsuite.DataError(
             f"{path}: {len(inputs)} {part}_images but {len(labels)} {part}_labels; give one label an image"
         )
-    return Part(inputs, labels, f"{path}: {part}_labels")
+    return RawSplit(inputs, labels, f"{path}: {part}_labels")
 
 
 def _inputs(where: str, array: NDArray[Any]) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from benchsuite_datasets._normalisation import Normalise, Statistics
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from benchsuite_datasets._parts import Parts
+    from benchsuite_datasets._raw_splits import RawSplits
 
 
 class PublishedImages(benchsuite.DatasetPlugin):
@@ -38,7 +38,7 @@ class PublishedImages(benchsuite.DatasetPlugin):
 
     normalise: Normalise = "own"
 
-    def read(self, folder: Path) -> Parts:
+    def read(self, folder: Path) -> RawSplits:
         """Return the parts from the published files."""
         raise NotImplementedError(f"{type(self).__name__} does not define read()")
 
@@ -46,7 +46,7 @@ class PublishedImages(benchsuite.DatasetPlugin):
         """Return the splits; raises `DataError` saying what to put where."""
         from benchsuite_datasets._download import download
         from benchsuite_datasets._npz_file import KEYS, read_npz
-        from benchsuite_datasets._parts import assemble
+        from benchsuite_datasets._raw_splits import assemble
 
         npz = self._npz(folder)
         if not self._is_published(folder) and npz.is_file():
@@ -93,7 +93,7 @@ class PublishedImages(benchsuite.DatasetPlugin):
                     f" delete it to have it fetched anew, or give data of your own as {self.name}.npz"
                 )
 
-    def _check_shape(self, parts: Parts, npz: Path) -> None:
+    def _check_shape(self, parts: RawSplits, npz: Path) -> None:
         if parts.train.inputs.shape[1:] != self.shape:
             channels, height, width = self.shape
             colour = f", {channels}" if channels > 1 else ""

@@ -39,7 +39,7 @@ class Broden(benchsuite.ConceptPlugin):
         return read_broden(root, self.size)
 
     def fingerprint(self, folder: Path) -> str:
-        """Empty for the published set; otherwise SHA-256 over the tables and every file's name and size."""
+        """Empty for the published set; otherwise SHA-256 over every file's name and content."""
         from benchsuite_datasets._label_images import tree_fingerprint
 
         root = self._root(folder)

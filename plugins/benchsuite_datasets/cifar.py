@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from benchsuite_datasets._parts import Part, Parts
+    from benchsuite_datasets._raw_splits import RawSplit, RawSplits
 
 FINE_LABELS = """
 apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly
@@ -32,19 +32,19 @@ class _Cifar(PublishedImages):
     augmentation = benchsuite.Augmentation(pad_crop=4, flip=True)
     label_key: ClassVar[str]
 
-    def read(self, folder: Path) -> Parts:
+    def read(self, folder: Path) -> RawSplits:
         """Return the two published parts."""
-        from benchsuite_datasets._parts import Parts
+        from benchsuite_datasets._raw_splits import RawSplits
 
         *train, test = [folder / file for file in self.files]
-        return Parts(train=self._part(train), test=self._part([test]))
+        return RawSplits(train=self._part(train), test=self._part([test]))
 
-    def _part(self, files: Sequence[Path]) -> Part:
+    def _part(self, files: Sequence[Path]) -> RawSplit:
         import pickle
 
         import numpy as np
 
-        from benchsuite_datasets._parts import Part
+        from benchsuite_datasets._raw_splits import RawSplit
 
         batches = [
             pickle.loads(file.read_bytes(), encoding="latin1")  # noqa: S301 - its MD5 is the published one
@@ -52,7 +52,7 @@ class _Cifar(PublishedImages):
         ]
         images = np.concatenate([batch["data"] for batch in batches]).reshape(-1, *self.shape)
         labels = np.concatenate([batch[self.label_key] for batch in batches])
-        return Part(images, labels.astype(np.int64), str(files[0].parent))
+        return RawSplit(images, labels.astype(np.int64), str(files[0].parent))
 
 
 class Cifar10(_Cifar):

@@ -34,17 +34,17 @@ class Digits(benchsuite.DatasetPlugin):
         """Return the splits; the data folder is not used."""
         import numpy as np
 
-        from benchsuite_datasets._parts import Part, Parts, assemble
+        from benchsuite_datasets._raw_splits import RawSplit, RawSplits, assemble
         from benchsuite_datasets._splits import stratified_split
 
         table = _table()
         images = np.rint(table[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8)
         if self.size != 8:
             images = _resized(images, self.size)
-        digits = Part(images[:, None], table[:, 64].astype(np.int64), "scikit-learn's digits")
+        digits = RawSplit(images[:, None], table[:, 64].astype(np.int64), "scikit-learn's digits")
         kept, held = stratified_split(digits.labels, TEST_FRACTION)
         classes = tuple(str(digit) for digit in range(10))
-        return assemble(Parts(digits.take(kept), digits.take(held)), classes, normalise=self.normalise)
+        return assemble(RawSplits(digits.take(kept), digits.take(held)), classes, normalise=self.normalise)
 
 
 def _table() -> NDArray[Any]:

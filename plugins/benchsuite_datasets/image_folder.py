@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from benchsuite_datasets._parts import Part
+    from benchsuite_datasets._raw_splits import RawSplit
 
 ENDINGS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 LAYOUT = "train/<class>/, test/<class>/ and optionally val/<class>/ with images in them"
@@ -38,11 +38,11 @@ class ImageFolder(benchsuite.DatasetPlugin):
 
     def load(self, folder: Path) -> benchsuite.Dataset:
         """Return the splits; raises `DataError` naming the folder or image at fault."""
-        from benchsuite_datasets._parts import Parts, assemble
+        from benchsuite_datasets._raw_splits import RawSplits, assemble
 
         root = self._root(folder)
         classes = tuple(sorted(_subfolders(root / "train")))
-        parts = Parts(
+        parts = RawSplits(
             train=self._part(root / "train", classes),
             test=self._part(root / "test", classes),
             validation=self._part(root / "val", classes) if (root / "val").is_dir() else None,
@@ -52,18 +52,16 @@ class ImageFolder(benchsuite.DatasetPlugin):
         return assemble(parts, classes, normalise=self.normalise, augmentation=augmentation)
 
     def fingerprint(self, folder: Path) -> str:
-        """SHA-256 over the relative path and size of every image."""
-        import hashlib
-
+        """SHA-256 over the relative path and the content of every image."""
         root = self._root(folder)
-        digest = hashlib.sha256()
-        for part in ("train", "val", "test"):
-            if part == "val" and not (root / part).is_dir():
-                continue
-            for name in sorted(_subfolders(root / part)):
-                for image in _images(root / part / name):
-                    digest.update(f"{image.relative_to(root).as_posix()}\0{image.stat().st_size}\0".encode())
-        return digest.hexdigest()
+        parts = [part for part in ("train", "val", "test") if part != "val" or (root / part).is_dir()]
+        images = [
+            image
+            for part in parts
+            for name in sorted(_subfolders(root / part))
+            for image in _images(root / part / name)
+        ]
+        return benchsuite.files_fingerprint(root, images)
 
     def _root(self, folder: Path) -> Path:
         if not self.path:
@@ -73,12 +71,12 @@ class ImageFolder(benchsuite.DatasetPlugin):
             )
         return folder / self.path
 
-    def _part(self, folder: Path, classes: tuple[str, ...]) -> Part:
+    def _part(self, folder: Path, classes: tuple[str, ...]) -> RawSplit:
         from concurrent.futures import ThreadPoolExecutor
 
         import numpy as np
 
-        from benchsuite_datasets._parts import Part
+        from benchsuite_datasets._raw_splits import RawSplit
 
         unknown = sorted(set(_subfolders(folder)) - set(classes))
         if unknown:
@@ -96,7 +94,7 @@ class ImageFolder(benchsuite.DatasetPlugin):
             for index, pixels in enumerate(pool.map(self._read, (image for image, _ in labelled))):
                 images[index] = pixels
         labels = np.array([label for _, label in labelled], np.int64)
-        return Part(images, labels, str(folder))
+        return RawSplit(images, labels, str(folder))
 
     def _read(self, path: Path) -> NDArray[np.uint8]:
         """The image as (3, size, size)."""

@@ -66,7 +66,7 @@ class MaskFolder(benchsuite.ConceptPlugin):
         return benchsuite.ConceptSet(LazySamples(pairs, make), concepts)
 
     def fingerprint(self, folder: Path) -> str:
-        """SHA-256 over the list of labels and every image's and label map's name and size."""
+        """SHA-256 over the list of labels and every image's and label map's name and content."""
         from benchsuite_datasets._label_images import tree_fingerprint
 
         root = self._root(folder)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from benchsuite_datasets._parts import Part, Parts
+    from benchsuite_datasets._raw_splits import RawSplit, RawSplits
 
 
 class _IdxImages(PublishedImages):
@@ -21,12 +21,12 @@ class _IdxImages(PublishedImages):
 
     shape = (1, 28, 28)
 
-    def read(self, folder: Path) -> Parts:
+    def read(self, folder: Path) -> RawSplits:
         """Return the two published parts."""
-        from benchsuite_datasets._parts import Parts
+        from benchsuite_datasets._raw_splits import RawSplits
 
         train_images, train_labels, test_images, test_labels = (folder / file for file in self.files)
-        return Parts(train=_part(train_images, train_labels), test=_part(test_images, test_labels))
+        return RawSplits(train=_part(train_images, train_labels), test=_part(test_images, test_labels))
 
 
 class Mnist(_IdxImages):
@@ -80,12 +80,12 @@ class FashionMnist(_IdxImages):
     torchvision_class = "FashionMNIST"
 
 
-def _part(images: Path, labels: Path) -> Part:
+def _part(images: Path, labels: Path) -> RawSplit:
     import numpy as np
 
-    from benchsuite_datasets._parts import Part
+    from benchsuite_datasets._raw_splits import RawSplit
 
-    return Part(_idx(images)[:, None], _idx(labels).astype(np.int64), str(labels))
+    return RawSplit(_idx(images)[:, None], _idx(labels).astype(np.int64), str(labels))
 
 
 def _idx(path: Path) -> NDArray[np.uint8]:

@@ -29,7 +29,7 @@ class Npz(benchsuite.DatasetPlugin):
     def load(self, folder: Path) -> benchsuite.Dataset:
         """Return the splits; raises `DataError` naming the file and key at fault."""
         from benchsuite_datasets._npz_file import read_npz
-        from benchsuite_datasets._parts import assemble
+        from benchsuite_datasets._raw_splits import assemble
 
         parts = read_npz(self._path(folder))
         classes = tuple(str(label) for label in range(int(parts.train.labels.max(initial=-1)) + 1))

@@ -35,10 +35,10 @@ class Shapes(benchsuite.DatasetPlugin, benchsuite.ConceptPlugin):
 
     def load(self, folder: Path) -> benchsuite.Dataset:  # noqa: ARG002 - the images are drawn
         """Return the splits of the classification task; the data folder is not used."""
-        from benchsuite_datasets._parts import Parts, assemble
+        from benchsuite_datasets._raw_splits import RawSplits, assemble
         from benchsuite_datasets._shapes_drawing import OBJECTS
 
-        parts = Parts(
+        parts = RawSplits(
             train=self._part(self.samples, TRAIN),
             validation=self._part(self.samples // 8, VALIDATION),
             test=self._part(self.samples // 4, TEST),
@@ -59,11 +59,11 @@ class Shapes(benchsuite.DatasetPlugin, benchsuite.ConceptPlugin):
         return benchsuite.ConceptSet(samples, named)
 
     def _part(self, count: int, which: int) -> Any:
-        from benchsuite_datasets._parts import Part
+        from benchsuite_datasets._raw_splits import RawSplit
         from benchsuite_datasets._shapes_drawing import draw
 
         labels = _classes(count, which)
-        return Part(draw(labels, self.size, None, (which,))[0], labels, "shapes")
+        return RawSplit(draw(labels, self.size, None, (which,))[0], labels, "shapes")
 
 
 def _classes(count: int, which: int) -> NDArray[Any]:

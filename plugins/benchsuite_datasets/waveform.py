@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from benchsuite_datasets._parts import Part
+    from benchsuite_datasets._raw_splits import RawSplit
 
 TEST_FRACTION = 0.2
 SAMPLES = 5000
@@ -38,7 +38,7 @@ class Waveform(benchsuite.DatasetPlugin):
 
     def load(self, folder: Path) -> benchsuite.Dataset:
         """Return the splits; raises `DataError` where UCI's file is asked for and absent or malformed."""
-        from benchsuite_datasets._parts import Parts, assemble
+        from benchsuite_datasets._raw_splits import RawSplits, assemble
         from benchsuite_datasets._splits import stratified_split
 
         samples = (
@@ -47,7 +47,7 @@ class Waveform(benchsuite.DatasetPlugin):
             else _read_uci(self._uci_file(folder), self.attributes)
         )
         kept, held = stratified_split(samples.labels, TEST_FRACTION)
-        return assemble(Parts(samples.take(kept), samples.take(held)), ("0", "1", "2"))
+        return assemble(RawSplits(samples.take(kept), samples.take(held)), ("0", "1", "2"))
 
     def fingerprint(self, folder: Path) -> str:
         """SHA-256 of UCI's file where it is the source."""
@@ -57,10 +57,10 @@ class Waveform(benchsuite.DatasetPlugin):
         return folder / UCI_FILES[self.attributes]
 
 
-def _generated(attributes: int) -> Part:
+def _generated(attributes: int) -> RawSplit:
     import numpy as np
 
-    from benchsuite_datasets._parts import Part
+    from benchsuite_datasets._raw_splits import RawSplit
 
     generator = np.random.default_rng(SEED)
     places = np.arange(1, 22)
@@ -72,13 +72,13 @@ def _generated(attributes: int) -> Part:
     # The noise of the 21 places is drawn first, so that both variants share it.
     noise = [generator.standard_normal((SAMPLES, 21)), generator.standard_normal((SAMPLES, 19))]
     values = np.concatenate([clean + noise[0], noise[1]], axis=1)[:, :attributes]
-    return Part(values.astype(np.float32), labels.astype(np.int64), "waveform (generated)")
+    return RawSplit(values.astype(np.float32), labels.astype(np.int64), "waveform (generated)")
 
 
-def _read_uci(path: Path, attributes: int) -> Part:
+def _read_uci(path: Path, attributes: int) -> RawSplit:
     import numpy as np
 
-    from benchsuite_datasets._parts import Part
+    from benchsuite_datasets._raw_splits import RawSplit
 
     if not path.is_file():
         raise benchsuite.DataError(
@@ -95,4 +95,4 @@ def _read_uci(path: Path, attributes: int) -> Part:
     if not np.isfinite(table).all() or not np.isin(table[:, -1], (0, 1, 2)).all():
         row = np.flatnonzero(~np.isfinite(table).all(1) | ~np.isin(table[:, -1], (0, 1, 2)))[0] + 1
         raise benchsuite.DataError(f"{path}, row {row} is malformed; {expected}")
-    return Part(table[:, :-1].astype(np.float32), labels, str(path))
+    return RawSplit(table[:, :-1].astype(np.float32), labels, str(path))

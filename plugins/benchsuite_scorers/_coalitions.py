@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from benchsuite import Unsupported
-from benchsuite_scorers._consumer import Consumer, find_consumer, find_next, unit_mask
-from benchsuite_scorers._rest import RestOfNetwork
+from benchsuite_scorers._next_layer import NextLayer, connect_next, find_next, unit_mask
+from benchsuite_scorers._partial_forward import PartialForward
 
 if TYPE_CHECKING:
     from benchsuite import Layer, ScoringContext
@@ -36,7 +36,7 @@ class _Batch:
     """
 
     labels: Tensor
-    rest: RestOfNetwork
+    rest: PartialForward
     base: Tensor
     contributions: Tensor | None
 
@@ -104,13 +104,13 @@ class CoalitionGame:
 
     def _prepare(self, inputs: Tensor, labels: Tensor) -> _Batch:
         model = self._context.model
-        rest = RestOfNetwork(model, self._layer.module, inputs)
+        rest = PartialForward(model, self._layer.module, inputs)
         module = self._next
-        consumer = None if module is None else find_consumer(module, self._layer, rest)
-        if module is not None and consumer is not None:
-            behind = RestOfNetwork(model, module, inputs)
-            if self._passes_through(rest, behind, consumer):
-                batch = self._with_contributions(labels, behind, consumer)
+        reader = None if module is None else connect_next(module, self._layer, rest)
+        if module is not None and reader is not None:
+            behind = PartialForward(model, module, inputs)
+            if self._passes_through(rest, behind, reader):
+                batch = self._with_contributions(labels, behind, reader)
                 if batch is not None:
                     return batch
         if self._off == "removed":
@@ -119,24 +119,21 @@ class CoalitionGame:
             )
         return _Batch(labels, rest, rest.output, None)
 
-    def _passes_through(self, rest: RestOfNetwork, behind: RestOfNetwork, consumer: Consumer) -> bool:
+    def _passes_through(self, rest: PartialForward, behind: PartialForward, reader: NextLayer) -> bool:
         """Try whether the next layer's output alone carries the units' effect."""
-        half = torch.arange(consumer.units, device=rest.output.device) % 2 == 0
+        half = torch.arange(reader.units, device=rest.output.device) % 2 == 0
         expected = rest.run(rest.output * unit_mask(self._layer, half, rest.output))
-        entered = consumer.masked(consumer.on, half) + consumer.masked(consumer.off, ~half)
-        return torch.allclose(behind.run(consumer.module(entered)), expected, rtol=1e-3, atol=1e-4)
+        entered = reader.masked(reader.on, half) + reader.masked(reader.off, ~half)
+        return torch.allclose(behind.run(reader.module(entered)), expected, rtol=1e-3, atol=1e-4)
 
-    def _with_contributions(self, labels: Tensor, behind: RestOfNetwork, consumer: Consumer) -> _Batch | None:
-        if consumer.units * behind.output.numel() > _CONTRIBUTIONS and self._off == "zeroed":
+    def _with_contributions(self, labels: Tensor, behind: PartialForward, reader: NextLayer) -> _Batch | None:
+        if reader.units * behind.output.numel() > _CONTRIBUTIONS and self._off == "zeroed":
             return None
-        changed = consumer.on - consumer.off if self._off == "zeroed" else consumer.on
-        numbers = torch.arange(consumer.units, device=changed.device)
+        changed = reader.on - reader.off if self._off == "zeroed" else reader.on
+        numbers = torch.arange(reader.units, device=changed.device)
         contributions = torch.stack(
-            [
-                consumer.contribution(consumer.masked(changed, numbers == unit))
-                for unit in range(consumer.units)
-            ]
+            [reader.contribution(reader.masked(changed, numbers == unit)) for unit in range(reader.units)]
         )
-        nothing = consumer.off if self._off == "zeroed" else torch.zeros_like(consumer.off)
-        base = consumer.module(nothing).movedim(1, -1).contiguous()
+        nothing = reader.off if self._off == "zeroed" else torch.zeros_like(reader.off)
+        base = reader.module(nothing).movedim(1, -1).contiguous()
         return _Batch(labels, behind, base, contributions.movedim(2, -1).contiguous())

@@ -42,7 +42,7 @@ class ImportanceSwitch(Scorer):
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
         """Return the posterior mean by unit."""
-        from benchsuite_scorers._consumer import unit_mask
+        from benchsuite_scorers._next_layer import unit_mask
 
         scores: dict[str, Tensor] = {}
         handles = []
@@ -75,12 +75,12 @@ class ImportanceSwitch(Scorer):
         """Return the mean of one layer's learnt switch."""
         import torch
 
-        from benchsuite_scorers._consumer import unit_mask
-        from benchsuite_scorers._rest import RestOfNetwork
+        from benchsuite_scorers._next_layer import unit_mask
+        from benchsuite_scorers._partial_forward import PartialForward
 
         try:
             batches = [
-                (RestOfNetwork(context.model, layer.module, inputs), labels)
+                (PartialForward(context.model, layer.module, inputs), labels)
                 for inputs, labels in context.batches()
             ]
         except ValueError:

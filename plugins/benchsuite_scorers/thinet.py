@@ -45,8 +45,8 @@ class ThiNet(Scorer):
         """Return the (units, units) matrix of products of contributions, summed over samples and places."""
         import torch
 
-        from benchsuite_scorers._consumer import find_consumer, find_next
-        from benchsuite_scorers._rest import RestOfNetwork
+        from benchsuite_scorers._next_layer import connect_next, find_next
+        from benchsuite_scorers._partial_forward import PartialForward
 
         following = find_next(context.model, layer, next(context.batches())[0])
         if following is None:
@@ -54,17 +54,17 @@ class ThiNet(Scorer):
         products = torch.zeros(layer.units, layer.units, dtype=torch.float64, device=context.device)
         with torch.no_grad():
             for inputs, _ in context.batches():
-                rest = RestOfNetwork(context.model, layer.module, inputs)
-                consumer = find_consumer(following, layer, rest)
-                if consumer is None:
+                rest = PartialForward(context.model, layer.module, inputs)
+                reader = connect_next(following, layer, rest)
+                if reader is None:
                     return None
                 numbers = torch.arange(layer.units, device=context.device)
-                width = consumer.contribution(consumer.on[:1]).numel()
+                width = reader.contribution(reader.on[:1]).numel()
                 shape = (len(inputs), self.places)
                 sampled = torch.randint(width, shape, generator=context.generator).to(context.device)
                 contributions = torch.stack(
                     [
-                        consumer.contribution(consumer.masked(consumer.on, numbers == unit))
+                        reader.contribution(reader.masked(reader.on, numbers == unit))
                         .flatten(1)
                         .gather(1, sampled)
                         for unit in numbers

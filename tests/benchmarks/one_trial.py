@@ -9,14 +9,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchsuite.dense import Bench, train_dense
-from benchsuite.devices import prepare
-from benchsuite.execution import Workplace
-from benchsuite.plan import build_plan
-from benchsuite.plugins import discover
-from benchsuite.scored import score_dense
+from benchsuite.hardware.devices import prepare
+from benchsuite.plan.matrix import build_plan
+from benchsuite.registry.discovery import discover
 from benchsuite.suite import load_suite
-from benchsuite.trial import run_trial
+from benchsuite.trials.dense_training import train_dense
+from benchsuite.trials.run_trial import run_trial
+from benchsuite.trials.scores import score_dense
+from benchsuite.trials.worker_context import RunConfiguration, WorkerContext
 
 
 def main(suite: Path, number: int) -> None:
@@ -24,10 +24,10 @@ def main(suite: Path, number: int) -> None:
     registry, _ = discover()
     with tempfile.TemporaryDirectory() as folder:
         trial = build_plan(load_suite(suite, registry), registry, Path(folder))[number]
-        workplace = Workplace(Path(folder), Path(folder), (), (trial.score.scorer,))
-        bench = Bench(workplace, registry, prepare("cpu", 1), 1)
-        train_dense(bench, trial.dense)
-        record = run_trial(bench, trial, score_dense(bench, trial.score))
+        configuration = RunConfiguration(Path(folder), Path(folder), (), (trial.score.scorer,))
+        worker = WorkerContext(configuration, registry, prepare("cpu", 1), 1)
+        train_dense(worker, trial.dense)
+        record = run_trial(worker, trial, score_dense(worker, trial.score))
         assert record.status == "done"
 
 

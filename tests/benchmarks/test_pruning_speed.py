@@ -13,9 +13,9 @@ import torch_pruning
 from torchvision import models
 
 from benchsuite.metrics.cost import measure_cost
-from benchsuite.pruning.graph import trace
 from benchsuite.pruning.networks import SmallerNetwork
 from benchsuite.pruning.settings import PruningSettings
+from benchsuite.pruning.tracing.trace import trace
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -13,8 +13,8 @@ from torch.nn import functional
 from benchsuite.scoring.reductions import Rank
 from benchsuite.testing import context_for
 from benchsuite_models.cifar_resnet import ResNet20
-from benchsuite_scorers import Shapley
 from benchsuite_scorers.chip import NuclearNormChange
+from benchsuite_scorers.registration import Shapley
 
 if TYPE_CHECKING:
     from collections.abc import Callable

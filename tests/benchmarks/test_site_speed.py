@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from made_up_records import make_matrix
 
-from benchsuite.store import TrialRecord
+from benchsuite.store.record import TrialRecord
 from benchsuite_leaderboard.downloads import as_json
 from benchsuite_leaderboard.site import render
 

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchsuite.store import RunDirectory, TrialRecord
-from benchsuite.tracking import Tracker, content, curves
+from benchsuite.store.record import TrialRecord
+from benchsuite.store.run_directory import RunDirectory
+from benchsuite.tracking import Tracker, curves
+from benchsuite.tracking import mlflow_fields as content
 
 if TYPE_CHECKING:
     from pathlib import Path

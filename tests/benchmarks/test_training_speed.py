@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision import transforms
 
-from benchsuite.datasets import Augmentation, Dataset, Split
-from benchsuite.recipes import TrainingRecipe
+from benchsuite.contracts.dataset import Augmentation, Dataset, Split
+from benchsuite.contracts.recipe import TrainingRecipe
 from benchsuite.training import on_device, train
 
 SAMPLES, BATCH, SIZE = 1437, 64, 8

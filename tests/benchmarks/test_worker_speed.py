@@ -25,7 +25,7 @@ MODULES = ("sklearn.tree", "xgboost")
 
 
 def work(connection, modules):
-    from benchsuite.plugins import discover
+    from benchsuite.registry.discovery import discover
 
     discover()
     for module in modules:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
-from benchsuite.pruning.settings import Budget, Scope
-from benchsuite.scoring.scorer import Granularity
-from benchsuite.suite import Schedule
+from benchsuite.contracts.layers import Granularity
+from benchsuite.pruning.settings import Budget, Schedule, Scope
 
 if TYPE_CHECKING:
     from pathlib import Path

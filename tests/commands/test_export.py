@@ -19,16 +19,19 @@ from benchsuite import cli
 from benchsuite.commands.export import as_recorded, planned
 from benchsuite.commands.loading import load
 from benchsuite.commands.run import resolved
-from benchsuite.dense import Bench, train_dense
-from benchsuite.devices import prepare
 from benchsuite.errors import UsageError
-from benchsuite.execution import Workplace, without_result
-from benchsuite.plan import build_plan
-from benchsuite.plugins import discover
-from benchsuite.scored import score_dense
-from benchsuite.store import RunDirectory
+from benchsuite.execution.jobs import without_result
+from benchsuite.hardware.devices import prepare
+from benchsuite.plan.matrix import build_plan
+from benchsuite.registry.discovery import discover
+from benchsuite.store.run_directory import RunDirectory
+from benchsuite.store.stages import read_facts
 from benchsuite.suite import load_suite
-from benchsuite.trial import run_trial
+from benchsuite.trials.dense_training import train_dense
+from benchsuite.trials.facts import PrunedFacts, pruned_stage
+from benchsuite.trials.run_trial import run_trial
+from benchsuite.trials.scores import score_dense
+from benchsuite.trials.worker_context import RunConfiguration, WorkerContext
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,13 +118,13 @@ def run_suite(folder: Path, text: str, plugins: tuple[Path, ...] = (), skipped: 
     directory.suite_file.write_text(text)
     trials = build_plan(load_suite(directory.suite_file, registry), registry, folder)
     directory.write_plan([(trial.key, trial.axes) for trial in trials])
-    bench = Bench(Workplace(folder, folder, plugins), registry, prepare("cpu", 1), 1)
-    train_dense(bench, trials[0].dense)
+    worker = WorkerContext(RunConfiguration(folder, folder, plugins), registry, prepare("cpu", 1), 1)
+    train_dense(worker, trials[0].dense)
     for trial in trials:
         if trial.sparsity == 0.6 and trial.score.granularity == "unit":
             directory.append(without_result(trial, "collapsed", "no unit would be left in hidden1"))
         elif trial.sparsity != skipped:
-            directory.append(run_trial(bench, trial, score_dense(bench, trial.score)))
+            directory.append(run_trial(worker, trial, score_dense(worker, trial.score)))
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +189,12 @@ def test_a_record_from_before_a_change_of_the_source_is_found_by_its_axes(run):
         as_recorded(trials, replace(old, axes={**old.axes, "seed": 9}))
 
 
+def kept_anew(folder: Path) -> None:
+    """Give the files of a trial the checksums of what they hold now."""
+    facts = read_facts(folder, PrunedFacts)
+    pruned_stage(folder).complete(facts)
+
+
 def test_a_network_that_computes_something_else_now_is_refused(run, tmp_path, capsys):
     changed = shutil.copytree(run, tmp_path / "changed", ignore=shutil.ignore_patterns("exports"))
     record = record_of(run, "unit", 0.5)
@@ -194,9 +203,14 @@ def test_a_network_that_computes_something_else_now_is_refused(run, tmp_path, ca
     weights["hidden1.weight"] *= 1.05
     save_file(weights, path)
     assert cli.main(["export", str(changed), record.key]) == 1
+    assert "model.safetensors is damaged (its checksum is another)" in capsys.readouterr().err
+    # As a change of the model's code would have it: the files are whole, and the outputs are others.
+    kept_anew(path.parent)
+    assert cli.main(["export", str(changed), record.key]) == 1
     assert "its outputs differ by" in capsys.readouterr().err
     weights["hidden1.weight"] = weights["hidden1.weight"][1:]
     save_file(weights, path)
+    kept_anew(path.parent)
     assert cli.main(["export", str(changed), record.key]) == 1
     assert f"the weights of trial {record.key} do not fit" in capsys.readouterr().err
     assert not (changed / "exports").exists()
@@ -240,7 +254,10 @@ def test_a_network_that_cannot_be_exported_still_leaves_weights_and_history(tmp_
 @pytest.mark.parametrize("name", ["quick", "full"])
 def test_the_resolved_suite_of_a_run_gives_the_same_trials_again(name, pytestconfig, tmp_path):
     suite = pytestconfig.rootpath / "suites" / f"{name}.toml"
-    loaded = load(SimpleNamespace(plugin=[], suite=suite, data=tmp_path, filter=[], output=tmp_path / "run"))
+    options = SimpleNamespace(
+        plugin=[], suite=suite, data=tmp_path, filter=[], output=tmp_path / "run", threads=1
+    )
+    loaded = load(options)
     directory = loaded.directory
     directory.path.mkdir()
     directory.suite_file.write_text(tomli_w.dumps(resolved(loaded)))

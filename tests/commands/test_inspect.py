@@ -12,8 +12,8 @@ import jsonschema
 import pytest
 
 from benchsuite import cli
-from benchsuite.commands.plan import suite_schema
-from benchsuite.plugins import discover
+from benchsuite.commands.schema import suite_schema
+from benchsuite.registry.discovery import discover
 
 
 def test_help_imports_nothing_heavy():

@@ -12,7 +12,7 @@ import pytest
 from markupsafe import escape
 
 from benchsuite.cli import main
-from benchsuite.plugins import discover
+from benchsuite.registry.discovery import discover
 
 if TYPE_CHECKING:
     from pathlib import Path

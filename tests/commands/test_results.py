@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from benchsuite import cli
-from benchsuite.store import RunDirectory, TrialRecord
+from benchsuite.store.record import TrialRecord
+from benchsuite.store.run_directory import RunDirectory
 
 
 def test_the_table_shows_keys_and_the_axes_that_vary(tmp_path, capsys):

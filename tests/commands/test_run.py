@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from benchsuite.store import RunDirectory
+from benchsuite.store.run_directory import RunDirectory
 
 SUITE = """
 [suite]

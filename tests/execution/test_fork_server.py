@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchsuite.plugins import discover_shipped
+from benchsuite.registry.discovery import discover_shipped
 
 SCRIPT = """
 import gc

@@ -10,7 +10,7 @@ from made_up_records import HOSTILE, make_matrix, make_record
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchsuite.store import TrialRecord
+    from benchsuite.store.record import TrialRecord
 
 
 @pytest.fixture

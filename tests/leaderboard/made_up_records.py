@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-from benchsuite.store import TrialRecord
+from benchsuite.store.record import TrialRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from benchsuite.agreement import NetworkAgreement
+from benchsuite.trials.agreement import NetworkAgreement
 from benchsuite_leaderboard import summary
 from benchsuite_leaderboard.agreement import workload_agreements
 from benchsuite_leaderboard.charts.heat import agreement_heat_map
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from benchsuite.store import TrialRecord
+    from benchsuite.store.record import TrialRecord
 
     MakeMany = Callable[..., list[TrialRecord]]
 

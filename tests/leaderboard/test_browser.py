@@ -14,7 +14,7 @@ import pytest
 from made_up_records import HOSTILE, make_matrix, make_record
 
 from benchsuite.commands.loading import select
-from benchsuite.store import TrialRecord
+from benchsuite.store.record import TrialRecord
 from benchsuite_leaderboard.pages.addresses import trial_id
 from benchsuite_leaderboard.site import render
 

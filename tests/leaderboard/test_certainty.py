@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchsuite_leaderboard.cells import AFTER
+from benchsuite_leaderboard.board import AFTER
 from benchsuite_leaderboard.grouping import boards
 from benchsuite_leaderboard.pages.certainty import Certainty, certainty
 from benchsuite_leaderboard.standings import Standings
@@ -10,7 +10,7 @@ from benchsuite_leaderboard.standings import Standings
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from benchsuite.store import TrialRecord
+    from benchsuite.store.record import TrialRecord
 
     Make = Callable[..., TrialRecord]
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchsuite_leaderboard.cells import AFTER, Workload
+from benchsuite_leaderboard.board import AFTER, Workload
 from benchsuite_leaderboard.charts.theme import COLOURS
 from benchsuite_leaderboard.grouping import boards
 from benchsuite_leaderboard.pages.views import Views
@@ -13,7 +13,7 @@ from benchsuite_leaderboard.report import make_report
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchsuite.store import TrialRecord
+    from benchsuite.store.record import TrialRecord
 
     Make = Callable[..., TrialRecord]
     MakeMany = Callable[..., list[TrialRecord]]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from benchsuite.store import TrialRecord
+    from benchsuite.store.record import TrialRecord
 
     Make = Callable[..., TrialRecord]
     MakeMany = Callable[..., list[TrialRecord]]

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchsuite_leaderboard.cells import AFTER
+from benchsuite_leaderboard.board import AFTER
 from benchsuite_leaderboard.grouping import boards
 from benchsuite_leaderboard.standings import Standings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchsuite.store import TrialRecord
+    from benchsuite.store.record import TrialRecord
 
     Make = Callable[..., TrialRecord]
     MakeMany = Callable[..., list[TrialRecord]]

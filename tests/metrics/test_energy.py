@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-import sys
-from types import ModuleType, SimpleNamespace
-
 import pytest
 import torch
 from torch import nn
 
-from benchsuite.devices import energy_meter
+from benchsuite.hardware.nvml import energy_meter
 from benchsuite.metrics import energy as energy_module
 from benchsuite.metrics.energy import measure_energy
 from benchsuite.metrics.latency import Latency, Timing
@@ -45,31 +42,50 @@ def test_a_cpu_counts_no_energy():
     assert measure_energy(Burner(1), Burner(1), torch.zeros(1, 3), latency, "cpu") is None
 
 
-@pytest.fixture
-def driver(monkeypatch):
-    """A stand-in for the driver's library, and for a GPU that torch sees."""
-    nvml = ModuleType("pynvml")
-    nvml.NVMLError = type("NVMLError", (Exception,), {})
-    nvml.nvmlInit = lambda: None
-    nvml.nvmlDeviceGetHandleByUUID = {"GPU-1234": "the second GPU"}.__getitem__
-    nvml.nvmlDeviceGetTotalEnergyConsumption = {"the second GPU": 2500}.__getitem__
-    monkeypatch.setitem(sys.modules, "pynvml", nvml)
-    monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="1234"))
-    return nvml
+def test_dense_and_pruned_take_turns_so_that_a_drift_meets_both_alike(monkeypatch):
+    """The device uses more with every call, as one that warms up does; both networks are the same."""
+    calls = []
+
+    class Warming(nn.Module):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            calls.append(self.name)
+            return x
+
+    def used() -> float:
+        return sum(1.0 + 0.01 * place for place in range(len(calls)))
+
+    monkeypatch.setattr(energy_module, "energy_meter", lambda device: used)
+    timing = Timing(50.0, 50.0, 50.0)
+    latency = Latency(timing, timing, 1, samples=7, threads=1)
+    found = measure_energy(Warming("dense"), Warming("pruned"), torch.zeros(1, 3), latency, "cpu")
+    assert found is not None
+    assert calls[2:] == ["dense"] * 10 + ["pruned"] * 20 + ["dense"] * 10, "after one call each to warm up"
+    assert found.dense_mj == pytest.approx(found.pruned_mj)
 
 
-def test_the_meter_of_a_gpu_gives_joules(driver):
-    meter = energy_meter("cuda:0")
-    assert meter is not None
-    assert meter() == 2.5
+def test_a_counter_that_stops_gives_no_energy(monkeypatch):
+    answers = iter([1.0, None])
+    monkeypatch.setattr(energy_module, "energy_meter", lambda device: lambda: next(answers))
+    timing = Timing(1000.0, 1000.0, 1000.0)
+    latency = Latency(timing, timing, 1, samples=7, threads=1)
+    assert measure_energy(Burner(1), Burner(1), torch.zeros(1, 3), latency, "cpu") is None
 
 
-def test_no_meter_without_the_package_or_the_counter(driver, monkeypatch):
-    def refuse(handle):
-        raise driver.NVMLError("not supported")
+def test_energy_is_that_of_exact_float32(monkeypatch):
+    seen = []
 
-    driver.nvmlDeviceGetTotalEnergyConsumption = refuse
-    assert energy_meter("cuda:0") is None
-    monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert energy_meter("cuda:0") is None
+    class Looking(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32))
+            return x
+
+    monkeypatch.setattr(energy_module, "energy_meter", lambda device: lambda: 1.0)
+    timing = Timing(1000.0, 1000.0, 1000.0)
+    latency = Latency(timing, timing, 1, samples=7, threads=1)
+    measure_energy(Looking(), Looking(), torch.zeros(1, 3), latency, "cpu")
+    assert set(seen) == {(False, False)}
+    assert torch.backends.cudnn.allow_tf32, "as it was"

@@ -116,6 +116,28 @@ def test_quartiles_equal_those_of_torch(monkeypatch):
     assert result.speedup == pytest.approx(5 / 5.5)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+def test_float32_is_exact_and_kernels_are_searched_for_on_a_gpu(device, monkeypatch):
+    seen = []
+
+    class Looking(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            backends = torch.backends
+            seen.append(
+                (backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32, backends.cudnn.benchmark)
+            )
+            return x
+
+    monkeypatch.setattr(latency_module, "batch_of", lambda example, size, device: example)
+    monkeypatch.setattr(latency_module, "prepared", lambda network, device, batch: network)
+    monkeypatch.setattr(latency_module, "synchronise", lambda device: None)
+    monkeypatch.setattr(latency_module, "_time_on_gpu", latency_module._time_on_cpu)
+    before = torch.backends.cudnn.allow_tf32
+    measure_latency(Looking(), Looking(), torch.zeros(1), 1, device, seconds=0)
+    assert set(seen) == {(False, False, device != "cpu")}
+    assert (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark) == (before, False)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_is_timed_by_its_own_events():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -78,7 +79,7 @@ def test_image_folder_errors(folder: Path) -> None:
         ImageFolder(path="empty").load(folder)
 
 
-def test_image_folder_fingerprint_follows_names_and_sizes(folder: Path) -> None:
+def test_image_folder_fingerprint_follows_names_and_contents(folder: Path) -> None:
     plugin = ImageFolder(path="pets")
     first = plugin.fingerprint(folder)
     assert first == plugin.fingerprint(folder)
@@ -86,3 +87,14 @@ def test_image_folder_fingerprint_follows_names_and_sizes(folder: Path) -> None:
     second = plugin.fingerprint(folder)
     write_image(folder / "pets/test/ant/0.png", (0, 0, 100), size=(64, 64))
     assert len({first, second, plugin.fingerprint(folder)}) == 3
+
+
+def test_image_folder_fingerprint_sees_pixels_behind_the_same_size_and_time(folder: Path) -> None:
+    plugin = ImageFolder(path="pets")
+    file = folder / "pets/train/cat/9.bmp"
+    write_image(file, (10, 20, 30), size=(16, 16))
+    before, status = plugin.fingerprint(folder), file.stat()
+    write_image(file, (245, 235, 225), size=(16, 16))
+    assert file.stat().st_size == status.st_size
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert plugin.fingerprint(folder) != before

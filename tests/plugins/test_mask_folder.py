@@ -40,6 +40,16 @@ def masks(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("file", ["images/b.jpg", "masks/a.png", "masks/parts/a.png", "labels.csv"])
+def test_the_fingerprint_sees_contents_behind_the_same_size(masks: Path, file: str) -> None:
+    plugin = MaskFolder(path="mine", size=16)
+    before = plugin.fingerprint(masks)
+    content = bytearray((masks / "mine" / file).read_bytes())
+    content[-3] ^= 1
+    (masks / "mine" / file).write_bytes(content)
+    assert plugin.fingerprint(masks) != before
+
+
 def test_a_folder_of_masks_is_read(masks: Path) -> None:
     packed = pack(MaskFolder(path="mine", size=16).concepts(masks))
     assert [(c.name, c.category) for c in packed.concepts] == [("sky", "object"), ("window", "part")]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import benchsuite_datasets
-import benchsuite_models
+from benchsuite_datasets import registration as datasets
+from benchsuite_models import registration as models
 
 
 def test_registering_imports_no_heavy_library() -> None:
     code = (
-        "import sys, benchsuite_datasets, benchsuite_models;"
-        "benchsuite_models.TimmModel.architectures(); benchsuite_models.TorchvisionModel.architectures();"
+        "import sys; from benchsuite_datasets import registration;"
+        "from benchsuite_models import registration as r;"
+        "r.TimmModel.architectures(); r.TorchvisionModel.architectures();"
         "heavy = {'torch', 'torchvision', 'timm', 'sklearn', 'numpy'} & set(sys.modules);"
         "sys.exit(' '.join(sorted(heavy)) or 0)"
     )
@@ -22,7 +23,7 @@ def test_registering_imports_no_heavy_library() -> None:
 
 def test_all_data_sets_register() -> None:
     found: list[str] = []
-    benchsuite_datasets.benchsuite_register_datasets(lambda cls: found.append(cls.name))
+    datasets.benchsuite_register_datasets(lambda cls: found.append(cls.name))
     expected = {"digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "npz", "waveform", "image-folder"}
     assert expected <= set(found)
     assert len(found) == len(set(found))
@@ -30,7 +31,7 @@ def test_all_data_sets_register() -> None:
 
 def test_all_models_register() -> None:
     found: list[str] = []
-    benchsuite_models.benchsuite_register_models(lambda cls: found.append(cls.name))
+    models.benchsuite_register_models(lambda cls: found.append(cls.name))
     expected = {"lenet5", "lenet-10-20-100-25", "mlp", "simple-cnn", "small-resnet", "resnet20", "resnet56"}
     assert expected | {"vgg16-bn", "vgg19-bn", "torchvision", "timm"} == set(found)
     assert len(found) == len(set(found))

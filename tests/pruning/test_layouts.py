@@ -8,10 +8,10 @@ from pruning_networks import CLASSES, example
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchsuite.pruning._layouts import Viewed, viewed
-from benchsuite.pruning._trial_removal import randomise
-from benchsuite.pruning.graph import trace
 from benchsuite.pruning.surgery import check_surgery, remove_units
+from benchsuite.pruning.tracing.layouts import Viewed, viewed
+from benchsuite.pruning.tracing.proof import randomise
+from benchsuite.pruning.tracing.trace import trace
 
 
 class Windows(nn.Module):

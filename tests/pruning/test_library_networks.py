@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import timm
@@ -14,11 +14,14 @@ from torchvision import models
 from torchvision.models.vgg import make_layers
 
 from benchsuite.metrics.cost import measure_cost
-from benchsuite.pruning._trial_removal import randomise
-from benchsuite.pruning.graph import PruningGraph, trace
 from benchsuite.pruning.selection import group_scores, select_units
 from benchsuite.pruning.settings import Budget, PruningSettings, Scope
 from benchsuite.pruning.surgery import check_surgery, remove_units
+from benchsuite.pruning.tracing.proof import randomise
+from benchsuite.pruning.tracing.trace import trace
+
+if TYPE_CHECKING:
+    from benchsuite.pruning.graph import PruningGraph
 
 
 def _vgg() -> nn.Module:

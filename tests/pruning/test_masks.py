@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import cache
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -14,9 +15,12 @@ from torch import Tensor, nn
 
 from benchsuite.errors import Collapsed, Unsupported
 from benchsuite.metrics.cost import measure_cost
-from benchsuite.pruning.graph import PruningGraph, trace
 from benchsuite.pruning.masks import WeightMasks, select_weights
 from benchsuite.pruning.settings import Budget, PruningSettings, Scope
+from benchsuite.pruning.tracing.trace import trace
+
+if TYPE_CHECKING:
+    from benchsuite.pruning.graph import PruningGraph
 
 SCOPES: tuple[Scope, ...] = ("layer", "global", "protected")
 

@@ -6,11 +6,11 @@ import torch
 from pruning_networks import build, example
 from torch import Tensor, nn
 
-from benchsuite._tiny_networks import tiny_convnet, tiny_samples
-from benchsuite.layers import CoupledGroup, GroupMember
-from benchsuite.pruning.graph import trace
+from benchsuite.contracts.layers import CoupledGroup, GroupMember
 from benchsuite.pruning.native import merge_units, positions_to_remove
 from benchsuite.pruning.surgery import remove_units
+from benchsuite.pruning.tracing.trace import trace
+from benchsuite.testing.networks import tiny_convnet, tiny_samples
 
 
 def keeping(size: int, *gone: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -13,10 +14,13 @@ from pruning_networks import build, example, unit_scores
 from torch import Tensor
 
 from benchsuite.errors import Collapsed, Unsupported
-from benchsuite.pruning.graph import PruningGraph, trace
 from benchsuite.pruning.selection import UnitSelection, group_scores, normalised, select_units
 from benchsuite.pruning.settings import Budget, Normalise, PruningSettings, Scope
 from benchsuite.pruning.signature import architecture_signature
+from benchsuite.pruning.tracing.trace import trace
+
+if TYPE_CHECKING:
+    from benchsuite.pruning.graph import PruningGraph
 
 SCOPES: tuple[Scope, ...] = ("layer", "global", "protected")
 BUDGETS: tuple[Budget, ...] = ("units", "params", "macs")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,10 +17,13 @@ from torch import nn
 
 from benchsuite.errors import Collapsed
 from benchsuite.metrics.cost import measure_cost
-from benchsuite.pruning.graph import PruningGraph, trace
 from benchsuite.pruning.selection import group_scores, select_units
 from benchsuite.pruning.settings import Budget, PruningSettings, Scope
 from benchsuite.pruning.surgery import SurgeryFailed, check_surgery, remove_units
+from benchsuite.pruning.tracing.trace import trace
+
+if TYPE_CHECKING:
+    from benchsuite.pruning.graph import PruningGraph
 
 
 @cache

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from benchsuite.errors import Unsupported
-from benchsuite.pruning._time_limit import time_limit
+from benchsuite.pruning.tracing.time_limit import time_limit
 
 
 def _spin(seconds: float) -> None:

@@ -11,10 +11,10 @@ from torch import nn
 
 from benchsuite.errors import Unsupported
 from benchsuite.metrics.cost import measure_cost
-from benchsuite.pruning.graph import trace
 from benchsuite.pruning.masks import WeightMasks
 from benchsuite.pruning.networks import MaskedNetwork, SmallerNetwork
 from benchsuite.pruning.settings import PruningSettings
+from benchsuite.pruning.tracing.trace import trace
 from benchsuite.pruning.two_four import select_two_four
 
 

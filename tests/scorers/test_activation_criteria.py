@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from benchsuite.scoring.check import run_scorer
 from benchsuite.testing import context_for, tiny_convnet, tiny_mlp, tiny_samples
-from benchsuite_scorers import (
+from benchsuite_scorers.chip import NuclearNormChange
+from benchsuite_scorers.registration import (
     ActivationStd,
     Apoz,
     Chip,
@@ -25,7 +26,6 @@ from benchsuite_scorers import (
     ThiNet,
     Wanda,
 )
-from benchsuite_scorers.chip import NuclearNormChange
 from benchsuite_scorers.thinet import removal_order
 
 if TYPE_CHECKING:

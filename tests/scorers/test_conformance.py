@@ -10,7 +10,7 @@ import benchsuite
 from benchsuite.errors import PluginError
 from benchsuite.scoring.check import run_scorer
 from benchsuite.testing import CHECKS, context_for, tiny_convnet, tiny_samples, tiny_trace
-from benchsuite_scorers import SCORERS, benchsuite_register_scorers
+from benchsuite_scorers.registration import SCORERS, benchsuite_register_scorers
 
 
 @pytest.mark.parametrize("check", CHECKS)

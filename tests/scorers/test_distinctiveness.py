@@ -10,8 +10,8 @@ from torch import nn
 
 from benchsuite.scoring.check import run_scorer
 from benchsuite.testing import context_for, tiny_mlp, tiny_samples
-from benchsuite_scorers import Distinctiveness
 from benchsuite_scorers.distinctiveness import _greedy
+from benchsuite_scorers.registration import Distinctiveness
 
 if TYPE_CHECKING:
     from deviations import Record

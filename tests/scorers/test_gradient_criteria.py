@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from benchsuite.scoring.check import run_scorer
 from benchsuite.testing import context_for, tiny_convnet, tiny_mlp, tiny_samples
-from benchsuite_scorers import Fisher, Grasp, Obd, Snip, SynFlow, TaylorWeight
 from benchsuite_scorers._curvature import hessian_diagonal
+from benchsuite_scorers.registration import Fisher, Grasp, Obd, Snip, SynFlow, TaylorWeight
 
 if TYPE_CHECKING:
     from deviations import Record

@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from benchsuite.scoring.check import run_scorer
 from benchsuite.testing import TinyResidual, context_for, tiny_convnet, tiny_samples
-from benchsuite_scorers import ImportanceSwitch
 from benchsuite_scorers.importance_switch import dirichlet_divergence
+from benchsuite_scorers.registration import ImportanceSwitch
 
 if TYPE_CHECKING:
     from deviations import Record

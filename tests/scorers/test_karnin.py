@@ -11,7 +11,7 @@ from benchsuite import Unsupported
 from benchsuite.scoring.check import run_scorer
 from benchsuite.testing import context_for, tiny_convnet, tiny_samples, tiny_trace
 from benchsuite.training.trace import TrainingTrace
-from benchsuite_scorers import Karnin
+from benchsuite_scorers.registration import Karnin
 
 if TYPE_CHECKING:
     from deviations import Record

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from benchsuite import Layer, ScoringContext, Unsupported
 from benchsuite.scoring.check import run_scorer
 from benchsuite.testing import TinyResidual, context_for, tiny_convnet, tiny_samples
-from benchsuite_scorers import Shapley
 from benchsuite_scorers._coalitions import CoalitionGame
+from benchsuite_scorers.registration import Shapley
 from benchsuite_scorers.shapley import exact_values, limited_values, sampled_values
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from benchsuite.errors import Unsupported
 from benchsuite.scoring.check import run_scorer
 from benchsuite.testing import context_for, tiny_convnet, tiny_samples
-from benchsuite_scorers import SynFlow
+from benchsuite_scorers.registration import SynFlow
 from benchsuite_scorers.synflow import rising_order
 
 

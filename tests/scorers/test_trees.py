@@ -13,8 +13,8 @@ from xgboost import XGBClassifier
 from benchsuite import Scorer, ScoringContext, Unsupported
 from benchsuite.scoring.check import run_scorer
 from benchsuite.testing import context_for, tiny_convnet, tiny_samples
-from benchsuite_scorers import TreeGain, XgboostGain
 from benchsuite_scorers._trees import tree_depth
+from benchsuite_scorers.registration import TreeGain, XgboostGain
 
 if TYPE_CHECKING:
     from deviations import Record

@@ -17,7 +17,8 @@ from torch.nn.utils import prune
 from benchsuite import Scorer, Unsupported
 from benchsuite.scoring.check import run_scorer
 from benchsuite.testing import context_for, tiny_convnet, tiny_mlp, tiny_samples
-from benchsuite_scorers import (
+from benchsuite_scorers.lamp import lamp
+from benchsuite_scorers.registration import (
     BatchNormScale,
     Fpgm,
     Lamp,
@@ -28,7 +29,6 @@ from benchsuite_scorers import (
     WeightSum,
     Whc,
 )
-from benchsuite_scorers.lamp import lamp
 
 if TYPE_CHECKING:
     from deviations import Record

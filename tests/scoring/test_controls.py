@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchsuite.layers import CoupledGroup, GroupMember
+from benchsuite.contracts.layers import CoupledGroup, GroupMember
 from benchsuite.scoring.controls import reversed_scores, shuffled_scores
 
 

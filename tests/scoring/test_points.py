@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from benchsuite.contracts.layers import Layer
 from benchsuite.errors import Unsupported
-from benchsuite.layers import Layer
 from benchsuite.scoring.points import as_maps, find_points
 from benchsuite.testing import TinyResidual, context_for, simple_layers, tiny_convnet, tiny_samples
 
@@ -59,7 +59,7 @@ def test_residual_activation_belongs_to_every_summand() -> None:
 
 
 def test_concatenation_ends_a_chain_at_the_norm() -> None:
-    class Dense(nn.Module):
+    class DenseModel(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.conv, self.norm, self.last = nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3), nn.Linear(5, 2)
@@ -67,7 +67,7 @@ def test_concatenation_ends_a_chain_at_the_norm() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.last(torch.relu(torch.cat([x, self.norm(self.conv(x))], 1)).mean((2, 3)))
 
-    model = Dense().eval()
+    model = DenseModel().eval()
     points = find_points(model, simple_layers(model), torch.randn(2, 2, 4, 4))
     assert points["conv"].stage == "norm"
 

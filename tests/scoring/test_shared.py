@@ -17,7 +17,7 @@ from benchsuite.scoring.gradients import GradientStatistic
 from benchsuite.scoring.reductions import Reduction, find_reduction
 from benchsuite.scoring.tables import TableStore
 from benchsuite.testing import context_for, simple_layers, tiny_convnet, tiny_samples
-from benchsuite_scorers import Grasp, Snip, TaylorActivation, TaylorWeight
+from benchsuite_scorers.registration import Grasp, Snip, TaylorActivation, TaylorWeight
 
 if TYPE_CHECKING:
     from pathlib import Path

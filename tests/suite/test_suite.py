@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchsuite.errors import UsageError
-from benchsuite.plugins import discover
+from benchsuite.registry.discovery import discover
 from benchsuite.suite import load_suite
 from benchsuite.suite.toml_source import read_toml
 

@@ -6,7 +6,7 @@ import os
 import pytest
 from tracked import closed_port, dense_trial, shown, track, trained
 
-from benchsuite.store import RunDirectory
+from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import connection, dense_runs, is_behind
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tracked import record, shown, track
 
-from benchsuite.store import RunDirectory
+from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import is_behind
 from benchsuite.tracking.view import View
 
@@ -65,7 +65,7 @@ def test_a_store_can_be_made_anew_from_the_results(tmp_path):
 KILLED = """
 import os, signal
 from pathlib import Path
-from benchsuite.store import RunDirectory
+from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import Tracker
 from benchsuite.tracking.view import View
 from tracked import record

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tracked import Shown, closed_port, dense_trial, die, linger, serving, shown, sync, track, trained
 
-from benchsuite.store import RunDirectory
+from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import is_behind
 from benchsuite.tracking.logged_models import log_models
 from benchsuite.tracking.request import Request
@@ -63,7 +63,7 @@ def split_of(run: Path, record: Any, name: str) -> tuple[Any, Any]:
     from safetensors.numpy import load_file
 
     folder = run / "stages" / record.stages["data"]
-    facts = json.loads((folder / "stage.json").read_text())
+    facts = json.loads((folder / "stage.json").read_text())["facts"]
     tensors = load_file(folder / "data.safetensors")
     inputs, labels = tensors[f"{name}/inputs"], tensors[f"{name}/labels"]
     values = inputs.astype(np.float32) / (255 if inputs.dtype == np.uint8 else 1)

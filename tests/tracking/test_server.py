@@ -7,7 +7,7 @@ import pytest
 from tracked import Shown, closed_port, record, serving, shown, sync, track
 
 from benchsuite.cli import main
-from benchsuite.store import RunDirectory
+from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import is_behind
 
 

@@ -4,13 +4,17 @@ import subprocess
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 from tracked import closed_port, record, shown, track
 
-from benchsuite.store import RunDirectory, TrialRecord
+from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import Tracker, is_behind
 from benchsuite.tracking.view import View
+
+if TYPE_CHECKING:
+    from benchsuite.store.record import TrialRecord
 
 
 def test_a_server_that_is_down_costs_a_warning_and_is_made_up_for(tmp_path, monkeypatch):

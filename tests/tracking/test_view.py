@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tracked import record, shown, track
 
-from benchsuite.store import RunDirectory
+from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import Tracker, is_behind, ui_address
 
 if TYPE_CHECKING:

@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.cli import main
-from benchsuite.store import RunDirectory, TrialRecord
+from benchsuite.metrics.network_cost import Cost
+from benchsuite.store.record import TrialRecord
+from benchsuite.store.run_directory import RunDirectory
+from benchsuite.store.stages import Stage
 from benchsuite.tracking import Tracker, ui_command
+from benchsuite.trials.facts import DenseFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,15 +138,18 @@ def trained(directory: Path, key: str = "t1", epochs: int = 3, **facts: Any) -> 
     losses = [2.0 / epoch for epoch in range(1, epochs + 1)]
     course = {"losses": losses, "learning_rates": [0.1] * epochs, "seconds": 6.0}
     (folder / "training.json").write_text(json.dumps(course))
-    cost = {"params": 100, "macs": 1000, "nonzero_params": 90, "nonzero_macs": 900, "unknown_modules": []}
-    known = {
+    known: dict[str, Any] = {
         "top1": 0.95,
         "loss": None,
         "recall": {"a/b": 0.5, "c": None},
+        "confusion": [[1, 0], [0, 1]],
         "train_seconds": 6.0,
-        "cost": cost,
+        "cost": Cost(100, 1000, 90, 900, 4000, ()),
+        "file_bytes": 5,
+        "data_digest": "0" * 64,
+        "device": "a chip",
     }
-    (folder / "stage.json").write_text(json.dumps({**known, "device": "a chip", **facts}))
+    Stage(folder, DenseFacts, ["model.safetensors"]).complete(DenseFacts(**{**known, **facts}))
 
 
 RECIPE = {"epochs": 3.0, "milestones": [0.5, 0.75]}

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchsuite.contracts.layers import Layer
 from benchsuite.errors import Unsupported, UsageError
-from benchsuite.layers import Layer
 from benchsuite.scoring.points import ActivationPoint, as_maps, find_points, reading
 
 MapSink = Callable[[str, Tensor], None]

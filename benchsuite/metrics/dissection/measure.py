@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its name everywhere
 from torch import Tensor, nn
 
-from benchsuite.devices import exact_float32
 from benchsuite.errors import Unsupported
+from benchsuite.hardware.devices import exact_float32
 from benchsuite.metrics.dissection.counting import BatchLabels, LayerCounts, batch_labels
 from benchsuite.metrics.dissection.layers import MapReader, choose_layers
 from benchsuite.metrics.dissection.result import Dissection, LayerDissection, ious_from_counts

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
-import tempfile
+import logging
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,16 +12,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from benchsuite.concepts import CATEGORIES, Concept, ConceptPlugin, ConceptSample, ConceptSet
+from benchsuite.contracts.concepts import CATEGORIES, Concept, ConceptPlugin, ConceptSample, ConceptSet
+from benchsuite.contracts.digests import code_digest, code_libraries, source_digest, source_libraries
 from benchsuite.errors import PluginError
-from benchsuite.plugins import source_digest
+from benchsuite.store.keys import content_key
+from benchsuite.store.stages import Facts, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 
-FORMAT = 1
-"""Raise it when the packed files change."""
+_logger = logging.getLogger(__name__)
+_FILES = ("images.npy", "masks.i16", "index.npz", "concepts.json")
 _MOST_CONCEPTS = int(np.iinfo(np.int16).max)
 
 
@@ -161,40 +161,40 @@ def pack(concept_set: ConceptSet, limit: int | None = None, folder: Path | None 
 
 
 def open_concepts(
-    plugin: ConceptPlugin, data_folder: Path, cache_folder: Path, limit: int | None = None
+    plugin: ConceptPlugin,
+    data_folder: Path,
+    cache_folder: Path,
+    limit: int | None = None,
+    tell: Callable[[str], None] = _logger.warning,
 ) -> PackedConcepts:
     """Return a plugin's concept set, packed once per content into `cache_folder` and mapped from there.
 
     The files take the bytes of the raw images and of two bytes per label-map pixel: 0.2 MB per image of
-    Broden at 224 pixels. Several processes may ask for the same set at once.
+    Broden at 224 pixels. Several processes may ask for the same set at once. Damaged files are made anew, and
+    `tell` is told so.
 
     Raises:
         DataError: the plugin found its data absent or malformed.
         PluginError: what it returned breaks the contract.
     """
-    described = json.dumps(
-        [
-            FORMAT,
-            plugin.name,
-            plugin.version,
-            plugin.parameters,
-            source_digest(type(plugin)),
-            limit,
-            plugin.fingerprint(data_folder),
-        ],
-        sort_keys=True,
-        default=str,
+    cls = type(plugin)
+    key = content_key(
+        {
+            "code": [code_digest(__name__), code_libraries(__name__)],
+            "plugin": [plugin.name, plugin.version, plugin.parameters],
+            "source": [source_digest(cls), source_libraries(cls)],
+            "limit": limit,
+            "content": plugin.fingerprint(data_folder),
+        }
     )
-    key = hashlib.sha256(described.encode()).hexdigest()[:24]
     home = cache_folder / f"concepts-{key}"
-    if not home.is_dir():
-        cache_folder.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f"{home.name}.", suffix=".part", dir=cache_folder))
-        try:
-            _write(pack(plugin.concepts(data_folder), limit, aside), aside)
-            _move(aside, home)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+
+    def make() -> Facts:
+        # What was cut off here before is written over.
+        _write(pack(plugin.concepts(data_folder), limit, home), home)
+        return Facts()
+
+    Stage(home, Facts, _FILES).get(make, tell)
     return _read(home, key)
 
 
@@ -211,7 +211,7 @@ class _GrowingMaps:
         self._kept: list[npt.NDArray[np.int16]] = []
         self._path = folder / "masks.i16" if folder is not None else None
         if self._path is not None:
-            self._path.touch()
+            self._path.write_bytes(b"")
 
     def extend(self, maps: npt.NDArray[np.int16]) -> None:
         self._count += len(maps)
@@ -270,15 +270,6 @@ def _write(packed: PackedConcepts, folder: Path) -> None:
     np.savez(folder / "index.npz", **small)
     described = {"mask_size": packed.mask_size, "concepts": [asdict(c) for c in packed.concepts]}
     (folder / "concepts.json").write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
-
-
-def _move(aside: Path, home: Path) -> None:
-    try:
-        aside.replace(home)
-    except OSError:
-        # Another process packed the same set in the meantime; its files are as good.
-        if not home.is_dir():
-            raise
 
 
 def _read(home: Path, key: str) -> PackedConcepts:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from benchsuite.concepts import Concept
+from benchsuite.contracts.concepts import Concept
 from benchsuite.errors import DataError
 from benchsuite.metrics.dissection.packing import categories_of
 

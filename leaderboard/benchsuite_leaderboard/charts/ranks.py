@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
-    from benchsuite_leaderboard.cells import Criterion
+    from benchsuite_leaderboard.board import Criterion
     from benchsuite_leaderboard.charts.theme import Look
     from benchsuite_leaderboard.statistics.critical_difference import CriticalDifference
 

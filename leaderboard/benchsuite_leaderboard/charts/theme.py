@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from benchsuite_leaderboard.cells import Criterion
+    from benchsuite_leaderboard.board import Criterion
 
 COLOURS = 7
 """Number of `--series-n` variables in the style sheet, which are told apart by the colour-blind."""

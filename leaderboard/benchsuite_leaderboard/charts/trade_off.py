@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
-    from benchsuite_leaderboard.cells import Criterion, Sparsity
+    from benchsuite_leaderboard.board import Criterion, Sparsity
     from benchsuite_leaderboard.charts.theme import Look
 
 _CROSS = "M-1,-1L1,1M1,-1L-1,1"

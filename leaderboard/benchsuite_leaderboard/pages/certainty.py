@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from benchsuite_leaderboard.pages.formats import count
 
 if TYPE_CHECKING:
-    from benchsuite_leaderboard.cells import Criterion
+    from benchsuite_leaderboard.board import Criterion
     from benchsuite_leaderboard.standings import Table
 
 

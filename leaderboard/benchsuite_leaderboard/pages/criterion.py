@@ -7,13 +7,14 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchsuite_leaderboard.cells import sparsity_order
+from benchsuite.store import metric_names
+from benchsuite_leaderboard.board import sparsity_order
 from benchsuite_leaderboard.pages.environment import environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from benchsuite_leaderboard.cells import Criterion, Trial, Workload
+    from benchsuite_leaderboard.board import BoardTrial, Criterion, Workload
     from benchsuite_leaderboard.pages.views import Views
     from benchsuite_leaderboard.report import BoardReport, Report
     from benchsuite_leaderboard.standings import Cell, Standings
@@ -49,7 +50,7 @@ class Section:
     board: BoardReport
     lines: tuple[WorkloadLine, ...]
     comparisons: tuple[Comparison, ...]
-    trials: tuple[tuple[Workload, tuple[Trial, ...]], ...]
+    trials: tuple[tuple[Workload, tuple[BoardTrial, ...]], ...]
     score_seconds: float | None
     score_memory: float | None
 
@@ -94,8 +95,8 @@ def _section(views: Views, board: BoardReport, criterion: Criterion) -> Section:
             (pair, tuple(sorted((t for t in mine if t.block.dense_model.workload == pair), key=_trial_order)))
             for pair in pairs
         ),
-        standings.mean_metric(criterion, "time/score_s"),
-        standings.mean_metric(criterion, "memory/score_peak_mb"),
+        standings.mean_metric(criterion, metric_names.SCORE_SECONDS),
+        standings.mean_metric(criterion, metric_names.SCORE_PEAK_MB),
     )
 
 
@@ -129,7 +130,7 @@ def _comparisons(standings: Standings, criterion: Criterion) -> list[Comparison]
     return found
 
 
-def _trial_order(trial: Trial) -> tuple[tuple[int, float, str], tuple[int, str], str]:
+def _trial_order(trial: BoardTrial) -> tuple[tuple[int, float, str], tuple[int, str], str]:
     seed = trial.block.dense_model.seed
     return (sparsity_order(trial.block.sparsity), (len(seed), seed), trial.draw)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from benchsuite_leaderboard.charts.theme import shorten
 
 if TYPE_CHECKING:
-    from benchsuite_leaderboard.cells import Sparsity, Workload
+    from benchsuite_leaderboard.board import Sparsity, Workload
     from benchsuite_leaderboard.statistics.intervals import Estimate
 
 MINUS = "\u2212"

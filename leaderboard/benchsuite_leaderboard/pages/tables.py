@@ -13,7 +13,7 @@ from benchsuite_leaderboard.pages.formats import sparsity
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchsuite_leaderboard.cells import Criterion, Protocol, Sparsity, Trial, Workload
+    from benchsuite_leaderboard.board import BoardTrial, Criterion, Protocol, Sparsity, Workload
     from benchsuite_leaderboard.pages.views import Views
     from benchsuite_leaderboard.report import BoardReport, Report
     from benchsuite_leaderboard.standings import Cell
@@ -83,7 +83,7 @@ def _lines(report: Report, views: Views) -> tuple[list[Filter], list[Line]]:
     found: list[tuple[tuple[str, ...], Line]] = []
     for board in report.boards:
         protocol = board.board.protocol
-        trials: dict[tuple[Workload, Criterion, Sparsity], list[Trial]] = defaultdict(list)
+        trials: dict[tuple[Workload, Criterion, Sparsity], list[BoardTrial]] = defaultdict(list)
         for trial in board.board.trials:
             block = trial.block
             trials[block.dense_model.workload, trial.criterion, block.sparsity].append(trial)
@@ -126,7 +126,7 @@ def _lines(report: Report, views: Views) -> tuple[list[Filter], list[Line]]:
     ]
 
 
-def _address(board: BoardReport, pair: Workload, trials: Sequence[Trial]) -> str:
+def _address(board: BoardReport, pair: Workload, trials: Sequence[BoardTrial]) -> str:
     """The only trial's page, or the list of them on the criterion's page."""
     if len(trials) == 1:
         return f"trial.html#{trial_id(trials[0].record.key)}"

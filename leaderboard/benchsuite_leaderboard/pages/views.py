@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from benchsuite.store import metric_names
 from benchsuite_leaderboard.charts.curves import Scale, curves
 from benchsuite_leaderboard.charts.ranks import critical_difference_diagram
 from benchsuite_leaderboard.charts.trade_off import Choice, front, trade_off
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
-    from benchsuite_leaderboard.cells import Criterion, Workload
+    from benchsuite_leaderboard.board import Criterion, Workload
     from benchsuite_leaderboard.report import BoardReport
     from benchsuite_leaderboard.standings import Cell, Table
     from benchsuite_leaderboard.statistics.intervals import Estimate
@@ -118,11 +119,11 @@ class Views:
         """What dissection found against sparsity, with the numbers' view and caption; empty without any."""
         found = []
         for name, scale in INTERPRETABILITY:
-            if f"interpretability/{name}" not in board.board.metrics:
+            if f"{metric_names.INTERPRETABILITY}{name}" not in board.board.metrics:
                 continue
-            standings = Standings(board.board, f"interpretability/{name}")
+            standings = Standings(board.board, f"{metric_names.INTERPRETABILITY}{name}")
             table = standings.table(pair)
-            dense = _mean_of(board, pair, f"interpretability/{name}_dense")
+            dense = _mean_of(board, pair, f"{metric_names.INTERPRETABILITY}{name}_dense")
             label = f"Line chart: {scale.title} against sparsity for {workload(pair)}."
             chart = self._chart(
                 ("curves", board.anchor, standings.metric, pair),

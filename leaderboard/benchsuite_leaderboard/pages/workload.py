@@ -8,7 +8,7 @@ from benchsuite_leaderboard.pages.environment import environment
 from benchsuite_leaderboard.pages.views import COSTS
 
 if TYPE_CHECKING:
-    from benchsuite_leaderboard.cells import Workload
+    from benchsuite_leaderboard.board import Workload
     from benchsuite_leaderboard.pages.views import Views
     from benchsuite_leaderboard.report import Report
 

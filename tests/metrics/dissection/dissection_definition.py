@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from benchsuite.concepts import ConceptSet
+    from benchsuite.contracts.concepts import ConceptSet
 
 
 def interpolated(field, height, width):

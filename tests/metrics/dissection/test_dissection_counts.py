@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchsuite.concepts import Concept, ConceptSample, ConceptSet
+from benchsuite.contracts.concepts import Concept, ConceptSample, ConceptSet
 from benchsuite.errors import Unsupported
 from benchsuite.metrics.dissection import measure
 from benchsuite.metrics.dissection.measure import dissect, null_assignments

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from benchsuite.concepts import Concept
+from benchsuite.contracts.concepts import Concept
 from benchsuite.errors import BenchsuiteError, DataError
 from benchsuite.metrics.dissection.report import Detector, compare, detectors, dissection_metrics
 from benchsuite.metrics.dissection.result import Dissection, LayerDissection

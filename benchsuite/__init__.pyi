@@ -1,0 +1,97 @@
+from ._version import __version__ as __version__
+from .contracts.concepts import (
+    Concept as Concept,
+)
+from .contracts.concepts import (
+    ConceptPlugin as ConceptPlugin,
+)
+from .contracts.concepts import (
+    ConceptSample as ConceptSample,
+)
+from .contracts.concepts import (
+    ConceptSet as ConceptSet,
+)
+from .contracts.dataset import (
+    Augmentation as Augmentation,
+)
+from .contracts.dataset import (
+    Dataset as Dataset,
+)
+from .contracts.dataset import (
+    DatasetPlugin as DatasetPlugin,
+)
+from .contracts.dataset import (
+    Split as Split,
+)
+from .contracts.fingerprint import (
+    file_fingerprint as file_fingerprint,
+)
+from .contracts.fingerprint import (
+    files_fingerprint as files_fingerprint,
+)
+from .contracts.layers import (
+    CoupledGroup as CoupledGroup,
+)
+from .contracts.layers import (
+    GroupMember as GroupMember,
+)
+from .contracts.layers import (
+    Layer as Layer,
+)
+from .contracts.model import (
+    ModelFamily as ModelFamily,
+)
+from .contracts.model import (
+    ModelPlugin as ModelPlugin,
+)
+from .contracts.plugin import (
+    Plugin as Plugin,
+)
+from .contracts.recipe import (
+    TrainingRecipe as TrainingRecipe,
+)
+from .errors import (
+    BenchsuiteError as BenchsuiteError,
+)
+from .errors import (
+    DataError as DataError,
+)
+from .errors import (
+    PluginError as PluginError,
+)
+from .errors import (
+    Unsupported as Unsupported,
+)
+from .registry.hookspecs import (
+    RegisterDataset as RegisterDataset,
+)
+from .registry.hookspecs import (
+    RegisterModel as RegisterModel,
+)
+from .registry.hookspecs import (
+    RegisterScorer as RegisterScorer,
+)
+from .registry.hookspecs import (
+    hookimpl as hookimpl,
+)
+from .scoring.context import (
+    ScoringContext as ScoringContext,
+)
+from .scoring.gradients import (
+    GradientBatch as GradientBatch,
+)
+from .scoring.gradients import (
+    GradientStatistic as GradientStatistic,
+)
+from .scoring.reductions import (
+    Reduction as Reduction,
+)
+from .scoring.scorer import (
+    Scorer as Scorer,
+)
+from .store.record import (
+    TrialRecord as TrialRecord,
+)
+from .training.trace import (
+    TrainingTrace as TrainingTrace,
+)

@@ -1,0 +1,118 @@
+"""Arguments that several commands share. Nothing heavy is imported here: every command line needs it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from benchsuite.commands.exit_codes import USAGE
+
+MOST_THREADS = 1024
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors have benchsuite's exit code."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the message, and exit."""
+        self.print_usage(sys.stderr)
+        self.exit(USAGE, f"{self.prog}: {message}\n")
+
+
+def add_suite(parser: argparse.ArgumentParser) -> None:
+    """Add the suite file."""
+    parser.add_argument("suite", type=Path, metavar="SUITE", help="a suite file, such as suites/quick.toml")
+
+
+def add_run_directory(parser: argparse.ArgumentParser) -> None:
+    """Add the run directory that a suite has or gets."""
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="run directory (default: runs/<suite name>)"
+    )
+
+
+def add_plugins(parser: argparse.ArgumentParser) -> None:
+    """Add plugin files."""
+    parser.add_argument(
+        "--plugin",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="load a plugin file (repeatable)",
+    )
+
+
+def add_filter(parser: argparse.ArgumentParser) -> None:
+    """Add filters of trials."""
+    parser.add_argument(
+        "--filter",
+        action="append",
+        default=[],
+        metavar="AXIS=VALUE,…",
+        help="only these trials, by value or pattern (scorer=taylor*); an axis given twice means either",
+    )
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add the data folder."""
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="data folder (default: BENCHSUITE_DATA, else a cache folder)"
+    )
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """Add devices, workers and limits."""
+    parser.add_argument(
+        "--devices",
+        default="auto",
+        metavar="LIST",
+        help="auto (all GPUs, else the CPU), cpu, or cuda:0,cuda:1",
+    )
+    parser.add_argument(
+        "--jobs", type=positive, metavar="N", help="trials at a time (default: one a GPU, or one a CPU core)"
+    )
+    parser.add_argument(
+        "--timeout", type=seconds, metavar="S", help="seconds that one stage or trial may take"
+    )
+
+
+def add_threads(parser: argparse.ArgumentParser, default: int | None = 1) -> None:
+    """Add the number of CPU threads, which decides results; without a default, that of the file's records."""
+    parser.add_argument(
+        "--threads",
+        type=threads,
+        default=default,
+        metavar="N",
+        help=f"CPU threads of each worker (default: {default or 'as in the file'}); results on a CPU depend "
+        "on it, so with another number trials have other keys",
+    )
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return number
+
+
+def threads(text: str) -> int:
+    """A number of CPU threads."""
+    number = positive(text)
+    if number > MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {MOST_THREADS} threads")
+    return number
+
+
+def seconds(text: str) -> float:
+    """A number of seconds above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return number

@@ -1,0 +1,27 @@
+"""`leaderboard`: runs and results files as one static site."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchsuite.commands.exit_codes import OK
+from benchsuite.commands.rendering import render_site
+from benchsuite.registry.discovery import discover
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run directory or results file")
+    parser.add_argument("--output", type=Path, required=True, metavar="SITE")
+
+
+def run(options: Namespace) -> int:
+    """Render runs and published results as one static site."""
+    registry, _ = discover()
+    page = render_site(options.runs, options.output, title="Pruning criteria", registry=registry)
+    print(page)  # noqa: T201 - the command line speaks
+    return OK

@@ -1,0 +1,55 @@
+"""`mlflow-sync`: brings MLflow up to date with a run directory."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from benchsuite.commands.arguments import add_plugins
+from benchsuite.commands.exit_codes import FAILED, OK
+from benchsuite.commands.rendering import render_summary
+from benchsuite.store.run_directory import RunDirectory
+from benchsuite.tracking import Tracker
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument("run", type=Path, metavar="DIR")
+    add_plugins(parser)
+
+
+def run(options: Namespace) -> int:
+    """Show every trial of a run in its MLflow store, or at the server MLFLOW_TRACKING_URI, exactly once."""
+    directory = RunDirectory(options.run)
+    found = directory.results()
+    console = Console(highlight=False)
+    name, description = _suite(directory)
+    with directory.locked(), Tracker(directory.path, name, description) as tracker:
+        tracker.plugin_files = tuple(path.resolve() for path in options.plugin)
+        tracker.start({"command": " ".join(sys.argv[1:])})
+        summary = directory.path / "summary"
+        tracker.summarise(
+            lambda: render_summary(directory, found.records, summary, title=name, pending=found.pending)
+        )
+        tracker.close()
+    for line in (*found.problems, *tracker.warnings):
+        console.print(line, style="yellow", markup=False, soft_wrap=True)
+    total = len(found.records) + len(found.superseded)
+    console.print(f"{tracker.shown} of {total} trials were new to MLflow or had changed", markup=False)
+    return FAILED if tracker.warnings else OK
+
+
+def _suite(directory: RunDirectory) -> tuple[str, str]:
+    """Name and description of the run's suite; where they cannot be read, the folder's name and nothing."""
+    try:
+        section = tomllib.loads(directory.suite_file.read_text("utf-8"))["suite"]
+        return str(section["name"]), str(section.get("description", ""))
+    except (OSError, ValueError, KeyError, TypeError):
+        return directory.path.resolve().name, ""

@@ -1,0 +1,14 @@
+"""Printing what may come from strangers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def say(console: Console, text: str) -> None:
+    """Print a text that may come from a stranger, without the signs that control a terminal."""
+    shown = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+    console.print(shown, markup=False, soft_wrap=True)

@@ -1,0 +1,86 @@
+"""`submit`: a run's records as one file that can be sent."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+from rich.console import Console
+
+from benchsuite.commands.exit_codes import FAILED, OK
+from benchsuite.commands.printing import say
+from benchsuite.commands.run import host_provenance
+from benchsuite.errors import UsageError
+from benchsuite.publishing.results_file import Header, write_published
+from benchsuite.store.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Sequence
+
+    from benchsuite.store.record import TrialRecord
+
+
+_VARIANTS = ("reversed(", "shuffled(", "scratch(")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument("run", type=Path, metavar="DIR")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="default: <suite name>.jsonl.gz; .gz compresses"
+    )
+
+
+def run(options: Namespace) -> int:
+    """Pack a complete run's records with its suite into one file."""
+    directory = RunDirectory(options.run)
+    found = directory.results()
+    console = Console(highlight=False)
+    suite = _suite_of(directory, found.records)
+    name = str(suite["suite"]["name"])
+    output: Path = options.output or Path(f"{name}.jsonl.gz")
+    if output.exists():
+        raise UsageError(f"not overwritten: {output} exists already; choose another name with --output")
+    if found.pending or found.problems:
+        for line in found.problems:
+            say(console, line)
+        say(
+            console,
+            f"{found.pending} trials of the suite have no outcome yet; run the suite to its end first",
+        )
+        return FAILED
+    versions = {
+        n: str(v) for n, v in host_provenance().items() if n in ("benchsuite", "torch", "python", "commit")
+    }
+    header = Header(name=name, suite=tomli_w.dumps(suite), cells=len(found.records), versions=versions)
+    write_published(output, header, found.records)
+    hosts = sorted({str(r.provenance["host"]) for r in found.records if "host" in r.provenance})
+    say(console, f"{output}: {len(found.records)} trials, {output.stat().st_size:,} bytes")
+    say(
+        console,
+        f"it names the machines {', '.join(hosts)} and holds the texts of errors; read it before you send it",
+    )
+    say(console, f"check it with: benchsuite verify {output}")
+    return OK
+
+
+def _suite_of(directory: RunDirectory, records: Sequence[TrialRecord]) -> dict[str, Any]:
+    """The run's suite with the scorers that "all" stood for when it ran: elsewhere others are installed."""
+    try:
+        suite = tomllib.loads(directory.suite_file.read_text("utf-8"))
+        listed: list[Any] = suite["suite"]["scorers"]
+    except FileNotFoundError:
+        raise UsageError(f"{directory.path} has no suite.toml, so nobody could check its records") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{directory.suite_file} cannot be read: {error}") from error
+    named = [entry["name"] if isinstance(entry, dict) else entry for entry in listed]
+    if "all" in named:
+        labels = [str(r.axes["scorer"]) for r in records]
+        ran = {label.partition("(")[0] for label in labels if not label.startswith(_VARIANTS)}
+        rest = sorted(ran - {"random", *named})
+        kept = [entry for entry, name in zip(listed, named, strict=True) if name != "all"]
+        suite["suite"]["scorers"] = [*rest, *kept]
+    return suite

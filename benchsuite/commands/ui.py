@@ -1,0 +1,30 @@
+"""`ui`: a run in the MLflow UI."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchsuite.commands.arguments import positive
+from benchsuite.errors import UsageError
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument("run", type=Path, metavar="DIR")
+    parser.add_argument("--port", type=positive, default=5000)
+
+
+def run(options: Namespace) -> int:
+    """Serve a run's MLflow store in the MLflow UI, until Ctrl-C."""
+    from benchsuite.tracking import ui_address, ui_command
+
+    if not (options.run / "mlflow.db").is_file():
+        raise UsageError(f"{options.run} has no mlflow.db: it is no run directory, or nothing was logged yet")
+    command = ui_command(options.run, port=options.port)
+    print(f"MLflow UI of {options.run}: {ui_address(port=options.port)} (Ctrl-C ends it)", flush=True)  # noqa: T201 - the command line speaks
+    os.execv(command[0], command)  # noqa: S606 - a fixed program with checked arguments

@@ -1,0 +1,32 @@
+"""`validate`: whether a suite file is right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from benchsuite.commands.arguments import add_plugins, add_suite
+from benchsuite.commands.exit_codes import OK
+from benchsuite.commands.loading import broken_plugins, discover_checked
+from benchsuite.suite import load_suite
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add what the command takes."""
+    add_suite(parser)
+    add_plugins(parser)
+
+
+def run(options: Namespace) -> int:
+    """Say that a suite file is right; every error is raised with its line."""
+    registry, _ = discover_checked(options.plugin)
+    suite = load_suite(options.suite, registry)
+    console = Console(highlight=False)
+    for line in broken_plugins(registry):
+        console.print(line, style="yellow", markup=False, soft_wrap=True)
+    console.print(f"{options.suite}: the suite {suite.name!r} is valid", markup=False, soft_wrap=True)
+    return OK

@@ -1,0 +1,189 @@
+"""Digests of source code, for content keys: of stages of the host, and of plugins.
+
+What belongs to a digest is found by following imports through the source, those for type checking included,
+since objects of these types run their code in the stage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchsuite.contracts.libraries import library_versions
+from benchsuite.contracts.sources import Source, read_source, sources_beside
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from benchsuite.contracts.plugin import Plugin
+
+HOST = "benchsuite"
+DRAWING = "benchsuite.drawing"
+"""The room whose code draws what was measured and decides no number; no digest has it."""
+
+
+@cache
+def code_digest(*modules: str, root: Path | None = None) -> str:
+    """A hash of modules of the host and of all modules of the host that they import.
+
+    What was found is kept for the process: code that runs does not change.
+
+    Args:
+        modules: dotted names, such as "benchsuite.trials.scores".
+        root: the folder that holds the package; that of the running one if not given.
+    """
+    return _digest(_closure(modules, _in_folder(root or _home(), HOST)))
+
+
+@cache
+def code_libraries(*modules: str) -> dict[str, str]:
+    """The versions of the libraries that such modules compute with; see `library_versions`."""
+    return library_versions(_libraries(_closure(modules, _in_folder(_home(), HOST))))
+
+
+def covered_modules(*modules: str, root: Path | None = None) -> frozenset[str]:
+    """Names of the modules that `code_digest` covers."""
+    return frozenset(_closure(modules, _in_folder(root or _home(), HOST)))
+
+
+def source_digest(cls: type[Plugin]) -> str:
+    """A hash of the source that decides what a plugin does.
+
+    It covers the modules that define the class and its bases, and what these import, directly or by a name
+    that stands in a call, of the plugin's own folder or distribution and of the host's rooms. Where a module
+    imports by a name that is computed, all modules beside it count.
+    """
+    return _digest(_plugin_sources(_defining(cls)))
+
+
+def source_libraries(cls: type[Plugin]) -> dict[str, str]:
+    """The versions of the libraries that a plugin's source imports; see `library_versions`."""
+    return library_versions(_libraries(_plugin_sources(_defining(cls))))
+
+
+def uncovered_files(cls: type[Plugin], modules: Iterable[str]) -> list[Path]:
+    """Of loaded modules the files that are the plugin's own and that `source_digest` does not cover."""
+    covered = {source.file.resolve() for source in _plugin_sources(_defining(cls)).values()}
+    find = _of_plugin(cls.__module__)
+    own = (find(name) for name in modules if not _is_host(name))
+    return [file for file in own if file is not None and file.resolve() not in covered]
+
+
+def _home() -> Path:
+    return Path(__file__).parents[2]
+
+
+def _defining(cls: type[Plugin]) -> tuple[str, ...]:
+    """Modules of the class and of its bases that are not the host's own."""
+    modules = dict.fromkeys(base.__module__ for base in cls.__mro__)
+    return tuple(name for name in modules if name != "builtins" and not _is_host(name))
+
+
+def _is_host(module: str) -> bool:
+    return module == HOST or module.startswith(f"{HOST}.")
+
+
+@cache
+def _plugin_sources(modules: tuple[str, ...]) -> dict[str, Source]:
+    found: dict[str, Source] = {}
+    for module in modules:
+        found |= _closure([module], _of_plugin(module))
+    return found
+
+
+def _of_plugin(module: str) -> Callable[[str], Path | None]:
+    """What finds the files of modules that belong to the same plugin as a loaded one, and of the host's."""
+    top = module.partition(".")[0]
+    own = _file_of(module)
+    package = getattr(sys.modules.get(top), "__path__", None)
+    folder = Path(next(iter(package))).parent if package else own.parent if own else None
+    host = _in_folder(_home(), HOST)
+
+    def find(name: str) -> Path | None:
+        if name == module:
+            return own
+        if _is_host(name):
+            # The public API alone says nothing: the stage's own code covers it.
+            return host(name) if name != HOST else None
+        if folder is None:
+            return None
+        loaded, beside = _file_of(name), _module_in(folder, name)
+        if loaded is not None and not loaded.is_relative_to(folder):
+            return None
+        # Of a folder that holds what is installed, only the plugin's own distribution is its own.
+        first = name.partition(".")[0]
+        installed = folder.name in ("site-packages", "dist-packages")
+        return (loaded or beside) if not installed or first == top or _same_distribution(first, top) else None
+
+    return find
+
+
+@cache
+def _same_distribution(first: str, second: str) -> bool:
+    from importlib.metadata import packages_distributions
+
+    owners = packages_distributions()
+    return bool(set(owners.get(first, ())) & set(owners.get(second, ())))
+
+
+def _file_of(name: str) -> Path | None:
+    """The source of a module that is loaded."""
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return Path(file) if file and file.endswith(".py") else None
+
+
+def _module_in(folder: Path, name: str) -> Path | None:
+    place = folder.joinpath(*name.split("."))
+    return next((f for f in (place.with_suffix(".py"), place / "__init__.py") if f.is_file()), None)
+
+
+def _in_folder(root: Path, package: str) -> Callable[[str], Path | None]:
+    """What finds the files of a package's modules in a folder, without those that only draw."""
+
+    def find(name: str) -> Path | None:
+        own = name == package or name.startswith(f"{package}.")
+        drawing = name == DRAWING or name.startswith(f"{DRAWING}.")
+        return _module_in(root, name) if own and not drawing else None
+
+    return find
+
+
+def _closure(modules: Iterable[str], find: Callable[[str], Path | None]) -> dict[str, Source]:
+    """The sources of modules and of all that they import, by name, as far as `find` knows a file for it."""
+    pending = list(modules)
+    found: dict[str, Source] = {}
+    while pending:
+        name = pending.pop()
+        file = None if name in found else find(name)
+        if file is None:
+            continue
+        source = found[name] = read_source(file, name)
+        if name == HOST:
+            continue  # its names are loaded when they are used
+        if source.imports_by_computed_names:
+            found |= {f"{name} > {beside.file}": beside for beside in sources_beside(source.file)}
+        # Python runs a package before what is in it.
+        pending += [*source.imports, *_packages(name)]
+    return found
+
+
+def _packages(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts))]
+
+
+def _digest(sources: dict[str, Source]) -> str:
+    """By content alone: a plugin file keeps its key wherever it lies, and whatever loads it."""
+    digest = hashlib.sha256()
+    for content in sorted({source.digest for source in sources.values()}):
+        digest.update(content.encode())
+    return digest.hexdigest()
+
+
+def _libraries(sources: dict[str, Source]) -> frozenset[str]:
+    own = {name.partition(".")[0] for name in sources}
+    named = {name.partition(".")[0] for source in sources.values() for name in source.imports}
+    return frozenset(named - own - {HOST})

@@ -1,0 +1,78 @@
+"""The prunable parts of a network as plain data: layers and the coupled groups they form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+Granularity = Literal["unit", "weight"]
+"""What is pruned: whole units, or single weights."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A convolution or linear layer whose output units can be pruned.
+
+    Attributes:
+        name: the module's dotted path in the network.
+        kind: "conv" or "linear".
+        module: the layer itself; read it, do not change it.
+        norm: the batch normalisation that directly follows, if one does.
+        norm_name: its dotted path.
+    """
+
+    name: str
+    kind: Literal["conv", "linear"]
+    module: nn.Module
+    norm: nn.Module | None = None
+    norm_name: str | None = None
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight, detached, units first: (units, inputs, ...)."""
+        weight: Tensor = self.module.get_parameter("weight")
+        return weight.detach()
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The bias, detached, shape (units,), or None."""
+        bias = getattr(self.module, "bias", None)
+        return None if bias is None else bias.detach()
+
+    @property
+    def units(self) -> int:
+        """Number of units: output channels or output features."""
+        return int(self.weight.shape[0])
+
+
+@dataclass(frozen=True)
+class GroupMember:
+    """One layer's part in a coupled group.
+
+    Attributes:
+        layer: the layer's name.
+        units: `units[i]` are the indices of this layer's units that go with position i of the group;
+            mostly one, several where a layer's channels are tied together.
+    """
+
+    layer: str
+    units: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class CoupledGroup:
+    """Units of one or several layers that can only be removed together.
+
+    Attributes:
+        name: the name of the group's first layer.
+        members: the prunable layers whose units it couples.
+        size: number of positions; removing one position removes every unit listed for it.
+    """
+
+    name: str
+    members: tuple[GroupMember, ...]
+    size: int

@@ -1,0 +1,53 @@
+"""What a model plugin is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from benchsuite.contracts.plugin import Plugin
+from benchsuite.contracts.recipe import TrainingRecipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class ModelPlugin(Plugin):
+    """Builds a network for an input shape and a number of classes, and names its training recipe.
+
+    The host sets the random seed before it calls `build`, so default initialisation is reproducible.
+    Import torch inside `build` where you can: listing and planning then need not load it.
+    """
+
+    recipe: ClassVar[TrainingRecipe] = TrainingRecipe()
+    """How the dense network is trained unless the suite says otherwise."""
+
+    def build(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+        """Return a fresh network.
+
+        Args:
+            input_shape: one sample's shape: (channels, height, width) or (features,).
+            classes: number of classes; the network's output has shape (samples, classes).
+
+        Raises:
+            Unsupported: the network cannot take that shape; the message says which it can.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define build()")
+
+    def fingerprint(self) -> str:
+        """Identify the content of files that `build` reads, such as a local checkpoint; empty without any.
+
+        It is part of the content key of every trial, so that changed files are never taken for cached ones.
+        """
+        return ""
+
+
+class ModelFamily(ModelPlugin):
+    """A plugin that serves many architectures, written `<name>/<architecture>` in suite files."""
+
+    architecture: str = ""
+    """Set by the host from the part after the slash."""
+
+    @classmethod
+    def architectures(cls) -> list[str]:
+        """Names of every architecture, sorted; used for suggestions and for listing."""
+        raise NotImplementedError(f"{cls.__name__} does not define architectures()")

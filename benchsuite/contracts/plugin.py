@@ -1,0 +1,113 @@
+"""Plugins with typed parameters: annotated class attributes with a default, settable from a suite file."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
+from weakref import WeakKeyDictionary
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from benchsuite.errors import UsageError, suggestion
+
+Kind = Literal["scorer", "model", "dataset", "concepts"]
+
+
+class Plugin:
+    """Base of scorers, models and data sets.
+
+    A parameter is an annotated class attribute with a default, `bins: int = 32`. Instances are made with
+    keyword arguments that are validated against the annotations; anything else is refused.
+    `ClassVar` attributes are facts about the plugin and no parameters.
+    """
+
+    name: ClassVar[str] = ""
+    """What suite files call the plugin: lower-case words joined by hyphens."""
+    version: ClassVar[str] = "1"
+    """Raise it when results change for a reason that the plugin's source does not show."""
+
+    def __init__(self, **parameters: Any) -> None:
+        for name, value in validated_parameters(type(self), parameters).items():
+            setattr(self, name, value)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Every parameter with its value, in the order of definition."""
+        return {name: getattr(self, name) for name in parameter_model(type(self)).model_fields}
+
+    def __repr__(self) -> str:
+        listed = ", ".join(f"{name}={value!r}" for name, value in self.parameters.items())
+        return f"{type(self).__name__}({listed})"
+
+
+@dataclass(frozen=True)
+class PluginChoice:
+    """A plugin by its name, with the parameters that a suite sets."""
+
+    name: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """How records and pages name it: the name, with the parameters that the suite sets."""
+        if not self.parameters:
+            return self.name
+        return f"{self.name}({', '.join(f'{k}={v}' for k, v in sorted(self.parameters.items()))})"
+
+
+class Plugins(Protocol):
+    """What makes plugins by kind and name: the registry."""
+
+    def create(self, kind: Kind, name: str, parameters: dict[str, Any], /) -> Plugin:
+        """Return an instance with validated parameters; raises `UsageError`."""
+        ...
+
+
+def parameter_model(cls: type[Plugin]) -> type[BaseModel]:
+    """The pydantic model of a plugin class's parameters; raises `TypeError` for one without a default."""
+    model = _MODELS.get(cls)
+    if model is None:
+        config = ConfigDict(extra="forbid", validate_default=True)
+        model = create_model(f"{cls.__name__}Parameters", __config__=config, **_fields(cls))
+        _MODELS[cls] = model
+    return model
+
+
+_MODELS: WeakKeyDictionary[type[Plugin], type[BaseModel]] = WeakKeyDictionary()
+
+
+def _fields(cls: type[Plugin]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for klass in reversed(cls.__mro__):
+        own = inspect.get_annotations(klass)
+        hints = typing.get_type_hints(klass, include_extras=True) if own else {}
+        for name in own:
+            hint = hints[name]
+            if name.startswith("_") or hint is ClassVar or typing.get_origin(hint) is ClassVar:
+                continue
+            if not hasattr(cls, name):
+                raise TypeError(f"parameter {name!r} of {cls.__name__} has no default")
+            fields[name] = (hint, getattr(cls, name))
+    return fields
+
+
+def validated_parameters(cls: type[Plugin], parameters: dict[str, Any]) -> dict[str, Any]:
+    """Every parameter of `cls` with its validated value; raises `UsageError` naming each wrong one."""
+    try:
+        model = parameter_model(cls)(**parameters)
+    except ValidationError as error:
+        known = list(parameter_model(cls).model_fields)
+        wrong = "; ".join(
+            _complaint(e["type"], e["msg"], e["loc"], e["input"], known) for e in error.errors()
+        )
+        raise UsageError(f"{cls.name}: {wrong}") from error
+    return {name: getattr(model, name) for name in type(model).model_fields}
+
+
+def _complaint(kind: str, text: str, where: tuple[int | str, ...], value: object, known: list[str]) -> str:
+    name = ".".join(map(str, where))
+    if kind == "extra_forbidden":
+        return f"there is no parameter {name!r}" + (suggestion(name, known) or "; it takes none")
+    return f"{name}: {text[:1].lower()}{text[1:]} (got {value!r})"

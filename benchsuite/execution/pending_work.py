@@ -1,0 +1,109 @@
+"""What of a suite is left to do in a run directory."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchsuite.store.record import SETTLED
+from benchsuite.store.stages import StageDamaged, content_digest
+from benchsuite.trials.facts import pruned_stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from benchsuite.plan.trial import Trial
+    from benchsuite.store.record import TrialRecord
+    from benchsuite.store.run_directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class PendingWork:
+    """What an invocation has to do.
+
+    Attributes:
+        selected: the trials of the suite that the filters leave.
+        cached: those that have their outcome already.
+        to_run: those to run now.
+        to_time: those that are done but for their latency.
+        remade: of those to run the ones that were done, but on stages that were made anew since, with other
+            numbers.
+    """
+
+    selected: tuple[Trial, ...]
+    cached: tuple[Trial, ...]
+    to_run: tuple[Trial, ...]
+    to_time: tuple[Trial, ...]
+    remade: tuple[Trial, ...]
+
+
+def pending_work(
+    trials: Iterable[Trial],
+    records: Mapping[str, TrialRecord],
+    directory: RunDirectory,
+    *,
+    retry_failed: bool,
+) -> PendingWork:
+    """Sort trials by what is left to do for them.
+
+    Args:
+        trials: of the suite, those that the filters leave.
+        records: by key, what the run directory has.
+        directory: where the stages are.
+        retry_failed: run again what failed, timed out or was killed.
+    """
+    selected = tuple(trials)
+    cached, to_run, to_time, remade = [], [], [], []
+    contents: dict[str, str | None] = {}
+    for trial in selected:
+        record = records.get(trial.key)
+        if record is None or (retry_failed and record.status not in SETTLED):
+            to_run.append(trial)
+        elif _stands_on_others(trial, record, directory, contents):
+            to_run.append(trial)
+            remade.append(trial)
+        elif not needs_latency(trial, record):
+            cached.append(trial)
+        elif _network_is_there(trial, directory):
+            to_time.append(trial)
+        else:
+            to_run.append(trial)
+    return PendingWork(selected, tuple(cached), tuple(to_run), tuple(to_time), tuple(remade))
+
+
+def needs_latency(trial: Trial, record: TrialRecord) -> bool:
+    """Whether the suite asks for latencies that the record does not have, or has of another measurement."""
+    if trial.latency is None or record.status != "done":
+        return False
+    return record.stages.get("latency") != trial.latency_key
+
+
+def _stands_on_others(
+    trial: Trial, record: TrialRecord, directory: RunDirectory, contents: dict[str, str | None]
+) -> bool:
+    """Whether the record was made from stages that hold other numbers now."""
+    for key, stage in ((trial.dense.key, "train_content"), (trial.score.key, "score_content")):
+        if key not in contents:
+            contents[key] = content_digest(directory.stage(key))
+        if contents[key] is not None and record.stages.get(stage) not in (None, contents[key]):
+            return True
+    return False
+
+
+def _network_is_there(trial: Trial, directory: RunDirectory) -> bool:
+    try:
+        return pruned_stage(directory.stage(trial.key)).read() is not None
+    except StageDamaged:
+        return False
+
+
+def computed_otherwise(work: PendingWork, records: Mapping[str, TrialRecord]) -> int:
+    """How many trials to run have an outcome that other code, settings, libraries or data have come to."""
+    missing = [trial for trial in work.to_run if trial.key not in records]
+    there = {_cell(record.axes) for record in records.values()} if missing else set()
+    return sum(_cell(trial.axes) in there for trial in missing)
+
+
+def _cell(axes: Mapping[str, object]) -> str:
+    return json.dumps(axes, sort_keys=True, default=str)

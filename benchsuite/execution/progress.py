@@ -1,0 +1,186 @@
+"""What a person sees while a suite runs: one live view on a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import RenderableType
+
+    from benchsuite.plan.trial import Trial
+    from benchsuite.store.record import TrialRecord
+
+_STATUS_STYLES = {"done": "green", "unsupported": "yellow", "collapsed": "yellow"}
+
+
+class _View:
+    """Counts outcomes and estimates what is left from the trials that really ran."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.outcomes: Counter[str] = Counter()
+        self._seen: set[str] = set()
+        self._since = time.monotonic()
+
+    def count(self, record: TrialRecord) -> bool:
+        """Count a trial's first record of this run; returns whether it was."""
+        if record.key in self._seen:
+            return False
+        self._seen.add(record.key)
+        self.outcomes[record.status] += 1
+        return True
+
+    @property
+    def ended(self) -> int:
+        return len(self._seen)
+
+    def left(self) -> str:
+        """The time left in words, once there is something to judge by."""
+        if self.ended < 3 or self.ended >= self.total:
+            return ""
+        seconds = (time.monotonic() - self._since) / self.ended * (self.total - self.ended)
+        return f"about {duration(seconds)} left"
+
+
+class PlainView:
+    """One line per trial, for pipes and logs."""
+
+    def __init__(self, total: int, console: Console) -> None:
+        self._view = _View(total)
+        self._console = console
+
+    def working(self, slot: int, what: str) -> None:
+        """Nothing: the trial's own line will say it."""
+
+    def idle(self, slot: int) -> None:
+        """Nothing to say."""
+
+    def trial_started(self, trial: Trial) -> None:
+        """Nothing: its line comes when it has an outcome."""
+
+    def recorded(self, trial: Trial, record: TrialRecord, *, complete: bool) -> None:  # noqa: ARG002 - Observer's form
+        """Print the trial's line once."""
+        if self._view.count(record):
+            count = f"{self._view.ended}/{self._view.total}"
+            self._console.print(
+                f"{count:>9}  {outcome_line(record)}", markup=False, highlight=False, soft_wrap=True
+            )
+
+    def say(self, text: str) -> None:
+        """Print a line of the run itself."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def __enter__(self) -> PlainView:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to take down."""
+
+
+class LiveView:
+    """Progress over the work that really runs, a line per device, and what went wrong."""
+
+    def __init__(self, total: int, slots: Sequence[str], console: Console) -> None:
+        self._view = _View(total)
+        self._slots = list(slots)
+        self._work = ["" for _ in slots]
+        self._told: set[tuple[object, ...]] = set()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            expand=True,
+        )
+        self._task = self._progress.add_task("trials", total=total, left="")
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4)
+        self._console = console
+
+    def working(self, slot: int, what: str) -> None:
+        """Show what a slot does."""
+        self._work[slot % len(self._work)] = what
+
+    def idle(self, slot: int) -> None:
+        """Show that a slot waits."""
+        self._work[slot % len(self._work)] = ""
+
+    def trial_started(self, trial: Trial) -> None:
+        """Nothing beyond the slot's own line."""
+
+    def recorded(self, trial: Trial, record: TrialRecord, *, complete: bool) -> None:  # noqa: ARG002 - Observer's form
+        """Move the bar; outcomes other than done scroll by above it, each reason once."""
+        if self._view.count(record):
+            self._progress.update(self._task, completed=self._view.ended, left=self._view.left())
+            reason = (record.status, record.axes.get("scorer"), record.error)
+            if record.status != "done" and reason not in self._told:
+                self._told.add(reason)
+                line = Text(outcome_line(record), style=_STATUS_STYLES.get(record.status, "red"))
+                self._console.print(line, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """Print a line above the live view."""
+        self._console.print(Text(text), soft_wrap=True)
+
+    def __enter__(self) -> LiveView:
+        self._live.start(refresh=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def _render(self) -> RenderableType:
+        table = Table.grid(padding=(0, 2), expand=True)
+        table.add_column(no_wrap=True, style="dim")
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        for slot, (device, work) in enumerate(zip(self._slots, self._work, strict=True)):
+            table.add_row(f"{device} #{slot}", Text(work or "waiting", style="" if work else "dim"))
+        counts = Text(
+            "   ".join(f"{n} {status}" for status, n in sorted(self._view.outcomes.items())), style="dim"
+        )
+        return Group(self._progress, table, counts)
+
+
+def outcome_line(record: TrialRecord) -> str:
+    """A trial's outcome in one line."""
+    axes = record.axes
+    names = (axes["scorer"], axes["model"], axes["dataset"])
+    cell = " · ".join([*names, f"seed {axes['seed']}", f"sparsity {axes['sparsity']}"])
+    if axes["draw"]:
+        cell += f" · draw {axes['draw']}"
+    if record.status != "done":
+        return f"{record.status}: {cell}: {record.error}"
+    metrics = record.metrics
+    return (
+        f"{cell}: accuracy {100 * metrics['accuracy/top1_before_recovery']:.1f} before recovery, "
+        f"{100 * metrics['accuracy/top1']:.1f} after (dense {100 * metrics['accuracy/top1_dense']:.1f})"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words, coarsely: 40 s, 3 min, 1 h 20 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def summary(records: Sequence[TrialRecord]) -> str:
+    """How many trials have which outcome, and the reasons of those that have no result."""
+    counts = Counter(record.status for record in records)
+    lines = [", ".join(f"{n} {status}" for status, n in counts.most_common()) or "no trials"]
+    reasons = Counter(f"{r.status}: {r.error}" for r in records if r.status != "done")
+    lines += [f"  {n} x {reason}" for reason, n in reasons.most_common(10)]
+    if len(reasons) > 10:
+        lines.append(f"  and {len(reasons) - 10} other reasons")
+    return "\n".join(lines)

@@ -1,0 +1,256 @@
+"""A suite as a list of trials with content keys."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from typing import TYPE_CHECKING, Any, Literal
+
+from benchsuite.contracts.concepts import ConceptPlugin
+from benchsuite.contracts.dataset import DatasetPlugin
+from benchsuite.contracts.model import ModelPlugin
+from benchsuite.plan.dense_task import DenseTask, TraceTask
+from benchsuite.plan.score_task import ScoreTask
+from benchsuite.plan.stage_keys import (
+    data_key,
+    latency_key,
+    plugin_content,
+    score_key,
+    trace_key,
+    train_key,
+    trial_key,
+)
+from benchsuite.plan.trial import Trial, Variant
+from benchsuite.pruning.settings import PruningSettings, ScheduleSettings
+from benchsuite.scoring.scorer import Scorer
+from benchsuite.store.keys import content_key
+from benchsuite.suite import ScorerRef
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from benchsuite.contracts.recipe import TrainingRecipe
+    from benchsuite.metrics.dissection.settings import DissectionSettings
+    from benchsuite.pruning.settings import Schedule
+    from benchsuite.registry.registry import Registry
+    from benchsuite.suite import ModelRef, Suite, Workload
+
+
+@dataclass(frozen=True)
+class _Contender:
+    scorer: ScorerRef
+    variant: Variant | None
+    draws: int
+
+
+def build_plan(suite: Suite, registry: Registry, data_folder: Path, threads: int = 1) -> list[Trial]:
+    """Every trial of a suite, in the order of the file, without repeats.
+
+    Args:
+        suite: what to run.
+        registry: its plugins.
+        data_folder: where data sets are.
+        threads: CPU threads of a worker, which decide results.
+    """
+    trials: dict[str, Trial] = {}
+    for trial in _Plan(suite, registry, data_folder, threads).trials():
+        trials.setdefault(trial.key, trial)
+    return list(trials.values())
+
+
+def _contenders(suite: Suite, registry: Registry) -> Iterator[_Contender]:
+    section = suite.suite
+    listed: list[ScorerRef] = []
+    named = {ref.name for ref in section.scorers}
+    for ref in section.scorers:
+        if ref.name == "all":
+            # A scorer that the suite also names, to set its parameters, is not added again with its defaults.
+            listed += [
+                ScorerRef(name=name)
+                for name in registry.names("scorer")
+                if name != "random" and name not in named
+            ]
+        elif ref.label not in {r.label for r in listed}:
+            listed.append(ref)
+    for ref in listed:
+        yield _Contender(ref, None, ref.draws or _scorer_class(registry, ref).draws)
+    for control in section.controls:
+        if control.name == "random":
+            random = ScorerRef(name="random")
+            yield _Contender(random, None, control.draws or _scorer_class(registry, random).draws)
+        else:
+            wanted = control.of or [ScorerRef(name="all")]
+            varied = listed if any(r.name == "all" for r in wanted) else wanted
+            for ref in varied:
+                if ref.name != "random":
+                    yield _Contender(ref, control.name, control.draws or 1)
+
+
+def _scorer_class(registry: Registry, ref: ScorerRef) -> type[Scorer]:
+    cls = registry.get("scorer", ref.name)
+    assert issubclass(cls, Scorer)
+    return cls
+
+
+class _Plan:
+    """Lists the trials of one suite. What many keys share is found once.
+
+    Args:
+        suite: what to run.
+        registry: its plugins.
+        data_folder: where data sets are.
+        threads: CPU threads of a worker.
+    """
+
+    def __init__(self, suite: Suite, registry: Registry, data_folder: Path, threads: int) -> None:
+        self._suite = suite
+        self._registry = registry
+        self._folder = data_folder
+        self._threads = threads
+        self._contenders = [
+            (contender, *self._described(contender.scorer)) for contender in _contenders(suite, registry)
+        ]
+        latency, dissection = suite.metrics.latency, suite.metrics.dissection
+        self._latency_key = latency_key(latency) if latency else None
+        self._measured = {
+            "dissection": dissection and dissection.model_dump(mode="json"),
+            "concepts": self._concepts(dissection) if dissection else None,
+        }
+
+    def _described(self, ref: ScorerRef) -> tuple[Scorer, dict[str, Any]]:
+        scorer = ref.create(self._registry)
+        assert isinstance(scorer, Scorer)
+        return scorer, plugin_content(scorer, scorer.fingerprint)
+
+    def _concepts(self, settings: DissectionSettings) -> dict[str, Any]:
+        """What of the concept set decides a result."""
+        plugin = self._registry.create("concepts", settings.concepts, settings.parameters)
+        assert isinstance(plugin, ConceptPlugin)
+        return plugin_content(plugin, lambda: plugin.fingerprint(self._folder))
+
+    def trials(self) -> Iterator[Trial]:
+        """Every trial, in the order of the file; some may come twice."""
+        for workload in self._suite.workload:
+            dataset = workload.dataset.create(self._registry)
+            assert isinstance(dataset, DatasetPlugin)
+            data = data_key(plugin_content(dataset, partial(dataset.fingerprint, self._folder)))
+            for model in workload.models:
+                for dense in self._dense_tasks(workload, model, data):
+                    for contender, scorer, content in self._contenders:
+                        yield from self._of_scorer(dense, contender, scorer, content)
+
+    def _dense_tasks(self, workload: Workload, ref: ModelRef, data: str) -> Iterator[DenseTask]:
+        model = ref.create(self._registry)
+        assert isinstance(model, ModelPlugin)
+        recipe = workload.training.applied_to(self._suite.training.applied_to(type(model).recipe))
+        content = plugin_content(model, model.fingerprint)
+        network = content_key([{**content, "content": None}, data])
+        for seed in self._suite.suite.seeds:
+            key = train_key(data, content, recipe, self._threads, seed)
+            yield DenseTask(workload.dataset.choice, ref.choice, recipe, seed, network, data, key)
+
+    def _of_scorer(
+        self, dense: DenseTask, contender: _Contender, scorer: Scorer, content: dict[str, Any]
+    ) -> Iterator[Trial]:
+        suite, pruning = self._suite, self._suite.pruning
+        for granularity, draw, schedule, sparsity in itertools.product(
+            pruning.granularity, range(contender.draws), pruning.schedule, suite.suite.sparsities
+        ):
+            # The draws of a shuffled variant permute one and the same scoring.
+            scoring_draw = 0 if contender.variant else draw
+            at_init, native = schedule == "at-init", sparsity == "native"
+            trace = None
+            if type(scorer).needs_training_trace and not at_init:
+                trace = TraceTask(True, None, trace_key(dense.key, updates=True, rewind_to=None))
+            settings = {
+                "draw": scoring_draw,
+                "granularity": granularity,
+                "scoring": suite.scoring.model_dump(),
+                "at_init": at_init,
+                "native": native,
+            }
+            score = ScoreTask(
+                dense=dense,
+                trace=trace,
+                scorer=contender.scorer.choice,
+                draw=scoring_draw,
+                granularity=granularity,
+                scoring=suite.scoring,
+                at_init=at_init,
+                native=native,
+                key=score_key(dense.key, trace.key if trace else None, content, settings),
+            )
+            yield from self._cells(score, contender.variant, draw, schedule, sparsity)
+
+    def _cells(
+        self,
+        score: ScoreTask,
+        variant: Variant | None,
+        draw: int,
+        schedule: Schedule,
+        sparsity: float | Literal["native"],
+    ) -> Iterator[Trial]:
+        suite, pruning = self._suite, self._suite.pruning
+        rounds = ScheduleSettings(schedule, pruning.rounds, pruning.rewind_share, pruning.rewind_to)
+        early = None
+        if schedule == "rewind":
+            key = trace_key(score.dense.key, updates=False, rewind_to=pruning.rewind_to)
+            early = TraceTask(False, pruning.rewind_to, key)
+        recipes = _recoveries(suite, score.dense.recipe, schedule)
+        for scope, budget, recovery in itertools.product(pruning.scope, pruning.budget, recipes):
+            settings = PruningSettings(scope, budget, pruning.floor, pruning.aggregate, pruning.normalise)
+            content = {
+                "variant": [variant, draw] if variant else None,
+                "settings": vars(settings),
+                "schedule": rounds.content,
+                "early": early.key if early else None,
+                "recovery": recovery.model_dump(),
+                "sparsity": sparsity,
+                **self._measured,
+            }
+            yield Trial(
+                score=score,
+                variant=variant,
+                draw=draw,
+                settings=settings,
+                schedule=rounds,
+                early=early,
+                recovery=recovery,
+                sparsity=sparsity,
+                latency=suite.metrics.latency,
+                latency_key=self._latency_key,
+                dissection=suite.metrics.dissection,
+                shared=suite.shared,
+                key=trial_key(score.key, content),
+            )
+
+
+def _recoveries(suite: Suite, dense: TrainingRecipe, schedule: Schedule) -> list[TrainingRecipe]:
+    """What follows a cut: fine-tuning, or where the network is trained anew, the dense training."""
+    if schedule in ("rewind", "at-init"):
+        return [dense]
+    return [suite.recovery.recipe(dense, epochs) for epochs in suite.recovery.epochs]
+
+
+def most_cells(suite: Suite, registry: Registry) -> int:
+    """At most how many trials a suite has, told without listing them: some may coincide."""
+    draws = sum(contender.draws for contender in _contenders(suite, registry))
+    models = sum(len(workload.models) for workload in suite.workload)
+    section, pruning = suite.suite, suite.pruning
+    axes = (section.seeds, section.sparsities, suite.recovery.epochs)
+    axes_of_pruning = (pruning.granularity, pruning.scope, pruning.budget, pruning.schedule)
+    return draws * models * prod(len(axis) for axis in (*axes, *axes_of_pruning))
+
+
+def count_by_axis(trials: Sequence[Trial]) -> dict[str, dict[str, int]]:
+    """For each axis, how many trials each of its values has, in the order of the plan."""
+    counts: dict[str, dict[str, int]] = {}
+    for trial in trials:
+        for axis, value in trial.axes.items():
+            if axis != "scorer_params":
+                of_axis = counts.setdefault(axis, {})
+                of_axis[str(value)] = of_axis.get(str(value), 0) + 1
+    return counts

@@ -1,0 +1,34 @@
+"""What is to be scored, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from benchsuite.contracts.layers import Granularity
+    from benchsuite.contracts.plugin import PluginChoice
+    from benchsuite.plan.dense_task import DenseTask, TraceTask
+    from benchsuite.scoring.settings import ScoringSettings
+
+
+@dataclass(frozen=True)
+class ScoreTask:
+    """One scoring of a dense model, shared by every sparsity and by the variants of the scorer.
+
+    Attributes:
+        trace: what the scorer needs of the training's course, if it does.
+        at_init: score the network as it was before training.
+        native: also ask for the criterion's own rule of how much to remove.
+        key: content key of the stage.
+    """
+
+    dense: DenseTask
+    trace: TraceTask | None
+    scorer: PluginChoice
+    draw: int
+    granularity: Granularity
+    scoring: ScoringSettings
+    at_init: bool
+    native: bool
+    key: str

@@ -1,0 +1,119 @@
+"""One cell of the matrix, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from benchsuite.store.keys import derived_seed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from benchsuite.contracts.recipe import TrainingRecipe
+    from benchsuite.metrics.dissection.settings import DissectionSettings
+    from benchsuite.metrics.latency_settings import LatencySettings
+    from benchsuite.plan.dense_task import DenseTask, TraceTask
+    from benchsuite.plan.score_task import ScoreTask
+    from benchsuite.pruning.settings import PruningSettings, ScheduleSettings
+
+Variant = Literal["reversed", "shuffled", "scratch"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One cell of the matrix.
+
+    Attributes:
+        score: the scoring that it prunes by.
+        variant: what a control makes of the scores.
+        draw: number of the independent draw.
+        settings: how units or weights are chosen.
+        schedule: how the pruning is spread over rounds.
+        early: the early network that the schedule "rewind" goes back to.
+        recovery: the recipe of what follows a cut.
+        sparsity: fraction of the budget to remove.
+        latency: at which batch sizes inference is timed, if at all.
+        latency_key: content key of how it is timed: code, libraries and settings.
+        dissection: how interpretability is measured, if it is.
+        shared: what is the same for all trials of the suite and is no axis; trials that differ in it are
+            not comparable.
+        key: its content key.
+    """
+
+    score: ScoreTask
+    variant: Variant | None
+    draw: int
+    settings: PruningSettings
+    schedule: ScheduleSettings
+    early: TraceTask | None
+    recovery: TrainingRecipe
+    sparsity: float | Literal["native"]
+    latency: LatencySettings | None
+    latency_key: str | None
+    dissection: DissectionSettings | None
+    shared: Mapping[str, Any]
+    key: str
+
+    @property
+    def dense(self) -> DenseTask:
+        """The dense model it prunes."""
+        return self.score.dense
+
+    @property
+    def last_training(self) -> TrainingRecipe:
+        """The recipe of what follows the last cut: the recovery, or for `scratch` the whole training anew."""
+        if self.variant != "scratch" or self.schedule.name in ("rewind", "at-init"):
+            return self.recovery
+        # As many epochs as the dense training and the recovery together.
+        recipe = self.dense.recipe
+        return recipe.model_copy(update={"epochs": recipe.epochs + self.recovery.epochs})
+
+    @property
+    def scorer_label(self) -> str:
+        """The scorer as records name it, with its variant: `reversed(magnitude-l1)`."""
+        label = self.score.scorer.label
+        return f"{self.variant}({label})" if self.variant else label
+
+    @cached_property
+    def axes(self) -> dict[str, Any]:
+        """The record's axes."""
+        return {
+            "dataset": self.dense.dataset.label,
+            "model": self.dense.model.label,
+            "seed": self.dense.seed,
+            "scorer": self.scorer_label,
+            "scorer_params": self.score.scorer.parameters,
+            "granularity": self.score.granularity,
+            "scope": self.settings.scope,
+            "budget": self.settings.budget,
+            "schedule": self.schedule.name,
+            "recovery_epochs": self.recovery.epochs,
+            "sparsity": self.sparsity,
+            "draw": self.draw,
+        }
+
+    @property
+    def stages(self) -> dict[str, str]:
+        """Content keys of the stages it stands on."""
+        found = {
+            "data": self.dense.data_key,
+            "train": self.dense.key,
+            "score": self.score.key,
+            "trial": self.key,
+        }
+        if self.score.trace is not None:
+            found["trace"] = self.score.trace.key
+        if self.early is not None:
+            found["early"] = self.early.key
+        return found
+
+    @property
+    def traces(self) -> tuple[TraceTask, ...]:
+        """What has to be recorded of the dense model's training."""
+        return tuple(trace for trace in (self.score.trace, self.early) if trace is not None)
+
+    def seed_for(self, purpose: str) -> int:
+        """A derived seed that all criteria on this dense model share."""
+        return derived_seed(purpose, self.dense.dataset.label, self.dense.model.label, self.dense.seed)

@@ -1,0 +1,174 @@
+"""How channel numbers change where a network concatenates, splits, slices, pads or flattens.
+
+Read from the shapes that the trace recorded. The tracing library guesses them by searching the graph, which
+can take forever and fails on shuffled channels. Where `Layouts` does not know along which dimension
+channels lie, it is guessed from the shape.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from benchsuite.pruning.tracing.index_maps import Flattened, IndexMap, Placed, Taken, Tiled
+from benchsuite.pruning.tracing.layouts import VIEWS, Layouts, output_shape, position, signed, viewed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_LAYER_PRODUCTS = ("MmBackward", "AddmmBackward")
+_DEPTH = 2
+"""Operations of a linear layer after its matrix product: a view and an addition."""
+_PRODUCTS = (*_LAYER_PRODUCTS, "BmmBackward", "BaddbmmBackward", "ScaledDotProduct")
+
+
+def input_map(layouts: Layouts, operation: Any, slot: int) -> IndexMap | None:
+    """How the channels of an operation's `slot`-th input become those of its output; None: alike.
+
+    Args:
+        layouts: where channels lie in the network's tensors.
+        operation: the recorded operation: its gradient function.
+        slot: which of its inputs, counting those in the gradient graph only.
+    """
+    name = operation.name()
+    if name.startswith("CatBackward"):
+        return _concatenation(layouts, operation, slot)
+    if name.startswith("SliceBackward"):
+        return _slice(layouts, operation)
+    if name.startswith("ConstantPadNdBackward"):
+        return _padding(layouts, operation)
+    if name.startswith(VIEWS):
+        return _view(layouts, operation)
+    return None
+
+
+def output_map(layouts: Layouts, operation: Any, number: int) -> IndexMap | None:
+    """How the channels of a recorded operation become those of its `number`-th output; None: alike."""
+    name = operation.name()
+    shape = output_shape(operation, number)
+    if name.startswith(("SplitBackward", "SplitWithSizesBackward")):
+        dim = position(operation._saved_dim, len(shape))
+        if dim != _channel_dim(layouts, operation, shape):
+            return None
+        if name.startswith("SplitBackward"):
+            whole, size = operation._saved_self_sym_sizes, operation._saved_split_size
+            return Taken(number * size, min((number + 1) * size, whole[dim]))
+        start = sum(operation._saved_split_sizes[:number])
+        return Taken(start, start + operation._saved_split_sizes[number])
+    if name.startswith("UnbindBackward") and operation._saved_dim == 0 and len(shape) == 4:
+        # Queries, keys and values, each (samples, heads, tokens, features of a head).
+        size = shape[1] * shape[3]
+        return Taken(number * size, (number + 1) * size)
+    return None
+
+
+def obstacle(layouts: Layouts, operation: Any) -> str | None:
+    """Why channels cannot be followed through an operation that belongs to no layer, or None."""
+    name = operation.name()
+    if name.startswith(_PRODUCTS):
+        return "its channels enter a matrix product that belongs to no layer"
+    if name.startswith(VIEWS):
+        return "its channels are regrouped" if _regroups(layouts, operation) else None
+    return None
+
+
+def inside(operation: Any) -> set[Any]:
+    """What a linear layer is recorded as besides its last operation, which stands for it.
+
+    On tokens that is a matrix product before a view, and before the addition of the bias where the tokens
+    are not in one piece.
+
+    Args:
+        operation: the last operation of a layer.
+    """
+    found: list[Any] = [operation]
+    while len(found) <= _DEPTH and not found[-1].name().startswith(_PRODUCTS):
+        if not (before := found[-1].next_functions) or before[0][0] is None:
+            break
+        found.append(before[0][0])
+    return set(found) if found[-1].name().startswith(_LAYER_PRODUCTS) else set()
+
+
+def _regroups(layouts: Layouts, view: Any) -> bool:
+    """Whether a view takes channels apart: features into heads, maps into groups that are shuffled."""
+    whole: tuple[int, ...] = tuple(view._saved_self_sym_sizes)
+    made = output_shape(view, 0)
+    if (dim := layouts.channel_dim_before(view)) is not None:
+        return viewed(whole, made, dim) is None
+    if len(whole) == 1:
+        return whole[0] not in made
+    if len(made) > len(whole) and made[: len(whole) - 1] == whole[:-1]:
+        return True
+    if len(whole) == 4 and _guess(whole) == 1 and made[3:] == whole[2:]:
+        return made[1] * made[2] == whole[1]
+    kept = whole[-1] == made[-1] or whole[1:2] == made[1:2]
+    return not kept and _flattening(whole, made) is None
+
+
+def _concatenation(layouts: Layouts, operation: Any, slot: int) -> IndexMap | None:
+    shape = output_shape(operation, 0)
+    dim = position(operation._saved_dim, len(shape))
+    if dim != _channel_dim(layouts, operation, shape):
+        return None
+    sizes = [
+        None if source is None else output_shape(source, n)[dim] for source, n in operation.next_functions
+    ]
+    if sizes.count(None) > 1:
+        return Placed(0, 0)
+    known = [shape[dim] - sum(s for s in sizes if s is not None) if size is None else size for size in sizes]
+    place = [index for index, size in enumerate(sizes) if size is not None][slot]
+    return Placed(sum(known[:place]), known[place])
+
+
+def _slice(layouts: Layouts, operation: Any) -> IndexMap | None:
+    shape = operation._saved_self_sym_sizes
+    dim = position(operation._saved_dim, len(shape))
+    if dim != _channel_dim(layouts, operation, shape):
+        return None
+    size = shape[dim]
+    start, stop = signed(operation._saved_start), signed(operation._saved_end)
+    start, stop = (max(0, bound + size) if bound < 0 else min(bound, size) for bound in (start, stop))
+    return Taken(start, stop, operation._saved_step)
+
+
+def _padding(layouts: Layouts, operation: Any) -> IndexMap | None:
+    shape = output_shape(operation, 0)
+    dim = _channel_dim(layouts, operation, shape)
+    pad = operation._saved_pad  # last dimension first, two numbers a dimension
+    place = 2 * (len(shape) - 1 - dim)
+    if len(pad) < place + 2 or not any(pad[place : place + 2]):
+        return None
+    before, after = pad[place], pad[place + 1]
+    return Placed(before, shape[dim] - before - after, makes_constants=True)
+
+
+def _view(layouts: Layouts, operation: Any) -> IndexMap | None:
+    whole, made = tuple(operation._saved_self_sym_sizes), output_shape(operation, 0)
+    dim = layouts.channel_dim_before(operation)
+    if dim is None:
+        return _flattening(whole, made)
+    view = viewed(whole, made, dim)
+    if view is None:
+        return None
+    if view.after > 1:
+        return Flattened(view.after)
+    return Tiled(view.before, whole[dim]) if view.before > 1 else None
+
+
+def _flattening(whole: Sequence[int], flat: Sequence[int]) -> IndexMap | None:
+    if len(flat) != 2 or len(whole) not in (3, 4) or flat[0] != whole[0]:
+        return None
+    positions = prod(whole[2:])
+    return Flattened(positions) if positions > 1 and flat[1] == whole[1] * positions else None
+
+
+def _channel_dim(layouts: Layouts, operation: Any, shape: Sequence[int]) -> int:
+    """Where the channels of an operation's output of this many dimensions lie."""
+    found = layouts.channel_dim(operation)
+    return _guess(shape) if found is None else found
+
+
+def _guess(shape: Sequence[int]) -> int:
+    """The last dimension of tokens and of square maps with channels last; the second where it is unclear."""
+    last = len(shape) == 3 or (len(shape) == 4 and shape[1] == shape[2] != shape[3])
+    return len(shape) - 1 if last else 1

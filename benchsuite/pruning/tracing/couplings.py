@@ -1,0 +1,76 @@
+"""Ties between the entries of all axes of a network, and the components that come of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from benchsuite.pruning.axes import Axis
+
+    Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Component:
+    """Entries of axes that must go together."""
+
+    entries: dict[Axis, tuple[int, ...]]
+    pinned: str | None
+    """Why they cannot go, or None."""
+
+
+@dataclass
+class Couplings:
+    """Numbers for the entries of all axes, the ties between them, and those that cannot go."""
+
+    offsets: dict[Axis, int] = field(default_factory=dict)
+    sizes: dict[Axis, int] = field(default_factory=dict)
+    count: int = 0
+    left: list[Integers] = field(default_factory=list)
+    right: list[Integers] = field(default_factory=list)
+    pins: dict[int, str] = field(default_factory=dict)
+
+    def add(self, axis: Axis, size: int) -> None:
+        """Number the entries of an axis."""
+        self.offsets[axis] = self.count
+        self.sizes[axis] = size
+        self.count += size
+
+    def of(self, axis: Axis, indices: Integers) -> Integers:
+        """The numbers of some entries of an axis."""
+        return self.offsets[axis] + indices
+
+    def tie(self, left: Integers, right: Integers) -> None:
+        """Tie each entry on the left to the one on the right: they go together."""
+        self.left.append(left)
+        self.right.append(right)
+
+    def pin(self, entries: Integers, reason: str) -> None:
+        """Say that some entries cannot go; the first reason counts."""
+        for entry in entries.tolist():
+            self.pins.setdefault(entry, reason)
+
+    def components(self) -> list[Component]:
+        """The entries that go together, by the ties between them."""
+        left = np.concatenate([*self.left, np.empty(0, np.int64)])
+        right = np.concatenate([*self.right, np.empty(0, np.int64)])
+        matrix = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(self.count, self.count))
+        number, labels = connected_components(matrix, directed=False)
+        entries: list[dict[Axis, list[int]]] = [{} for _ in range(number)]
+        for axis, offset in self.offsets.items():
+            for index, label in enumerate(labels[offset : offset + self.sizes[axis]].tolist()):
+                entries[label].setdefault(axis, []).append(index)
+        reasons: dict[int, str] = {}
+        for entry, reason in self.pins.items():
+            reasons.setdefault(int(labels[entry]), reason)
+        return [
+            Component({axis: tuple(indices) for axis, indices in entry.items()}, reasons.get(label))
+            for label, entry in enumerate(entries)
+        ]

@@ -1,0 +1,231 @@
+"""A walk over the tracing library's graph, from every layer's output to all that reads or shares its units.
+
+The library's own walk drops ties between channels of one layer, so its graph is walked here with the index
+maps of `_channel_flow`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import nn
+
+from benchsuite.pruning.axes import Axis, axes_of
+from benchsuite.pruning.graph import OUTPUT
+from benchsuite.pruning.tracing.channel_flow import input_map, inside, obstacle, output_map
+from benchsuite.pruning.tracing.couplings import Component, Couplings
+from benchsuite.pruning.tracing.layouts import Layouts, output_shape
+from benchsuite.pruning.tracing.module_couplings import tie_inside_modules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from benchsuite.pruning.tracing.index_maps import IndexMap
+
+    Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """What the dependency graph says of a network.
+
+    Attributes:
+        components: entries that must go together.
+        sizes: number of entries of every axis.
+        norms: by convolution or linear layer, the batch normalisation that alone reads it.
+    """
+
+    components: list[Component]
+    sizes: dict[Axis, int]
+    norms: dict[str, str]
+
+
+class Walk:
+    """Walks the library's graph from every layer's output and notes which entries it reaches."""
+
+    def __init__(self, graph: Any, model: nn.Module) -> None:
+        self.graph = graph
+        self.model = model
+        self.names: dict[Any, str] = {module: name for name, module in model.named_modules()}
+        self.names |= graph._param_to_name
+        self.couplings = Couplings()
+        self.layouts = Layouts()
+        self.attention: set[Axis] = set()
+        """Outputs of the layers that make queries, keys and values of attentions whose heads can go."""
+        self.seen: dict[tuple[Any, Callable[..., Any]], Integers] = {}
+        """By node and handler, the root that first reached each channel, or -1."""
+        self.inside: set[Any] = set()
+        """Operations inside the layers."""
+
+    def run(self) -> Dependencies:
+        """Walk from every layer, and return what was found."""
+        layers = [m for m in self.model.modules() if m in self.graph.module2node and _is_layer(m)]
+        for node in self.graph.module2node.values():
+            for axis, size in self._axes(node):
+                if axis not in self.couplings.sizes:
+                    self.couplings.add(axis, size)
+        self.attention = tie_inside_modules(self.model, self.couplings)
+        for layer in layers:
+            self.inside |= inside(self.graph.module2node[layer].grad_fn)
+        for layer in layers:
+            self._walk_from(layer)
+        norms = {self.names[layer]: norm for layer in layers if (norm := self._norm_after(layer)) is not None}
+        return Dependencies(self.couplings.components(), self.couplings.sizes, norms)
+
+    def _axes(self, node: Any) -> Iterator[tuple[Axis, int]]:
+        """The axes of a node's module that can lose entries."""
+        module = node.module
+        if isinstance(module, nn.Parameter):
+            dim = self._parameter_dim(node)
+            yield Axis(self.names[module], "parameter", dim), module.shape[dim]
+        elif module in self.names:
+            yield from axes_of(self.names[module], module)
+
+    def _parameter_dim(self, node: Any) -> int:
+        """Where the channels of a parameter lie: where its readers have them, or the library guesses."""
+        shape = node.module.shape
+        for reader in node.outputs:
+            dim = self.layouts.channel_dim(reader.grad_fn)
+            made = output_shape(reader.grad_fn, 0)
+            if dim is not None and (place := dim - len(made) + len(shape)) >= 0 and shape[place] == made[dim]:
+                return place
+        return int(node.pruning_dim) % len(shape)
+
+    def _walk_from(self, layer: nn.Module) -> None:
+        node = self.graph.module2node[layer]
+        handler = self.graph.get_pruner_of_module(layer).prune_out_channels
+        root = self._targets(node, handler)[0]
+        in_attention = root in self.attention
+        every = np.arange(_units(layer))
+        stack = [(node, handler, every, self.couplings.of(root, every))]
+        while stack:
+            node, handler, numbers, roots = stack.pop()
+            if not in_attention and (reason := self._obstacle(node)) is not None:
+                self.couplings.pin(roots, reason)
+                continue
+            numbers, roots = self._first_time(node, handler, numbers, roots)
+            if not len(numbers):
+                continue
+            self._note(node, handler, numbers, roots)
+            for place, dependency in enumerate(node.dependencies):
+                if dependency.is_triggered_by(handler):
+                    followed, reached = self._along(node, place, numbers, roots)
+                    if len(followed):
+                        stack.append((dependency.target, dependency.handler, followed, reached))
+
+    def _first_time(
+        self, node: Any, handler: Callable[..., Any], numbers: Integers, roots: Integers
+    ) -> tuple[Integers, Integers]:
+        """The channels of a node that no walk has reached yet, each once; roots that meet there are tied."""
+        seen = self.seen.get((node, handler), np.empty(0, np.int64))
+        if len(seen) <= numbers.max():
+            seen = np.concatenate((seen, np.full(int(numbers.max()) + 1 - len(seen), -1, np.int64)))
+            self.seen[node, handler] = seen
+        before = seen[numbers]
+        self.couplings.tie(roots[before >= 0], before[before >= 0])
+        numbers, roots = numbers[before < 0], roots[before < 0]
+        seen[numbers] = roots
+        self.couplings.tie(roots, seen[numbers])
+        numbers = np.unique(numbers)
+        return numbers, seen[numbers]
+
+    def _along(self, node: Any, place: int, numbers: Integers, roots: Integers) -> tuple[Integers, Integers]:
+        """The channel numbers at the other end of a node's `place`-th edge, with the roots they come from."""
+        if place < len(node.inputs):
+            reader, slot = node, place
+            if (entry := self._input_map(reader, slot)) is not None:
+                which, found = entry.backward(numbers)
+                if entry.makes_constants:
+                    self.couplings.pin(
+                        np.delete(roots, which), "it meets channels that are padded with zeros"
+                    )
+                numbers, roots = found, roots[which]
+            if (part := self._part_read(reader, slot)) is not None:
+                which, numbers = part.backward(numbers)
+                roots = roots[which]
+            return numbers, roots
+        reader = node.outputs[place - len(node.inputs)]
+        earlier = sum(other is reader for other in node.outputs[: place - len(node.inputs)])
+        slot = [n for n, source in enumerate(reader.inputs) if source is node][earlier]
+        for index_map in (self._part_read(reader, slot), self._input_map(reader, slot)):
+            if index_map is not None:
+                which, numbers = index_map.forward(numbers)
+                roots = roots[which]
+        return numbers, roots
+
+    def _obstacle(self, node: Any) -> str | None:
+        operation = node.grad_fn
+        if node.module in self.names or isinstance(node.module, nn.Parameter) or operation in self.inside:
+            return None
+        return obstacle(self.layouts, operation)
+
+    def _input_map(self, reader: Any, slot: int) -> IndexMap | None:
+        if reader.module in self.names or isinstance(reader.module, nn.Parameter):
+            return None
+        return input_map(self.layouts, reader.grad_fn, slot)
+
+    def _part_read(self, reader: Any, slot: int) -> IndexMap | None:
+        """Which part of its source a node reads, where the source has several outputs."""
+        source = reader.inputs[slot]
+        if isinstance(source.module, nn.Parameter):
+            return None
+        edges = [(fn, number) for fn, number in reader.grad_fn.next_functions if fn is source.grad_fn]
+        earlier = sum(other is source for other in reader.inputs[:slot])
+        return output_map(self.layouts, source.grad_fn, edges[earlier][1]) if earlier < len(edges) else None
+
+    def _note(self, node: Any, handler: Callable[..., Any], numbers: Integers, roots: Integers) -> None:
+        """Tie what was reached to the root's entries it was reached from, or pin these."""
+        targets = self._targets(node, handler)
+        reads = bool(targets) and targets[0].side == "in"
+        if not node.outputs and not reads:
+            self.couplings.pin(roots, OUTPUT)
+        if not targets and not isinstance(node.module, nn.PReLU) and node.module in self.names:
+            self.couplings.pin(
+                roots, f"{self.names[node.module]} ({type(node.module).__name__}) cannot be cut"
+            )
+        for axis in targets:
+            entries = self._entries(axis, node.module, handler, numbers)
+            if entries.min() < 0 or entries.max() >= self.couplings.sizes[axis]:
+                self.couplings.pin(roots, f"its channels cannot be followed through {axis.name}")
+            else:
+                self.couplings.tie(self.couplings.of(axis, entries), roots)
+
+    def _targets(self, node: Any, handler: Callable[..., Any]) -> list[Axis]:
+        axes = [axis for axis, _ in self._axes(node)]
+        if len(axes) == 2:
+            out, inputs = axes
+            return [
+                out if handler == self.graph.get_pruner_of_module(node.module).prune_out_channels else inputs
+            ]
+        return axes
+
+    def _entries(self, axis: Axis, module: Any, handler: Callable[..., Any], indices: Integers) -> Integers:
+        """What the axis loses; of a convolution with groups, the outputs of the input channels that go."""
+        pruner = self.graph.get_pruner_of_module(module)
+        both = pruner.prune_in_channels == pruner.prune_out_channels
+        if axis.side == "grouped" and (both or handler == pruner.prune_in_channels):
+            if both and module.in_channels != module.out_channels:
+                return np.array([-1])  # the library takes it for a depthwise convolution, which it is not
+            group = indices // (module.in_channels // module.groups)
+            result: Integers = group * (module.out_channels // module.groups)
+            return result
+        return indices
+
+    def _norm_after(self, layer: nn.Module) -> str | None:
+        outputs = self.graph.module2node[layer].outputs
+        if len(outputs) == 1 and isinstance(outputs[0].module, nn.modules.batchnorm._BatchNorm):
+            return self.names[outputs[0].module]
+        return None
+
+
+def _is_layer(module: nn.Module) -> bool:
+    conv = isinstance(module, nn.modules.conv._ConvNd) and not module.transposed
+    return conv or isinstance(module, nn.Linear)
+
+
+def _units(layer: nn.Module) -> int:
+    return int(layer.get_parameter("weight").shape[0])

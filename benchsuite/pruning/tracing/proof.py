@@ -1,0 +1,165 @@
+"""Proof by removal: every coupled group is tried on a network with random weights before it is used."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from benchsuite.errors import BenchsuiteError
+from benchsuite.metrics.cost import count_macs
+from benchsuite.pruning.surgery import compare, computing_dtype, remove_units, removed_entries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+    from benchsuite.contracts.layers import CoupledGroup
+    from benchsuite.pruning.graph import PruningGraph
+
+_SEED = 20240229
+
+
+def failing_groups(twin: nn.Module, graph: PruningGraph, example: Tensor) -> dict[str, str]:
+    """By name, the groups whose removal goes wrong, each with the reason; most often there are none.
+
+    All groups are tried together, and halves of them where that fails.
+
+    Args:
+        twin: a copy of the network in evaluation mode; its weights are replaced by random ones.
+        graph: the groups to try.
+        example: an input of one sample.
+    """
+    randomise(twin)
+    probe = torch.randn(example.shape, generator=torch.Generator().manual_seed(_SEED)).to(example.device)
+    dtype = computing_dtype(twin, probe)
+    return _Removals(twin.to(dtype), graph, probe.to(dtype)).failing(graph.groups)
+
+
+def randomise(model: nn.Module) -> None:
+    """Give the network weights and statistics that all matter for its output."""
+    generator = torch.Generator().manual_seed(_SEED)
+
+    def uniform(tensor: Tensor, low: float, high: float) -> None:
+        tensor.copy_(torch.rand(tensor.shape, generator=generator) * (high - low) + low)
+
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim > 1 and parameter.numel() > max(parameter.shape):
+                bound = (3 / parameter[0].numel()) ** 0.5
+                uniform(parameter, -bound, bound)
+            elif name.endswith("bias"):
+                uniform(parameter, -0.2, 0.2)
+            else:
+                uniform(parameter, 0.5, 1.5)
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._NormBase) and module.running_mean is not None:
+                assert module.running_var is not None
+                uniform(module.running_mean, -0.2, 0.2)
+                uniform(module.running_var, 0.5, 1.5)
+
+
+class _Removals:
+    """Removes half of the positions of some groups from the twin and looks at what is left."""
+
+    def __init__(self, twin: nn.Module, graph: PruningGraph, probe: Tensor) -> None:
+        self._twin = twin
+        self._graph = graph
+        self._probe = probe
+        # Parts that only training uses, such as auxiliary classifiers, may read units as well.
+        self._trains = _has_idle_layers(twin, probe) and self._training_failure(twin) is None
+
+    def failing(self, groups: Sequence[CoupledGroup]) -> dict[str, str]:
+        """Failing groups with their reasons; all others work together."""
+        if self._failure(groups) is None:
+            return {}
+        # Those that stop the network from running are found at much less cost than those that change it.
+        single, probe = copy.deepcopy(self._twin).float(), self._probe.float()
+
+        def breakage(some: Sequence[CoupledGroup]) -> str | None:
+            try:
+                return _breakage(remove_units(single, self._graph, _halves(some)), probe)
+            except BenchsuiteError as error:
+                return str(error)
+
+        failing = _culprits(groups, breakage)
+        found = _culprits([group for group in groups if group.name not in failing], self._failure)
+        failing |= found
+        working = [group for group in groups if group.name not in failing]
+        if found and working and (reason := self._failure(working)) is not None:
+            # They work in parts but not together: none can be relied upon.
+            failing |= {group.name: reason for group in working}
+        return failing
+
+    def _failure(self, groups: Sequence[CoupledGroup]) -> str | None:
+        """Why removing half of the positions of these groups goes wrong, or None."""
+        removed = _halves(groups)
+        model = self._graph.cost_model
+        predicted = model.cost(model.counts({name: len(positions) for name, positions in removed.items()}))
+        try:
+            pruned = remove_units(self._twin, self._graph, removed)
+            compare(pruned, self._twin, removed_entries(self._graph, removed), self._probe)
+            counted = (sum(p.numel() for p in pruned.parameters()), count_macs(pruned, self._probe).total)
+        except BenchsuiteError as error:
+            return str(error)
+        except Exception as error:  # noqa: BLE001 - a network's code can break in any way when widths change
+            return f"the pruned network does not run: {type(error).__name__}: {error}"
+        if predicted != counted:
+            return f"the pruned network has {counted} parameters and MACs where {predicted} were predicted"
+        if self._trains and (reason := self._training_failure(pruned)) is not None:
+            return f"the pruned network does not run in training mode: {reason}"
+        return None
+
+    def _training_failure(self, model: nn.Module) -> str | None:
+        model = copy.deepcopy(model).train()
+        # One sample is not enough where a batch normalisation meets a map of one position.
+        probe = torch.cat((self._probe, -self._probe))
+        devices = [self._probe.device] if self._probe.is_cuda else []
+        try:
+            with torch.random.fork_rng(devices), torch.no_grad():
+                model(probe)
+        except Exception as error:  # noqa: BLE001 - likewise
+            return f"{type(error).__name__}: {error}"
+        return None
+
+
+def _halves(groups: Sequence[CoupledGroup]) -> dict[str, tuple[int, ...]]:
+    """A random half of the positions of each group."""
+    generator = torch.Generator().manual_seed(_SEED)
+    return {
+        group.name: tuple(torch.randperm(group.size, generator=generator)[: group.size // 2].tolist())
+        for group in groups
+    }
+
+
+def _breakage(model: nn.Module, probe: Tensor) -> str | None:
+    """Why the network does not run, or None."""
+    try:
+        with torch.no_grad():
+            model(probe)
+    except Exception as error:  # noqa: BLE001 - a network's code can break in any way when widths change
+        return f"the pruned network does not run: {type(error).__name__}: {error}"
+    return None
+
+
+def _culprits(
+    groups: Sequence[CoupledGroup], failure: Callable[[Sequence[CoupledGroup]], str | None]
+) -> dict[str, str]:
+    """The groups that make the whole fail, found by halving, with the reasons."""
+    if not groups or (reason := failure(groups)) is None:
+        return {}
+    if len(groups) == 1:
+        return {groups[0].name: reason}
+    middle = len(groups) // 2
+    found = {**_culprits(groups[:middle], failure), **_culprits(groups[middle:], failure)}
+    return found or {group.name: reason for group in groups}
+
+
+def _has_idle_layers(model: nn.Module, probe: Tensor) -> bool:
+    """Whether evaluation leaves out some convolution or linear layer."""
+    counted = count_macs(model, probe).of_module
+    layers = (nn.Linear, nn.modules.conv._ConvNd)
+    return any(isinstance(m, layers) and not counted.get(name, 0) for name, m in model.named_modules())

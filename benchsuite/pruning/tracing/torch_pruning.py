@@ -1,0 +1,41 @@
+"""Which channels of a network hang together, read from Torch-Pruning's dependency graph.
+
+The library traces the network and knows which axes are coupled. It is asked for nothing else, and what it
+treats by rule of thumb is checked numerically afterwards (see `graph`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch_pruning as tp
+
+from benchsuite.errors import Unsupported
+from benchsuite.pruning.tracing.dependency_walk import Dependencies, Walk
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def find_dependencies(model: nn.Module, example: Tensor) -> Dependencies:
+    """Trace the network, in evaluation mode and with gradients, and return what hangs together.
+
+    Raises:
+        Unsupported: the network cannot be traced; the message says why.
+    """
+    graph = tp.DependencyGraph()
+    graph.verbose = False
+    graph.model = model
+    graph.ignored_params = []
+    graph._module2name = {module: name for name, module in model.named_modules()}
+    try:
+        # The steps of the library's build_dependency, without its guesses at shapes.
+        graph._param_to_name, graph.unwrapped_parameters = graph._detect_unwrapped_parameters(None)
+        with torch.enable_grad():
+            graph.module2node = graph._trace(model, example, lambda network, x: network(x), None)
+        graph._build_dependency(graph.module2node)
+    except Exception as error:
+        # Whatever goes wrong inside the library, the network is one that it cannot take.
+        raise Unsupported(f"the dependency graph cannot be built: {type(error).__name__}: {error}") from error
+    return Walk(graph, model).run()

@@ -1,0 +1,156 @@
+"""Finds the coupled groups of a network and proves them by removal."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import nn
+
+from benchsuite.contracts.layers import CoupledGroup, GroupMember, Layer
+from benchsuite.errors import Unsupported
+from benchsuite.metrics.cost import MacCount, count_macs, evaluating
+from benchsuite.pruning.cost_model import AxisCut, build_cost_model
+from benchsuite.pruning.graph import ALONE, UNITS, Cut, Pinned, PruningGraph
+from benchsuite.pruning.tracing.proof import failing_groups
+from benchsuite.pruning.tracing.time_limit import time_limit
+from benchsuite.pruning.tracing.torch_pruning import find_dependencies
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from benchsuite.pruning.axes import Axis
+    from benchsuite.pruning.tracing.couplings import Component
+    from benchsuite.pruning.tracing.dependency_walk import Dependencies
+
+
+TRACE_SECONDS = 60.0
+
+
+def trace(model: nn.Module, example: Tensor, seconds: float = TRACE_SECONDS) -> PruningGraph:
+    """Find what can be pruned and prove it on a trial removal; the network is left as it was.
+
+    Each group is tried on a copy with random weights, so that no path is hidden by weights near zero: half of
+    its positions are removed, and the network must then compute what the masked one computes and cost what
+    the cost model says. Groups that fail are pinned with the reason.
+
+    Args:
+        model: the dense network.
+        example: an input of any number of samples; the first is used.
+        seconds: how long the analysis may take.
+
+    Raises:
+        Unsupported: nothing can be pruned, or the analysis took too long; the message says why.
+    """
+    with time_limit(seconds, "finding the coupled groups"), evaluating(model):
+        example = example[:1].detach()
+        twin = copy.deepcopy(model)  # in evaluation mode, as the network is now
+        for parameter in twin.parameters():
+            parameter.requires_grad_(True)
+        found = find_dependencies(twin, example.clone())
+        counted = count_macs(model, example)
+        graph = _assemble(model, counted, found, pinned={})
+        reasons = failing_groups(twin, graph, example)
+        if reasons:
+            graph = _assemble(model, counted, found, reasons)
+        if not graph.groups:
+            why = "; ".join(sorted({f"{pin.layer}: {pin.reason}" for pin in graph.pinned})[:3])
+            raise Unsupported(f"no layer of this network can be pruned ({why})")
+    return graph
+
+
+def _assemble(
+    model: nn.Module, counted: MacCount, found: Dependencies, pinned: Mapping[str, str]
+) -> PruningGraph:
+    """Sort components into groups, leaving out those named in `pinned`, and describe the result."""
+    order = {name: number for number, (name, _) in enumerate(model.named_modules())}
+    groups: list[CoupledGroup] = []
+    cuts: dict[str, tuple[Cut, ...]] = {}
+    stay: dict[tuple[str, str], int] = {}
+    names: set[str] = set()
+    for components in _alike(found.components, order):
+        axes = [axis for axis in components[0].entries if axis.side in UNITS]
+        axes.sort(key=lambda axis: order[axis.name])
+        name = _unique(axes[0].name, names)
+        reason = components[0].pinned or pinned.get(name)
+        if len(components) == 1 and reason is None:
+            reason = ALONE
+        if reason is not None:
+            for axis in axes:
+                count = sum(len(component.entries[axis]) for component in components)
+                stay[axis.name, reason] = stay.get((axis.name, reason), 0) + count
+            continue
+        members = tuple(GroupMember(axis.name, tuple(c.entries[axis] for c in components)) for axis in axes)
+        groups.append(CoupledGroup(name, members, len(components)))
+        cuts[name] = tuple(
+            Cut(axis, np.array([c.entries[axis] for c in components], np.int64))
+            for axis in components[0].entries
+        )
+    prunable = {member.layer for group in groups for member in group.members}
+    weight_layers = _weight_layers(model, counted, found.norms)
+    return PruningGraph(
+        layers=tuple(layer for layer in weight_layers if layer.name in prunable),
+        groups=tuple(groups),
+        cuts=cuts,
+        weight_layers=weight_layers,
+        cost_model=build_cost_model(
+            model, counted, tuple(group.name for group in groups), _axis_cuts(cuts, found.sizes)
+        ),
+        weight_macs={
+            layer.name: counted.of_module[layer.name] // layer.weight.numel() for layer in weight_layers
+        },
+        pinned=tuple(Pinned(layer, units, reason) for (layer, reason), units in stay.items()),
+    )
+
+
+def _alike(components: list[Component], order: Mapping[str, int]) -> list[list[Component]]:
+    """Components with units in order, together where they cut the same axes by as many entries."""
+    sorts: dict[tuple[object, str | None], list[Component]] = {}
+    for component in components:
+        if any(axis.side in UNITS for axis in component.entries):
+            shape = frozenset((axis, len(entries)) for axis, entries in component.entries.items())
+            sorts.setdefault((shape, component.pinned), []).append(component)
+
+    def place(alike: list[Component]) -> tuple[int, tuple[int, ...]]:
+        return min((order[a.name], e) for a, e in alike[0].entries.items() if a.side in UNITS)
+
+    return sorted(sorts.values(), key=place)
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    """The name, numbered where a layer's units are spread over several groups."""
+    candidate, number = name, 1
+    while candidate in taken:
+        number += 1
+        candidate = f"{name}#{number}"
+    taken.add(candidate)
+    return candidate
+
+
+def _axis_cuts(cuts: Mapping[str, tuple[Cut, ...]], sizes: Mapping[Axis, int]) -> list[AxisCut]:
+    taken: dict[Axis, dict[str, int]] = {}
+    for group, parts in cuts.items():
+        for part in parts:
+            taken.setdefault(part.axis, {})[group] = part.entries.shape[1]
+    return [AxisCut(axis.name, axis.side, sizes[axis], per) for axis, per in taken.items()]
+
+
+def _weight_layers(model: nn.Module, counted: MacCount, norms: Mapping[str, str]) -> tuple[Layer, ...]:
+    layers = []
+    for name, module in model.named_modules():
+        conv = isinstance(module, nn.modules.conv._ConvNd) and not module.transposed
+        if (conv or isinstance(module, nn.Linear)) and counted.of_module.get(name, 0):
+            norm = norms.get(name)
+            layers.append(
+                Layer(
+                    name,
+                    "conv" if conv else "linear",
+                    module,
+                    model.get_submodule(norm) if norm else None,
+                    norm,
+                )
+            )
+    return tuple(layers)

@@ -1,0 +1,1 @@
+"""Results files: written, merged and checked."""

@@ -1,0 +1,139 @@
+"""Several runs and results files as one collection: nothing is overwritten without saying so."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchsuite.errors import UsageError
+from benchsuite.publishing.results_file import read_published
+from benchsuite.store import metric_names
+from benchsuite.store.record import SETTLED, TrialRecord
+from benchsuite.store.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+_COMPARED = (metric_names.ACCURACY, metric_names.COST, metric_names.SPARSITY)
+"""Metrics that the same trial has everywhere; times and latencies are those of a machine."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Records of several sources.
+
+    Attributes:
+        records: one for each cell, as their sources wrote them.
+        pending: cells of the sources' suites without an outcome.
+        notes: sentences about what was left out and where sources disagree.
+    """
+
+    records: tuple[TrialRecord, ...]
+    pending: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Source:
+    path: Path
+    records: tuple[TrialRecord, ...]
+    pending: int
+    notes: tuple[str, ...]
+
+
+def merge(paths: Sequence[Path]) -> Merged:
+    """Merge run directories and results files.
+
+    Of a cell that several sources have, the first one's outcome counts, unless it failed there and came to
+    an outcome elsewhere. A cell is the same under another key, too: then code, plugins or data differed.
+
+    Raises:
+        UsageError: a path is neither a run directory nor a results file.
+    """
+    collected: dict[str, tuple[TrialRecord, Path]] = {}
+    cells: dict[str, str] = {}
+    notes: list[str] = []
+    sources = [_read(path) for path in paths]
+    for source in sources:
+        notes += source.notes
+        added: dict[str, str] = {}
+        told: dict[tuple[str, Path], list[TrialRecord]] = defaultdict(list)
+        for record in source.records:
+            cell = _cell(record)
+            taken = record.key if record.key in collected else cells.get(cell)
+            if taken is None:
+                collected[record.key] = record, source.path
+                added[cell] = record.key
+                continue
+            known, origin = collected[taken]
+            if known.status not in SETTLED and record.status in SETTLED:
+                told["has an outcome that {origin} lacks, and is shown", origin].append(record)
+                del collected[taken]
+                collected[record.key] = record, source.path
+                added[cell] = record.key
+            elif taken != record.key:
+                what = "was computed with other code, plugins or data than in {origin}, which is shown"
+                told[what, origin].append(record)
+            elif differing(known, record):
+                told["has other results than in {origin}, which are shown", origin].append(record)
+        # A source's own cells are not compared with each other: its suite told them apart.
+        cells |= added
+        notes += [
+            _note(source.path, what.format(origin=origin), about) for (what, origin), about in told.items()
+        ]
+    records = tuple(record for record, _ in collected.values())
+    return Merged(records, sum(source.pending for source in sources), tuple(notes))
+
+
+def differing(first: TrialRecord, second: TrialRecord) -> list[str]:
+    """What two records of one trial disagree on, though it should be the same everywhere."""
+    if first.status != second.status:
+        return ["status"]
+    ours, theirs = _compared(first.metrics), _compared(second.metrics)
+    return sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+
+
+def title(record: TrialRecord) -> str:
+    """The cell in words, of at most 200 letters."""
+    axes = ("dataset", "model", "seed", "scorer", "sparsity", "draw")
+    text = " · ".join(str(record.axes.get(axis, "?"))[:200] for axis in axes)
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    return text if len(text) <= 200 else f"{text[:199]}…"
+
+
+def _read(path: Path) -> _Source:
+    if path.is_file():
+        found = read_published(path)
+        cells = found.header.cells if found.header else 0
+        return _Source(path, found.records, max(0, cells - len(found.records)), _shortened(found.problems))
+    if not path.is_dir():
+        raise UsageError(f"there is no run directory and no results file {path}")
+    results = RunDirectory(path).results()
+    notes = _shortened(results.problems)
+    if results.superseded:
+        left_out = f"{len(results.superseded)} records of an earlier form of the suite are left out"
+        notes = (*notes, f"{path}: {left_out}")
+    return _Source(path, results.records, results.pending, notes)
+
+
+def _shortened(problems: tuple[str, ...]) -> tuple[str, ...]:
+    shown = tuple(text if len(text) <= 300 else f"{text[:299]}…" for text in problems[:10])
+    left = len(problems) - len(shown)
+    return shown if left == 0 else (*shown, f"… and {left} more lines that could not be read")
+
+
+def _cell(record: TrialRecord) -> str:
+    return json.dumps([record.axes, record.settings], sort_keys=True)
+
+
+def _compared(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if name.startswith(_COMPARED)}
+
+
+def _note(path: Path, what: str, records: Sequence[TrialRecord]) -> str:
+    if len(records) == 1:
+        return f"{path}: the trial {title(records[0])} {what}"
+    return f"{path}: each of {len(records)} trials, such as {title(records[0])}, {what}"

@@ -1,0 +1,133 @@
+"""Results files: a run's records with the suite they come from, in one file that can be sent to others."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from benchsuite.errors import UsageError
+from benchsuite.store.files import write_atomically
+from benchsuite.store.record import TrialRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+_LONGEST_LINE = 1 << 20
+_LARGEST = 1 << 30
+_GZIP = b"\x1f\x8b"
+_KEY = re.compile(r"[0-9a-f]{20}")
+
+
+class Header(BaseModel):
+    """The first line of a results file.
+
+    Attributes:
+        name: the suite's name.
+        suite: the suite file's text.
+        cells: number of cells that the suite spans.
+        versions: what the records were made with.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    format: Literal["benchsuite-results"] = "benchsuite-results"
+    format_version: Literal[1] = 1
+    name: Annotated[str, Field(max_length=100)]
+    suite: Annotated[str, Field(max_length=65_536)]
+    cells: Annotated[int, Field(ge=0)]
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a results file holds.
+
+    Attributes:
+        header: None for a bare file of records, such as a run directory's own.
+        problems: lines that could not be read, each with file and line number.
+    """
+
+    path: Path
+    header: Header | None
+    records: tuple[TrialRecord, ...]
+    problems: tuple[str, ...]
+
+
+def write_published(path: Path, header: Header, records: Sequence[TrialRecord]) -> None:
+    """Write a results file in one step, compressed if its name ends in .gz; equal content, equal bytes."""
+    lines = [json.dumps(header.model_dump(), ensure_ascii=False), *(record.to_json() for record in records)]
+    content = ("\n".join(lines) + "\n").encode()
+    write_atomically(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+
+
+def read_published(path: Path) -> Published:
+    """Read a results file, compressed or not, whoever wrote it; nothing in it is trusted.
+
+    Raises:
+        UsageError: it is no file, is damaged as a whole, or is of another format version.
+    """
+    header: Header | None = None
+    records: dict[str, TrialRecord] = {}
+    problems: list[str] = []
+    try:
+        for number, line in enumerate(_lines(path), start=1):
+            where = f"{path}:{number}"
+            if len(line) > _LONGEST_LINE:
+                raise UsageError(f"{where}: the line is longer than {_LONGEST_LINE:,} bytes")
+            if not line.strip():
+                continue
+            try:
+                text = line.decode("utf-8")
+                if number == 1 and (header := _header(text, where)) is not None:
+                    continue
+                record = _record(text)
+            except (ValueError, TypeError, RecursionError) as error:
+                problems.append(f"{where}: {error}")
+                continue
+            if header is not None and record.key in records:
+                problems.append(f"{where}: the trial {record.key!r} stands in the file already")
+            else:
+                records[record.key] = record
+    except (OSError, EOFError, zlib.error) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+    return Published(path, header, tuple(records.values()), tuple(problems))
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        compressed = file.read(len(_GZIP)) == _GZIP
+    with gzip.open(path) if compressed else path.open("rb") as lines:
+        total = 0
+        while line := lines.readline(_LONGEST_LINE + 1):
+            total += len(line)
+            if total > _LARGEST:
+                raise UsageError(f"{path} holds more than {_LARGEST:,} bytes")
+            yield line
+
+
+def _record(text: str) -> TrialRecord:
+    """A record whose keys may be used as names of folders; raises `ValueError`."""
+    record = TrialRecord.from_json(text)
+    for name, key in {"key": record.key, **record.stages}.items():
+        if not isinstance(key, str) or not _KEY.fullmatch(key):
+            raise ValueError(f"{name} is {str(key)[:60]!r}; a content key is 20 hexadecimal digits")
+    return record
+
+
+def _header(text: str, where: str) -> Header | None:
+    """The header if the line is one; raises `UsageError` for one that this version cannot take."""
+    content: Any = json.loads(text)
+    if not isinstance(content, dict) or "format" not in content:
+        return None
+    try:
+        return Header.model_validate(content)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise UsageError(f"{where}: the header is not one that this benchsuite reads: {wrong}") from error

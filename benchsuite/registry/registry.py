@@ -1,0 +1,160 @@
+"""The registry: every plugin by kind and name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from benchsuite.contracts.concepts import ConceptPlugin
+from benchsuite.contracts.dataset import DatasetPlugin
+from benchsuite.contracts.model import ModelFamily, ModelPlugin
+from benchsuite.contracts.plugin import Kind, Plugin, parameter_model, validated_parameters
+from benchsuite.errors import UsageError, suggestion
+from benchsuite.scoring.scorer import Scorer
+
+KINDS: dict[Kind, tuple[type[Plugin], str]] = {
+    "scorer": (Scorer, "score"),
+    "model": (ModelPlugin, "build"),
+    "dataset": (DatasetPlugin, "load"),
+    "concepts": (ConceptPlugin, "concepts"),
+}
+_NAME = re.compile(r"[a-z0-9]+([-_.][a-z0-9]+)*")
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """One line of `benchsuite plugins`: a plugin that works, or one that does not and why.
+
+    Attributes:
+        origin: the distribution or file that it comes from.
+        summary: the first line of its docstring.
+        parameters: by name, their defaults.
+        granularity: of a scorer: unit, weight or both.
+        needs: of a scorer: what it needs beside the weights.
+    """
+
+    name: str
+    kind: Kind | Literal["plugin"]
+    origin: str
+    version: str
+    status: Literal["ok", "error"]
+    error: str | None = None
+    summary: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    granularity: str | None = None
+    needs: tuple[str, ...] = ()
+
+
+@dataclass
+class Registry:
+    """Every plugin that was found, by kind and name."""
+
+    infos: list[PluginInfo] = field(default_factory=list)
+    _classes: dict[Kind, dict[str, tuple[type[Plugin], str]]] = field(
+        default_factory=lambda: {kind: {} for kind in KINDS}
+    )
+    _duplicates: dict[tuple[Kind, str], str] = field(default_factory=dict)
+
+    def names(self, kind: Kind) -> list[str]:
+        """Registered names of a kind, sorted."""
+        return sorted(self._classes[kind])
+
+    def get(self, kind: Kind, name: str) -> type[Plugin]:
+        """The class of that name; raises `UsageError` with the nearest valid names."""
+        if (kind, name) in self._duplicates:
+            raise UsageError(self._duplicates[kind, name])
+        if name in self._classes[kind]:
+            return self._classes[kind][name][0]
+        if kind == "model" and "/" in name:
+            return self._family(name)
+        broken = next((i for i in self.infos if i.name == name and i.status == "error"), None)
+        if broken is not None:
+            raise UsageError(f"{kind} {name!r} ({broken.origin}) is broken: {broken.error}")
+        raise UsageError(f"there is no {kind} {name!r}{suggestion(name, self._all_names(kind))}")
+
+    def create(self, kind: Kind, name: str, parameters: dict[str, Any]) -> Plugin:
+        """An instance with validated parameters; raises `UsageError`."""
+        cls = self.get(kind, name)
+        if issubclass(cls, ModelFamily):
+            if "architecture" in parameters:
+                raise UsageError(f"{name}: the architecture is the part after the slash, not a parameter")
+            parameters = {**parameters, "architecture": name.split("/", 1)[1]}
+        return cls(**parameters)
+
+    def _family(self, name: str) -> type[Plugin]:
+        prefix, architecture = name.split("/", 1)
+        family = self._classes["model"].get(prefix, (None, ""))[0]
+        if family is None or not issubclass(family, ModelFamily):
+            families = [n for n, (c, _) in self._classes["model"].items() if issubclass(c, ModelFamily)]
+            raise UsageError(f"there is no model family {prefix!r}{suggestion(prefix, families)}")
+        known = family.architectures()
+        if architecture not in known:
+            raise UsageError(
+                f"{prefix} has no architecture {architecture!r}{suggestion(architecture, known)}"
+            )
+        return family
+
+    def _all_names(self, kind: Kind) -> list[str]:
+        return [n + "/…" if issubclass(c, ModelFamily) else n for n, (c, _) in self._classes[kind].items()]
+
+    def add(self, kind: Kind, cls: type[Plugin], origin: str, version: str) -> None:
+        """Register a class, or list it with what is wrong with it."""
+        name = cls.__dict__.get("name") or getattr(cls, "name", "") if isinstance(cls, type) else ""
+        problem = _class_problem(kind, cls)
+        taken = self._classes[kind].get(str(name))
+        if problem is None and taken is not None and taken[0] is not cls:
+            problem = f"{kind} {name!r} is defined twice: by {taken[1]} and by {origin}"
+            self._duplicates[kind, str(name)] = problem
+        label = str(name) if name else repr(cls)
+        if problem is not None:
+            self.infos.append(PluginInfo(label, kind, origin, version, "error", problem))
+            return
+        self._classes[kind][label] = (cls, origin)
+        summary = (cls.__doc__ or "").strip().splitlines()
+        self.infos.append(
+            PluginInfo(
+                label,
+                kind,
+                origin,
+                version,
+                "ok",
+                summary=summary[0] if summary else "",
+                parameters={n: f.default for n, f in parameter_model(cls).model_fields.items()},
+                granularity=cls.granularity if issubclass(cls, Scorer) else None,
+                needs=_needs(cls),
+            )
+        )
+
+    def fail(self, name: str, origin: str, version: str, error: str) -> None:
+        """List a plugin that could not be loaded."""
+        self.infos.append(PluginInfo(name, "plugin", origin, version, "error", error))
+
+
+def _class_problem(kind: Kind, cls: object) -> str | None:
+    base, method = KINDS[kind]
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        return f"{cls!r} is not a subclass of benchsuite.{base.__name__}"
+    if not isinstance(cls.name, str) or not _NAME.fullmatch(cls.name):
+        return f"{cls.__name__}.name is {cls.name!r}; it must be lower-case words joined by hyphens"
+    if getattr(cls, method) is getattr(base, method):
+        return f"{cls.__name__} does not define {method}()"
+    if issubclass(cls, Scorer) and cls.granularity not in ("unit", "weight", "both"):
+        return f"{cls.__name__}.granularity is {cls.granularity!r}; it must be unit, weight or both"
+    if issubclass(cls, Scorer) and not (
+        isinstance(cls.imports, tuple) and all(isinstance(module, str) for module in cls.imports)
+    ):
+        return f"{cls.__name__}.imports is {cls.imports!r}; it must be a tuple of modules' names"
+    try:
+        validated_parameters(cls, {})
+    except Exception as error:  # noqa: BLE001 - anything a stranger's annotations can raise
+        return f"its parameters are malformed: {error}"
+    return None
+
+
+def _needs(cls: type[Plugin]) -> tuple[str, ...]:
+    """What a scorer needs beside the weights."""
+    if not issubclass(cls, Scorer):
+        return ()
+    needs = (("data", not cls.data_free), ("training trace", cls.needs_training_trace))
+    return tuple(need for need, wanted in needs if wanted)

@@ -1,0 +1,170 @@
+"""A network with a fixed part of its training data: what passes over samples need."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, TypedDict
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from benchsuite.errors import PluginError
+from benchsuite.scoring.gradients import own_parameters
+from benchsuite.scoring.points import ActivationPoint, find_points, reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from benchsuite.contracts.layers import CoupledGroup, Granularity, Layer
+
+
+class Sampling(TypedDict, total=False):
+    """The optional arguments of `SampledNetwork`, for classes built on it."""
+
+    groups: Sequence[CoupledGroup]
+    normalise: Callable[[Tensor], Tensor] | None
+    classes: int | None
+    samples: int | None
+    batch_size: int
+    seed: int
+    device: torch.device | str
+    granularity: Granularity
+
+
+class SampledNetwork:
+    """A network in evaluation mode with a fixed, seeded part of its training split.
+
+    Args:
+        model: the network; moved to `device` and put into evaluation mode.
+        layers: the layers to score.
+        inputs: the training split's inputs, samples first: floats, or whatever `normalise` takes.
+        labels: their class numbers.
+        groups: the coupled groups that `layers` form.
+        normalise: makes a batch of inputs, already on the device, what the network expects.
+        classes: number of classes; by default one more than the largest label.
+        samples: how many of the inputs to use, drawn with `seed`; None for all.
+        batch_size: samples per forward pass.
+        seed: decides the samples.
+        device: where the network and the batches live.
+        granularity: what the suite prunes.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Sequence[Layer],
+        inputs: Tensor,
+        labels: Tensor,
+        *,
+        groups: Sequence[CoupledGroup] = (),
+        normalise: Callable[[Tensor], Tensor] | None = None,
+        classes: int | None = None,
+        samples: int | None = None,
+        batch_size: int = 128,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        granularity: Granularity = "unit",
+    ) -> None:
+        self.device = torch.device(device)
+        self.model = model.to(self.device).eval()
+        self.layers = tuple(layers)
+        self.groups = tuple(groups)
+        self.granularity: Granularity = granularity
+        self.batch_size = batch_size
+        self.seed = seed
+        self._normalise = normalise
+        count = min(samples or len(labels), len(labels))
+        chosen = torch.randperm(len(labels), generator=seeded(seed, "samples"))[:count].to(inputs.device)
+        self._inputs = inputs[chosen].to(self.device)
+        self._labels = labels[chosen].to(self.device)
+        self.classes = int(labels.max()) + 1 if classes is None else classes
+
+    def layer(self, name: str) -> Layer:
+        """Return the layer of that name; raises `PluginError` if there is none."""
+        if name not in self._by_name:
+            raise PluginError(f"there is no layer {name!r}; there are: {', '.join(self._by_name)}")
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Layer]:
+        return {layer.name: layer for layer in self.layers}
+
+    @property
+    def samples(self) -> int:
+        """How many samples `batches` gives in all."""
+        return len(self._labels)
+
+    @property
+    def raw_samples(self) -> dict[str, Tensor]:
+        """The samples' "inputs", not normalised, and "labels"."""
+        return {"inputs": self._inputs, "labels": self._labels}
+
+    def batches(self, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Give normalised inputs and labels on the device, always the same samples in the same order."""
+        size = batch_size or self.batch_size
+        for inputs, labels in zip(self._inputs.split(size), self._labels.split(size), strict=True):
+            yield (inputs if self._normalise is None else self._normalise(inputs)), labels
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean cross-entropy."""
+        return cross_entropy(outputs, labels)
+
+    def leaf_parameters(self) -> dict[str, Tensor]:
+        """Return the parameters by name as leaves that require a gradient and share the network's memory.
+
+        With `torch.func.functional_call` they give gradients without leaving a trace in the network.
+        """
+        return {name: value.detach().requires_grad_() for name, value in self.model.named_parameters()}
+
+    def own_parameters(self, layer: Layer) -> list[str]:
+        """Return the names of a layer's weight (first), its bias, and its normalisation's scale and shift.
+
+        Those that exist; each parameter has one row per unit.
+        """
+        return own_parameters(layer, dict(self.model.named_parameters()))
+
+    @cached_property
+    def _points(self) -> dict[str, ActivationPoint]:
+        inputs, _ = next(self.batches(min(2, self.samples)))
+        return find_points(self.model, self.layers, inputs)
+
+    def reading(self, sink: Callable[[str, Tensor], None]) -> AbstractContextManager[None]:
+        """Call `sink(layer name, tensor)` at each activation point of one forward pass inside."""
+        return reading(self.reached, self._points, sink)
+
+    @property
+    def reached(self) -> list[Layer]:
+        """The layers that the network's forward pass reaches."""
+        return [layer for layer in self.layers if layer.name in self._points]
+
+    def layer_inputs(self) -> Iterator[dict[str, Tensor]]:
+        """Give for each batch, by layer, the tensor that enters it, in the network's own layout."""
+        for inputs, _ in self.batches():
+            entered: dict[str, Tensor] = {}
+            handles = [
+                layer.module.register_forward_pre_hook(partial(_keep_input, entered, layer.name))
+                for layer in self.layers
+            ]
+            try:
+                with torch.no_grad():
+                    self.model(inputs)
+            finally:
+                for handle in handles:
+                    handle.remove()
+            yield entered
+
+
+def _keep_input(
+    entered: dict[str, Tensor], name: str, _module: nn.Module, arguments: tuple[Tensor, ...]
+) -> None:
+    # The first use counts; copied, since a later operation may overwrite it in place.
+    entered.setdefault(name, arguments[0].detach().clone())
+
+
+def seeded(seed: int, purpose: str) -> torch.Generator:
+    """A generator on the CPU for one purpose."""
+    digest = hashlib.sha256(f"{seed} {purpose}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))

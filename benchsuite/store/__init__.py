@@ -1,0 +1,1 @@
+"""The run directory: records, stages and files, whole or not at all."""

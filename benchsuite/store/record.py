@@ -1,0 +1,125 @@
+"""One trial's outcome as a line of `results.jsonl`."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+SCHEMA_VERSION = 1
+
+
+Status = Literal["done", "unsupported", "collapsed", "failed", "timeout", "killed"]
+
+
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+
+SETTLED: frozenset[Status] = frozenset({"done", "unsupported", "collapsed"})
+
+
+"""Outcomes that running again would not change."""
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial's outcome: one line of `results.jsonl`.
+
+    Attributes:
+        key: content key of the trial.
+        axes: dataset, model, seed, scorer, scorer_params, granularity, scope, budget, schedule,
+            recovery_epochs, sparsity, draw.
+        status: see `Status`.
+        metrics: flat names as in MLflow, such as `accuracy/top1`.
+        provenance: versions, device, host, commit.
+        settings: what all trials of the suite share: aggregation, normalisation, recipes.
+        stages: content keys of the stages behind the trial (data, train, trace, early, score, trial), of the
+            network's architecture and of how its latency was measured, and what identifies the numbers of
+            the dense model and of the scores (train_content, score_content).
+        error: the reason of any status but done.
+    """
+
+    key: str
+    axes: dict[str, Any]
+    status: Status
+    metrics: dict[str, float] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    stages: dict[str, str] = field(default_factory=dict)
+    error: str | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        """One line of JSON without a line break."""
+        return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> TrialRecord:
+        """Parse one line; raises `ValueError` that says what is wrong with it."""
+        data = json.loads(line)
+        if not isinstance(data, dict):
+            raise ValueError("a record is a JSON object")
+        version = data.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise ValueError(f"schema_version is {version!r}; this benchsuite reads {SCHEMA_VERSION}")
+        wrong = [
+            name for name, kind in _FIELD_TYPES.items() if name in data and not isinstance(data[name], kind)
+        ]
+        absent = [name for name in ("key", "axes", "status") if name not in data]
+        if wrong or absent:
+            raise ValueError(
+                "; ".join([f"{n} is missing" for n in absent] + [f"{n} has the wrong type" for n in wrong])
+            )
+        if data["status"] not in STATUSES:
+            raise ValueError(f"status is {data['status']!r}; it is one of {', '.join(STATUSES)}")
+        bad = [n for n, v in data.get("metrics", {}).items() if not _is_finite_number(v)]
+        if bad:
+            raise ValueError(f"metrics {', '.join(bad)} are not numbers")
+        return cls(**{name: data[name] for name in _FIELD_TYPES if name in data})
+
+
+def _is_finite_number(value: object) -> bool:
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond what a float holds
+        return False
+
+
+_FIELD_TYPES: dict[str, type | tuple[type, ...]] = {
+    "key": str,
+    "axes": dict,
+    "status": str,
+    "metrics": dict,
+    "provenance": dict,
+    "settings": dict,
+    "stages": dict,
+    "error": (str, type(None)),
+    "schema_version": int,
+}
+
+
+def read_records(path: Path) -> tuple[dict[str, TrialRecord], list[str]]:
+    """Read a results file: the last record of each key, and a message for each line that is none.
+
+    A last line without a line break is the trace of a crash and is left out.
+    """
+    records: dict[str, TrialRecord] = {}
+    problems: list[str] = []
+    if not path.exists():
+        return records, problems
+    with path.open(encoding="utf-8", errors="replace") as handle:
+        for number, line in enumerate(handle, start=1):
+            if not line.strip() or not line.endswith("\n"):
+                continue
+            try:
+                record = TrialRecord.from_json(line)
+            except (ValueError, TypeError) as error:
+                problems.append(f"{path}:{number}: {error}")
+                continue
+            records[record.key] = record
+    return records, problems

@@ -1,0 +1,118 @@
+"""The run directory: the truth of a run, from which MLflow and the leaderboard are made."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from benchsuite.errors import UsageError
+from benchsuite.store.files import write_atomically
+from benchsuite.store.record import TrialRecord, read_records
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run directory holds.
+
+    Attributes:
+        records: the cells of the suite as it now stands that have an outcome, in the order of the plan.
+        superseded: outcomes of cells that the suite no longer has, such as those of an older recipe.
+        pending: number of the suite's cells without an outcome.
+        problems: lines that could not be read, each with file and line number.
+    """
+
+    records: tuple[TrialRecord, ...]
+    superseded: tuple[TrialRecord, ...]
+    pending: int
+    problems: tuple[str, ...]
+
+
+class RunDirectory:
+    """A folder with a suite, its results and its stages. One writer at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.results_file = path / "results.jsonl"
+        self.plan_file = path / "plan.json"
+        self.suite_file = path / "suite.toml"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the directory as its only writer; raises `UsageError` if another run holds it.
+
+        The lock goes with the process, however that ends. A torn last line, left by a crash, is dropped.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("a+") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(f"{self.path} is being written by another run") from None
+            self._drop_torn_line()
+            yield
+
+    def stage(self, key: str) -> Path:
+        """The folder of a stage."""
+        return self.path / "stages" / key
+
+    def append(self, record: TrialRecord) -> None:
+        """Write one record durably."""
+        with self.results_file.open("a", encoding="utf-8") as handle:
+            handle.write(record.to_json() + "\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+
+    def write_plan(self, cells: Sequence[tuple[str, Mapping[str, Any]]], threads: int = 1) -> None:
+        """Note which cells the suite now has, key and axes of each, and the CPU threads of a worker."""
+        plan = {"threads": threads, "cells": [{"key": key, "axes": axes} for key, axes in cells]}
+        text = json.dumps(plan, ensure_ascii=False)
+        write_atomically(self.plan_file, text)
+
+    def threads(self) -> int:
+        """The CPU threads of a worker that the plan was made for; 1 where nothing says it."""
+        try:
+            threads = json.loads(self.plan_file.read_text("utf-8")).get("threads", 1)
+        except (OSError, ValueError, AttributeError):
+            return 1
+        return threads if isinstance(threads, int) and threads > 0 else 1
+
+    def records(self) -> tuple[dict[str, TrialRecord], list[str]]:
+        """The last record of each key, and what could not be read."""
+        return read_records(self.results_file)
+
+    def results(self) -> Results:
+        """The outcomes of the suite's cells; raises `UsageError` where this is no run directory."""
+        if not self.results_file.is_file() and not self.plan_file.is_file():
+            raise UsageError(f"{self.path} is not a run directory: it has no results.jsonl")
+        records, problems = self.records()
+        if not self.plan_file.is_file():
+            return Results(tuple(records.values()), (), 0, tuple(problems))
+        try:
+            cells = [str(cell["key"]) for cell in json.loads(self.plan_file.read_text("utf-8"))["cells"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(
+                f"{self.plan_file} is damaged ({error}); run the suite again to rewrite it"
+            ) from error
+        known = set(cells)
+        return Results(
+            tuple(records[key] for key in cells if key in records),
+            tuple(record for key, record in records.items() if key not in known),
+            sum(key not in records for key in cells),
+            tuple(problems),
+        )
+
+    def _drop_torn_line(self) -> None:
+        if not self.results_file.exists():
+            return
+        with self.results_file.open("rb+") as handle:
+            content = handle.read()
+            if content and not content.endswith(b"\n"):
+                handle.truncate(content.rfind(b"\n") + 1)

@@ -1,0 +1,215 @@
+"""Stages on disk: folders of the run directory that hold what trials share, complete or not at all.
+
+A stage's `stage.json` has the facts that its maker noted, a checksum of each file that decides numbers, and
+what it was made from. What does not agree with it is damaged and is made anew.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from benchsuite.errors import BenchsuiteError
+from benchsuite.store.file_digests import file_digest, read_digest
+from benchsuite.store.files import write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+_STAGE = "stage.json"
+_LARGE = 1 << 24
+"""Files of more bytes are not read again to check them while size and times of change stay the same."""
+
+
+class Facts(BaseModel):
+    """What the maker of a stage notes beside its files."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class _StageFile(BaseModel):
+    """The content of `stage.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    facts: dict[str, Any]
+    files: dict[str, str]
+    made_from: str = ""
+
+
+class StageDamaged(BenchsuiteError):  # noqa: N818 - it says what is the case, as the other errors do
+    """A stage's files are not what its maker left."""
+
+
+F = TypeVar("F", bound=Facts)
+
+
+class Stage(Generic[F]):
+    """A stage of one kind in its folder.
+
+    Args:
+        folder: where it is.
+        facts: what its maker notes.
+        files: names of the files that decide numbers; those that the maker leaves are checked.
+        made_from: what the stages are that this one is made from, by `content_digest`. One that was made
+            from something else is made anew.
+    """
+
+    def __init__(self, folder: Path, facts: type[F], files: Sequence[str], made_from: str = "") -> None:
+        self.folder = folder
+        self._facts = facts
+        self._files = tuple(files)
+        self._made_from = made_from
+
+    def read(self) -> F | None:
+        """The facts of the complete stage, or None where there is none.
+
+        Of a stage from before checksums only the facts are checked.
+
+        Raises:
+            StageDamaged: it is not as its maker left it, or was made from something else.
+        """
+        found = _read(self.folder, self._facts)
+        if found is None:
+            return None
+        facts, stored = found
+        if stored is not None:
+            for name, expected in stored.files.items():
+                self._check(name, expected)
+            if stored.made_from != self._made_from:
+                raise StageDamaged(f"{self.folder} was made from other stages than there are now")
+        return facts
+
+    def get(self, make: Callable[[], F], tell: Callable[[str], None]) -> F:
+        """The facts of the stage, which is made if it is not there or is damaged.
+
+        Of several processes that want the same stage one makes it, and the others wait.
+
+        Args:
+            make: leaves the files in the folder and returns the facts.
+            tell: told in a sentence when a damaged stage is made anew.
+        """
+        facts = self._usable(None)
+        if facts is not None:
+            return facts
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            facts = self._usable(tell)
+            if facts is None:
+                self._clear()
+                try:
+                    facts = make()
+                except BaseException:
+                    self._clear()
+                    raise
+                self.complete(facts)
+        return facts
+
+    def _clear(self) -> None:
+        for name in (_STAGE, *self._files):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def complete(self, facts: F) -> None:
+        """Declare the stage complete: its files are all there."""
+        there = [name for name in self._files if (self.folder / name).is_file()]
+        stored = _StageFile(
+            facts=facts.model_dump(mode="json"),
+            files={name: read_digest(self.folder / name) for name in there},
+            made_from=self._made_from,
+        )
+        write_atomically(self.folder / _STAGE, stored.model_dump_json(indent=1))
+
+    def _usable(self, tell: Callable[[str], None] | None) -> F | None:
+        try:
+            return self.read()
+        except StageDamaged as damage:
+            if tell is not None:
+                tell(f"{damage}; it is made anew")
+            return None
+
+    def _check(self, name: str, expected: str) -> None:
+        if name not in self._files:
+            raise StageDamaged(
+                f"{self.folder / _STAGE} is damaged (it names {name[:80]!r}, which is no file of it)"
+            )
+        path = self.folder / name
+        try:
+            found = file_digest(path) if path.stat().st_size > _LARGE else read_digest(path)
+        except OSError as error:
+            raise StageDamaged(f"{path} cannot be read ({error.strerror or error})") from error
+        if found != expected:
+            raise StageDamaged(f"{path} is damaged (its checksum is another)")
+
+
+def _read(folder: Path, kind: type[F]) -> tuple[F, _StageFile | None] | None:
+    """The facts of a stage and what else its file says, which is nothing in one from before checksums."""
+    path = folder / _STAGE
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise StageDamaged(f"{path} is damaged ({error})") from error
+    try:
+        if isinstance(content, dict) and content and "files" not in content:
+            return kind.model_validate(content), None
+        stored = _StageFile.model_validate(content)
+        return kind.model_validate(stored.facts), stored
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "it"
+        raise StageDamaged(f"{path} is damaged ({where}: {first['msg'].lower()})") from error
+
+
+def read_facts(folder: Path, kind: type[F]) -> F | None:
+    """The facts of a stage without a look at its files, for those who only show them; None without a stage.
+
+    Raises:
+        StageDamaged: they cannot be read.
+    """
+    found = _read(folder, kind)
+    return None if found is None else found[0]
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a folder holds a stage that was completed; its files are not checked."""
+    return (folder / _STAGE).is_file()
+
+
+def content_digest(folder: Path) -> str | None:
+    """What identifies the numbers of a stage: the same wherever and whenever they are made.
+
+    None where there is no stage, or one from before checksums.
+    """
+    try:
+        stored = _StageFile.model_validate_json((folder / _STAGE).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return hashlib.sha256(json.dumps(sorted(stored.files.items())).encode()).hexdigest()[:20]
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors as safetensors in one step; tensors that share memory are stored apart."""
+    from safetensors.torch import save
+
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    write_atomically(path, save(plain))
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read what `save_tensors` wrote; raises `StageDamaged` for a damaged file."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise StageDamaged(f"{path} is damaged ({error})") from error

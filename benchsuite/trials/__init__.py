@@ -1,0 +1,1 @@
+"""The stages of one trial, from the data set to the record."""

@@ -1,0 +1,212 @@
+"""How alike the criteria of a suite rank the units of each dense network: files of the run directory.
+
+`agreement/<train key>.json` holds the means over layers, `.csv` Kendall's tau as a matrix, and
+`.layers.json` each layer by itself with the criteria's sorted shares of importance.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import logging
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from benchsuite.contracts.digests import code_digest
+from benchsuite.store.files import write_atomically
+from benchsuite.store.keys import content_key
+from benchsuite.store.run_directory import RunDirectory
+from benchsuite.store.stages import Stage, StageDamaged, content_digest
+from benchsuite.trials.facts import SCORES, ScoreFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from benchsuite.metrics.agreement import Agreement
+    from benchsuite.plan.dense_task import DenseTask
+    from benchsuite.plan.trial import Trial
+
+    Scores = npt.NDArray[np.floating]
+
+Matrix = tuple[tuple[float | None, ...], ...]
+
+_POINTS = 100
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class NetworkAgreement:
+    """Every pair of criteria on one dense network, as plain data.
+
+    Attributes:
+        dataset: the data set's label.
+        model: the model's label.
+        seed: the seed of its training.
+        criteria: labels of the scorers, the order of rows and columns.
+        tau: Kendall's tau-b, mean over the layers that both serve; None where there is none.
+        overlap: the share of the top units that both have in common, mean over layers.
+        chance: the overlap that chance gives.
+    """
+
+    dataset: str
+    model: str
+    seed: int
+    criteria: tuple[str, ...]
+    tau: Matrix
+    overlap: Matrix
+    chance: Matrix
+
+
+def update_agreement(
+    run: RunDirectory, trials: Iterable[Trial], tell: Callable[[str], None] = _logger.warning
+) -> None:
+    """Compare the criteria on every dense network whose scores are new, and write its files.
+
+    What is compared are the scores of units of the trained network, of each criterion the first draw;
+    a weight criterion by its sums over units. Networks with fewer than two scored criteria have no files.
+    Damaged scores are told of and left out.
+    """
+    for dense, keys in _scorings(trials).values():
+        complete = {label: key for label, key in keys.items() if content_digest(run.stage(key)) is not None}
+        if len(complete) < 2:
+            continue
+        base = _base(run, dense.key)
+        paths = [base.with_suffix(suffix) for suffix in (".json", ".csv", ".layers.json")]
+        key = _key({label: content_digest(run.stage(score)) for label, score in complete.items()})
+        if _stored_key(paths[0]) != key:
+            scores = {}
+            for label, score in complete.items():
+                try:
+                    scores[label] = _scores(run.stage(score), content_digest(run.stage(dense.key)) or "")
+                except StageDamaged as damage:
+                    tell(f"{damage}; {label} is left out of the comparison of criteria")
+            if len(scores) > 1:
+                _write(paths, key if len(scores) == len(complete) else "", dense, scores)
+
+
+def stored_agreements(runs: Iterable[Path], train_keys: Iterable[str]) -> list[NetworkAgreement]:
+    """The agreements of these dense networks in run directories; of one network's that of most criteria.
+
+    Args:
+        runs: run directories; anything else has none.
+        train_keys: content keys of the networks' training stages.
+    """
+    found: dict[str, NetworkAgreement] = {}
+    for run, key in itertools.product(runs, dict.fromkeys(train_keys)):
+        data = _read(_base(RunDirectory(run), key).with_suffix(".json"))
+        if data is not None and (key not in found or len(found[key].criteria) < len(data["criteria"])):
+            tau, overlap, chance = (
+                tuple(tuple(row) for row in data[name]) for name in ("tau", "overlap", "chance")
+            )
+            network = (data["dataset"], data["model"], data["seed"], tuple(data["criteria"]))
+            found[key] = NetworkAgreement(*network, tau, overlap, chance)
+    return list(found.values())
+
+
+def _base(run: RunDirectory, train_key: str) -> Path:
+    return run.path / "agreement" / train_key
+
+
+def _scorings(trials: Iterable[Trial]) -> dict[str, tuple[DenseTask, dict[str, str]]]:
+    """By dense network, the scoring stage of each criterion."""
+    found: dict[str, tuple[DenseTask, dict[str, str]]] = {}
+    for trial in trials:
+        score = trial.score
+        if score.granularity == "unit" and score.draw == 0 and not score.at_init:
+            _, keys = found.setdefault(score.dense.key, (score.dense, {}))
+            keys.setdefault(score.scorer.label, score.key)
+    return found
+
+
+def _key(scorings: Mapping[str, str | None]) -> str:
+    """What the comparison is made of: the contents of the scores and the code that compares."""
+    return content_key({"code": code_digest(__name__), "scores": scorings})
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A stored comparison, or None where it is absent or cannot be read: it can be made again."""
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _stored_key(path: Path) -> str | None:
+    return (_read(path) or {}).get("key")
+
+
+def _scores(folder: Path, dense: str) -> dict[str, Scores]:
+    """The scores in a stage; raises `StageDamaged`, also where they are of another dense network."""
+    from safetensors.numpy import load_file
+
+    Stage(folder, ScoreFacts, [SCORES], made_from=dense).read()
+    tensors = load_file(folder / SCORES)
+    return {name.removeprefix("score/"): t for name, t in tensors.items() if name.startswith("score/")}
+
+
+def _write(paths: list[Path], key: str, dense: DenseTask, scores: dict[str, dict[str, Scores]]) -> None:
+    from benchsuite.metrics.agreement import compare_criteria
+
+    found = compare_criteria(scores)
+    network = NetworkAgreement(
+        dense.dataset.label,
+        dense.model.label,
+        dense.seed,
+        found.criteria,
+        _plain(found.tau),
+        _plain(found.overlap),
+        _plain(found.chance),
+    )
+    summary, table, layers = paths
+    write_atomically(table, _csv(network))
+    write_atomically(layers, json.dumps(_layers(found, scores)))
+    # The file that holds the key comes last: where it is, the others are there too.
+    write_atomically(summary, json.dumps({"key": key, **asdict(network)}))
+
+
+def _csv(network: NetworkAgreement) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["Kendall's tau", *network.criteria])
+    for label, row in zip(network.criteria, network.tau, strict=True):
+        writer.writerow([label, *("" if tau is None else tau for tau in row)])
+    return out.getvalue()
+
+
+def _layers(found: Agreement, scores: dict[str, dict[str, Scores]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "layer": each.layer,
+            "units": each.units,
+            "k": each.k,
+            "criteria": each.criteria,
+            "tau": _plain(each.tau),
+            "overlap": _plain(each.overlap),
+            "shares": {label: _shares(scores[label][each.layer]) for label in each.criteria},
+        }
+        for each in found.layers
+    ]
+
+
+def _shares(scores: Scores) -> list[float]:
+    """The sorted shares of importance; of a wide layer 100 of them, evenly spread from first to last."""
+    import numpy as np
+
+    from benchsuite.metrics.agreement import sorted_shares
+
+    shares = sorted_shares(scores)
+    if len(shares) > _POINTS:
+        shares = shares[np.linspace(0, len(shares) - 1, _POINTS).round().astype(int)]
+    return [float(f"{share:.4g}") for share in shares]
+
+
+def _plain(matrix: npt.NDArray[np.float64]) -> Matrix:
+    """Four decimals, None for what is not a number."""
+    return tuple(tuple(round(x, 4) if x == x else None for x in row) for row in matrix.tolist())

@@ -1,0 +1,56 @@
+"""The stage of a data set: its splits as one file that all workers share."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, cast
+
+from benchsuite.contracts.dataset import Augmentation, Dataset, Split
+from benchsuite.errors import PluginError
+from benchsuite.store.file_digests import read_digest
+from benchsuite.store.stages import Stage, load_tensors, save_tensors
+from benchsuite.trials.facts import DataFacts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchsuite.contracts.dataset import DatasetPlugin
+    from benchsuite.contracts.plugin import PluginChoice
+    from benchsuite.trials.worker_context import WorkerContext
+
+_FILE = "data.safetensors"
+_PARTS = [(split, part) for split in ("train", "validation", "test") for part in ("inputs", "labels")]
+
+
+def load_data(worker: WorkerContext, choice: PluginChoice, key: str) -> tuple[Dataset, DataFacts]:
+    """The data set, from its stage if that exists, else from its plugin; and the stage's facts.
+
+    The tensors of a stage are mapped from one file, so that all workers share one copy in memory.
+    """
+    folder = worker.folder(key)
+    facts = Stage(folder, DataFacts, [_FILE]).get(lambda: _keep(worker, choice, folder), worker.tell)
+    tensors = load_tensors(folder / _FILE)
+    splits = {
+        name: Split(tensors[f"{name}/inputs"], tensors[f"{name}/labels"])
+        for name in ("train", "validation", "test")
+    }
+    augmentation = Augmentation(**facts.augmentation)
+    return Dataset(
+        **splits, classes=facts.classes, mean=facts.mean, std=facts.std, augmentation=augmentation
+    ), facts
+
+
+def _keep(worker: WorkerContext, choice: PluginChoice, folder: Path) -> DataFacts:
+    plugin = cast("DatasetPlugin", worker.plugins.create("dataset", choice.name, choice.parameters))
+    dataset = plugin.load(worker.configuration.data)
+    if not isinstance(dataset, Dataset):
+        raise PluginError(f"data set {choice.label}: load() returned {type(dataset).__name__}, not a Dataset")
+    tensors = {f"{name}/{part}": getattr(getattr(dataset, name), part) for name, part in _PARTS}
+    save_tensors(folder / _FILE, tensors)
+    return DataFacts(
+        classes=dataset.classes,
+        mean=dataset.mean,
+        std=dataset.std,
+        augmentation=asdict(dataset.augmentation),
+        digest=read_digest(folder / _FILE),
+    )

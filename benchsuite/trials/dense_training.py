@@ -1,0 +1,133 @@
+"""The stage of a dense model: its training. Begins "if it exists, return"."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from benchsuite.errors import PluginError
+from benchsuite.hardware import devices
+from benchsuite.metrics.accuracy import Evaluation, evaluate
+from benchsuite.metrics.cost import measure_cost
+from benchsuite.store import metric_names
+from benchsuite.store.files import write_atomically
+from benchsuite.store.keys import derived_seed
+from benchsuite.store.stages import Stage, content_digest, save_tensors
+from benchsuite.training import DeviceDataset, TraceRequest, TrainingLog, on_device, train
+from benchsuite.trials.data import load_data
+from benchsuite.trials.facts import DenseFacts
+
+if TYPE_CHECKING:
+    from benchsuite.contracts.dataset import Dataset
+    from benchsuite.contracts.model import ModelPlugin
+    from benchsuite.plan.dense_task import DenseTask
+    from benchsuite.trials.worker_context import WorkerContext
+
+WEIGHTS = "model.safetensors"
+
+
+def build_model(
+    worker: WorkerContext, task: DenseTask, dataset: Dataset | DeviceDataset, purpose: str = "build"
+) -> nn.Module:
+    """The untrained network, initialised from a seed derived from purpose, data set, model and seed."""
+    plugin = cast("ModelPlugin", worker.plugins.create("model", task.model.name, task.model.parameters))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(purpose, task.dataset.label, task.model.label, task.seed))
+        model = plugin.build(dataset.input_shape, len(dataset.classes))
+    if not isinstance(model, nn.Module):
+        raise PluginError(
+            f"model {task.model.label}: build() returned {type(model).__name__}, not an nn.Module"
+        )
+    return model
+
+
+def dense_stage(worker: WorkerContext, task: DenseTask) -> Stage[DenseFacts]:
+    """Where the dense model of a task is kept."""
+    data = content_digest(worker.folder(task.data_key)) or ""
+    return Stage(worker.folder(task.key), DenseFacts, [WEIGHTS], made_from=data)
+
+
+def train_dense(
+    worker: WorkerContext, task: DenseTask, request: TraceRequest | None = None
+) -> TrainingLog | None:
+    """Train, evaluate and keep the dense model of a task; None if it was there already.
+
+    Args:
+        worker: where to work.
+        task: which model.
+        request: what to record of the training, if it takes place; it changes no number.
+    """
+    dataset, data_facts = load_data(worker, task.dataset, task.data_key)
+    logs: list[TrainingLog] = []
+
+    def make() -> DenseFacts:
+        folder = worker.folder(task.key)
+        data = on_device(dataset, worker.device)
+        started = time.perf_counter()
+        model, log = trained(worker, task, data, request)
+        seconds = time.perf_counter() - started
+        logs.append(log)
+        evaluation = evaluate(model, data.test, data.classes)
+        save_tensors(folder / WEIGHTS, model.state_dict())
+        write_atomically(folder / "training.json", json.dumps(curve(log), indent=1))
+        return DenseFacts(
+            top1=evaluation.top1,
+            loss=finite_or_none(evaluation.loss),
+            recall=dict(zip(data.classes, evaluation.recall, strict=True)),
+            confusion=evaluation.confusion.tolist(),
+            train_seconds=seconds,
+            cost=measure_cost(model.eval(), example(data)),
+            file_bytes=(folder / WEIGHTS).stat().st_size,
+            data_digest=data_facts.digest,
+            device=devices.device_name(worker.device),
+        )
+
+    dense_stage(worker, task).get(make, worker.tell)
+    return logs[0] if logs else None
+
+
+def trained(
+    worker: WorkerContext, task: DenseTask, data: DeviceDataset, request: TraceRequest | None
+) -> tuple[nn.Module, TrainingLog]:
+    """The dense model of a task, trained from its beginning, and what the training did."""
+    model = build_model(worker, task, data).to(worker.device)
+    seed = derived_seed("train", task.dataset.label, task.model.label, task.seed)
+    return model, train(model, data, task.recipe, seed=seed, device=worker.device, trace=request)
+
+
+def curve(log: TrainingLog) -> dict[str, Any]:
+    """A training's course as plain data."""
+    return {
+        "losses": log.losses,
+        "learning_rates": log.learning_rates,
+        "steps": log.steps,
+        "steps_per_epoch": log.steps_per_epoch,
+        "seconds": log.seconds,
+        "cuda_graph": log.captured,
+    }
+
+
+def finite_or_none(number: float) -> float | None:
+    """The number if JSON can hold it."""
+    return number if math.isfinite(number) else None
+
+
+def example(data: DeviceDataset) -> Tensor:
+    """One normalised sample as a batch."""
+    return data.train.normalise(data.train.inputs[:1])
+
+
+def evaluation_metrics(evaluation: Evaluation, classes: tuple[str, ...]) -> dict[str, float]:
+    """Flat metrics of an evaluation: top-1, loss where it is finite, recall of each class."""
+    metrics = {metric_names.TOP1: evaluation.top1}
+    if math.isfinite(evaluation.loss):
+        metrics[metric_names.LOSS] = evaluation.loss
+    for name, recall in zip(classes, evaluation.recall, strict=True):
+        if recall is not None:
+            metrics[metric_names.class_recall(name)] = recall
+    return metrics

@@ -1,0 +1,147 @@
+"""Network dissection as a metric of trials: the dense network once, each pruned one against it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+from weakref import WeakKeyDictionary
+
+from benchsuite.contracts.digests import code_digest, code_libraries
+from benchsuite.drawing.dissection import write_pictures
+from benchsuite.errors import Unsupported
+from benchsuite.metrics.dissection.measure import dissect
+from benchsuite.metrics.dissection.packing import PackedConcepts, open_concepts
+from benchsuite.metrics.dissection.report import dissection_metrics
+from benchsuite.metrics.dissection.result import Dissection
+from benchsuite.store.keys import content_key
+from benchsuite.store.stages import Stage
+from benchsuite.trials.facts import DissectionFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import nn
+
+    from benchsuite.contracts.concepts import ConceptPlugin
+    from benchsuite.metrics.dissection.settings import DissectionSettings
+    from benchsuite.plan.dense_task import DenseTask
+    from benchsuite.plan.trial import Trial
+    from benchsuite.pruning.graph import PruningGraph
+    from benchsuite.trials.dense_model import DenseModel
+    from benchsuite.trials.worker_context import WorkerContext
+
+
+@dataclass(frozen=True, eq=False)
+class DenseDissection:
+    """A dense network's dissection, with what its pruned ones need for theirs."""
+
+    concepts: PackedConcepts
+    settings: DissectionSettings
+    result: Dissection
+
+
+_FILE = "dissection.npz"
+_OPEN: WeakKeyDictionary[DenseModel, dict[str, DenseDissection | str]] = WeakKeyDictionary()
+"""Of the dense networks in memory, the dissections that have been read."""
+
+
+def dissect_dense(
+    worker: WorkerContext, task: DenseTask, dense: DenseModel, settings: DissectionSettings
+) -> DenseDissection | str:
+    """The dissection of a dense network, made once and kept; or why the network has none."""
+    known = _OPEN.setdefault(dense, {})
+    asked = settings.model_dump_json()
+    if asked not in known:
+        known[asked] = _stored(worker, task, dense, settings)
+    return known[asked]
+
+
+def _stored(
+    worker: WorkerContext, task: DenseTask, dense: DenseModel, settings: DissectionSettings
+) -> DenseDissection | str:
+    """The dissection of a dense network from its stage, which is made if it is not there."""
+    plugin = cast("ConceptPlugin", worker.plugins.create("concepts", settings.concepts, settings.parameters))
+    concepts = open_concepts(
+        plugin,
+        worker.configuration.data,
+        worker.configuration.run / "stages",
+        limit=settings.samples,
+        tell=worker.tell,
+    )
+    code = [code_digest(__name__), code_libraries(__name__)]
+    key = content_key(["dissection", *code, task.key, concepts.key, settings.model_dump(mode="json")])
+    folder = worker.folder(key)
+
+    def make() -> DissectionFacts:
+        try:
+            _measured(worker, dense, dense.model, concepts, settings).save(folder / _FILE)
+        except Unsupported as reason:
+            return DissectionFacts(unsupported=str(reason))
+        return DissectionFacts()
+
+    stage = Stage(folder, DissectionFacts, [_FILE], made_from=dense.content)
+    facts = stage.get(make, worker.tell)
+    if facts.unsupported is not None:
+        return facts.unsupported
+    result = Dissection.load(folder / _FILE)
+    # The pruned networks are read at the same layers, whatever their resolutions.
+    same_layers = settings.model_copy(update={"layers": tuple(layer.name for layer in result.layers)})
+    return DenseDissection(concepts, same_layers, result)
+
+
+def dissect_pruned(
+    worker: WorkerContext,
+    trial: Trial,
+    dense: DenseModel,
+    model: nn.Module,
+    removed: Mapping[str, tuple[int, ...]],
+) -> dict[str, float]:
+    """The interpretability metrics of a trial's network; empty where the network cannot be dissected.
+
+    Pictures and counts are left in the trial's folder.
+    """
+    if trial.dissection is None:
+        return {}
+    before = dissect_dense(worker, trial.dense, dense, trial.dissection)
+    if isinstance(before, str):
+        return {}
+    after = _measured(worker, dense, model, before.concepts, before.settings)
+    kept = kept_units(dense.graph, removed)
+    folder: Path = worker.folder(trial.key)
+    folder.mkdir(parents=True, exist_ok=True)
+    after.save(folder / _FILE)
+    if trial.dissection.pictures:
+        write_pictures(folder, after, before.concepts, before.result, kept)
+    return dissection_metrics(after, before.result, kept)
+
+
+def kept_units(graph: PruningGraph, removed: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """By layer, the dense indices of the units that are left."""
+    gone: dict[str, set[int]] = {}
+    for group in graph.groups:
+        for member in group.members:
+            units = (u for position in removed.get(group.name, ()) for u in member.units[position])
+            gone.setdefault(member.layer, set()).update(units)
+    return {
+        layer.name: tuple(u for u in range(layer.units) if u not in gone.get(layer.name, ()))
+        for layer in graph.layers
+    }
+
+
+def _measured(
+    worker: WorkerContext,
+    dense: DenseModel,
+    model: nn.Module,
+    concepts: PackedConcepts,
+    settings: DissectionSettings,
+) -> Dissection:
+    return dissect(
+        model,
+        concepts,
+        settings,
+        device=worker.device,
+        mean=dense.mean,
+        std=dense.std,
+        input_shape=dense.data.input_shape,
+    )

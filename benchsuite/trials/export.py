@@ -1,0 +1,159 @@
+"""A finished trial's network as files that need no benchsuite: a program, its weights, its history."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from benchsuite._version import __version__
+from benchsuite.errors import BenchsuiteError
+from benchsuite.store import metric_names, stages
+from benchsuite.store.files import write_atomically
+from benchsuite.trials.dissection import kept_units
+from benchsuite.trials.pruned_model import PrunedModel, load_pruned, outputs_on, relative_difference
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+    from benchsuite.plan.trial import Trial
+    from benchsuite.store.record import TrialRecord
+    from benchsuite.trials.dense_model import DenseModel
+    from benchsuite.trials.worker_context import WorkerContext
+
+_TOLERANCE = 1e-5
+"""Largest difference of outputs accepted between the program and the network, relative to the largest."""
+
+_README = """\
+# {title}
+
+Made by benchsuite {version} from trial {key}: {params:,.0f} parameters and {macs:,.0f} MACs in place of
+{params_dense:,.0f} and {macs_dense:,.0f}; {top1:.2%} of the test split right.
+
+```python
+import torch
+model = torch.export.load("model.pt2").module()
+logits = model(inputs)
+```
+
+`inputs` is a float32 tensor of shape ({shape}) on the CPU with any number of samples, normalised as in
+training: {normalisation}.
+`logits` has one column for each of the {classes} classes, whose names `pruning.json` lists in order.
+
+| file | what it is |
+| --- | --- |
+| `model.pt2` | the network as a program of torch.export, in evaluation mode; written with torch {torch} |
+| `model.safetensors` | its parameters and buffers under the names of the model's own state dict |
+| `pruning.json` | what was removed and how, inputs' shape and normalisation, class names, metrics, versions |
+"""
+
+
+def export_trial(worker: WorkerContext, trial: Trial, record: TrialRecord, folder: Path) -> float:
+    """Write a finished trial's network, and return how far the program is from it at most.
+
+    Args:
+        worker: where to work; on the CPU.
+        trial: a trial that is done.
+        record: its record.
+        folder: gets `model.pt2`, `model.safetensors`, `pruning.json` and `README.md`.
+
+    Raises:
+        BenchsuiteError: the network cannot be made anew, or torch.export cannot take it; in the latter case
+            weights and history are written all the same.
+    """
+    pruned = load_pruned(worker, trial)
+    program, readme = folder / "model.pt2", folder / "README.md"
+    for file in (program, readme):
+        file.unlink(missing_ok=True)
+    history = _history(pruned, record)
+    stages.save_tensors(folder / "model.safetensors", pruned.model.state_dict())
+    write_atomically(folder / "pruning.json", json.dumps(history, indent=1, ensure_ascii=False) + "\n")
+    try:
+        content, difference = exported_program(pruned.model, pruned.dense)
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), "")
+        raise BenchsuiteError(
+            f"torch.export cannot take this network ({type(error).__name__}: {reason}); "
+            f"model.safetensors and pruning.json are in {folder}, model.pt2 is not"
+        ) from error
+    write_atomically(program, content)
+    write_atomically(readme, _readme(record, history))
+    return difference
+
+
+def exported_program(model: nn.Module, dense: DenseModel) -> tuple[bytes, float]:
+    """A program for any number of samples, and its largest difference from the network on some of them.
+
+    Raises:
+        BenchsuiteError: the program, read back, computes something else than the network.
+        Exception: whatever torch.export raises for a network that it cannot take.
+    """
+    samples = torch.export.Dim("samples")
+    exported = torch.export.export(model, (dense.probe[:2],), dynamic_shapes=({0: samples},))
+    buffer = io.BytesIO()
+    torch.export.save(exported, buffer)
+    content = buffer.getvalue()
+    program = torch.export.load(io.BytesIO(content)).module()
+    largest = 0.0
+    for inputs in (dense.probe, dense.probe[:1]):
+        with torch.no_grad():
+            outputs = program(inputs)
+        expected = outputs_on(model, inputs)
+        relative = relative_difference(outputs, expected)
+        if not relative <= _TOLERANCE:
+            raise BenchsuiteError(f"its program differs from it by {relative:.2g} of the largest output")
+        largest = max(largest, float((outputs - expected).abs().max()))
+    return content, largest
+
+
+def _history(pruned: PrunedModel, record: TrialRecord) -> dict[str, Any]:
+    dense = pruned.dense
+    image = dense.data.train.inputs.dtype == torch.uint8
+    return {
+        "key": record.key,
+        "axes": record.axes,
+        "settings": record.settings,
+        "removed": {name: list(positions) for name, positions in pruned.removed.items()},
+        "kept_units": kept_units(dense.graph, pruned.removed),
+        "input": {
+            "shape": list(dense.data.input_shape),
+            "scale": "pixels from 0 to 1" if image else "features as they are",
+            "mean": list(dense.mean),
+            "std": list(dense.std),
+        },
+        "classes": list(dense.data.classes),
+        "metrics": record.metrics,
+        "provenance": {**record.provenance, "exported_by": __version__, "exported_torch": torch.__version__},
+    }
+
+
+def _readme(record: TrialRecord, history: dict[str, Any]) -> str:
+    axes, metrics = record.axes, record.metrics
+    entered = history["input"]
+    many = len(entered["mean"]) > 4
+    mean, std = ("`mean`", "`std`") if many else (_listed(entered["mean"]), _listed(entered["std"]))
+    where = " (in `pruning.json`)" if many else ""
+    return _README.format(
+        title="{model} on {dataset}, pruned by {scorer} at sparsity {sparsity}".format_map(axes),
+        version=__version__,
+        key=record.key,
+        params=metrics[metric_names.PARAMS],
+        params_dense=metrics[metric_names.PARAMS_DENSE],
+        macs=metrics[metric_names.MACS],
+        macs_dense=metrics[metric_names.MACS_DENSE],
+        top1=metrics[metric_names.TOP1],
+        shape=", ".join(["samples", *map(str, entered["shape"])]),
+        normalisation=f"{entered['scale']}, less {mean}, divided by {std}{where}",
+        classes=len(history["classes"]),
+        torch=torch.__version__,
+    )
+
+
+def _listed(values: list[float]) -> str:
+    """Numbers as a person writes them, one for each channel."""
+    return ", ".join(f"{value:.6g}" if math.isfinite(value) else str(value) for value in values)

@@ -1,0 +1,118 @@
+"""What each kind of stage notes beside its files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from benchsuite.metrics.network_cost import Cost
+from benchsuite.store.stages import Facts, Stage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class DataFacts(Facts):
+    """A data set's splits.
+
+    Attributes:
+        classes: class names in label order.
+        mean: what normalisation subtracts, per channel on the scale 0..1, or per feature.
+        std: what it divides by.
+        augmentation: fields of `Augmentation`.
+        digest: SHA-256 of the file that holds the splits.
+    """
+
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augmentation: dict[str, Any]
+    digest: str
+
+
+class DenseFacts(Facts):
+    """A dense model.
+
+    Attributes:
+        top1: accuracy on the test split.
+        loss: mean cross-entropy on the test split; None where it is not finite.
+        recall: of each class; None for a class without samples.
+        confusion: counts; rows are true classes, columns predicted ones.
+        train_seconds: duration of the training.
+        cost: its cost.
+        file_bytes: size of the weights' file.
+        data_digest: SHA-256 of the data set's splits.
+        device: where it was trained.
+    """
+
+    top1: float
+    loss: float | None
+    recall: dict[str, float | None]
+    confusion: list[list[int]]
+    train_seconds: float
+    cost: Cost
+    file_bytes: int
+    data_digest: str
+    device: str
+
+
+class TraceFacts(Facts):
+    """What was recorded of a training.
+
+    Attributes:
+        unsupported: why there is no trace, if there is none.
+    """
+
+    unsupported: str | None = None
+
+
+SCORES = "scores.safetensors"
+"""The file of a scoring stage: `score/<layer>`, and of the criterion's own rule `keep/<layer>`."""
+
+
+class ScoreFacts(Facts):
+    """A criterion's scores of a dense model.
+
+    Attributes:
+        seconds: wall time of the scorer.
+        peak_memory_mb: memory at its peak beyond what was in use before, in 10^6 bytes.
+        ties: how many units (or weights) share their score with an earlier one of their layer.
+        skipped: reasons of the layers that the scorer could not serve.
+        merges: by layer, pairs (removed unit, kept unit) of the criterion's own rule.
+    """
+
+    seconds: float
+    peak_memory_mb: float
+    ties: int
+    skipped: dict[str, str]
+    merges: dict[str, list[tuple[int, int]]]
+
+
+class DissectionFacts(Facts):
+    """A dense network's dissection.
+
+    Attributes:
+        unsupported: why the network cannot be dissected, if so.
+    """
+
+    unsupported: str | None = None
+
+
+class PrunedFacts(Facts):
+    """The network that a trial ended with, and how it was made.
+
+    Attributes:
+        axes: the trial's.
+        removed: by coupled group of the dense network, the removed positions; empty for masks.
+    """
+
+    axes: dict[str, Any]
+    removed: dict[str, tuple[int, ...]]
+
+
+PRUNED, OUTPUTS = "model.safetensors", "outputs.safetensors"
+"""Files of a finished trial: its network's weights, and that network's outputs on a few inputs."""
+
+
+def pruned_stage(folder: Path) -> Stage[PrunedFacts]:
+    """The network that a trial left in its folder."""
+    return Stage(folder, PrunedFacts, [PRUNED, OUTPUTS])

@@ -1,0 +1,74 @@
+"""What follows a cut: fine-tuning, or training anew, by the schedule."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchsuite.pruning.rounds import geometric_rounds, rounds_of_share
+from benchsuite.training import TrainingLog, train
+from benchsuite.trials.dense_training import build_model
+from benchsuite.trials.training_trace import early_step, load_trace
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from benchsuite.plan.dense_task import DenseTask, TraceTask
+    from benchsuite.plan.trial import Trial
+    from benchsuite.pruning.networks import PrunedNetwork
+    from benchsuite.pruning.settings import ScheduleSettings
+    from benchsuite.trials.dense_model import DenseModel
+    from benchsuite.trials.worker_context import WorkerContext
+
+
+def rounds_of(schedule: ScheduleSettings, sparsity: float) -> list[float]:
+    """The sparsity after each round of a schedule."""
+    if schedule.name == "iterative":
+        return geometric_rounds(sparsity, schedule.rounds)
+    if schedule.name == "rewind":
+        return rounds_of_share(sparsity, schedule.rewind_share)
+    return [sparsity]
+
+
+def recover(
+    worker: WorkerContext, trial: Trial, dense: DenseModel, network: PrunedNetwork, *, last: bool
+) -> TrainingLog:
+    """Train a network after a cut.
+
+    One-shot: fine-tuning by the recovery recipe. Iterative: each round has its share of those epochs, so that
+    schedules compare at equal cost. Rewind: back to an early step of the dense training, and on from there.
+    At init: the dense training. From scratch, in place of the last round: new weights, trained anew.
+    """
+    task, first_step, seed = trial.dense, 0, trial.seed_for("recover")
+    recipe = trial.last_training if last else trial.recovery
+    epochs = recipe.epochs
+    if trial.variant == "scratch" and last:
+        network.take_weights(build_model(worker, task, dense.data, "scratch").to(worker.device).eval())
+    elif trial.schedule.name == "rewind":
+        assert trial.early is not None
+        first_step = early_step(task, trial.early, len(dense.data.train))
+        seed = trial.seed_for("train")
+        network.take_weights(_early(worker, dense, task, trial.early, first_step))
+    elif trial.schedule.name == "at-init":
+        seed = trial.seed_for("train")
+    elif trial.schedule.name == "iterative":
+        assert trial.sparsity != "native"
+        epochs /= len(rounds_of(trial.schedule, trial.sparsity))
+    return train(
+        network.model,
+        dense.data,
+        recipe,
+        seed=seed,
+        device=worker.device,
+        epochs=epochs,
+        first_step=first_step,
+        after_step=network.after_step,
+    )
+
+
+def _early(
+    worker: WorkerContext, dense: DenseModel, task: DenseTask, trace: TraceTask, step: int
+) -> nn.Module:
+    """The dense network with the weights it had after that step of its training."""
+    model = build_model(worker, task, dense.data)
+    model.load_state_dict(load_trace(worker, task, trace).snapshots[step])
+    return model.to(worker.device).eval()

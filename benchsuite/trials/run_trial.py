@@ -1,0 +1,186 @@
+"""One trial as a straight line: prune, recover, measure; on a dense model and scores that trials share."""
+
+from __future__ import annotations
+
+import copy
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from benchsuite.errors import Unsupported
+from benchsuite.hardware import devices
+from benchsuite.metrics.accuracy import evaluate
+from benchsuite.pruning.networks import MaskedNetwork, PrunedNetwork, SmallerNetwork
+from benchsuite.pruning.signature import architecture_signature
+from benchsuite.scoring.controls import reversed_scores, shuffled_scores
+from benchsuite.store import metric_names
+from benchsuite.store.keys import content_key, derived_seed
+from benchsuite.store.record import TrialRecord
+from benchsuite.trials.artifacts import RoundOutcome, keep_rounds, keep_trial
+from benchsuite.trials.dense_training import evaluation_metrics, finite_or_none
+from benchsuite.trials.dissection import dissect_pruned
+from benchsuite.trials.recovery import recover, rounds_of
+from benchsuite.trials.scores import ScoredModel, score_network
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from benchsuite.metrics.cost import Cost
+    from benchsuite.plan.trial import Trial
+    from benchsuite.pruning.graph import PruningGraph
+    from benchsuite.training import TrainingLog
+    from benchsuite.trials.dense_model import DenseModel
+    from benchsuite.trials.worker_context import WorkerContext
+
+
+def run_trial(worker: WorkerContext, trial: Trial, scored: ScoredModel) -> TrialRecord:
+    """Prune the dense model as the trial says, recover, measure, and keep what came of it.
+
+    Raises:
+        Collapsed: a layer would lose all its units or weights.
+        Unsupported: the budget cannot be met, or the surgery or the schedule cannot serve this network.
+        BenchsuiteError: a check failed, or training diverged.
+    """
+    started = time.perf_counter()
+    dense = scored.dense
+    network, rounds = prune(worker, trial, scored)
+    prune_seconds = time.perf_counter() - started
+    before = copy.deepcopy(network.model)
+    recovery = recover(worker, trial, dense, network, last=True)
+    if rounds:
+        rounds.append(_round(dense, network, recovery))
+    # The test split is read here and nowhere else: nothing above can have been chosen on it.
+    evaluation_before = evaluate(before, dense.data.test, dense.data.classes)
+    evaluation = evaluate(network.model, dense.data.test, dense.data.classes)
+    interpretability = dissect_pruned(worker, trial, dense, network.model, network.removed)
+    file_bytes = keep_trial(worker, trial, network, evaluation, dense, recovery)
+    metrics = {
+        **evaluation_metrics(evaluation, dense.data.classes),
+        metric_names.TOP1_BEFORE_RECOVERY: evaluation_before.top1,
+        metric_names.TOP1_DENSE: dense.top1,
+        **network.metrics,
+        **interpretability,
+        **_cost_metrics(network.cost, dense.cost),
+        metric_names.FILE_BYTES: file_bytes,
+        metric_names.FILE_BYTES_DENSE: dense.facts.file_bytes,
+        metric_names.TRAIN_SECONDS: dense.facts.train_seconds,
+        metric_names.SCORE_SECONDS: scored.facts.seconds,
+        metric_names.PRUNE_SECONDS: prune_seconds,
+        metric_names.RECOVER_SECONDS: recovery.seconds,
+        metric_names.TRIAL_SECONDS: time.perf_counter() - started,
+        metric_names.SCORE_PEAK_MB: scored.facts.peak_memory_mb,
+        metric_names.SCORE_TIES: scored.facts.ties,
+    }
+    if rounds:
+        keep_rounds(worker, trial, rounds)
+    return TrialRecord(
+        key=trial.key,
+        axes=trial.axes,
+        status="done",
+        metrics={name: float(value) for name, value in metrics.items()},
+        provenance=provenance(worker, trial, dense) | _uncounted(network.cost),
+        settings=dict(trial.shared),
+        stages={
+            **trial.stages,
+            "architecture": _architecture(trial, dense.graph, network.removed),
+            # So that a stage that is made anew with other numbers is told from the one that was used here.
+            "train_content": dense.content,
+            "score_content": scored.content,
+        },
+    )
+
+
+def prune(
+    worker: WorkerContext, trial: Trial, scored: ScoredModel
+) -> tuple[PrunedNetwork, list[RoundOutcome]]:
+    """The network after its last cut, and the outcomes of the rounds before it, which end with recovery."""
+    dense = scored.dense
+    rounds: list[RoundOutcome] = []
+    kind = MaskedNetwork if trial.score.granularity == "weight" else SmallerNetwork
+    network: PrunedNetwork = kind(
+        dense.model, dense.graph, dense.cost, trial.settings, trial.seed_for("ties"), dense.probe
+    )
+    if trial.sparsity == "native":
+        if trial.schedule.name in ("iterative", "rewind") or trial.variant in ("reversed", "shuffled"):
+            raise Unsupported(
+                "a criterion's own rule decides once, by its own scores: no rounds, no variants"
+            )
+        network.cut_by_rule(scored.native, scored.facts.merges)
+        return network, rounds
+    targets = rounds_of(trial.schedule, trial.sparsity)
+    for number, sparsity in enumerate(targets):
+        scores = scored.scores
+        if number > 0:
+            rounds.append(_round(dense, network, recover(worker, trial, dense, network, last=False)))
+            task, model = trial.score, network.model.eval()
+            scores = score_network(worker, task, dense, model, network.layers, network.groups).scores
+        network.cut(scores, sparsity, partial(_variant, trial))
+    return network, rounds
+
+
+def _round(dense: DenseModel, network: PrunedNetwork, recovery: TrainingLog) -> RoundOutcome:
+    """What a round came to. Its accuracy is of the validation split: the test split is not for watching."""
+    validation = dense.data.validation
+    top1 = evaluate(network.model, validation, dense.data.classes).top1 if len(validation) else None
+    return RoundOutcome(
+        params_nonzero=network.cost.nonzero_params,
+        macs_nonzero=network.cost.nonzero_macs,
+        validation_top1=top1,
+        loss=finite_or_none(recovery.losses[-1]) if recovery.losses else None,
+    )
+
+
+def _variant(trial: Trial, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The scores as a control changes them: each layer or coupled group keeps its own values."""
+    if trial.variant == "reversed":
+        return reversed_scores(scores)
+    if trial.variant == "shuffled":
+        seed = derived_seed("shuffle", *_names(trial), trial.draw)
+        return shuffled_scores(scores, torch.Generator().manual_seed(seed))
+    return dict(scores)
+
+
+def _names(trial: Trial) -> tuple[str, str, int]:
+    return trial.dense.dataset.label, trial.dense.model.label, trial.dense.seed
+
+
+def _architecture(trial: Trial, graph: PruningGraph, removed: Mapping[str, tuple[int, ...]]) -> str:
+    """A key that networks of the same model and the same widths share, whatever their weights."""
+    # Weights of the 2:4 pattern may run on kernels of their own.
+    pattern = ["2:4"] if trial.settings.scope == "2:4" else []
+    widths = architecture_signature(graph, removed)
+    return content_key(["architecture", trial.dense.network, widths, *pattern])
+
+
+def _cost_metrics(cost: Cost, dense: Cost) -> dict[str, float]:
+    return {
+        metric_names.PARAMS: cost.params,
+        metric_names.PARAMS_DENSE: dense.params,
+        metric_names.PARAMS_NONZERO: cost.nonzero_params,
+        metric_names.MACS: cost.macs,
+        metric_names.MACS_DENSE: dense.macs,
+        metric_names.MACS_NONZERO: cost.nonzero_macs,
+        metric_names.FLOPS: 2 * cost.macs,
+        metric_names.ACTIVATION_PEAK_BYTES: cost.peak_activation_bytes,
+        metric_names.UNCOUNTED_MODULES: len(cost.unknown_modules),
+    }
+
+
+def _uncounted(cost: Cost) -> dict[str, Any]:
+    """Names of the modules whose multiply-accumulates are not known; with some, MACs are a lower bound."""
+    return {"uncounted_modules": list(cost.unknown_modules)} if cost.unknown_modules else {}
+
+
+def provenance(worker: WorkerContext, trial: Trial, dense: DenseModel) -> dict[str, Any]:
+    """What the worker knows of where the numbers come from."""
+    return {
+        "device": devices.device_name(worker.device),
+        "device_type": worker.device.type,
+        "threads": worker.threads,
+        "data_digest": dense.facts.data_digest,
+        "training_recipe": trial.dense.recipe.model_dump(mode="json"),
+        "recovery_recipe": trial.last_training.model_dump(mode="json"),
+    }

@@ -1,0 +1,150 @@
+"""The stage that all trials of one criterion share: its scores of a dense model. "If it exists, return"."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from benchsuite.contracts.digests import uncovered_files
+from benchsuite.errors import PluginError, Unsupported
+from benchsuite.scoring.check import ScoringResult, run_scorer
+from benchsuite.scoring.context import ScoringContext
+from benchsuite.scoring.tables import TableStore
+from benchsuite.store.keys import derived_seed
+from benchsuite.store.stages import Stage, content_digest, load_tensors, save_tensors
+from benchsuite.trials.dense_model import DenseModel, load_dense
+from benchsuite.trials.facts import SCORES, ScoreFacts
+from benchsuite.trials.training_trace import load_trace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor, nn
+
+    from benchsuite.contracts.layers import CoupledGroup, Layer
+    from benchsuite.contracts.plugin import PluginChoice
+    from benchsuite.plan.score_task import ScoreTask
+    from benchsuite.scoring.scorer import Scorer
+    from benchsuite.training import TrainingTrace
+    from benchsuite.trials.worker_context import WorkerContext
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredModel:
+    """A dense model with one scorer's scores, at the suite's granularity.
+
+    Attributes:
+        dense: the model.
+        scores: by layer.
+        native: by layer, what the criterion's own rule keeps, if it was asked for.
+        facts: what the scoring stage noted.
+        content: what identifies the scores; see `content_digest`.
+    """
+
+    dense: DenseModel
+    scores: dict[str, Tensor]
+    native: dict[str, Tensor]
+    facts: ScoreFacts
+    content: str
+
+
+def score_dense(worker: WorkerContext, task: ScoreTask) -> ScoredModel:
+    """The scores of a task, from its stage if that exists; the dense model must be there."""
+    dense = load_dense(worker, task.dense, at_init=task.at_init)
+    scorer = create_scorer(worker, task.scorer)
+    if task.granularity == "weight" and scorer.granularity == "unit":
+        raise Unsupported(f"{task.scorer.label} scores whole units; it has no scores for single weights")
+    trace = load_trace(worker, task.dense, task.trace) if task.trace is not None else None
+    folder = worker.folder(task.key)
+    stage = Stage(folder, ScoreFacts, [SCORES], made_from=dense.content)
+    facts = stage.get(lambda: _score(worker, task, dense, trace), worker.tell)
+    tensors = load_tensors(folder / SCORES)
+    scores = {name.removeprefix("score/"): t for name, t in tensors.items() if name.startswith("score/")}
+    native = {name.removeprefix("keep/"): t for name, t in tensors.items() if name.startswith("keep/")}
+    return ScoredModel(dense, scores, native, facts, content_digest(folder) or "")
+
+
+def create_scorer(worker: WorkerContext, choice: PluginChoice) -> Scorer:
+    """An instance of a scorer."""
+    return cast("Scorer", worker.plugins.create("scorer", choice.name, choice.parameters))
+
+
+def _score(
+    worker: WorkerContext, task: ScoreTask, dense: DenseModel, trace: TrainingTrace | None
+) -> ScoreFacts:
+    layers = dense.graph.layers if task.granularity == "unit" else dense.graph.weight_layers
+    store = TableStore(worker.folder(task.dense.key) / ("tables-at-init" if task.at_init else "tables"))
+    loaded = set(sys.modules)
+    result = score_network(worker, task, dense, dense.model, layers, dense.graph.groups, store, trace)
+    _check_sources(create_scorer(worker, task.scorer), set(sys.modules) - loaded)
+    tensors = {f"score/{name}": score for name, score in result.scores.items()}
+    tensors |= {f"keep/{name}": keep for name, keep in (result.native or {}).items()}
+    save_tensors(worker.folder(task.key) / SCORES, tensors)
+    return ScoreFacts(
+        seconds=result.seconds,
+        peak_memory_mb=result.peak_memory_mb,
+        ties=result.ties,
+        skipped=result.skipped,
+        merges=result.merges,
+    )
+
+
+def _check_sources(scorer: Scorer, loaded: set[str]) -> None:
+    """Raise `PluginError` if a scorer loaded modules of its own that its content key does not cover."""
+    unknown = uncovered_files(type(scorer), loaded)
+    if unknown:
+        files = ", ".join(map(str, unknown))
+        raise PluginError(
+            f"scorer {scorer.name} loaded {files}, which no import in its source names, so that a change "
+            "of it would go unnoticed; use an import statement"
+        )
+
+
+def score_network(
+    worker: WorkerContext,
+    task: ScoreTask,
+    dense: DenseModel,
+    model: nn.Module,
+    layers: Sequence[Layer],
+    groups: Sequence[CoupledGroup],
+    store: TableStore | None = None,
+    trace: TrainingTrace | None = None,
+) -> ScoringResult:
+    """Score the dense network or what earlier rounds have made of it, on the samples that all criteria see.
+
+    Args:
+        worker: where to work.
+        task: which criterion, and how.
+        dense: the dense network's data.
+        model: the network to score.
+        layers: its layers.
+        groups: their coupled groups.
+        store: where activation tables and gradient statistics are shared; None shares nothing.
+        trace: what training recorded, for the dense network.
+    """
+    split = dense.data.train
+    # What the suite's other scorers will ask for is worth computing only where they will find it.
+    asking = [task.scorer] if store is None else worker.configuration.scorers
+    scorers = [create_scorer(worker, choice) for choice in asking]
+    seed = derived_seed("score", task.dense.dataset.label, task.dense.model.label, task.dense.seed)
+    context = ScoringContext(
+        model,
+        layers,
+        split.inputs,
+        split.labels,
+        groups=groups,
+        normalise=split.normalise,
+        classes=len(dense.data.classes),
+        samples=task.scoring.samples,
+        batch_size=task.scoring.batch_size,
+        seed=seed,
+        draw=task.draw,
+        device=worker.device,
+        granularity=task.granularity,
+        store=store,
+        reductions=[reduction for scorer in scorers for reduction in scorer.reductions()],
+        statistics=[statistic for scorer in scorers for statistic in scorer.gradient_statistics()],
+        trace=trace,
+    )
+    return run_scorer(create_scorer(worker, task.scorer), context, native=task.native)

@@ -1,0 +1,239 @@
+"""Trials, and the boards on which they stand together."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from benchsuite.store import metric_names
+
+if TYPE_CHECKING:
+    from benchsuite.store.record import Status, TrialRecord
+
+AFTER = metric_names.TOP1
+BEFORE = metric_names.TOP1_BEFORE_RECOVERY
+DENSE = metric_names.TOP1_DENSE
+
+RANDOM = "random"
+
+Sparsity = float | str
+"""The requested fraction removed, or a word such as "native" where the criterion chose it itself."""
+
+
+class Workload(NamedTuple):
+    """A data set and a model."""
+
+    dataset: str
+    model: str
+
+
+class DenseModel(NamedTuple):
+    """One trained, unpruned network: what the trials of a comparison share."""
+
+    workload: Workload
+    seed: str
+
+
+class Block(NamedTuple):
+    """What criteria are compared on: the same dense network, pruned by the same amount."""
+
+    dense_model: DenseModel
+    sparsity: Sparsity
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A row of a table.
+
+    Attributes:
+        label: the scorer's name, with its parameters where a run has several settings of it.
+        scorer: the scorer's name.
+        wrapper: "reversed", "shuffled" or "scratch" for a control made of another criterion.
+        inner: label of the criterion that a control was made of.
+    """
+
+    label: str
+    scorer: str
+    wrapper: str | None = None
+    inner: str | None = None
+
+    @property
+    def is_control(self) -> bool:
+        """Whether a criterion must beat it rather than compete with it."""
+        return self.wrapper is not None or self.scorer == RANDOM
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What must be equal for two trials to stand in one table.
+
+    Attributes:
+        settings: what else the trials of a suite share (aggregation, recipes), as canonical JSON.
+    """
+
+    granularity: str
+    scope: str
+    budget: str
+    schedule: str
+    recovery_epochs: str
+    settings: str
+
+    @property
+    def label(self) -> str:
+        """The protocol in words a reader knows, without the settings."""
+        budget = {"macs": "MACs", "params": "parameters"}.get(self.budget, self.budget)
+        return (
+            f"{self.granularity} granularity · {self.scope} scope · budget in {budget} · "
+            f"{self.schedule} · {self.recovery}"
+        )
+
+    @property
+    def recovery(self) -> str:
+        """The fine-tuning after pruning in words."""
+        if self.recovery_epochs in {"0", ""}:
+            return "no recovery" if self.recovery_epochs else "recovery not stated"
+        return f"{self.recovery_epochs} epoch{'s' if self.recovery_epochs != '1' else ''} of recovery"
+
+    @property
+    def digest(self) -> str:
+        """A short name that is safe in addresses."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class BoardTrial:
+    """One record with its axes in checked types."""
+
+    record: TrialRecord
+    criterion: Criterion
+    block: Block
+    draw: str
+
+    @property
+    def status(self) -> Status:
+        """How the trial ended."""
+        return self.record.status
+
+    def metric(self, name: str) -> float | None:
+        """A finite metric of a finished trial."""
+        value = self.record.metrics.get(name)
+        if self.status != "done" or isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        return float(value) if math.isfinite(value) else None
+
+    def remaining(self, cost: str) -> float | None:
+        """What is left of the dense network's "macs", "params" or "latency", as a fraction.
+
+        Masked weights count as gone, though on dense kernels they still cost time.
+        """
+        if cost == "latency":
+            speedup = self.metric(metric_names.latency(1, "speedup"))
+            return 1 / speedup if speedup else None
+        kept = f"{cost}_nonzero" if self.record.axes.get("granularity") == "weight" else cost
+        left, dense = self.metric(metric_names.cost(kept)), self.metric(metric_names.cost(cost, "dense"))
+        return left / dense if left is not None and dense else None
+
+
+@dataclass(frozen=True)
+class Board:
+    """The trials of one protocol."""
+
+    protocol: Protocol
+    trials: tuple[BoardTrial, ...]
+
+    @cached_property
+    def criteria(self) -> tuple[Criterion, ...]:
+        """Criteria by name, controls last."""
+        return tuple(sorted({t.criterion for t in self.trials}, key=lambda c: (c.is_control, c.label)))
+
+    @cached_property
+    def by_criterion(self) -> dict[Criterion, tuple[BoardTrial, ...]]:
+        """The trials of each criterion."""
+        grouped: dict[Criterion, list[BoardTrial]] = defaultdict(list)
+        for trial in self.trials:
+            grouped[trial.criterion].append(trial)
+        return {criterion: tuple(grouped[criterion]) for criterion in self.criteria}
+
+    @cached_property
+    def by_workload(self) -> dict[Workload, tuple[BoardTrial, ...]]:
+        """The trials of each workload."""
+        grouped: dict[Workload, list[BoardTrial]] = defaultdict(list)
+        for trial in self.trials:
+            grouped[trial.block.dense_model.workload].append(trial)
+        return {workload: tuple(grouped[workload]) for workload in self.workloads}
+
+    @cached_property
+    def workloads(self) -> tuple[Workload, ...]:
+        """Data sets and models by name."""
+        return tuple(sorted({t.block.dense_model.workload for t in self.trials}))
+
+    @cached_property
+    def dense_models(self) -> tuple[DenseModel, ...]:
+        """Dense networks by workload and seed."""
+        return tuple(sorted({t.block.dense_model for t in self.trials}))
+
+    @cached_property
+    def sparsities(self) -> tuple[Sparsity, ...]:
+        """Requested fractions in order, then words."""
+        return tuple(sorted({t.block.sparsity for t in self.trials}, key=sparsity_order))
+
+    @cached_property
+    def seeds(self) -> tuple[str, ...]:
+        """Seeds in numerical order."""
+        return tuple(sorted({d.seed for d in self.dense_models}, key=lambda s: (len(s), s)))
+
+    @cached_property
+    def metrics(self) -> frozenset[str]:
+        """The names of all metrics that some trial has."""
+        return frozenset(name for trial in self.trials for name in trial.record.metrics)
+
+    def values(self, metric: str) -> dict[Criterion, dict[Block, float]]:
+        """One value per criterion and block: the mean over the draws that finished."""
+        drawn: dict[tuple[Criterion, Block], list[float]] = defaultdict(list)
+        for trial in self.trials:
+            value = trial.metric(metric)
+            if value is not None:
+                drawn[trial.criterion, trial.block].append(value)
+        values: dict[Criterion, dict[Block, float]] = {criterion: {} for criterion in self.criteria}
+        for (criterion, block), found in drawn.items():
+            values[criterion][block] = math.fsum(found) / len(found)
+        return values
+
+    @cached_property
+    def collapsed(self) -> frozenset[tuple[Criterion, Block]]:
+        """Cells whose every trial would have removed a whole layer."""
+        statuses: dict[tuple[Criterion, Block], set[str]] = defaultdict(set)
+        for trial in self.trials:
+            statuses[trial.criterion, trial.block].add(trial.status)
+        return frozenset(cell for cell, seen in statuses.items() if seen == {"collapsed"})
+
+    def dense_accuracy(self, workload: Workload) -> dict[DenseModel, float]:
+        """The unpruned network's accuracy, one value per seed."""
+        found: dict[DenseModel, list[float]] = defaultdict(list)
+        for trial in self.by_workload[workload]:
+            value = trial.metric(DENSE)
+            if value is not None:
+                found[trial.block.dense_model].append(value)
+        return {dense: math.fsum(values) / len(values) for dense, values in sorted(found.items())}
+
+    def remaining_cost(self, workload: Workload | None, cost: str) -> dict[tuple[Criterion, Sparsity], float]:
+        """What is left of a dense network's cost, as a mean over finished trials.
+
+        Args:
+            workload: the workload, or None for the mean over all trials of the board.
+            cost: "macs", "params", or "latency" (the inverse of the speedup measured at batch size 1).
+        """
+        found: dict[tuple[Criterion, Sparsity], list[float]] = defaultdict(list)
+        for trial in self.trials if workload is None else self.by_workload[workload]:
+            if (left := trial.remaining(cost)) is not None:
+                found[trial.criterion, trial.block.sparsity].append(left)
+        return {cell: math.fsum(values) / len(values) for cell, values in found.items()}
+
+
+def sparsity_order(sparsity: Sparsity) -> tuple[int, float, str]:
+    """Sorts fractions in order and words after them."""
+    return (1, 0.0, sparsity) if isinstance(sparsity, str) else (0, sparsity, "")

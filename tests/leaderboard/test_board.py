@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benchsuite_leaderboard.board import AFTER, Block, DenseModel, Workload
+from benchsuite_leaderboard.grouping import boards, differing_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchsuite.store.record import TrialRecord
+
+
+def test_draws_of_one_dense_model_count_once(record: Callable[..., TrialRecord]) -> None:
+    records = [record("random", 0.5, value, draw=draw) for draw, value in enumerate([0.2, 0.3, 0.7])]
+    (board,) = boards(records)
+    (values,) = board.values(AFTER).values()
+    block = Block(DenseModel(Workload("digits", "mlp"), "0"), 0.5)
+    assert values == {block: pytest.approx(0.4)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"granularity": "weight"},
+        {"scope": "layer"},
+        {"budget": "params"},
+        {"schedule": "iterative"},
+        {"recovery_epochs": 0},
+        {"settings": {"aggregate": "sum"}},
+    ],
+)
+def test_other_rules_are_another_board(record: Callable[..., TrialRecord], change: dict[str, object]) -> None:
+    found = boards([record("a", 0.5, 0.9), record("a", 0.5, 0.1, **change)])
+    assert [len(board.trials) for board in found] == [1, 1]
+    assert len({board.protocol.digest for board in found}) == 2
+
+
+def test_equal_rules_written_differently_are_one_board(record: Callable[..., TrialRecord]) -> None:
+    assert (
+        len(boards([record("a", 0.5, 0.9, recovery_epochs=2), record("b", 0.5, 0.8, recovery_epochs=2.0)]))
+        == 1
+    )
+
+
+def test_settings_that_differ_are_named(record: Callable[..., TrialRecord]) -> None:
+    found = boards(
+        [
+            record("a", 0.5, 0.9, settings={"pruning": {"aggregate": mode}, "recovery": {"epochs": 2}})
+            for mode in ("mean", "sum")
+        ]
+    )
+    told = differing_settings([board.protocol for board in found])
+    assert sorted(told.values()) == ['pruning.aggregate = "mean"', 'pruning.aggregate = "sum"']
+
+
+def test_the_last_record_of_a_key_counts(record: Callable[..., TrialRecord]) -> None:
+    first = record("a", 0.5, None)
+    (board,) = boards([first, record("a", 0.5, 0.8)])
+    assert [trial.status for trial in board.trials] == ["done"]
+
+
+def test_settings_of_a_scorer_are_told_apart(record: Callable[..., TrialRecord]) -> None:
+    (board,) = boards(
+        [
+            record("entropy", 0.5, 0.9, scorer_params={"bins": 32, "base": 2}),
+            record("entropy", 0.5, 0.8, scorer_params={"bins": 64, "base": 2}),
+            record("shuffled(entropy)", 0.5, 0.7, scorer_params={"bins": 64, "base": 2}),
+            record("magnitude-l1", 0.5, 0.8, scorer_params={"anything": 1}),
+        ]
+    )
+    assert [c.label for c in board.criteria] == [
+        "entropy [bins=32]",
+        "entropy [bins=64]",
+        "magnitude-l1",
+        "shuffled(entropy)",
+    ]
+    assert [c.is_control for c in board.criteria] == [False, False, False, True]
+
+
+def test_collapsed_only_where_every_draw_collapsed(record: Callable[..., TrialRecord]) -> None:
+    (board,) = boards(
+        [
+            record("a", 0.9, None, status="collapsed"),
+            record("random", 0.9, None, status="collapsed", draw=0),
+            record("random", 0.9, 0.1, draw=1),
+        ]
+    )
+    assert {criterion.label for criterion, _ in board.collapsed} == {"a"}
+
+
+def test_senseless_metrics_are_no_values(record: Callable[..., TrialRecord]) -> None:
+    strange = record("a", 0.5, 0.9)
+    strange.metrics.update({"nan": float("nan"), "text": "0.5", "flag": True})
+    (board,) = boards([strange])
+    (trial,) = board.trials
+    assert [trial.metric(name) for name in ("nan", "text", "flag", "absent", AFTER)] == [
+        None,
+        None,
+        None,
+        None,
+        0.9,
+    ]
+
+
+def test_absent_axes_are_no_error(record: Callable[..., TrialRecord]) -> None:
+    bare = record("a", 0.5, 0.9)
+    bare.axes.clear()
+    (board,) = boards([bare])
+    assert board.sparsities == ("not stated",)

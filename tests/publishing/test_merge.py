@@ -1,0 +1,105 @@
+"""Several sources as one collection: the first counts, and every disagreement is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from benchsuite.errors import UsageError
+from benchsuite.publishing.merge import merge
+from benchsuite.publishing.results_file import Header, write_published
+from benchsuite.store.record import TrialRecord
+from benchsuite.store.run_directory import RunDirectory
+
+
+def record(
+    number: int, top1: float | None = 0.9, *, seed: int | None = None, **metrics: float
+) -> TrialRecord:
+    axes = {"scorer": "s", "seed": number if seed is None else seed, "sparsity": 0.5}
+    found = {} if top1 is None else {"accuracy/top1": top1, "time/score_s": number / 7, **metrics}
+    error = None if found else "it broke"
+    status = "done" if found else "failed"
+    return TrialRecord(f"{number:020x}", axes, status, found, {"host": "there"}, {"floor": 0.1}, {}, error)
+
+
+def run(path, *records: TrialRecord):
+    path.mkdir()
+    for one in records:
+        RunDirectory(path).append(one)
+    return path
+
+
+def published(path, *records: TrialRecord, cells: int | None = None):
+    write_published(path, Header(name="x", suite="", cells=cells or len(records), versions={}), records)
+    return path
+
+
+def test_runs_and_files_become_one_with_everything_as_it_was(tmp_path):
+    here = run(tmp_path / "run", record(1), record(2))
+    there = published(tmp_path / "there.jsonl.gz", record(3), record(2), cells=4)
+    merged = merge([here, there])
+    assert merged.records == (record(1), record(2), record(3))
+    assert merged.pending == 2
+    assert merged.notes == ()
+
+
+def test_of_different_results_the_first_is_shown_and_it_is_said(tmp_path):
+    here = run(tmp_path / "run", record(1), record(2, 0.8))
+    there = published(tmp_path / "there.jsonl", record(1, 0.7), record(2, 0.8), record(3))
+    merged = merge([here, there])
+    assert merged.records == (record(1), record(2, 0.8), record(3))
+    (note,) = merged.notes
+    assert note.startswith(f"{there}: the trial ")
+    assert f"has other results than in {here}, which are shown" in note
+    assert merge([there, here]).records[0] == record(1, 0.7)
+
+
+def test_times_and_latencies_are_those_of_a_machine_and_no_conflict(tmp_path):
+    slow = replace(record(1), metrics={**record(1).metrics, "time/score_s": 99.0, "latency/batch1_ms": 3.0})
+    merged = merge([run(tmp_path / "a", record(1)), run(tmp_path / "b", slow)])
+    assert (merged.records, merged.notes) == ((record(1),), ())
+
+
+def test_another_cost_or_class_accuracy_is_a_conflict(tmp_path):
+    first, second = record(1, **{"cost/macs": 5.0}), record(1, **{"cost/macs": 6.0})
+    assert len(merge([run(tmp_path / "a", first), run(tmp_path / "b", second)]).notes) == 1
+
+
+def test_a_cell_computed_with_other_code_does_not_count_twice(tmp_path):
+    newer = [record(number + 100, seed=number) for number in (1, 2)]
+    merged = merge([run(tmp_path / "a", record(1), record(2)), run(tmp_path / "b", *newer, record(3))])
+    assert merged.records == (record(1), record(2), record(3))
+    (note,) = merged.notes
+    assert "each of 2 trials" in note
+    assert "other code, plugins or data" in note
+
+
+def test_cells_that_one_suite_tells_apart_stay_apart(tmp_path):
+    alike = [record(1, seed=0), record(2, seed=0)]
+    assert merge([run(tmp_path / "a", *alike)]).records == tuple(alike)
+
+
+def test_an_outcome_replaces_a_failure_and_it_is_said(tmp_path):
+    here, there = run(tmp_path / "a", record(1, None)), run(tmp_path / "b", record(1))
+    merged = merge([here, there])
+    assert merged.records == (record(1),)
+    assert "has an outcome that" in merged.notes[0]
+    assert merge([there, here]).records == (record(1),)
+
+
+def test_unreadable_lines_are_told_and_of_very_many_the_first(tmp_path):
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text(record(1).to_json() + "\n" + "nonsense\n" * 15)
+    merged = merge([bad])
+    assert merged.records == (record(1),)
+    assert len(merged.notes) == 11
+    assert merged.notes[0].startswith(f"{bad}:2: ")
+    assert merged.notes[-1] == "… and 5 more lines that could not be read"
+
+
+def test_what_is_no_source_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="no run directory and no results file"):
+        merge([tmp_path / "absent"])
+    with pytest.raises(UsageError, match="not a run directory"):
+        merge([tmp_path])

@@ -1,0 +1,113 @@
+"""The run directory: append-only, one writer, torn lines dropped, nothing lost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from benchsuite.errors import UsageError
+from benchsuite.store.record import TrialRecord, read_records
+from benchsuite.store.run_directory import RunDirectory
+
+
+def record(key="a", status="done", **metrics):
+    return TrialRecord(key, {"scorer": "s", "sparsity": 0.5}, status, metrics=metrics)
+
+
+def test_a_record_survives_the_round_trip():
+    written = TrialRecord(
+        "k", {"scorer": "ä<b>"}, "failed", {"accuracy/top1": 0.5}, {"torch": "2"}, {}, {}, "line\nbreak"
+    )
+    line = written.to_json()
+    assert "\n" not in line
+    assert TrialRecord.from_json(line) == written
+
+
+def test_the_last_line_of_a_key_wins(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.append(record(one=1.0))
+    run.append(record("b"))
+    run.append(record(one=2.0))
+    records, problems = run.records()
+    assert records["a"].metrics == {"one": 2.0}
+    assert list(records) == ["a", "b"]
+    assert problems == []
+
+
+def test_a_torn_last_line_is_dropped_and_the_next_append_is_whole(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.append(record())
+    with run.results_file.open("a") as handle:
+        handle.write(record("b").to_json()[:30])
+    assert list(run.records()[0]) == ["a"]
+    with run.locked():
+        run.append(record("c"))
+    records, problems = run.records()
+    assert list(records) == ["a", "c"]
+    assert problems == []
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("nonsense", "Expecting value"),
+        ("[]", "JSON object"),
+        ('{"schema_version": 99}', "schema_version is 99"),
+        ('{"schema_version": 1, "key": "a", "axes": {}}', "status is missing"),
+        ('{"schema_version": 1, "key": 3, "axes": {}, "status": "done"}', "key has the wrong type"),
+        ('{"schema_version": 1, "key": "a", "axes": {}, "status": "fine"}', "status is 'fine'"),
+        (
+            '{"schema_version": 1, "key": "a", "axes": {}, "status": "done", "metrics": {"x": "1"}}',
+            "not numbers",
+        ),
+    ],
+)
+def test_a_damaged_line_is_reported_with_its_number(tmp_path, line, message):
+    path = tmp_path / "results.jsonl"
+    path.write_text(record().to_json() + "\n" + line + "\n" + record("b").to_json() + "\n")
+    records, problems = read_records(path)
+    assert list(records) == ["a", "b"]
+    assert len(problems) == 1
+    assert f"{path}:2: " in problems[0]
+    assert message in problems[0]
+
+
+def test_results_follow_the_plan_and_set_superseded_records_apart(tmp_path):
+    run = RunDirectory(tmp_path)
+    for key in ("old", "b", "a"):
+        run.append(record(key))
+    run.write_plan([("a", {}), ("b", {}), ("c", {})])
+    results = run.results()
+    assert [r.key for r in results.records] == ["a", "b"]
+    assert [r.key for r in results.superseded] == ["old"]
+    assert results.pending == 1
+
+
+def test_a_folder_that_is_no_run_directory_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="not a run directory"):
+        RunDirectory(tmp_path).results()
+
+
+def test_a_second_writer_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path):
+    script = (
+        "import sys, time; from pathlib import Path\n"
+        "from benchsuite.store.run_directory import RunDirectory\n"
+        "with RunDirectory(Path(sys.argv[1])).locked():\n    print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(UsageError, match="another run"), RunDirectory(tmp_path).locked():
+            pass
+        other.kill()
+    with RunDirectory(tmp_path).locked():
+        pass
+
+
+def test_numbers_that_json_cannot_hold_are_refused():
+    with pytest.raises(ValueError, match="JSON"):
+        record(bad=float("nan")).to_json()

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from tracked import AXES, record, shown, track
+
+from benchsuite.tracking import mlflow_fields
+
+
+def test_names_that_mlflow_refuses_are_changed_until_it_takes_them(tmp_path):
+    from mlflow.utils.validation import _validate_metric_name, _validate_param_name
+
+    names = ["accuracy/recall_ship, sail", "/x//y/../z/.", "a" * 400, "ü?*<b>", "a/" * 200, "..", ""]
+    changed = mlflow_fields.metrics(record(metrics=dict.fromkeys(names, 1.0)))
+    assert "accuracy/recall_ship_ sail" in changed
+    for name in changed:
+        _validate_metric_name(name)
+    for name in mlflow_fields.params({"scorer_params": dict.fromkeys(names, 1)}):
+        _validate_param_name(name)
+
+
+def test_long_texts_are_cut_and_unset_axes_left_out():
+    found = mlflow_fields.params({"scorer": "x" * 9000, "recovery_epochs": None, "augment": False})
+    assert len(found["scorer"]) == 6000
+    assert set(found) == {"scorer", "augment"}
+    found = mlflow_fields.tags(record(status="failed", error="y" * 20000))
+    assert len(found["error"]) == 8000
+    assert found["mlflow.note.content"].endswith("y…\n```")
+
+
+def test_an_error_cannot_leave_its_block_of_the_description():
+    note = mlflow_fields.tags(record(status="failed", error="```\n<b>bold</b>"))["mlflow.note.content"]
+    assert note == "**failed**\n\n```text\n'''\n<b>bold</b>\n```"
+
+
+def test_a_run_name_tells_draws_apart():
+    assert (
+        mlflow_fields.run_name({**AXES, "draw": 3}) == "weight-entropy · mlp · digits · 0.5 · seed 2 · draw 3"
+    )
+    assert mlflow_fields.run_name({"scorer": "random"}) == "random"
+
+
+def test_more_metrics_than_one_batch_holds_are_all_there(tmp_path):
+    metrics = {f"accuracy/recall_{number}": number / 2500 for number in range(2500)}
+    track(tmp_path, record(metrics=metrics))
+    assert shown(tmp_path).trials["k1"].data.metrics == metrics

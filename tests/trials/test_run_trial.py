@@ -1,0 +1,707 @@
+"""The trial line: what every schedule and control does to a network, checked against what it should do."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import benchsuite
+from benchsuite.errors import Collapsed, Unsupported
+from benchsuite.hardware.devices import prepare
+from benchsuite.metrics.accuracy import evaluate
+from benchsuite.plan.matrix import build_plan
+from benchsuite.pruning.networks import MaskedNetwork, SmallerNetwork
+from benchsuite.registry.discovery import discover
+from benchsuite.store import stages
+from benchsuite.suite import load_suite
+from benchsuite.training import DeviceDataset
+from benchsuite.trials import recovery, run_trial
+from benchsuite.trials.data import load_data
+from benchsuite.trials.dense_model import load_dense
+from benchsuite.trials.dense_training import build_model
+from benchsuite.trials.pruned_model import load_pruned
+from benchsuite.trials.scores import score_dense
+from benchsuite.trials.training_trace import load_trace, train_with_traces
+from benchsuite.trials.worker_context import RunConfiguration, WorkerContext
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchsuite.plan.trial import Trial
+    from benchsuite.store.record import TrialRecord
+
+STEPS = 6
+"""Steps of an epoch."""
+
+
+class Blobs(benchsuite.DatasetPlugin):
+    """Noisy pictures of three patterns."""
+
+    name = "blobs"
+
+    def load(self, folder: Path) -> benchsuite.Dataset:
+        generator = torch.Generator().manual_seed(0)
+        patterns = torch.rand(3, 1, 6, 6, generator=generator) * 120
+
+        def split(count: int) -> benchsuite.Split:
+            labels = torch.randint(3, (count,), generator=generator)
+            noise = torch.rand(count, 1, 6, 6, generator=generator) * 130
+            return benchsuite.Split((patterns[labels] + noise).to(torch.uint8), labels)
+
+        return benchsuite.Dataset(
+            split(40 * STEPS), split(30), split(90), ("a", "b", "c"), mean=(0.4,), std=(0.2,)
+        )
+
+
+class Perceptron(benchsuite.ModelPlugin):
+    """Linear layers with ReLU between them."""
+
+    name = "perceptron"
+    recipe = benchsuite.TrainingRecipe(epochs=4, batch_size=40, learning_rate=0.05)
+    hidden: tuple[int, ...] = (12, 8)
+
+    def build(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+        return perceptron(36, self.hidden, classes)
+
+
+class Residual(benchsuite.ModelPlugin):
+    """A residual block with batch normalisation."""
+
+    name = "tiny-residual"
+    recipe = benchsuite.TrainingRecipe(epochs=2, batch_size=40, learning_rate=0.05)
+
+    def build(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+        return ResidualNetwork(classes)
+
+
+class Gain(nn.Module):
+    """A module of a kind that nobody knows the multiply-accumulates of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+
+class Scaled(benchsuite.ModelPlugin):
+    """The perceptron with its inputs scaled."""
+
+    name = "scaled"
+    recipe = benchsuite.TrainingRecipe(epochs=1, batch_size=40, learning_rate=0.05)
+
+    def build(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+        return nn.Sequential(Gain(), perceptron(36, (12,), classes))
+
+
+class ResidualNetwork(nn.Module):
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(1, 8, 3, bias=False), nn.BatchNorm2d(8)
+        self.inner, self.back = nn.Conv2d(8, 10, 3, padding=1), nn.Conv2d(10, 8, 1)
+        self.last = nn.Linear(8, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.stem(x)).relu()
+        return self.last((x + self.back(self.inner(x).relu())).relu().mean((2, 3)))
+
+
+def perceptron(inputs: int, hidden: tuple[int, ...], classes: int) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Flatten()]
+    for units in hidden:
+        layers += [nn.Linear(inputs, units), nn.ReLU()]
+        inputs = units
+    return nn.Sequential(*layers, nn.Linear(inputs, classes))
+
+
+FIRST, SECOND, OUTPUT = "1", "3", "5"
+"""The perceptron's layers by name."""
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory) -> Workshop:
+    registry, _ = discover()
+    for kind, plugin in (("dataset", Blobs), ("model", Perceptron), ("model", Residual), ("model", Scaled)):
+        registry.add(kind, plugin, "this test", "-")
+    folder = tmp_path_factory.mktemp("run")
+    return Workshop(WorkerContext(RunConfiguration(folder, folder), registry, prepare("cpu", 1), 1))
+
+
+@dataclass
+class Workshop:
+    """Plans suites and runs their trials in one run directory, so that dense models are shared."""
+
+    worker: WorkerContext
+
+    def plan(self, model: str = "perceptron", scorer: str = '"magnitude-l1"', **settings: Any) -> list[Trial]:
+        """Trials of one scorer on one model; settings of the suite by their dotted names."""
+        sections: dict[str, list[str]] = {"pruning": [], "recovery": [], "suite": [], "training": []}
+        defaults = {
+            "suite_sparsities": "[0.5]",
+            "pruning_scope": '"layer"',
+            "pruning_budget": '"params"',
+            "recovery_epochs": "1",
+        }
+        for name, value in {**defaults, **settings}.items():
+            section, _, key = name.partition("_")
+            sections[section].append(f"{key} = {value}")
+        suite = sections.pop("suite")
+        text = ["[suite]", 'name = "t"', "seeds = [0]", f"scorers = [{scorer}]", *suite]
+        text += ["[[workload]]", 'dataset = "blobs"', f'models = ["{model}"]']
+        for section, lines in sections.items():
+            text += [f"[{section}]", *lines]
+        file = self.worker.configuration.run / "suite.toml"
+        file.write_text("\n".join([*text, "[metrics]", "latency = false"]))
+        suite_ = load_suite(file, self.worker.plugins)
+        return build_plan(suite_, self.worker.plugins, self.worker.configuration.run)
+
+    def run(self, trial: Trial) -> TrialRecord:
+        train_with_traces(self.worker, trial.dense, trial.traces)
+        return run_trial.run_trial(self.worker, trial, score_dense(self.worker, trial.score))
+
+    def dense_weights(self, trial: Trial) -> dict[str, Tensor]:
+        return stages.load_tensors(self.worker.folder(trial.dense.key) / "model.safetensors")
+
+    def weights(self, trial: Trial) -> dict[str, Tensor]:
+        return stages.load_tensors(self.worker.folder(trial.key) / "model.safetensors")
+
+    def accuracy(self, trial: Trial, model: nn.Module) -> float:
+        """The accuracy on the test split, computed from the raw images."""
+        data, _ = load_data(self.worker, trial.dense.dataset, trial.dense.data_key)
+        with torch.no_grad():
+            logits = model.eval()((data.test.inputs.float() / 255 - 0.4) / 0.2)
+        return int((logits.argmax(1) == data.test.labels).sum()) / len(data.test)
+
+
+@dataclass
+class Course:
+    """What was seen of a trial: what was gone after each cut, and how each training began."""
+
+    gone: list[dict[str, set[int]]] = field(default_factory=list)
+    trainings: list[dict[str, Any]] = field(default_factory=list)
+    before: list[dict[str, Tensor]] = field(default_factory=list)
+    survivors: list[int] = field(default_factory=list)
+    """After each step, how many weights are other than zero where masks say zero."""
+
+    @property
+    def epochs(self) -> list[float]:
+        return [training["epochs"] for training in self.trainings]
+
+
+@pytest.fixture
+def course(monkeypatch) -> Course:
+    seen = Course()
+    for kind in (SmallerNetwork, MaskedNetwork):
+        monkeypatch.setattr(kind, "cut", observed_cut(kind, seen))
+    train = recovery.train
+
+    def observed_train(model: nn.Module, data: DeviceDataset, recipe: Any, **options: Any) -> Any:
+        seen.trainings.append({**options, "recipe": recipe})
+        seen.before.append({name: value.clone() for name, value in model.state_dict().items()})
+        inner, zero = options["after_step"], seen.gone[-1] if seen.gone else {}
+
+        def after_step() -> None:
+            inner()
+            state = model.state_dict()
+            alive = (
+                int(state[f"{n}.weight"].flatten()[list(where)].count_nonzero()) for n, where in zero.items()
+            )
+            seen.survivors.append(sum(alive))
+
+        if inner is not None:
+            options = {**options, "after_step": after_step}
+        return train(model, data, recipe, **options)
+
+    monkeypatch.setattr(recovery, "train", observed_train)
+    return seen
+
+
+def observed_cut(kind: type, seen: Course) -> Any:
+    cut = kind.cut
+
+    def observed(self: Any, *arguments: Any) -> None:
+        cut(self, *arguments)
+        if isinstance(self, SmallerNetwork):
+            seen.gone.append({name: set(positions) for name, positions in self.removed.items()})
+        else:
+            masks = self._masks.keep.items()
+            seen.gone.append({name: set((~keep).flatten().nonzero()[:, 0].tolist()) for name, keep in masks})
+
+    return observed
+
+
+def kept(gone: dict[str, set[int]], name: str, size: int) -> list[int]:
+    return [unit for unit in range(size) if unit not in gone.get(name, ())]
+
+
+def cut_by_hand(state: dict[str, Tensor], gone: dict[str, set[int]]) -> dict[str, Tensor]:
+    """A perceptron's weights without the units that are gone."""
+    first, second = kept(gone, FIRST, 12), kept(gone, SECOND, 8)
+    return {
+        f"{FIRST}.weight": state[f"{FIRST}.weight"][first],
+        f"{FIRST}.bias": state[f"{FIRST}.bias"][first],
+        f"{SECOND}.weight": state[f"{SECOND}.weight"][second][:, first],
+        f"{SECOND}.bias": state[f"{SECOND}.bias"][second],
+        f"{OUTPUT}.weight": state[f"{OUTPUT}.weight"][:, second],
+        f"{OUTPUT}.bias": state[f"{OUTPUT}.bias"],
+    }
+
+
+def masked_by_hand(state: dict[str, Tensor], gone: dict[str, set[int]]) -> dict[str, Tensor]:
+    masked = {name: value.clone() for name, value in state.items()}
+    for name, where in gone.items():
+        masked[f"{name}.weight"].view(-1)[list(where)] = 0
+    return masked
+
+
+def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
+
+
+def lowest(scores: Tensor, count: int) -> set[int]:
+    return set(scores.flatten().argsort()[:count].tolist())
+
+
+# One shot
+
+
+def test_one_shot_takes_the_lowest_units_of_each_layer_and_trains_on(workshop, course):
+    (trial,) = workshop.plan(suite_sparsities="[0.25]", pruning_budget='"units"')
+    record = workshop.run(trial)
+    dense = workshop.dense_weights(trial)
+    size = {name: dense[f"{name}.weight"].abs().sum(1) for name in (FIRST, SECOND)}
+    assert course.gone == [{FIRST: lowest(size[FIRST], 3), SECOND: lowest(size[SECOND], 2)}]
+    assert_same(course.before[0], cut_by_hand(dense, course.gone[0]))
+    assert course.epochs == [1]
+    assert course.trainings[0]["recipe"].learning_rate == pytest.approx(0.01)
+
+    network = perceptron(36, (9, 6), 3)
+    network.load_state_dict(course.before[0])
+    assert record.metrics["accuracy/top1_before_recovery"] == workshop.accuracy(trial, network)
+    network.load_state_dict(workshop.weights(trial))
+    assert record.metrics["accuracy/top1"] == workshop.accuracy(trial, network)
+    whole = perceptron(36, (12, 8), 3)
+    whole.load_state_dict(dense)
+    assert record.metrics["accuracy/top1_dense"] == workshop.accuracy(trial, whole)
+    params = 37 * 9 + 10 * 6 + 7 * 3
+    assert record.metrics["cost/params"] == params
+    assert record.metrics["cost/macs"] == 36 * 9 + 9 * 6 + 6 * 3
+    assert record.metrics["sparsity/units"] == 5 / 20
+    assert record.metrics["sparsity/params"] == pytest.approx(1 - params / (37 * 12 + 13 * 8 + 9 * 3))
+
+
+def test_one_shot_masks_the_lowest_weights_and_they_stay_zero_through_recovery(workshop, course):
+    (trial,) = workshop.plan(pruning_granularity='"weight"', recovery_epochs="2")
+    record = workshop.run(trial)
+    dense = workshop.dense_weights(trial)
+    # Half of all parameters, biases counted, taken as the same share of each layer's weights.
+    share = 0.5 * (37 * 12 + 13 * 8 + 9 * 3) / (36 * 12 + 12 * 8 + 8 * 3)
+    for name, where in course.gone[0].items():
+        weight = dense[f"{name}.weight"]
+        assert len(where) == pytest.approx(share * weight.numel(), abs=1)
+        assert where == lowest(weight.abs(), len(where))
+    assert course.gone[0].keys() == {FIRST, SECOND, OUTPUT}
+    assert_same(course.before[0], masked_by_hand(dense, course.gone[0]))
+    assert course.survivors == [0] * (2 * STEPS)
+    after = workshop.weights(trial)
+    gone = sum(len(where) for where in course.gone[0].values())
+    assert_same(after, masked_by_hand(after, course.gone[0]))
+    assert not torch.equal(after[f"{FIRST}.weight"], course.before[0][f"{FIRST}.weight"])
+    assert record.metrics["sparsity/params"] == pytest.approx(gone / 575)
+    assert record.metrics["cost/params"] == 575
+    assert record.metrics["cost/params_nonzero"] == 575 - gone
+    network = perceptron(36, (12, 8), 3)
+    network.load_state_dict(after)
+    assert record.metrics["accuracy/top1"] == workshop.accuracy(trial, network)
+
+
+def test_without_recovery_nothing_is_trained(workshop, course):
+    (trial,) = workshop.plan(recovery_epochs="0")
+    record = workshop.run(trial)
+    assert_same(workshop.weights(trial), course.before[0])
+    assert record.metrics["accuracy/top1"] == record.metrics["accuracy/top1_before_recovery"]
+
+
+def test_a_trial_run_again_gives_the_same_weights(workshop):
+    (trial,) = workshop.plan(
+        pruning_schedule='"iterative"', scorer='"taylor-weight"', suite_sparsities="[0.6]"
+    )
+    first = workshop.run(trial)
+    weights = workshop.weights(trial)
+    second = workshop.run(trial)
+    assert_same(workshop.weights(trial), weights)
+    timeless = [
+        {k: v for k, v in r.metrics.items() if k[:5] not in ("time/", "memor")} for r in (first, second)
+    ]
+    assert timeless[0] == timeless[1]
+
+
+@pytest.mark.parametrize("granularity", ["unit", "weight"])
+def test_the_size_of_the_file_is_that_of_what_is_kept(workshop, granularity):
+    (trial,) = workshop.plan(pruning_granularity=f'"{granularity}"')
+    metrics = workshop.run(trial).metrics
+    # Beside float32 values the file has names and shapes.
+    entries = sum(tensor.numel() for tensor in workshop.weights(trial).values())
+    assert 4 * entries < metrics["cost/file_bytes"] < 4 * entries + 1000
+    if granularity == "weight":
+        assert metrics["cost/file_bytes"] == metrics["cost/file_bytes_dense"]
+    else:
+        assert metrics["cost/file_bytes"] < metrics["cost/file_bytes_dense"]
+
+
+def test_modules_of_unknown_cost_are_named(workshop):
+    (trial,) = workshop.plan("scaled")
+    record = workshop.run(trial)
+    assert record.metrics["cost/uncounted_modules"] == 1
+    assert record.provenance["uncounted_modules"] == ["0"]
+    (known,) = workshop.plan()
+    record = workshop.run(known)
+    assert record.metrics["cost/uncounted_modules"] == 0
+    assert "uncounted_modules" not in record.provenance
+
+
+# Rounds
+
+
+@pytest.mark.parametrize("granularity", ["unit", "weight"])
+@pytest.mark.parametrize("scope", ["layer", "global", "protected"])
+@pytest.mark.parametrize("model", ["perceptron", "tiny-residual"])
+def test_rounds_add_to_each_other_and_cost_what_one_shot_costs(workshop, course, model, scope, granularity):
+    settings = {
+        "pruning_granularity": f'"{granularity}"',
+        "pruning_scope": f'"{scope}"',
+        "suite_sparsities": "[0.6]",
+        "scorer": '"taylor-weight"',
+    }
+    trial, once = workshop.plan(
+        model, **settings, pruning_schedule='["iterative", "one-shot"]', pruning_rounds="3"
+    )
+    record = workshop.run(trial)
+    assert len(course.gone) == 3
+    for earlier, later in zip(course.gone, course.gone[1:], strict=False):
+        assert all(where <= later[name] for name, where in earlier.items())
+        assert sum(map(len, earlier.values())) < sum(map(len, later.values()))
+    total = record.metrics["cost/params_dense"]
+    # The largest position of these networks is worth 50 parameters, counted on both sides.
+    assert record.metrics["sparsity/params"] == pytest.approx(
+        0.6, abs=(50 if granularity == "unit" else 1) / total
+    )
+    assert course.epochs == [pytest.approx(1 / 3)] * 3
+    if granularity == "weight":
+        assert course.survivors == [0] * STEPS
+        assert_same(workshop.weights(trial), masked_by_hand(workshop.weights(trial), course.gone[-1]))
+    del course.trainings[:]
+    workshop.run(once)
+    assert course.epochs == [1]
+
+
+def test_the_course_of_the_rounds_is_kept_without_a_look_at_the_test_split(workshop):
+    trial, once = workshop.plan(
+        pruning_granularity='"weight"',
+        suite_sparsities="[0.6]",
+        pruning_schedule='["iterative", "one-shot"]',
+        pruning_rounds="3",
+    )
+    record = workshop.run(trial)
+    rounds = json.loads((workshop.worker.folder(trial.key) / "rounds.json").read_text())
+    assert [course["round"] for course in rounds] == [1, 2, 3]
+    assert [course["sparsity"] for course in rounds] == pytest.approx([1 - 0.4 ** (n / 3) for n in (1, 2, 3)])
+    left = [course["params_nonzero"] for course in rounds]
+    assert left == sorted(left, reverse=True)
+    assert left[-1] == record.metrics["cost/params_nonzero"]
+    scored = score_dense(workshop.worker, trial.score)
+    validation = scored.dense.data.validation
+    network = load_pruned(workshop.worker, trial).model
+    assert rounds[-1]["validation_top1"] == evaluate(network, validation, scored.dense.data.classes).top1
+    workshop.run(once)
+    assert not (workshop.worker.folder(once.key) / "rounds.json").exists()
+
+
+def test_without_pruning_an_iterative_trial_has_one_round_with_every_epoch(workshop, course):
+    (trial,) = workshop.plan(pruning_schedule='"iterative"', suite_sparsities="[0.0]")
+    workshop.run(trial)
+    assert course.epochs == [1]
+
+
+@pytest.mark.parametrize("granularity", ["unit", "weight"])
+def test_what_is_gone_stays_gone_where_a_round_has_overshot(workshop, granularity):
+    (trial,) = workshop.plan(pruning_granularity=f'"{granularity}"', pruning_scope='"global"')
+    train_with_traces(workshop.worker, trial.dense, trial.traces)
+    dense = load_dense(workshop.worker, trial.dense)
+    kind = SmallerNetwork if granularity == "unit" else MaskedNetwork
+    network = kind(dense.model, dense.graph, dense.cost, trial.settings, 0, dense.probe)
+
+    def scores() -> dict[str, Tensor]:
+        return {
+            layer.name: torch.rand(layer.units if granularity == "unit" else layer.weight.shape)
+            for layer in network.layers
+        }
+
+    torch.manual_seed(0)
+    network.cut(scores(), 0.5, dict)
+    removed, achieved = network.removed, network.metrics["sparsity/params"]
+    weights = {name: value.clone() for name, value in network.model.state_dict().items()}
+    network.cut(scores(), 0.45, dict)
+    assert network.removed == removed
+    assert network.metrics["sparsity/params"] == achieved
+    assert_same(network.model.state_dict(), weights)
+
+
+def test_a_layer_that_a_later_round_does_not_score_keeps_its_masks(workshop):
+    (trial,) = workshop.plan(pruning_granularity='"weight"')
+    train_with_traces(workshop.worker, trial.dense, trial.traces)
+    dense = load_dense(workshop.worker, trial.dense)
+    network = MaskedNetwork(dense.model, dense.graph, dense.cost, trial.settings, 0, dense.probe)
+    network.cut({layer.name: layer.weight.abs() for layer in network.layers}, 0.3, dict)
+    zeros = network.model.get_submodule(OUTPUT).weight == 0
+    assert zeros.any()
+    network.cut({layer.name: layer.weight.abs() for layer in network.layers[:-1]}, 0.5, dict)
+    assert (network.model.get_submodule(OUTPUT).weight[zeros] == 0).all()
+
+
+# Rewinding and pruning before training
+
+
+@pytest.mark.parametrize("granularity", ["unit", "weight"])
+def test_rewinding_goes_back_to_the_snapshot_where_weights_are_left(workshop, course, granularity):
+    (trial,) = workshop.plan(
+        pruning_granularity=f'"{granularity}"',
+        pruning_schedule='"rewind"',
+        pruning_rewind_to="0.25",
+        pruning_rewind_share="0.3",
+    )
+    workshop.run(trial)
+    trace = load_trace(workshop.worker, trial.dense, trial.early)
+    (step,) = trace.snapshots
+    assert step == STEPS  # a quarter of four epochs
+    snapshot = trace.snapshots[step]
+    by_hand = cut_by_hand if granularity == "unit" else masked_by_hand
+    assert len(course.gone) == 2  # 0.3, then 0.5
+    for gone, before, training in zip(course.gone, course.before, course.trainings, strict=True):
+        assert_same(before, by_hand(snapshot, gone))
+        assert training["first_step"] == step
+        assert training["epochs"] == 4
+        assert training["seed"] == trial.seed_for("train")
+        assert training["recipe"] == trial.dense.recipe
+    assert all(where <= course.gone[1][name] for name, where in course.gone[0].items())
+    if granularity == "weight":
+        assert course.survivors == [0] * (2 * 3 * STEPS)
+
+
+@pytest.mark.parametrize("schedule", ["rewind", "at-init"])
+@pytest.mark.parametrize("granularity", ["unit", "weight"])
+def test_without_pruning_the_dense_training_is_repeated_to_the_bit(workshop, schedule, granularity):
+    (trial,) = workshop.plan(
+        "tiny-residual",
+        suite_sparsities="[0.0]",
+        pruning_schedule=f'"{schedule}"',
+        pruning_granularity=f'"{granularity}"',
+        pruning_rewind_to="0",
+    )
+    record = workshop.run(trial)
+    assert_same(workshop.weights(trial), workshop.dense_weights(trial))
+    assert record.metrics["accuracy/top1"] == record.metrics["accuracy/top1_dense"]
+
+
+@pytest.mark.parametrize("granularity", ["unit", "weight"])
+def test_at_init_scores_and_trains_the_untrained_network(workshop, course, granularity):
+    (trial,) = workshop.plan(pruning_schedule='"at-init"', pruning_granularity=f'"{granularity}"')
+    record = workshop.run(trial)
+    data, _ = load_data(workshop.worker, trial.dense.dataset, trial.dense.data_key)
+    untrained = build_model(workshop.worker, trial.dense, data).state_dict()
+    found = stages.load_tensors(workshop.worker.folder(trial.score.key) / "scores.safetensors")
+    for name in (FIRST, SECOND):
+        size = untrained[f"{name}.weight"].abs()
+        expected = size.sum(1) if granularity == "unit" else size
+        assert torch.allclose(found[f"score/{name}"], expected, rtol=1e-6)
+        assert course.gone[0][name] == lowest(expected, len(course.gone[0][name]))
+    by_hand = cut_by_hand if granularity == "unit" else masked_by_hand
+    assert_same(course.before[0], by_hand(untrained, course.gone[0]))
+    assert course.epochs == [4]
+    assert course.trainings[0]["recipe"] == trial.dense.recipe
+    assert course.trainings[0]["seed"] == trial.seed_for("train")
+    assert record.metrics["accuracy/top1_before_recovery"] < record.metrics["accuracy/top1"]
+
+
+# Controls
+
+
+@pytest.mark.parametrize("schedule", ["one-shot", "iterative"])
+def test_scratch_trains_the_same_architecture_anew_at_equal_cost(workshop, course, schedule):
+    own, scratch = workshop.plan(
+        pruning_schedule=f'"{schedule}"',
+        pruning_rounds="2",
+        suite_controls='["scratch"]',
+        recovery_epochs="2",
+    )
+    assert scratch.scorer_label == "scratch(magnitude-l1)"
+    workshop.run(own)
+    expected, rounds, epochs = list(course.gone), len(course.gone), course.epochs
+    record = workshop.run(scratch)
+    assert course.gone[rounds:] == expected
+    data, _ = load_data(workshop.worker, own.dense.dataset, own.dense.data_key)
+    fresh = build_model(workshop.worker, own.dense, data, "scratch").state_dict()
+    assert_same(course.before[-1], cut_by_hand(fresh, expected[-1]))
+    assert not torch.equal(fresh[f"{FIRST}.weight"], build_model(workshop.worker, own.dense, data)[1].weight)
+    # Rounds before the last are those of the scorer's own trial.
+    assert course.epochs == [*epochs, *epochs[:-1], 4 + 2]
+    rates = [training["recipe"].learning_rate for training in course.trainings]
+    assert rates == pytest.approx([0.01] * (2 * rounds - 1) + [0.05])
+    # It stands beside what it controls.
+    assert {**record.axes, "scorer": "magnitude-l1"} == own.axes
+    assert record.provenance["recovery_recipe"]["epochs"] == 6
+
+
+def test_scratch_keeps_the_masks(workshop, course):
+    own, scratch = workshop.plan(pruning_granularity='"weight"', suite_controls='["scratch"]')
+    workshop.run(own)
+    workshop.run(scratch)
+    assert course.gone[0] == course.gone[1]
+    after = workshop.weights(scratch)
+    assert_same(after, masked_by_hand(after, course.gone[0]))
+    assert not torch.equal(after[f"{FIRST}.weight"], workshop.weights(own)[f"{FIRST}.weight"])
+
+
+@pytest.mark.parametrize("granularity", ["unit", "weight"])
+def test_reversed_takes_the_other_end_of_each_layer(workshop, course, granularity):
+    settings = {"pruning_granularity": f'"{granularity}"', "suite_sparsities": "[0.3]"}
+    own, other = workshop.plan(**settings, suite_controls='["reversed"]')
+    workshop.run(own)
+    workshop.run(other)
+    low, high = course.gone
+    dense = workshop.dense_weights(own)
+    assert low.keys() == high.keys()
+    for name, where in high.items():
+        size = dense[f"{name}.weight"].abs()
+        size = size.sum(1) if granularity == "unit" else size.flatten()
+        assert len(where) == len(low[name]) > 0
+        assert where == lowest(-size, len(where))
+        assert low[name] == lowest(size, len(where))
+
+
+@pytest.mark.parametrize("granularity", ["unit", "weight"])
+@pytest.mark.parametrize("model", ["perceptron", "tiny-residual"])
+def test_shuffled_keeps_how_much_each_group_loses(workshop, course, model, granularity):
+    own, *shuffled = workshop.plan(
+        model,
+        pruning_granularity=f'"{granularity}"',
+        pruning_scope='"global"',
+        suite_sparsities="[0.4]",
+        suite_controls='[{ name = "shuffled", draws = 3 }]',
+        recovery_epochs="0",
+    )
+    records = [workshop.run(trial) for trial in (own, *shuffled)]
+    widths = [{name: len(where) for name, where in gone.items()} for gone in course.gone]
+    dense = workshop.dense_weights(own)
+    hidden = (FIRST, SECOND) if model == "perceptron" else ("stem", "inner")
+    shares = {widths[0].get(name, 0) / dense[f"{name}.weight"].shape[0] for name in hidden}
+    assert len(shares) == 2, "a test of allocation wants layers that lose different shares"
+    assert widths == [widths[0]] * 4
+    assert sum(gone == course.gone[0] for gone in course.gone) == 1
+    assert course.gone[1] != course.gone[2] != course.gone[3]
+    assert len({record.metrics["cost/params_nonzero"] for record in records}) == 1
+
+
+# A criterion's own rule
+
+
+def test_merging_adds_the_outgoing_weights_of_twins(workshop, course):
+    scorer = '{ name = "distinctiveness", alike = 50, merge = true }'
+    (trial,) = workshop.plan(scorer=scorer, suite_sparsities='["native"]', recovery_epochs="0")
+    workshop.run(trial)
+    scored = score_dense(workshop.worker, trial.score)
+    dense, found = workshop.dense_weights(trial), workshop.weights(trial)
+    left = {name: keep.nonzero()[:, 0].tolist() for name, keep in scored.native.items()}
+    assert sum(map(len, scored.facts.merges.values())) >= 3
+    outgoing = {FIRST: dense[f"{SECOND}.weight"].clone(), SECOND: dense[f"{OUTPUT}.weight"].clone()}
+    for name, weight in outgoing.items():
+        for gone, stays in scored.facts.merges[name]:
+            assert gone not in left[name]
+            weight[:, stays] += dense[f"{SECOND if name == FIRST else OUTPUT}.weight"][:, gone]
+    assert torch.equal(found[f"{FIRST}.weight"], dense[f"{FIRST}.weight"][left[FIRST]])
+    assert torch.allclose(found[f"{SECOND}.weight"], outgoing[FIRST][left[SECOND]][:, left[FIRST]], atol=1e-6)
+    assert torch.allclose(found[f"{OUTPUT}.weight"], outgoing[SECOND][:, left[SECOND]], atol=1e-6)
+    assert_same(course.before[0], found)
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_the_mean_threshold_masks_what_is_below_the_mean(workshop, epochs):
+    (trial,) = workshop.plan(
+        scorer='"mean-threshold"',
+        suite_sparsities='["native"]',
+        pruning_granularity='"weight"',
+        recovery_epochs=str(epochs),
+    )
+    record = workshop.run(trial)
+    dense, found = workshop.dense_weights(trial), workshop.weights(trial)
+    gone = 0
+    for name in (FIRST, SECOND, OUTPUT):
+        size = dense[f"{name}.weight"].abs()
+        assert torch.equal(found[f"{name}.weight"] != 0, size >= size.mean())
+        gone += int((size < size.mean()).sum())
+    assert record.metrics["sparsity/params"] == pytest.approx(gone / 575)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"pruning_schedule": '"iterative"'},
+        {"pruning_schedule": '"rewind"'},
+        {"suite_controls": '["reversed"]'},
+        {"suite_controls": '["shuffled"]'},
+    ],
+)
+def test_a_rule_of_its_own_has_no_rounds_and_no_variants(workshop, settings):
+    planned = workshop.plan(scorer='"distinctiveness"', suite_sparsities='["native"]', **settings)
+    with pytest.raises(Unsupported, match="decides once"):
+        workshop.run(planned[-1])
+
+
+def test_a_layer_that_would_vanish_collapses_the_trial(workshop):
+    (trial,) = workshop.plan(
+        pruning_scope='"global"',
+        pruning_budget='"units"',
+        pruning_normalise='"none"',
+        suite_sparsities="[0.9]",
+    )
+    with pytest.raises(Collapsed, match=f"every unit of {SECOND}"):
+        workshop.run(trial)
+
+
+# What a trial may look at
+
+
+@pytest.mark.parametrize("schedule", ["one-shot", "iterative", "rewind", "at-init"])
+def test_the_test_split_is_read_after_the_last_training_step_only(workshop, monkeypatch, schedule):
+    (trial,) = workshop.plan(
+        pruning_schedule=f'"{schedule}"', scorer='"taylor-activation"', suite_sparsities="[0.4]"
+    )
+    train_with_traces(workshop.worker, trial.dense, trial.traces)
+    events: list[str] = []
+    train = recovery.train
+
+    def observed_train(*arguments: Any, **options: Any) -> Any:
+        log = train(*arguments, **options)
+        events.append("trained")
+        return log
+
+    def observed_read(self: DeviceDataset, name: str) -> Any:
+        if name in ("test", "validation"):
+            events.append(name)
+        return object.__getattribute__(self, name)
+
+    monkeypatch.setattr(recovery, "train", observed_train)
+    monkeypatch.setattr(DeviceDataset, "__getattribute__", observed_read)
+    workshop.run(trial)
+    rounds = {"iterative": 5, "rewind": 3}
+    # Rounds are watched on the validation split, and nothing is chosen by it.
+    course = ["trained", "validation"] * rounds[schedule] if schedule in rounds else ["trained"]
+    assert events == [*course, "test", "test"]
