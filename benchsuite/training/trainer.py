@@ -60,6 +60,7 @@ def train(
     device: torch.device | str,
     epochs: float | None = None,
     first_step: int = 0,
+    position: int = 0,
     after_step: Callable[[], None] | None = None,
     trace: TraceRequest | None = None,
 ) -> TrainingLog:
@@ -78,6 +79,8 @@ def train(
         epochs: replaces the recipe's epochs; a fraction is rounded to steps, at least one; 0 trains nothing.
         first_step: where to begin in a training that was broken off: rates, samples and augmentation are
             those of the whole training's later steps; momentum begins anew, and dropout draws anew.
+        position: of a training that is one of several in a row, the steps of those before it: it goes on with
+            the samples, augmentation and dropout where they ended. Its rates are its own.
         after_step: called after each step to change weights in place, such as applying masks. It finds
             the weights through their modules, since this function may move their memory, and may only
             queue device work, because on a GPU it is recorded once and replayed.
@@ -91,8 +94,9 @@ def train(
     epochs = recipe.epochs if epochs is None else epochs
     batch = min(recipe.batch_size, len(data.train))
     steps_per_epoch = len(data.train) // batch
-    steps = total_steps(recipe.model_copy(update={"epochs": epochs}), len(data.train))
-    rates = learning_rates(recipe, steps)
+    own_steps = total_steps(recipe.model_copy(update={"epochs": epochs}), len(data.train))
+    steps, first_step = position + own_steps, position + first_step
+    rates = [*[0.0] * position, *learning_rates(recipe, own_steps)]
 
     was_training = model.training
     model.to(device)
@@ -112,8 +116,8 @@ def train(
         torch.random.fork_rng(devices=rng_devices),
     ):
         # Dropout draws from the global generator; a drawn seed keeps it apart from the order of samples.
-        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-        if steps > 0:
+        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)) + position)
+        if own_steps > 0:
             step = Step(model, data, recipe, rates, batch, after_step, recorder, first_step)
             run: Callable[[], None] = step
             if device.type == "cuda" and steps - first_step >= _FEWEST_STEPS_WORTH_A_GRAPH:

@@ -10,6 +10,8 @@ from benchsuite.trials.dense_training import build_model
 from benchsuite.trials.training_trace import early_step, load_trace
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import nn
 
     from benchsuite.plan.dense_task import DenseTask, TraceTask
@@ -30,15 +32,30 @@ def rounds_of(schedule: ScheduleSettings, sparsity: float) -> list[float]:
 
 
 def recover(
-    worker: WorkerContext, trial: Trial, dense: DenseModel, network: PrunedNetwork, *, last: bool
+    worker: WorkerContext,
+    trial: Trial,
+    dense: DenseModel,
+    network: PrunedNetwork,
+    *,
+    before: Sequence[TrainingLog] = (),
+    last: bool,
 ) -> TrainingLog:
     """Train a network after a cut.
 
     One-shot: fine-tuning by the recovery recipe. Iterative: each round has its share of those epochs, so that
-    schedules compare at equal cost. Rewind: back to an early step of the dense training, and on from there.
-    At init: the dense training. From scratch, in place of the last round: new weights, trained anew.
+    schedules compare at equal cost, and goes on with the training samples where the round before ended.
+    Rewind: back to an early step of the dense training, and on from there. At init: the dense training. From
+    scratch, in place of the last round: new weights, trained anew.
+
+    Args:
+        worker: where to work.
+        trial: which one.
+        dense: the dense model.
+        network: what is left of it.
+        before: the trainings of earlier rounds.
+        last: whether this is the last round.
     """
-    task, first_step, seed = trial.dense, 0, trial.seed_for("recover")
+    task, first_step, position, seed = trial.dense, 0, 0, trial.seed_for("recover")
     recipe = trial.last_training if last else trial.recovery
     epochs = recipe.epochs
     if trial.variant == "scratch" and last:
@@ -53,6 +70,7 @@ def recover(
     elif trial.schedule.name == "iterative":
         assert trial.sparsity != "native"
         epochs /= len(rounds_of(trial.schedule, trial.sparsity))
+        position = sum(log.steps for log in before)
     return train(
         network.model,
         dense.data,
@@ -61,6 +79,7 @@ def recover(
         device=worker.device,
         epochs=epochs,
         first_step=first_step,
+        position=position,
         after_step=network.after_step,
     )
 

@@ -46,10 +46,12 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: ScoredModel) -> Trial
     """
     started = time.perf_counter()
     dense = scored.dense
-    network, rounds = prune(worker, trial, scored)
+    network, earlier = prune(worker, trial, scored)
     prune_seconds = time.perf_counter() - started
     before = copy.deepcopy(network.model)
-    recovery = recover(worker, trial, dense, network, last=True)
+    logs = [log for log, _ in earlier]
+    recovery = recover(worker, trial, dense, network, before=logs, last=True)
+    rounds = [outcome for _, outcome in earlier]
     if rounds:
         rounds.append(_round(dense, network, recovery))
     # The test split is read here and nowhere else: nothing above can have been chosen on it.
@@ -95,10 +97,10 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: ScoredModel) -> Trial
 
 def prune(
     worker: WorkerContext, trial: Trial, scored: ScoredModel
-) -> tuple[PrunedNetwork, list[RoundOutcome]]:
-    """The network after its last cut, and the outcomes of the rounds before it, which end with recovery."""
+) -> tuple[PrunedNetwork, list[tuple[TrainingLog, RoundOutcome]]]:
+    """The network after its last cut, and of each round before it the recovery and what it came to."""
     dense = scored.dense
-    rounds: list[RoundOutcome] = []
+    rounds: list[tuple[TrainingLog, RoundOutcome]] = []
     kind = MaskedNetwork if trial.score.granularity == "weight" else SmallerNetwork
     network: PrunedNetwork = kind(
         dense.model, dense.graph, dense.cost, trial.settings, trial.seed_for("ties"), dense.probe
@@ -114,7 +116,9 @@ def prune(
     for number, sparsity in enumerate(targets):
         scores = scored.scores
         if number > 0:
-            rounds.append(_round(dense, network, recover(worker, trial, dense, network, last=False)))
+            logs = [log for log, _ in rounds]
+            log = recover(worker, trial, dense, network, before=logs, last=False)
+            rounds.append((log, _round(dense, network, log)))
             task, model = trial.score, network.model.eval()
             scores = score_network(worker, task, dense, model, network.layers, network.groups).scores
         network.cut(scores, sparsity, partial(_variant, trial))

@@ -588,3 +588,32 @@ def test_a_training_that_begins_later_takes_the_whole_training_s_later_steps():
     assert len(rest.losses) == len(rest.learning_rates) == 2
     for name, value in whole.state_dict().items():
         assert torch.equal(value, later.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("parts", [[0.5, 0.5], [0.25] * 8, [1.0, 0.75, 0.75]])
+def test_trainings_in_a_row_go_on_with_the_samples_where_the_one_before_ended(parts: list[float]) -> None:
+    """At a constant rate, without momentum, they give the same bits as one training of their whole length."""
+    data = on_device(images(Augmentation(pad_crop=1, flip=True)), "cpu")
+    recipe = RECIPE.model_copy(update={"momentum": 0.0, "schedule": "constant", "epochs": sum(parts)})
+    whole, pieces = conv_net(), conv_net()
+    steps = train(whole, data, recipe, seed=3, device="cpu").steps
+    position, losses = 0, 0
+    for part in parts:
+        log = train(pieces, data, recipe, seed=3, device="cpu", epochs=part, position=position)
+        position += log.steps
+        losses += len(log.losses)
+        assert len(log.losses) == len(log.learning_rates)
+        assert log.learning_rates == pytest.approx([recipe.learning_rate] * len(log.losses))
+    assert position == steps
+    assert losses >= len(parts)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, pieces.state_dict()[name]), name
+
+
+def test_each_of_several_trainings_has_its_own_cycle_of_rates() -> None:
+    data = on_device(images(), "cpu")
+    recipe = RECIPE.model_copy(update={"schedule": "one-cycle"})
+    first = train(conv_net(), data, recipe, seed=0, device="cpu", epochs=2)
+    later = train(conv_net(), data, recipe, seed=0, device="cpu", epochs=2, position=first.steps)
+    assert later.steps == first.steps
+    assert later.learning_rates == pytest.approx(first.learning_rates)

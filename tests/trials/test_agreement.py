@@ -1,4 +1,4 @@
-"""The agreement of criteria in a run directory, from scores that stand in files."""
+"""The agreement of criteria in a run directory, computed from stored scores."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def write_scores(run: RunDirectory, key: str, values: dict[str, np.ndarray]) -> 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Every scoring has made-up scores but that of bn-scale, which serves no network here."""
+    """Every scoring has made-up scores except that of bn-scale, which can score no network here."""
     path = tmp_path / "suite.toml"
     path.write_text(SUITE)
     registry = discover()[0]

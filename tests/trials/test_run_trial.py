@@ -1,4 +1,4 @@
-"""The trial line: what every schedule and control does to a network, checked against what it should do."""
+"""Whole trials: what every schedule and control does to a network, checked against what it should do."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from benchsuite.store.record import TrialRecord
 
 STEPS = 6
-"""Steps of an epoch."""
+"""Steps per epoch."""
 
 
 class Blobs(benchsuite.DatasetPlugin):
@@ -80,7 +80,7 @@ class Residual(benchsuite.ModelPlugin):
 
 
 class Gain(nn.Module):
-    """A module of a kind that nobody knows the multiply-accumulates of."""
+    """A module of a kind whose multiply-accumulates are unknown."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -181,13 +181,13 @@ class Workshop:
 
 @dataclass
 class Course:
-    """What was seen of a trial: what was gone after each cut, and how each training began."""
+    """The observed history of a trial: what each cut had removed, and how each training began."""
 
     gone: list[dict[str, set[int]]] = field(default_factory=list)
     trainings: list[dict[str, Any]] = field(default_factory=list)
     before: list[dict[str, Tensor]] = field(default_factory=list)
     survivors: list[int] = field(default_factory=list)
-    """After each step, how many weights are other than zero where masks say zero."""
+    """After each step, how many masked weights are not zero."""
 
     @property
     def epochs(self) -> list[float]:
@@ -241,7 +241,7 @@ def kept(gone: dict[str, set[int]], name: str, size: int) -> list[int]:
 
 
 def cut_by_hand(state: dict[str, Tensor], gone: dict[str, set[int]]) -> dict[str, Tensor]:
-    """A perceptron's weights without the units that are gone."""
+    """A perceptron's weights without the removed units."""
     first, second = kept(gone, FIRST, 12), kept(gone, SECOND, 8)
     return {
         f"{FIRST}.weight": state[f"{FIRST}.weight"][first],
@@ -348,7 +348,7 @@ def test_a_trial_run_again_gives_the_same_weights(workshop):
 def test_the_size_of_the_file_is_that_of_what_is_kept(workshop, granularity):
     (trial,) = workshop.plan(pruning_granularity=f'"{granularity}"')
     metrics = workshop.run(trial).metrics
-    # Beside float32 values the file has names and shapes.
+    # Besides float32 values, the file has names and shapes.
     entries = sum(tensor.numel() for tensor in workshop.weights(trial).values())
     assert 4 * entries < metrics["cost/file_bytes"] < 4 * entries + 1000
     if granularity == "weight":
@@ -390,7 +390,7 @@ def test_rounds_add_to_each_other_and_cost_what_one_shot_costs(workshop, course,
         assert all(where <= later[name] for name, where in earlier.items())
         assert sum(map(len, earlier.values())) < sum(map(len, later.values()))
     total = record.metrics["cost/params_dense"]
-    # The largest position of these networks is worth 50 parameters, counted on both sides.
+    # The largest position of these networks has 50 parameters, with those of its readers.
     assert record.metrics["sparsity/params"] == pytest.approx(
         0.6, abs=(50 if granularity == "unit" else 1) / total
     )
@@ -423,6 +423,15 @@ def test_the_course_of_the_rounds_is_kept_without_a_look_at_the_test_split(works
     assert rounds[-1]["validation_top1"] == evaluate(network, validation, scored.dense.data.classes).top1
     workshop.run(once)
     assert not (workshop.worker.folder(once.key) / "rounds.json").exists()
+
+
+def test_rounds_train_on_one_after_another_of_the_samples(workshop, course):
+    (trial,) = workshop.plan(pruning_schedule='"iterative"', pruning_rounds="4")
+    workshop.run(trial)
+    positions = [training["position"] for training in course.trainings]
+    each = positions[1]
+    assert each > 0
+    assert positions == [0, each, 2 * each, 3 * each]
 
 
 def test_without_pruning_an_iterative_trial_has_one_round_with_every_epoch(workshop, course):
@@ -555,7 +564,7 @@ def test_scratch_trains_the_same_architecture_anew_at_equal_cost(workshop, cours
     assert course.epochs == [*epochs, *epochs[:-1], 4 + 2]
     rates = [training["recipe"].learning_rate for training in course.trainings]
     assert rates == pytest.approx([0.01] * (2 * rounds - 1) + [0.05])
-    # It stands beside what it controls.
+    # Its axes are those of the criterion that it controls.
     assert {**record.axes, "scorer": "magnitude-l1"} == own.axes
     assert record.provenance["recovery_recipe"]["epochs"] == 6
 
