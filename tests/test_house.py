@@ -1,4 +1,4 @@
-"""The house: which room imports which, shown by turning imports around in a copy."""
+"""The architecture: which package may import which, tested by reversing imports in a copy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LINT = Path(sys.executable).with_name("lint-imports")
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A folder with a copy of all packages and of the contracts between them."""
+    """A folder with a copy of all packages and of the import contracts."""
     for name in ("benchsuite", "plugins", "leaderboard"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "results"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)

@@ -1,1 +1,1 @@
-"""Pictures and tables of results for people to look at. Nothing here decides a number."""
+"""Pictures and tables of results for people to look at. No result depends on this code."""

@@ -49,7 +49,7 @@ def write_pictures(
     shows what each unit detected in it on the right, and the second has its bars too.
 
     Args:
-        folder: made if absent.
+        folder: created if absent.
         dissection: made with `pictures = true`.
         concepts: the set it was made with.
         dense: the dissection of the dense network.
@@ -92,7 +92,7 @@ class _Shown:
         return f"{where}: {named.name} ({named.category}) {value:.3f}{weak}, {rarity}"
 
     def strip(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """The unit's top images beside each other, its mask bright and outlined."""
+        """The unit's top images side by side, with its mask bright and outlined."""
         tiles = [
             outlined(images[number], _region(self.dissection, self.layer, self.unit, rank))
             for rank, number in enumerate(self.layer.top_images[self.unit])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """A network's predictions on a split, counted.
+    """Counts of a network's predictions on a split.
 
     Attributes:
         confusion: int64 (classes, classes) on the CPU: rows are true classes, columns predicted ones.
@@ -77,7 +77,7 @@ def evaluate(
                 predictions.append(outputs.argmax(dim=1))
                 losses.append(cross_entropy(outputs, labels, reduction="none"))
             cells = split.labels * len(classes) + torch.cat(predictions)
-            # One transfer; float64 holds the cell numbers exactly.
+            # A single transfer; float64 represents the cell numbers exactly.
             cells, per_sample = torch.stack([cells.double(), torch.cat(losses).double()]).cpu()
     finally:
         for module, mode in modes.items():

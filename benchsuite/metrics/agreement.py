@@ -1,4 +1,4 @@
-"""How far criteria rank the units of a network alike."""
+"""How similarly criteria rank the units of a network."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class LayerAgreement:
     Attributes:
         layer: the layer's name.
         units: how many scores it has.
-        k: how many of the top are compared; k / units is the overlap that chance gives.
-        criteria: those that serve the layer.
+        k: how many of the top units are compared; k / units is the overlap expected by chance.
+        criteria: those that have scores for the layer.
         tau: (criteria, criteria), Kendall's tau-b from -1 (opposite orders) to 1; NaN where a criterion gives
-            all the same score.
+            every unit the same score.
         overlap: (criteria, criteria), the share of the top k that both have in common.
     """
 
@@ -42,14 +42,14 @@ class LayerAgreement:
 
 @dataclass(frozen=True, eq=False)
 class Agreement:
-    """Every pair of criteria on a network: means over the layers that both serve, NaN where there is none.
+    """Every pair of criteria on a network: means over the layers that both have scored, NaN if none.
 
     Attributes:
         criteria: their names, the order of rows and columns.
-        tau: (criteria, criteria), over the layers that have one.
+        tau: (criteria, criteria), the mean over the layers where tau is defined.
         overlap: (criteria, criteria).
-        chance: (criteria, criteria), the overlap that chance gives.
-        layers: each layer by itself.
+        chance: (criteria, criteria), the overlap expected by chance.
+        layers: the comparison of each layer.
     """
 
     criteria: tuple[str, ...]
@@ -63,7 +63,7 @@ def tau_matrix(scores: Scores) -> Matrix:
     """Return Kendall's tau-b between all rankings of the same units; NaN where one of them is constant.
 
     With s the signs of the differences of all pairs of units, tau-b of rankings a and b is
-    sum(s_a s_b) / sqrt(sum(s_a^2) sum(s_b^2)): a product of matrices, quadratic in the units.
+    sum(s_a s_b) / sqrt(sum(s_a^2) sum(s_b^2)): a matrix product, quadratic in the number of units.
 
     Args:
         scores: (rankings, units).
@@ -89,7 +89,7 @@ def overlap_matrix(scores: Scores, k: int) -> Matrix:
     """Return the share of the top k that rankings have in common, for all pairs of rankings.
 
     Units that tie for the last places share them: the result is the expected overlap when ties are broken
-    at random, independently in both rankings. The diagonal, too, is that of two independent orders.
+    at random, independently in both rankings. This also holds for the diagonal.
 
     Args:
         scores: (rankings, units), higher is better.
@@ -111,7 +111,7 @@ def overlap_matrix(scores: Scores, k: int) -> Matrix:
 def compare_criteria(
     scores: Mapping[str, Mapping[str, Scores]], k: int = 5, k_wide: int = 10, wide: int = 100
 ) -> Agreement:
-    """Compare every pair of criteria on every layer of at least two units that both serve.
+    """Compare every pair of criteria on every layer with at least two units that both have scored.
 
     Args:
         scores: by criterion and layer, one score per unit (weights are flattened).
@@ -141,7 +141,7 @@ def compare_criteria(
 
 
 def _mean(matrices: list[Matrix], places: list[list[int]], size: int) -> Matrix:
-    """The mean of the finite entries, each matrix's rows and columns put in their places."""
+    """The mean of the finite entries, after moving each matrix's rows and columns to their places."""
     total, count = np.zeros((size, size)), np.zeros((size, size))
     for matrix, place in zip(matrices, places, strict=True):
         finite = np.isfinite(matrix)
@@ -155,7 +155,8 @@ def _mean(matrices: list[Matrix], places: list[list[int]], size: int) -> Matrix:
 def sorted_shares(scores: Scores) -> Matrix:
     """Return the scores from high to low, divided by the sum of their absolute values.
 
-    It shows how a criterion spreads importance over a layer (Du Toit 2024, figure 3); all zero stays zero.
+    It shows how a criterion spreads importance over a layer (Du Toit 2024, figure 3); scores that are all
+    zero stay zero.
     """
     flat = np.sort(np.ravel(scores).astype(np.float64))[::-1]
     total = np.abs(flat).sum()

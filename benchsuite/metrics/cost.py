@@ -32,8 +32,8 @@ _NO_MACS = (
 def measure_cost(model: nn.Module, example: Tensor) -> Cost:
     """Count the cost of one sample, by running the network on the first sample of `example`.
 
-    The network is put into evaluation mode and back. Operations are counted where they are executed, so
-    that the count is that of the network as it is and not that of its description.
+    The network is put into evaluation mode and back. Operations are counted as they are executed, so the
+    count is that of the actual network and not of its description.
     """
     with evaluating(model):
         macs = count_macs(model, example)
@@ -58,7 +58,7 @@ def measure_cost(model: nn.Module, example: Tensor) -> Cost:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Have every module in evaluation mode inside, and as it was afterwards."""
+    """Put every module into evaluation mode inside the block, and restore its mode afterwards."""
     training = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -91,7 +91,7 @@ def _unknown_modules(model: nn.Module, macs: MacCount) -> tuple[str, ...]:
 
 
 def _counted_in_parent(model: nn.Module, name: str, macs: MacCount) -> bool:
-    """Whether the parent did MACs that none of its children did: it then used the child's weights itself."""
+    """Whether the parent did MACs outside all of its children: it then used the child's weights itself."""
     if not name:
         return False
     parent = name.rpartition(".")[0]
@@ -100,7 +100,7 @@ def _counted_in_parent(model: nn.Module, name: str, macs: MacCount) -> bool:
 
 
 class _LiveBytes(TorchDispatchMode):
-    """Follows the storages that operations create, and how many bytes of them live at once."""
+    """Tracks the storages that operations create, and how many bytes of them are alive at the same time."""
 
     def __init__(self, model: nn.Module, example: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch gives no types here

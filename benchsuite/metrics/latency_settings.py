@@ -1,4 +1,4 @@
-"""What a suite file says about latency, as plain data."""
+"""The settings of latency in a suite file, as plain data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Multiply-accumulates of one sample, counted where they are executed, by module."""
+"""Multiply-accumulates of one sample by module, counted as they are executed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
 _TOTAL = "Global"
-"""Under which torch's counter keeps the sum over everything."""
+"""The name under which torch's counter keeps the total."""
 
 
 @dataclass(frozen=True)
 class MacCount:
-    """MACs of one sample: in total, and by dotted name of each module with what it contains."""
+    """MACs of one sample: in total, and by dotted name of each module, submodules included."""
 
     total: int
     of_module: Mapping[str, int]
@@ -31,11 +31,11 @@ class MacCount:
 def count_macs(model: nn.Module, example: Tensor) -> MacCount:
     """Count the MACs of the first sample of `example`; the network must be in evaluation mode."""
     fused = torch.backends.mha.get_fastpath_enabled()
-    # Fused kernels of attention hide their matrix products from the counter; which ones do depends on the
-    # device and on torch's version.
+    # Fused attention kernels hide their matrix products from the counter; which kernels are used depends on
+    # the device and on torch's version.
     torch.backends.mha.set_fastpath_enabled(False)
     counter = FlopCounterMode(display=False)
-    counter.mod_tracker = _RunningModules(model)  # type: ignore[assignment]  # all the counter asks of it
+    counter.mod_tracker = _RunningModules(model)  # type: ignore[assignment]  # has all the counter uses
     try:
         with counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             model(example[:1])
@@ -50,15 +50,15 @@ def count_macs(model: nn.Module, example: Tensor) -> MacCount:
 
 
 _PREFIX = "module:"
-"""Before module names, so that none is taken for the total."""
+"""Prefix of module names, so that no module name is confused with the total."""
 
 
 class _RunningModules:
     """Names of the modules whose forward pass is running, under which a counter adds up operations.
 
-    Torch's own tracker also follows the backward pass, with hooks on whatever modules are given and return.
-    These fail on tensors that ask for a gradient without having a history, such as an expanded class token
-    while no gradients are recorded.
+    Torch's own tracker also follows the backward pass, with hooks on the inputs and outputs of modules. These
+    fail on tensors that require a gradient but have no history, such as an expanded class token while no
+    gradients are recorded.
     """
 
     def __init__(self, model: nn.Module) -> None:

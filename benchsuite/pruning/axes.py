@@ -14,8 +14,8 @@ Side = Literal["out", "in", "grouped", "channels", "heads", "parameter"]
 """An axis of a module that can lose entries.
 
 "out" and "in" of a convolution or linear layer; "grouped": the output channels of a convolution with groups,
-whose input channels go with them; "channels" of a normalisation or PReLU; "heads" of an attention module;
-"parameter": one axis of a parameter that belongs to no such module.
+whose input channels are removed with them; "channels" of a normalisation or PReLU; "heads" of an attention
+module; "parameter": one axis of a parameter that belongs to no such module.
 """
 
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.LayerNorm, nn.GroupNorm)
@@ -36,7 +36,7 @@ def axes_of(name: str, module: nn.Module) -> Iterator[tuple[Axis, int]]:
 
     Args:
         name: the module's dotted name.
-        module: the module; of those without such axes nothing is returned.
+        module: the module; nothing is returned for a module without such axes.
     """
     if isinstance(module, nn.modules.conv._ConvNd):
         if module.groups > 1:

@@ -1,4 +1,4 @@
-"""What every network while it is pruned can do and tells, in one cut or in several."""
+"""The common interface of networks that are being pruned, in one cut or in several."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
     from benchsuite.pruning.settings import PruningSettings
 
 Vary = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
-"""What a control makes of scores: those of a layer or group as one dimension, in any order."""
+"""How a control changes the scores of a layer or group, given as one dimension in any order."""
 
 Merges = Mapping[str, Sequence[Sequence[int]]]
-"""By layer, pairs (removed unit, kept unit) whose outgoing weights are added up before the cut."""
+"""By layer, pairs (removed unit, kept unit): the first's outgoing weights are added to the second's."""
 
 GONE = float("-inf")
-"""The score of what earlier cuts removed: it goes first, so that every cut keeps those before it."""
+"""The score of what earlier cuts removed: it is the lowest, so that every cut includes the earlier ones."""
 
 
 class PrunedNetwork(ABC):
-    """A network while it is pruned. Sparsities are always fractions of the dense network's budget.
+    """A network that is being pruned; sparsities are always fractions of the dense network's budget.
 
     Args:
-        dense: the dense network; left as it is.
+        dense: the dense network; it is not changed.
         graph: its pruning graph.
         dense_cost: its cost.
         settings: how units or weights are chosen.
-        seed: of the order among equal scores.
-        probe: inputs to count the cost with, and to check every surgery.
+        seed: decides the order of equal scores.
+        probe: inputs used to count the cost and to check every surgery.
 
     Attributes:
         model: the network as it is now; recovery trains it in place.
-        after_step: what training has to call after every step, if anything.
+        after_step: a function that training has to call after every step, if any.
         removed: by coupled group of the dense network, the removed positions; empty for masks.
         metrics: of the last cut: achieved sparsities, ties, surgery.
         cost: of the network as it is now.
@@ -67,30 +67,30 @@ class PrunedNetwork(ABC):
 
     @abstractmethod
     def _begin(self) -> None:
-        """Make ready for the first cut; raises `Unsupported` where the settings cannot serve this kind."""
+        """Prepare the first cut; raises `Unsupported` if the settings do not fit this kind of pruning."""
 
     @property
     @abstractmethod
     def layers(self) -> Sequence[Layer]:
-        """What a scorer shall score now."""
+        """The layers to score now."""
 
     @property
     def groups(self) -> Sequence[CoupledGroup]:
-        """How those layers hang together; of no matter for single weights."""
+        """How those layers are coupled; not used for single weights."""
         return self._graph.groups
 
     @abstractmethod
     def cut(self, scores: Mapping[str, Tensor], sparsity: float, vary: Vary) -> None:
-        """Prune up to a sparsity by the scores of the network as it is now."""
+        """Prune to a sparsity by the scores of the current network."""
 
     @abstractmethod
     def cut_by_rule(self, keep: Mapping[str, Tensor], merges: Merges) -> None:
-        """Prune what the criterion's own rule does not keep, after adding up what the rule merges."""
+        """Prune what the criterion's own rule does not keep, after merging the units that the rule merges."""
 
     @abstractmethod
     def take_weights(self, dense: nn.Module) -> None:
-        """Go on with the weights of another dense network, pruned in the same places."""
+        """Replace the weights by those of another dense network, pruned in the same places."""
 
     def _target(self, sparsity: float) -> float:
-        """The target of a cut: where whole units have overshot this round's already, they stay gone."""
+        """The target of a cut; if earlier rounds have already removed more, that stays removed."""
         return max(sparsity, self.metrics.get(metric_names.sparsity(self._settings.budget), 0.0))

@@ -20,7 +20,7 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class CostModel:
-    """Exact cost of every network that can be cut out of one, without running it.
+    """Exact cost of every network that pruning can make of a dense one, without running it.
 
     A width is the number of entries left on one axis of one module: linear in the removed positions. A
     term is a constant times the product of two widths: a convolution's weight is kernel x inputs x units.
@@ -28,12 +28,12 @@ class CostModel:
     Attributes:
         groups: names of the coupled groups, in the order of the columns.
         widths: (widths,) entries of each axis in the dense network; the first is the constant 1.
-        per_position: (widths, groups) entries that one position of a group takes with it.
+        per_position: (widths, groups) entries that are removed with one position of a group.
         factors: (terms, 2) the widths that are multiplied.
         params: (terms,) parameters per unit of the product.
         macs: (terms,) multiply-accumulates of one sample per unit of the product.
-        fixed_params: parameters that no group touches.
-        fixed_macs: multiply-accumulates that no group touches.
+        fixed_params: parameters that no group affects.
+        fixed_macs: multiply-accumulates that no group affects.
     """
 
     groups: tuple[str, ...]
@@ -55,7 +55,7 @@ class CostModel:
         )
 
     def after(self, removed: Integers, groups: tuple[str, ...]) -> CostModel:
-        """The model of the network that is left after a removal, with these of the groups."""
+        """The cost model of the network that is left after a removal, for the groups named."""
         columns = [self.groups.index(group) for group in groups]
         return replace(
             self,
@@ -71,7 +71,7 @@ class CostModel:
 
 @dataclass(frozen=True)
 class AxisCut:
-    """How many entries of one axis a position of each group takes."""
+    """How many entries of one axis are removed with a position of each group."""
 
     name: str
     side: str
@@ -82,7 +82,7 @@ class AxisCut:
 def build_cost_model(
     model: nn.Module, counted: MacCount, groups: tuple[str, ...], cuts: list[AxisCut]
 ) -> CostModel:
-    """The cost model of a network, from one counted run of it.
+    """The cost model of a network, from the MACs counted in one run.
 
     Args:
         model: the dense network.

@@ -1,4 +1,4 @@
-"""Taking entries off one axis of a module or parameter, in place."""
+"""Removing entries from one axis of a module or parameter, in place."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def size_of(model: nn.Module, axis: Axis) -> int:
 
 
 def cut(model: nn.Module, axis: Axis, gone: NDArray[np.int64]) -> None:
-    """Take entries off one axis, in place."""
+    """Remove entries from one axis, in place."""
     if axis.side == "parameter":
         owner, _, name = axis.name.rpartition(".")
         parameter = model.get_parameter(axis.name)
@@ -58,7 +58,7 @@ def _without(parameter: Tensor, dim: int, gone: NDArray[np.int64]) -> nn.Paramet
 
 
 def _cut_conv_groups(module: nn.Module, gone: NDArray[np.int64]) -> None:
-    """Remove whole groups of a convolution; what the others read and compute stays the same."""
+    """Remove whole groups of a convolution; the other groups read and compute the same as before."""
     assert isinstance(module, nn.modules.conv._ConvNd)
     per_group = module.out_channels // module.groups
     inputs = module.in_channels // module.groups
@@ -88,7 +88,7 @@ def _cut_channels(module: nn.Module, gone: NDArray[np.int64]) -> None:
 
 
 def _cut_layer_norm(module: nn.LayerNorm, gone: NDArray[np.int64]) -> None:
-    """Cut the last axis. Not the library's function, which does not keep the order of what is left."""
+    """Cut the last axis; the library's own function is not used, since it changes the order of the rest."""
     if module.elementwise_affine:
         module.weight = _without(module.weight, -1, gone)
         if module.bias is not None:
@@ -98,7 +98,7 @@ def _cut_layer_norm(module: nn.LayerNorm, gone: NDArray[np.int64]) -> None:
 
 
 def _cut_heads(module: Any, count: int) -> None:
-    """Tell an attention module how many heads it has left; its linear layers are cut on their own."""
+    """Set how many heads an attention module has left; its linear layers are cut separately."""
     heads, size = module.num_heads, module.head_dim
     module.num_heads = heads - count
     for name in ("attn_dim", "all_head_dim", "inner_dim"):

@@ -1,4 +1,4 @@
-"""What of a network can be pruned: its layers, coupled groups, what a removal cuts, and what it saves."""
+"""The prunable parts of a network: layers, coupled groups, what a removal cuts, and what it saves."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from benchsuite.pruning.cost_model import CostModel
 
 OUTPUT = "it is the network's output"
-"""Why the units of the output layer stay."""
+"""Why the units of the output layer are kept."""
 UNITS = ("out", "grouped")
 ALONE = "its units can only go all together"
 
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """What one axis of a module loses with each position of a coupled group.
+    """The entries that one axis of a module loses with each position of a coupled group.
 
     Attributes:
         axis: the module or parameter, and the axis of it.
-        entries: (positions, k) the entries of the axis that go with each position.
+        entries: (positions, k) the entries of the axis that are removed with each position.
     """
 
     axis: Axis
@@ -43,7 +43,7 @@ class Pinned:
 
     Attributes:
         layer: the layer's name.
-        units: how many of its units stay.
+        units: how many of its units cannot be removed.
         reason: why.
     """
 
@@ -59,16 +59,16 @@ class Pinned:
 
 @dataclass(frozen=True, eq=False)
 class PruningGraph:
-    """The prunable parts of a network. It refers to modules by name, so it serves every copy of the network.
+    """The prunable parts of a network, given by module names, so that it fits every copy of the network.
 
     Attributes:
-        layers: convolutions and linear layers with units that can go, in the order of the network's modules.
+        layers: convolutions and linear layers with removable units, in the order of the network's modules.
         groups: coupled groups; every removable unit is in exactly one position of one group.
         cuts: by group, every axis that its positions cut, the inputs of reading layers included.
-        weight_layers: all convolutions and linear layers that compute, the output layer included.
+        weight_layers: all convolutions and linear layers that are used, the output layer included.
         cost_model: parameters and MACs as a function of removed positions.
         weight_macs: by layer of `weight_layers`, MACs of one sample per weight.
-        pinned: layers with units that cannot go, and why.
+        pinned: layers with units that cannot be removed, and why.
     """
 
     layers: tuple[Layer, ...]
@@ -93,9 +93,9 @@ class PruningGraph:
         )
 
     def without(self, removed: Mapping[str, Sequence[int]], pruned: nn.Module) -> PruningGraph:
-        """The graph of what `remove_units` made of the network, without tracing it.
+        """The graph of the network that `remove_units` returned, without tracing it.
 
-        Groups keep their names, and their positions their order. A group with one position left is pinned.
+        Groups keep their names, and positions keep their order. A group with one position left is pinned.
 
         Args:
             removed: by group name, the positions that were removed.

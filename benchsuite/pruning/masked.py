@@ -38,7 +38,7 @@ class MaskedNetwork(PrunedNetwork):
 
     @property
     def layers(self) -> Sequence[Layer]:
-        """What a scorer shall score now."""
+        """The layers to score now."""
         return self._graph.of(self.model).weight_layers
 
     def cut(self, scores: Mapping[str, Tensor], sparsity: float, vary: Vary) -> None:
@@ -46,7 +46,7 @@ class MaskedNetwork(PrunedNetwork):
 
         Raises:
             Collapsed: a layer would lose all its weights.
-            Unsupported: the sparsity cannot be reached, or the budget is none of single weights.
+            Unsupported: the sparsity cannot be reached, or the budget does not apply to single weights.
         """
         how = self._settings.normalise
         kept = {name: normalised(score[self._kept(name, score)], how) for name, score in scores.items()}
@@ -55,10 +55,10 @@ class MaskedNetwork(PrunedNetwork):
         for name, score in scores.items():
             full[name] = torch.full(score.shape, GONE, dtype=torch.float64)
             full[name][self._kept(name, score)] = varied[name].cpu()
-        # Normalised above, over the weights that are left.
+        # The scores were normalised above, over the weights that are left.
         settings = replace(self._settings, normalise="none")
         selection = self._select(full, settings, sparsity)
-        # A layer that this round does not score keeps the masks that it has.
+        # A layer without scores in this round keeps its masks.
         self._mask({**self._masks.keep, **selection.keep}, selection.ties)
 
     def _select(
@@ -78,7 +78,7 @@ class MaskedNetwork(PrunedNetwork):
 
         Raises:
             Collapsed: a layer would lose all its weights.
-            Unsupported: the rule merges units, or the scope is a rule of its own.
+            Unsupported: the rule merges units, or the scope already decides which weights to remove.
         """
         if self._settings.scope == "2:4":
             raise Unsupported("the scope 2:4 decides itself how much goes: its sparsity is 0.5, not native")
@@ -103,7 +103,7 @@ class MaskedNetwork(PrunedNetwork):
         }
 
     def take_weights(self, dense: nn.Module) -> None:
-        """Go on with the weights of another dense network, pruned in the same places."""
+        """Replace the weights by those of another dense network, pruned in the same places."""
         self.model = copy.deepcopy(dense)
         self.after_step = self._masks.bind(self.model)
 

@@ -1,4 +1,4 @@
-"""What the dense network computes when nothing can read the removed units."""
+"""The output of the dense network when no layer reads the removed units."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def masked_output(model: nn.Module, entries: Mapping[Axis, NDArray[np.int64]], inputs: Tensor) -> Tensor:
     """The output of the network with the removed entries masked.
 
-    Every layer that reads removed units has its weights for them set to zero meanwhile. Layer and group
-    normalisations over removed units take mean and variance from the others.
+    During the pass, the weights with which other layers read removed units are zero. Layer and group
+    normalisations over removed units compute mean and variance from the other units.
     """
     norms: dict[Tensor | None, Tensor] = {}
     saved: list[tuple[Tensor, Tensor, Tensor]] = []

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class WeightSelection:
-    """Which weights stay.
+    """Which weights are kept.
 
     Attributes:
-        keep: by layer name, True where a weight stays, shaped as the layer's weight, on the CPU; layers
-            without scores are absent and stay whole.
-        ties: weights whose score equals that at the cut where the cut goes through equal scores.
+        keep: by layer name, True where a weight is kept, shaped as the layer's weight, on the CPU; layers
+            without scores are absent and not pruned.
+        ties: number of weights with the score at the cut, if the cut falls among equal scores.
         params_removed: removed fraction of the network's parameters.
         macs_removed: removed fraction of the network's multiply-accumulates.
     """
@@ -45,21 +45,21 @@ def select_weights(
     sparsity: float,
     seed: int,
 ) -> WeightSelection:
-    """Choose the weights to remove so that the budget is met as nearly as single weights allow.
+    """Choose the weights to remove so that the removed share of the budget is nearest to the target.
 
-    The scopes are those of unit pruning, with a layer's weights in the place of a group's positions. Under
-    the budget "macs" a weight counts as often as it is multiplied for one sample.
+    The scopes are those of unit pruning, with a layer's weights instead of a group's positions. With the
+    budget "macs" a weight counts as often as it is multiplied for one sample.
 
     Args:
         graph: the network's pruning graph.
-        scores: by layer name, one score per weight, shaped as the layer's weight; layers that are absent
-            stay whole. The output layer may take part.
+        scores: by layer name, one score per weight, shaped as the layer's weight; layers that are absent are
+            not pruned. The output layer may be included.
         settings: scope, budget, floor, and how to normalise.
         sparsity: fraction of the budget to remove, in [0, 1).
-        seed: of the order among equal scores.
+        seed: decides the order of equal scores.
 
     Raises:
-        Collapsed: the selection would take every weight of a layer.
+        Collapsed: the selection would remove every weight of a layer.
         Unsupported: the budget is "units", or the scope cannot reach the sparsity.
     """
     if settings.budget == "units":
@@ -106,9 +106,9 @@ def select_weights(
 
 @dataclass(frozen=True, eq=False)
 class _Order:
-    """Weights in the order of their removal: tensors of the same length.
+    """Weights in their order of removal, as tensors of the same length.
 
-    `weights` counts through all layers; `scores` are normalised ones.
+    `weights` are indices over all layers together; `scores` are normalised.
     """
 
     weights: Tensor
@@ -117,7 +117,7 @@ class _Order:
     per_layer: bool
 
     def ties(self, count: int) -> int:
-        """Weights with the score at the cut, where it lies between equal scores."""
+        """Number of weights with the score at the cut, if the cut falls among equal scores."""
         if not self.per_layer:
             return _ties(self.scores, count)
         sizes = torch.bincount(self.layers)
@@ -168,7 +168,7 @@ def _ascending(values: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _nearest_prefix(gone: Tensor, target: float) -> int:
-    """How many to remove so that what is gone comes nearest to the target."""
+    """How many to remove so that the removed amount is nearest to the target."""
     if target <= 0 or not len(gone):
         return 0
     count = int(torch.searchsorted(gone, torch.tensor(math.ceil(target)))) + 1
@@ -181,8 +181,8 @@ def _nearest_prefix(gone: Tensor, target: float) -> int:
 class WeightMasks:
     """Masks that keep removed weights at exactly zero.
 
-    `bind` gives what to call after every optimiser step: one multiplication in place on tensors that stay
-    where they are, so that it can be part of a CUDA graph.
+    `bind` returns the function to call after every optimiser step: one in-place multiplication on tensors
+    whose memory does not move, so that it can be part of a CUDA graph.
     """
 
     def __init__(self, keep: Mapping[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Carrying out a criterion's own rule of what to remove."""
+"""Applying a criterion's own rule of what to remove."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def positions_to_remove(group: CoupledGroup, keep: Mapping[str, Tensor]) -> tuple[int, ...]:
-    """The positions none of whose units is kept by the rule, in the layers that it speaks of."""
+    """The positions of which the rule keeps no unit, in the layers that the rule covers."""
     spoken = [member for member in group.members if member.layer in keep]
     if not spoken:
         return ()
@@ -34,14 +34,14 @@ def merge_units(
     merges: Mapping[str, Sequence[Sequence[int]]],
     removed: Mapping[str, Sequence[int]],
 ) -> nn.Module:
-    """Return a copy in which whatever reads a kept unit reads it with its removed twins' weights added.
+    """Return a copy in which the outgoing weights of removed twins are added to those of the kept unit.
 
     Args:
         model: the dense network.
         graph: its pruning graph.
         merges: by layer, pairs (removed unit, kept unit).
-        removed: by group, the positions that will really go. A unit that stays, because a layer that it is
-            coupled to keeps it, is merged with none; of different twins in coupled layers the first counts.
+        removed: by group, the positions that will be removed. A unit that is kept because of a coupled layer
+            is not merged; if coupled layers name different twins, the first one counts.
     """
     merged = copy.deepcopy(model)
     for group in graph.groups:
@@ -57,7 +57,7 @@ def merge_units(
 def _twins(
     group: CoupledGroup, merges: Mapping[str, Sequence[Sequence[int]]], removed: frozenset[int]
 ) -> dict[int, int]:
-    """By removed position of the group, the position that takes over for it."""
+    """By removed position of the group, the position that it is merged into."""
     twins: dict[int, int] = {}
     for member in group.members:
         place = {unit: position for position, units in enumerate(member.units) for unit in units}

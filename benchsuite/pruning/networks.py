@@ -1,4 +1,4 @@
-"""A network while it is pruned, in one cut or in several: really smaller, or masked."""
+"""A network that is being pruned, in one cut or in several: units removed, or weights masked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a schedule reaches its sparsity: the geometry of rounds."""
+"""The sparsities of the rounds of a schedule."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def geometric_rounds(sparsity: float, rounds: int) -> list[float]:
 
 
 def rounds_of_share(sparsity: float, share: float) -> list[float]:
-    """The sparsity after each round that removes `share` of what is left; the last one removes what it takes.
+    """The sparsity after each round; a round removes `share` of what is left, the last one at most that.
 
     With a share of 0.2 the rounds of Frankle and Carbin (2019) and Frankle and Bau (2019).
     """

@@ -1,4 +1,4 @@
-"""Choosing which coupled units go, so that a target under a budget is met."""
+"""Choosing which coupled units to remove, so that a target for a budget is met."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class UnitSelection:
-    """Which positions of the coupled groups go, and what the network then costs.
+    """Which positions of the coupled groups are removed, and what the network then costs.
 
     Attributes:
         removed: by group name, the removed positions in ascending order; groups that lose none are absent.
-        ties: positions whose score equals that at the cut where the cut goes through equal scores:
-            which of them went was decided by the seeded order.
+        ties: number of positions with the score at the cut, if the cut falls among equal scores; the seeded
+            order decides which of them are removed.
         units_removed: removed fraction of the units of all prunable layers.
         params: parameters of the pruned network, predicted.
         macs: multiply-accumulates of one sample of the pruned network, predicted.
@@ -66,8 +66,8 @@ def group_scores(
 ) -> dict[str, Tensor]:
     """One score per position of every coupled group, float64 on the CPU, higher is more important.
 
-    Each layer's scores are normalised; those of units that are tied to one position within a layer are
-    aggregated, then those of the layers of the group that have a score.
+    Each layer's scores are normalised; those of units at the same position of a layer are aggregated, then
+    those of the group's layers that have scores.
 
     Args:
         graph: the network's pruning graph.
@@ -118,22 +118,22 @@ def select_units(
     sparsity: float,
     seed: int,
 ) -> UnitSelection:
-    """Choose the positions to remove so that the budget is met as nearly as whole positions allow.
+    """Choose the positions to remove so that the removed share of the budget is nearest to the target.
 
-    All scopes order the positions and remove the beginning of that order: "layer" orders by the fraction
-    of its group that would be gone, "global" by score, "protected" by score without the best positions of
-    each group. Equal keys come in a random order that the seed fixes.
+    All scopes order the positions and remove the beginning of that order: "layer" orders by the fraction of
+    its group that would be removed, "global" by score, "protected" by score without the best positions of
+    each group. Equal keys are in a random order given by the seed.
 
     Args:
         graph: the network's pruning graph.
         scores: by group name, one score per position (see `group_scores`).
         settings: scope, budget and floor.
         sparsity: fraction of the budget to remove, in [0, 1).
-        seed: of the order among equal scores.
+        seed: decides the order of equal scores.
 
     Raises:
-        Collapsed: the selection would take every unit of a layer.
-        Unsupported: the scope cannot reach the sparsity; the message says how far it goes.
+        Collapsed: the selection would remove every unit of a layer.
+        Unsupported: the scope cannot reach the sparsity; the message says the largest possible one.
     """
     order = _ordered(graph, scores, settings, seed)
     budget = _Budget(graph, settings.budget)
@@ -151,19 +151,19 @@ def select_units(
 
 @dataclass(frozen=True, eq=False)
 class _Order:
-    """Positions in the order of their removal: arrays of the same length."""
+    """Positions in their order of removal, as arrays of the same length."""
 
     groups: Integers
     positions: Integers
     scores: Floats
     per_group: bool
-    """Whether a cut falls in each group rather than at one place."""
+    """Whether each group has its own cut, rather than one cut for all."""
 
     def take(self, count: int) -> _Order:
         return _Order(self.groups[:count], self.positions[:count], self.scores[:count], self.per_group)
 
     def ties(self, count: int) -> int:
-        """Positions with the score at the cut, where it lies between equal scores."""
+        """Number of positions with the score at the cut, if the cut falls among equal scores."""
         if not self.per_group:
             return _ties(self.scores, count)
         total = 0
@@ -208,7 +208,7 @@ def _ordered(
 
 
 class _Budget:
-    """The fraction of a budget that is gone when some positions of each group are."""
+    """The fraction of a budget that is removed with some positions of each group."""
 
     def __init__(self, graph: PruningGraph, budget: str) -> None:
         self._model = graph.cost_model
@@ -227,14 +227,14 @@ class _Budget:
 
 
 def units_per_position(group: CoupledGroup) -> int:
-    """How many units go with one position of a group."""
+    """How many units are removed with one position of a group."""
     return sum(len(member.units[0]) for member in group.members)
 
 
 def _prefix(
     graph: PruningGraph, order: _Order, budget: _Budget, settings: PruningSettings, sparsity: float
 ) -> int:
-    """How many positions to remove; what is gone grows with each, so the place is found by bisection."""
+    """How many positions to remove; the removed amount grows with each, so bisection finds the number."""
     number = len(graph.groups)
 
     def gone(count: int) -> float:
@@ -244,7 +244,7 @@ def _prefix(
         return 0
     low, high = 0, len(order.groups)
     if gone(high) < sparsity:
-        # Within one position of the target counts as met; further away does not.
+        # The target counts as met if it is missed by at most half of what the last position removes.
         step = gone(high) - gone(high - 1) if high else 0.0
         if sparsity - gone(high) > step / 2:
             floor = f", which keeps {settings.floor:g} of each group" if settings.scope == "protected" else ""
@@ -275,7 +275,7 @@ def _refuse_empty_layers(graph: PruningGraph, chosen: _Order, settings: PruningS
 
 
 def selection_of(graph: PruningGraph, removed: dict[str, tuple[int, ...]], ties: int = 0) -> UnitSelection:
-    """What a removal amounts to: by group name the removed positions, in ascending order."""
+    """The selection for a removal, given as the removed positions by group name, in ascending order."""
     counts = graph.cost_model.counts({name: len(positions) for name, positions in removed.items()})
     per_position = np.array([units_per_position(group) for group in graph.groups], np.int64)
     params, macs = graph.cost_model.cost(counts)

@@ -14,14 +14,14 @@ Schedule = Literal["one-shot", "iterative", "rewind", "at-init"]
 
 @dataclass(frozen=True)
 class PruningSettings:
-    """The choices that are the same for every criterion of a comparison.
+    """The settings that are the same for every criterion of a comparison.
 
     Attributes:
         scope: "layer" removes the same fraction of each group, "global" ranks the whole network at once,
             "protected" does so with a floor per group, "2:4" removes two of every four consecutive weights.
         budget: what the sparsity is a fraction of.
         floor: share of each group that the scope "protected" always keeps.
-        aggregate: how the scores of coupled units become one.
+        aggregate: how the scores of coupled units are combined into one.
         normalise: divide each layer's scores by their mean or largest absolute value or Euclidean norm first.
     """
 
@@ -40,7 +40,7 @@ class ScheduleSettings:
         name: one-shot, iterative, rewind or at-init.
         rounds: number of rounds of "iterative".
         rewind_share: share of what is left that each round of "rewind" removes.
-        rewind_to: share of the dense training's steps that "rewind" goes back to.
+        rewind_to: the point of the dense training that "rewind" goes back to, as a share of its steps.
     """
 
     name: Schedule
@@ -50,7 +50,7 @@ class ScheduleSettings:
 
     @property
     def content(self) -> list[Any]:
-        """What of it decides a result."""
+        """The part of it that affects a result."""
         own: dict[str, list[float]] = {
             "iterative": [self.rounds],
             "rewind": [self.rewind_share, self.rewind_to],

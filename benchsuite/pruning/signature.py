@@ -1,4 +1,4 @@
-"""What two pruned networks of one model must share to have the same architecture."""
+"""What must be equal for two pruned networks of one model to have the same architecture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network that is pruned by taking units out of it."""
+"""A network that is pruned by removing units."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 class SmallerNetwork(PrunedNetwork):
-    """A network whose units are really removed. See `PrunedNetwork`.
+    """A network whose units are removed, not only masked. See `PrunedNetwork`.
 
     Raises:
-        Unsupported: the scope is one of single weights.
+        Unsupported: the scope is for single weights.
     """
 
     def _begin(self) -> None:
@@ -38,7 +38,7 @@ class SmallerNetwork(PrunedNetwork):
 
     @property
     def layers(self) -> Sequence[Layer]:
-        """What a scorer shall score now."""
+        """The layers to score now."""
         return self._graph.layers
 
     def cut(self, scores: Mapping[str, Tensor], sparsity: float, vary: Vary) -> None:
@@ -66,7 +66,7 @@ class SmallerNetwork(PrunedNetwork):
         self._graph = graph.without(new, smaller)
 
     def cut_by_rule(self, keep: Mapping[str, Tensor], merges: Merges) -> None:
-        """Remove each position of a group that the rule keeps in none of its layers.
+        """Remove each position of a group that the rule keeps in no layer of the group.
 
         Raises:
             Collapsed: a layer would lose all its units.
@@ -98,7 +98,7 @@ class SmallerNetwork(PrunedNetwork):
         }
 
     def take_weights(self, dense: nn.Module) -> None:
-        """Go on with the weights of another dense network, pruned in the same places."""
+        """Replace the weights by those of another dense network, pruned in the same places."""
         self.model = remove_units(dense, self._dense_graph, self.removed)
         self._graph = self._graph.of(self.model)
 
@@ -107,12 +107,12 @@ class SmallerNetwork(PrunedNetwork):
         return [position for position in range(group.size) if position not in gone]
 
     def _in_dense(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Group scores with a place for every position of the dense network."""
+        """Group scores with an entry for every position of the dense network."""
         found = {}
         for group in self._dense_graph.groups:
             kept = self._kept(group)
             full = torch.full((group.size,), GONE, dtype=torch.float64)
-            # A group that is down to its last position is no group any more: it has to stay.
+            # A group that has only one position left is no longer a group: the position must be kept.
             full[kept] = scores.get(group.name, torch.full((len(kept),), -GONE)).double()
             found[group.name] = full
         return found

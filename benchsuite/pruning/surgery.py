@@ -1,4 +1,4 @@
-"""Taking units out of a network for real, and checking that nothing else changed."""
+"""Removing units from a network, and checking that nothing else changed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TOLERANCE = 1e-6
 """Largest difference accepted, relative to the largest output, in float64."""
 _TOLERANCE_FLOAT32 = 1e-3
 _LARGE = 500_000_000
-"""Parameters above which a comparison in float64 asks for more memory than many machines have."""
+"""Number of parameters above which a comparison in float64 needs more memory than many machines have."""
 
 
 class SurgeryFailed(BenchsuiteError):  # noqa: N818 - it says what happened
@@ -45,7 +45,8 @@ class SurgeryCheck:
         max_difference: largest absolute difference of the outputs.
         relative_difference: the same divided by the largest absolute output of the masked network.
         tolerance: what the relative difference must not exceed.
-        dtype: the precision of the comparison: "float64", or "float32" where the network insists on it.
+        dtype: the precision of the comparison: "float64", or "float32" for a network that only works in
+            float32.
     """
 
     max_difference: float
@@ -57,7 +58,7 @@ class SurgeryCheck:
 def removed_entries(
     graph: PruningGraph, removed: Mapping[str, Sequence[int]]
 ) -> dict[Axis, NDArray[np.int64]]:
-    """The sorted entries that every axis loses when these positions of the groups go."""
+    """The sorted entries that every axis loses when these positions of the groups are removed."""
     parts: dict[Axis, list[NDArray[np.int64]]] = {}
     for group, positions in removed.items():
         if group not in graph.cuts:
@@ -69,7 +70,7 @@ def removed_entries(
 
 
 def remove_units(model: nn.Module, graph: PruningGraph, removed: Mapping[str, Sequence[int]]) -> nn.Module:
-    """Return a really smaller copy of the network; the network itself is left as it is.
+    """Return a smaller copy of the network; the network itself is not changed.
 
     Args:
         model: the dense network or any copy of it.
@@ -101,13 +102,12 @@ def check_surgery(
 ) -> SurgeryCheck:
     """Compare a pruned network with the dense one whose removed units are masked, on a probe batch.
 
-    The reference never cuts anything: it is the dense network in which whatever reads a removed unit reads
-    zero. Where a layer or group normalisation acts over units of which some are removed, the reference
-    computes its mean and variance from the units that are left, as the smaller network must. Both
-    run in evaluation mode and in float64, where rounding stays far below the tolerance; one that insists
-    on float32, or has over 500 million parameters, is compared there with a coarser tolerance. Then every
-    parameter of the pruned network must take part in its gradient, and its state must survive saving and
-    loading.
+    In the reference nothing is cut: it is the dense network in which every layer that reads a removed unit
+    reads zero. If some of the units of a layer or group normalisation are removed, the reference computes
+    mean and variance from the units that are left, as the smaller network must. Both run in evaluation mode
+    and in float64, where rounding errors are far below the tolerance; a network that only works in float32,
+    or has over 500 million parameters, is compared in float32 with a larger tolerance. Then every parameter
+    of the pruned network must get a gradient, and its state must be the same after saving and loading.
 
     Raises:
         SurgeryFailed: the difference exceeds the tolerance, or a gradient or the state is wrong.
@@ -122,9 +122,9 @@ def check_surgery(
 
 
 def computing_dtype(model: nn.Module, probe: Tensor) -> torch.dtype:
-    """float64, or float32 for a network that makes float32 tensors inside or is very large.
+    """float64, or float32 for a network that creates float32 tensors itself or is very large.
 
-    In float64 the few copies that a comparison needs take 40 bytes a parameter.
+    In float64 the copies that a comparison needs take 40 bytes per parameter.
     """
     if sum(parameter.numel() for parameter in model.parameters()) > _LARGE:
         return torch.float32
@@ -145,7 +145,7 @@ def compare(
         SurgeryFailed: the outputs differ, or a parameter has lost its gradient.
     """
     tolerance = TOLERANCE if probe.dtype == torch.float64 else _TOLERANCE_FLOAT32
-    # TF32, with which cuDNN computes float32 by default, errs as much as the tolerance allows.
+    # TF32, which cuDNN uses for float32 by default, has errors as large as the tolerance.
     with exact_float32():
         output, unused = _output_and_unused(small, probe)
         reference = masked_output(twin, entries, probe)
@@ -167,7 +167,7 @@ def compare(
 
 
 def _output_and_unused(model: nn.Module, probe: Tensor) -> tuple[Tensor, set[str]]:
-    """The output, and the names of parameters that have no part in its gradient."""
+    """The output, and the names of the parameters that get no gradient from it."""
     names, parameters = zip(*model.named_parameters(), strict=True)
     for parameter in parameters:
         parameter.requires_grad_(True)
@@ -182,7 +182,7 @@ def _output_and_unused(model: nn.Module, probe: Tensor) -> tuple[Tensor, set[str
 
 
 def _check_state(pruned: nn.Module) -> None:
-    """The state must load into a copy of the network and be what was saved."""
+    """Check that the state loads into a copy of the network and equals what was saved."""
     state = {name: value.clone() for name, value in pruned.state_dict().items()}
     copied = copy.deepcopy(pruned)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Whether a network can be pruned at all, and how exactly: one line of the table of supported models."""
+"""Whether and how exactly a network can be pruned: one line of the table of supported models."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class SurveyLine:
-    """What came of pruning one network.
+    """The result of pruning one network.
 
     Attributes:
-        status: "ok", "unsupported", or "wrong" where a pruned network was made that computes something else.
-        reason: why it is not ok; what stays and why where only some units can go; empty otherwise.
+        status: "ok", "unsupported", or "wrong" if the pruned network computes something else.
+        reason: why it is not ok, or which units cannot be removed and why; empty otherwise.
         max_difference: largest absolute difference between the pruned and the masked network, or None.
         relative_difference: the same relative to the largest output.
         macs_removed: achieved share of the MACs removed.
-        prunable_units: share of the units of all layers but the output that can go.
+        prunable_units: share of the units of all layers except the output that can be removed.
         groups: number of coupled groups.
-        trace_seconds: processor time that finding the groups took; the time on a machine with nothing else to
-            do, at one thread.
+        trace_seconds: processor time for finding the groups; the same as the time with one thread on an idle
+            machine.
     """
 
     status: Literal["ok", "unsupported", "wrong"]
@@ -68,16 +68,16 @@ def survey(
     sparsity: float = 0.3,
     trace_limit: float = TRACE_SECONDS,
 ) -> SurveyLine:
-    """Prune a network by random scores to a share of its MACs, and compare it with the masked network.
+    """Prune a network with random scores to a share of its MACs, and compare it with the masked network.
 
-    The network gets random weights of which none is near zero, so that no mistake stays hidden.
+    The network gets random weights that are not near zero, so that they hide no mistake.
 
     Args:
         build: makes the network.
         example: an input of any number of samples; the first is used.
-        sparsity: share of the MACs to remove, under the scope "protected"; half or a quarter of it where
-            the units that can go do not reach it.
-        trace_limit: how many seconds of the clock finding the groups may take.
+        sparsity: share of the MACs to remove, with the scope "protected"; half or a quarter of it if removing
+            all removable units is not enough.
+        trace_limit: how many seconds of wall time finding the groups may take.
     """
     started = time.process_time()
     try:

@@ -1,4 +1,4 @@
-"""The 2:4 pattern: of every four weights in a row, the two best stay."""
+"""The 2:4 pattern: of every four consecutive weights, the two best are kept."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 def select_two_four(graph: PruningGraph, scores: Mapping[str, Tensor], seed: int) -> WeightSelection:
     """Choose the two weights to keep among every four consecutive inputs of a unit.
 
-    The pattern is that of sparse tensor cores (Mishra et al., 2021): along the input channels, at each place
-    of a convolution's kernel. Layers whose inputs cannot be divided by four, such as the first one and
-    depthwise convolutions, stay whole, as do layers without scores.
+    The pattern is that of sparse tensor cores (Mishra et al., 2021): along the input channels, at each
+    position of a convolution's kernel. Layers whose inputs cannot be divided by four, such as the first one
+    and depthwise convolutions, are not pruned, and neither are layers without scores.
 
     Args:
         graph: the network's pruning graph.
         scores: by layer name, one score per weight, higher is more important.
-        seed: of the choice among equal scores.
+        seed: decides the choice among equal scores.
 
     Raises:
-        Unsupported: no layer can take the pattern.
+        Unsupported: no layer can have the pattern.
     """
     generator = torch.Generator().manual_seed(seed)
     keep: dict[str, Tensor] = {}

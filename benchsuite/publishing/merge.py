@@ -1,4 +1,4 @@
-"""Several runs and results files as one collection: nothing is overwritten without saying so."""
+"""Merging several runs and results files into one collection; conflicts are reported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _COMPARED = (metric_names.ACCURACY, metric_names.COST, metric_names.SPARSITY)
-"""Metrics that the same trial has everywhere; times and latencies are those of a machine."""
+"""Metrics that are the same on every machine, unlike times and latencies."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Merged:
     """Records of several sources.
 
     Attributes:
-        records: one for each cell, as their sources wrote them.
+        records: one for each cell, unchanged from its source.
         pending: cells of the sources' suites without an outcome.
         notes: sentences about what was left out and where sources disagree.
     """
@@ -47,8 +47,9 @@ class _Source:
 def merge(paths: Sequence[Path]) -> Merged:
     """Merge run directories and results files.
 
-    Of a cell that several sources have, the first one's outcome counts, unless it failed there and came to
-    an outcome elsewhere. A cell is the same under another key, too: then code, plugins or data differed.
+    If several sources have a cell, the first one's outcome counts, unless the cell failed there and has an
+    outcome in another source. Cells are matched even if their keys differ: code, plugins or data differed
+    then.
 
     Raises:
         UsageError: a path is neither a run directory nor a results file.
@@ -79,7 +80,7 @@ def merge(paths: Sequence[Path]) -> Merged:
                 told[what, origin].append(record)
             elif differing(known, record):
                 told["has other results than in {origin}, which are shown", origin].append(record)
-        # A source's own cells are not compared with each other: its suite told them apart.
+        # Cells of one source are not compared with each other: its suite distinguishes them.
         cells |= added
         notes += [
             _note(source.path, what.format(origin=origin), about) for (what, origin), about in told.items()
@@ -89,7 +90,7 @@ def merge(paths: Sequence[Path]) -> Merged:
 
 
 def differing(first: TrialRecord, second: TrialRecord) -> list[str]:
-    """What two records of one trial disagree on, though it should be the same everywhere."""
+    """The values that differ in two records of one trial, though they should be equal on every machine."""
     if first.status != second.status:
         return ["status"]
     ours, theirs = _compared(first.metrics), _compared(second.metrics)
@@ -97,7 +98,7 @@ def differing(first: TrialRecord, second: TrialRecord) -> list[str]:
 
 
 def title(record: TrialRecord) -> str:
-    """The cell in words, of at most 200 letters."""
+    """The cell in words, of at most 200 characters."""
     axes = ("dataset", "model", "seed", "scorer", "sparsity", "draw")
     text = " · ".join(str(record.axes.get(axis, "?"))[:200] for axis in axes)
     text = "".join(c if c.isprintable() else "?" for c in text)

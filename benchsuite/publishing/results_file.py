@@ -1,4 +1,4 @@
-"""Results files: a run's records with the suite they come from, in one file that can be sent to others."""
+"""Results files: a run's records with their suite, in one file that can be sent to others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Header(BaseModel):
     Attributes:
         name: the suite's name.
         suite: the suite file's text.
-        cells: number of cells that the suite spans.
+        cells: number of cells in the suite.
         versions: what the records were made with.
     """
 
@@ -47,7 +47,7 @@ class Header(BaseModel):
 
 @dataclass(frozen=True)
 class Published:
-    """What a results file holds.
+    """The content of a results file.
 
     Attributes:
         header: None for a bare file of records, such as a run directory's own.
@@ -61,17 +61,17 @@ class Published:
 
 
 def write_published(path: Path, header: Header, records: Sequence[TrialRecord]) -> None:
-    """Write a results file in one step, compressed if its name ends in .gz; equal content, equal bytes."""
+    """Write a results file atomically, compressed if named `.gz`; equal content gives equal bytes."""
     lines = [json.dumps(header.model_dump(), ensure_ascii=False), *(record.to_json() for record in records)]
     content = ("\n".join(lines) + "\n").encode()
     write_atomically(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
 def read_published(path: Path) -> Published:
-    """Read a results file, compressed or not, whoever wrote it; nothing in it is trusted.
+    """Read a results file from any source, compressed or not; nothing in it is trusted.
 
     Raises:
-        UsageError: it is no file, is damaged as a whole, or is of another format version.
+        UsageError: it is not a file, cannot be read at all, or has another format version.
     """
     header: Header | None = None
     records: dict[str, TrialRecord] = {}
@@ -122,7 +122,7 @@ def _record(text: str) -> TrialRecord:
 
 
 def _header(text: str, where: str) -> Header | None:
-    """The header if the line is one; raises `UsageError` for one that this version cannot take."""
+    """The header if the line is one; raises `UsageError` for one that this version cannot read."""
     content: Any = json.loads(text)
     if not isinstance(content, dict) or "format" not in content:
         return None

@@ -1,4 +1,4 @@
-"""What a results file must withstand: is it whole, does it say where it comes from, can it be so?"""
+"""Checks of a results file: completeness, provenance, plausibility, and agreement with trials run again."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from benchsuite.store.record import TrialRecord
 
 PROVENANCE = ("benchsuite", "torch", "python", "platform")
-"""What every record must say of where it comes from."""
+"""Provenance fields that every record must have."""
 MEASURED = ("device", "device_type", "data_digest", "training_recipe", "recovery_recipe")
-"""What a finished trial's record must say beside it."""
+"""Further provenance fields that the record of a finished trial must have."""
 
 SPARSITY_TOLERANCE = 0.05
 """How far the achieved sparsity may be above the requested one; below it, twice as far.
 
-A coupled group of a small network is a few percent of it, and a floor under each layer may keep more.
+A coupled group of a small network can be a few percent of it, and a floor for each layer may keep more.
 """
 STANDARD_ERRORS = 2.0
-"""How many standard errors of the test split's accuracy a trial may differ by when it is run again."""
+"""How much the accuracy of a trial may differ when it is run again, in standard errors of the test split."""
 COST_TOLERANCE = 0.02
-"""How far costs may differ, of the dense one, where a dense model made elsewhere chooses the units."""
+"""How far costs may differ, relative to the dense one, if the dense model was trained on another machine."""
 
 _ROUNDING = 1e-6
 
@@ -42,7 +42,7 @@ class Problem:
     """Something wrong with a file.
 
     Attributes:
-        kind: what is wrong, the same text for every trial that it concerns.
+        kind: what is wrong, in the same words for all trials concerned.
         detail: where, with the values.
     """
 
@@ -51,7 +51,7 @@ class Problem:
 
 
 def names_no_files(suite: Mapping[str, Any]) -> None:
-    """Raise `UsageError` if a suite's text leads out of the data folder: it comes from somebody else."""
+    """Raise `UsageError` if a suite from somebody else has a path outside the data folder."""
     for text in _texts(suite):
         if re.match(r"[/\\~]|[A-Za-z]:[/\\]", text) or ".." in re.split(r"[/\\]", text) or "\0" in text:
             raise UsageError(
@@ -70,7 +70,7 @@ def completeness(records: Sequence[TrialRecord], trials: Sequence[Trial]) -> lis
         waiting = planned.get(_identity(record.axes))
         if waiting:
             shared = dict(_leaves(waiting.pop().shared))
-            # An older or newer benchsuite may know fewer or more settings; those that both know must agree.
+            # An older or newer benchsuite may have fewer or more settings; those in both must agree.
             wrong = [name for name, value in _leaves(record.settings) if shared.get(name, value) != value]
             if wrong:
                 problems.append(
@@ -87,7 +87,7 @@ def completeness(records: Sequence[TrialRecord], trials: Sequence[Trial]) -> lis
 
 
 def matched(records: Sequence[TrialRecord], trials: Sequence[Trial]) -> list[tuple[Trial, TrialRecord]]:
-    """Each record with the cell of the suite that it is the outcome of."""
+    """Each record with its cell of the suite."""
     planned = {_identity(trial.axes): trial for trial in trials}
     pairs = ((planned.get(_identity(record.axes)), record) for record in records)
     return [(trial, record) for trial, record in pairs if trial is not None]
@@ -107,7 +107,7 @@ def provenance(records: Iterable[TrialRecord]) -> list[Problem]:
 
 
 def plausibility(records: Iterable[TrialRecord]) -> list[Problem]:
-    """Numbers that cannot be, and numbers that differ where all criteria share them."""
+    """Impossible numbers, and numbers that differ between criteria but should be the same for all."""
     problems = []
     shared: dict[tuple[str, str], tuple[float, TrialRecord]] = {}
     for record in records:
@@ -165,11 +165,11 @@ def _oddities(record: TrialRecord) -> Iterator[tuple[str, str]]:
 
 
 def disagreement(claimed: TrialRecord, again: TrialRecord, test_samples: int) -> list[Problem]:
-    """Where a trial that was run again leaves the tolerance.
+    """The values of a trial that was run again that are outside the tolerance.
 
     Args:
-        claimed: the record of the file.
-        again: the record of this machine.
+        claimed: the record in the file.
+        again: the record made on this machine.
         test_samples: size of the test split.
     """
     where = title(claimed)
@@ -198,13 +198,13 @@ def disagreement(claimed: TrialRecord, again: TrialRecord, test_samples: int) ->
 
 
 def accuracy_tolerance(first: float, second: float, samples: int) -> float:
-    """Two standard errors of an accuracy on so many test samples; at least those of one sample's error."""
+    """Two standard errors of an accuracy on this many test samples; at least those for one wrong sample."""
     mean = min(max((first + second) / 2, 1 / samples), 1 - 1 / samples)
     return STANDARD_ERRORS * math.sqrt(mean * (1 - mean) / samples)
 
 
 def _cost_tolerance(claimed: TrialRecord, again: TrialRecord, name: str) -> float:
-    """Nothing where the suite alone decides how much goes from each layer, or the machines are alike."""
+    """Zero if the suite alone decides how much is removed from each layer, or the machines are the same."""
     fields = ("device", "torch", "threads")
     alike = all(claimed.provenance.get(f) == again.provenance.get(f) for f in fields)
     if alike or claimed.axes.get("scope") == "layer":
@@ -217,7 +217,7 @@ def _identity(axes: Mapping[str, Any]) -> str:
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Nested tables as names with dots and values as JSON."""
+    """Nested tables as dotted names with JSON values."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _leaves(inner, f"{name}.{key}" if name else str(key))

@@ -1,1 +1,1 @@
-"""Scorers, what they see, and the checks on what they return."""
+"""Scorers, the data they get, and the checks of what they return."""

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 def gradient_batches(
     network: SampledNetwork, *, activations: bool, batch_size: int | None = None
 ) -> Iterator[GradientBatch]:
-    """Give for each batch the gradients of its mean loss, from one forward and one backward pass.
+    """Yield for each batch the gradients of its mean loss, from one forward and one backward pass.
 
     Args:
         network: the network and its samples.
-        activations: also give activation maps and their gradients.
+        activations: also yield activation maps and their gradients.
         batch_size: samples per pass; by default the network's.
     """
     parameters = network.leaf_parameters()
@@ -69,7 +69,7 @@ def sum_statistics(
 
 
 class _Watcher:
-    """Keeps one batch's activation maps and, once the loss went backward, their gradients."""
+    """Keeps one batch's activation maps and, after the backward pass, their gradients."""
 
     def __init__(self, network: SampledNetwork, samples: int) -> None:
         self._network, self._samples = network, samples
@@ -82,8 +82,8 @@ class _Watcher:
         tensor.register_hook(partial(self._keep, name))
 
     def _keep(self, name: str, gradient: Tensor) -> None:
-        # The mean loss holds each sample's own loss, which alone depends on its activations, divided by
-        # the number of samples.
+        # The mean loss is the sum of the samples' losses divided by their number, and only a sample's own
+        # loss depends on its activations.
         self._gradients[name] = self._ordered(name, gradient) * self._samples
 
     def _ordered(self, name: str, tensor: Tensor) -> Tensor:

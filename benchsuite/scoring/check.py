@@ -1,4 +1,4 @@
-"""Runs a scorer and checks what comes back."""
+"""Runs a scorer and checks what it returns."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class ScoringResult:
     Attributes:
         scores: by layer, float32 or float64 on the CPU, at the suite's granularity: (units,) or the
             weight's shape.
-        seconds: wall time of the scorer. The first scorer that asks for activation tables or gradient
-            statistics pays for all that the suite's scorers have announced, and those after it pay nothing:
-            times compare criteria only where nothing is shared.
-        peak_memory_mb: memory at the scorer's peak beyond what was in use before, in 10^6 bytes.
+        seconds: wall time of the scorer. The time of the first scorer that asks for activation tables or
+            gradient statistics includes computing all those that the suite's scorers have announced; later
+            scorers reuse them. So times can be compared between criteria only where nothing is shared.
+        peak_memory_mb: largest memory use of the scorer beyond what was in use before, in 10^6 bytes.
         ties: how many units (or weights) share their score with an earlier one of their layer.
-        skipped: reasons of the layers that the scorer could not serve.
+        skipped: reasons for the layers that the scorer could not score.
         native: by layer, what the criterion's own rule keeps; None unless asked for.
         merges: by layer, pairs (removed unit, kept unit) whose outgoing weights the rule adds up.
     """
@@ -51,12 +51,12 @@ def run_scorer(scorer: Scorer, context: ScoringContext, *, native: bool = False)
 
     Args:
         scorer: the criterion.
-        context: the network and its data; its generator starts anew.
+        context: the network and its data; its generator is reset.
         native: also ask for the criterion's own rule of how much to remove.
 
     Raises:
-        Unsupported: the scorer cannot serve this network, or not this granularity, or no layer of it.
-        PluginError: it raised, returned what it may not, or changed the network or a random state.
+        Unsupported: the scorer cannot score this network, or any layer of it, or not at this granularity.
+        PluginError: it raised an error, returned something invalid, or changed the network or a random state.
     """
     if scorer.granularity == "unit" and context.granularity == "weight":
         raise Unsupported(f"{scorer.name} scores whole units; it cannot rank single weights")

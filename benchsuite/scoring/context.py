@@ -1,4 +1,4 @@
-"""What a scorer sees of a network and its training data."""
+"""What a scorer gets: a network and part of its training data."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class ScoringContext(SampledNetwork):
     Args:
         model: the dense network; moved to `device` and put into evaluation mode.
         layers: the layers to score.
-        inputs: the training split's inputs, samples first: floats, or whatever `normalise` takes.
+        inputs: the training split's inputs, samples first: floats, or what `normalise` accepts.
         labels: their class numbers.
         draw: number of the independent draw of a random criterion; with `seed` it decides the generator.
         store: keeps activation tables and gradient statistics; share its folder between processes that
             score the same network.
         reductions: what other scorers of the suite will ask `activations` for: the first forward pass
-            serves them too.
-        statistics: what they will ask `gradient_statistic` for: the first backward pass serves them too.
-        trace: the training trace, where training recorded one.
+            computes these too.
+        statistics: what they will ask `gradient_statistic` for: the first backward pass computes these too.
+        trace: the training trace, if training recorded one.
         options: the optional arguments of `SampledNetwork`.
     """
 
@@ -65,21 +65,21 @@ class ScoringContext(SampledNetwork):
         self.restart()
 
     def restart(self) -> None:
-        """Begin a scorer: its generator starts anew and no layer is skipped."""
+        """Prepare for a new scorer: reset the generator and the skipped layers."""
         self.generator = seeded(self.seed, f"draw {self.draw}")
         """A seeded generator on the CPU, the scorer's only source of randomness."""
         self.skipped: dict[str, str] = {}
-        """Reasons of the layers that the scorer could not serve, by name."""
+        """Reasons for the layers that the scorer could not score, by name."""
 
     def skip(self, layer: Layer | str, reason: str) -> None:
-        """Say that the criterion cannot serve a layer, which is then left out of the scores."""
+        """Declare that the criterion cannot score a layer, which is then left out of the scores."""
         name = layer if isinstance(layer, str) else layer.name
         self.layer(name)
         self.skipped[name] = reason
 
     @property
     def training_trace(self) -> TrainingTrace:
-        """What training recorded; raises `Unsupported` where it recorded nothing."""
+        """What training recorded; raises `Unsupported` if it recorded nothing."""
         if self._trace is None:
             raise Unsupported(
                 "no training trace: the network was not trained by this suite, or its training recorded none"
@@ -87,14 +87,14 @@ class ScoringContext(SampledNetwork):
         return self._trace
 
     def gradients(self, batch_size: int | None = None) -> Iterator[dict[str, Tensor]]:
-        """Give for each batch the gradient of its mean loss by parameter name; zero where unused."""
+        """Yield for each batch the gradient of its mean loss by parameter name; zero if unused."""
         for batch in gradient_batches(self, activations=False, batch_size=batch_size):
             yield dict(batch.gradients)
 
     def gradient_statistic(self, statistic: str | GradientStatistic) -> dict[str, Tensor]:
         """Return a statistic of the gradients of all batches by layer, on the device.
 
-        One backward pass per batch serves every statistic that any scorer of the suite has announced by
+        One backward pass per batch computes every statistic that any scorer of the suite has announced by
         `Scorer.gradient_statistics`.
 
         Args:
@@ -105,7 +105,7 @@ class ScoringContext(SampledNetwork):
         return {layer.name: found[layer.name].to(self.device) for layer in self.layers if layer.name in found}
 
     def activation_function(self, layer: Layer | str) -> str | None:
-        """Name the non-linearity behind a layer as torch calls it, such as "relu"; None if none follows."""
+        """Name the non-linearity after a layer as torch calls it, such as "relu"; None if none follows."""
         point = self._points.get(layer if isinstance(layer, str) else layer.name)
         return None if point is None else point.function
 
@@ -114,7 +114,7 @@ class ScoringContext(SampledNetwork):
 
         Maps are read after the non-linearity (`benchsuite.scoring.points` says where exactly); a
         convolution's positions are pixels, a linear layer's are tokens. Layers that the network's forward
-        pass does not reach are absent. One pass over the samples serves every reduction that any scorer of
+        pass does not reach are absent. One pass over the samples computes every reduction that any scorer of
         the suite has announced by `Scorer.reductions`.
 
         Args:
@@ -124,10 +124,10 @@ class ScoringContext(SampledNetwork):
         return self._shared.table(find_reduction(reduction))
 
     def activation_gradients(self) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
-        """Give for each batch, by layer, its activation maps and the gradients of each sample's own loss.
+        """Yield for each batch, by layer, its activation maps and the gradients of each sample's own loss.
 
-        Both have the shape (samples, units, positions...). In evaluation mode a sample's loss depends on
-        its own activations only.
+        Both have the shape (samples, units, positions...). In evaluation mode a sample's loss depends only on
+        its own activations.
         """
         for batch in gradient_batches(self, activations=True):
             yield dict(batch.activations)

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def reversed_scores(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the scores with the order within each layer turned round: the most important goes first.
+    """Return the scores with the order within each layer reversed: the most important unit is removed first.
 
-    Each layer keeps its own values, so that its scale against other layers stays what it was.
+    Each layer keeps its own values, so its scale relative to other layers does not change.
     """
     turned = {}
     for name, score in scores.items():
@@ -31,11 +31,11 @@ def reversed_scores(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def shuffled_scores(
     scores: Mapping[str, Tensor], generator: torch.Generator, groups: Sequence[CoupledGroup] = ()
 ) -> dict[str, Tensor]:
-    """Return the scores permuted within each layer: the same allocation over layers, no knowledge in them.
+    """Return the scores permuted within each layer: the same sparsity per layer, but a random order.
 
-    Layers of one coupled group share one permutation of the group's positions, so that the group's
-    aggregated scores are the same numbers in another order. Groups matter for unit scores only; a layer in
-    none, or one with several units per position, is permuted on its own.
+    Layers of one coupled group share one permutation of the group's positions, so that the group's aggregated
+    scores are the same numbers in another order. Groups are used for unit scores only; a layer without a
+    group, or one with several units per position, is permuted separately.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Gradient statistics: what remains of the gradients of all batches."""
+"""Gradient statistics: summaries of the gradients of all batches."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class GradientBatch:
-    """What one forward and backward pass over a batch gives.
+    """The results of one forward and backward pass over a batch.
 
     Attributes:
         layers: the layers to score.
         granularity: what the suite prunes.
         parameters: the network's parameters by name, detached.
-        gradients: by parameter name, the gradient of the batch's mean loss; zero where unused.
+        gradients: by parameter name, the gradient of the batch's mean loss; zero for unused parameters.
         activations: by layer, its activation maps and the gradients of each sample's own loss, both
             (samples, units, positions...). Empty for a statistic that does not ask for them.
         samples: how many samples the batch has.
-        of_samples: how many all batches have.
+        of_samples: how many all batches have together.
         of_batches: how many batches there are.
     """
 
@@ -44,10 +44,10 @@ class GradientBatch:
 
 @dataclass(frozen=True)
 class GradientStatistic:
-    """A sum over batches of what it makes of each batch's gradients.
+    """A sum over batches of terms that it computes from each batch's gradients.
 
-    Subclass it as a frozen dataclass to make your own; its fields are its parameters. The sum is shared by
-    all scorers that ask for equal statistics.
+    Subclass it as a frozen dataclass to make your own; its fields are its parameters. All scorers that ask
+    for equal statistics share the sum.
     """
 
     name: ClassVar[str] = ""
@@ -60,7 +60,7 @@ class GradientStatistic:
 
     @property
     def key(self) -> str:
-        """What identifies the statistic in content keys: class, parameters and source."""
+        """The statistic's identity in content keys: class, parameters and source."""
         return f"{type(self).__module__}.{self!r}\n{source_of(type(self))}"
 
 
@@ -78,11 +78,11 @@ class MeanGradient(GradientStatistic):
 
 @dataclass(frozen=True)
 class SquaredChange(GradientStatistic):
-    """The mean over batches of the squared first-order change of the loss without a unit or weight.
+    """The mean over batches of the squared first-order change of the loss when a unit or weight is removed.
 
-    Where units are pruned, (units,): (sum of g w over the unit's own parameters)^2, which are those of
-    `own_parameters`. Where weights are pruned, in the weight's shape: (g w)^2. g is the gradient of the
-    batch's mean loss; every batch counts the same.
+    If units are pruned, (units,): (sum of g w over the unit's own parameters)^2, see `own_parameters`. If
+    weights are pruned, in the weight's shape: (g w)^2. g is the gradient of the batch's mean loss; every
+    batch counts the same.
     """
 
     name: ClassVar[str] = "squared-change"

@@ -1,4 +1,4 @@
-"""Sees to it that a scorer leaves the network and the random states as they were."""
+"""Checks that a scorer does not change the network and the random states."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def untouched(model: nn.Module, culprit: str) -> Iterator[None]:
     """Raise `PluginError` if the block changed the network or a global random state; both are restored.
 
     Compared are parameters and buffers (content, type, identity, `requires_grad`, `.grad`), the modules,
-    their training flags and hooks, and the generators of torch (CPU and every GPU) and numpy. That of the
-    module `random` is restored without complaint, since importing some libraries draws from it.
+    their training flags and hooks, and the generators of torch (CPU and every GPU) and numpy. The state of
+    the module `random` is restored without an error, since importing some libraries draws from it.
     """
     tensors = _tensors(model)
     copies = {name: tensor.detach().clone() for name, tensor in tensors.items()}

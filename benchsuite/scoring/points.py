@@ -56,15 +56,15 @@ class ActivationPoint:
 class _PointMode(TorchFunctionMode):
     """Follows the layers' outputs through normalisation, pooling, dropout and additions.
 
-    A chain starts at a layer's output and ends at the first non-linearity. Additions pass it on, since the
-    channels of a residual sum are the (coupled) units of every layer that is added. What mixes or moves
-    channels (another layer, concatenation, reshaping) breaks it.
+    A chain starts at a layer's output and ends at the first non-linearity. It continues through additions,
+    since the channels of a residual sum are the (coupled) units of every layer that is added. Operations that
+    mix or move channels (another layer, concatenation, reshaping) end it.
     """
 
     def __init__(self, reached: Callable[[str, Stage, str, Tensor], None]) -> None:
         super().__init__()
         self._reached = reached
-        # Per tensor: the layers whose chain it carries; True while nothing was added to it.
+        # Per tensor: the layers whose chain it belongs to; True while nothing was added to it.
         self._chains = WeakTensorKeyDictionary()
         self._busy = False
 
@@ -139,10 +139,10 @@ def _following(layers: Sequence[Layer], reached: Callable[[str, Stage, str, Tens
 def find_points(model: nn.Module, layers: Sequence[Layer], sample: Tensor) -> dict[str, ActivationPoint]:
     """Find each layer's activation point by one forward pass over `sample`.
 
-    The point is the first non-linearity that the layer's channels meet, behind any normalisation, pooling,
-    dropout or residual addition (a residual sum's activation belongs to all layers that are added, which
-    are coupled). Where none is met, it is the output of the normalisation that directly follows, or the
-    layer's own output. Layers that the pass does not reach are left out. A gate that is written out, such as
+    The point is the first non-linearity on the way of the layer's channels, after any normalisation, pooling,
+    dropout or residual addition (a residual sum's activation belongs to all layers that are added, which are
+    coupled). If there is none, it is the output of the normalisation that directly follows, or the layer's
+    own output. Layers that the pass does not reach are left out. A gate that is written out, such as
     `x * sigmoid(x)`, is read at its sigmoid.
     """
     points: dict[str, ActivationPoint] = {}
@@ -163,8 +163,8 @@ def reading(
 ) -> Iterator[None]:
     """Call `sink(layer name, tensor)` at each layer's activation point during forward passes inside.
 
-    The tensor has the network's own layout and may be overwritten after the call; `as_maps` orders it.
-    One forward pass per `with`, since a layer is read once.
+    The tensor has the network's own layout and may be overwritten after the call; `as_maps` reorders it. Only
+    one forward pass per `with`, since each layer is read once.
     """
     seen: set[str] = set()
 
@@ -180,11 +180,11 @@ def reading(
 def as_maps(layer: Layer, tensor: Tensor, samples: int) -> Tensor:
     """Order a layer's output as (samples, units, positions...), with at least one position dimension.
 
-    Convolutions have their units second, linear layers last (behind tokens or positions, if any). Windows
-    that a network folded into the sample dimension become positions.
+    Convolutions have their units in the second dimension, linear layers in the last (after tokens or
+    positions, if any). Windows that a network has moved into the sample dimension become positions.
 
     Raises:
-        Unsupported: the first dimension is no multiple of the number of samples.
+        Unsupported: the first dimension is not a multiple of the number of samples.
     """
     maps = tensor.movedim(-1, 1) if layer.kind == "linear" else tensor
     if maps.ndim == 2:

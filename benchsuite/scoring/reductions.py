@@ -1,4 +1,4 @@
-"""Reductions: what remains of an activation map in a table of samples x units."""
+"""Reductions: how an activation map becomes one number in a table of samples x units."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Reduction:
     """Turns activation maps into one number per sample and unit.
 
-    Subclass it as a frozen dataclass to make your own; its fields are its parameters. Tables are shared by
-    all scorers that ask for equal reductions.
+    Subclass it as a frozen dataclass to make your own; its fields are its parameters. All scorers that ask
+    for equal reductions share the table.
     """
 
     name: ClassVar[str] = ""
@@ -28,15 +28,15 @@ class Reduction:
 
     @property
     def key(self) -> str:
-        """What identifies the reduction in content keys: class, parameters and source."""
+        """The reduction's identity in content keys: class, parameters and source."""
         return f"{type(self).__module__}.{self!r}\n{source_of(type(self))}"
 
 
 def source_of(cls: type) -> str:
     """Return a hash of the code that fills tables and of the modules that define a class, with their imports.
 
-    Whole modules, since what a class computes may depend on constants and functions beside it. What is
-    defined interactively has no source: its name and its parameters have to do.
+    Whole modules are hashed, since a class may use constants and functions next to it. A class that is
+    defined interactively has no source: only its name and parameters identify it.
     """
     from benchsuite.contracts.digests import code_digest, source_digest
 
@@ -104,8 +104,8 @@ class ZeroFraction(Reduction):
 _LARGEST_BATCHED_ON_GPU = 32
 """Rows of the largest matrices whose eigenvalues torch computes all at once on a GPU.
 
-Larger ones it solves one after the other there, at about a millisecond each (PyTorch issue 175585), which
-is slower than one core of the CPU. `make gpu` measures both ways on both sides of this size.
+It solves larger ones one after the other, at about a millisecond each (PyTorch issue 175585), which is slower
+than one core of the CPU. `make gpu` measures both ways below and above this size.
 """
 
 
@@ -145,7 +145,7 @@ class Rank(Reduction):
 REDUCTIONS: dict[str, Reduction] = {
     reduction.name: reduction for reduction in (Mean(), Max(), Variance(), ZeroFraction(), Rank())
 }
-"""The reductions without parameters; `top-K-mean` for any number K is found by name too."""
+"""The reductions without parameters; `top-K-mean` with any number K can also be given by name."""
 
 
 def find_reduction(reduction: str | Reduction) -> Reduction:

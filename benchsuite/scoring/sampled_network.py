@@ -1,4 +1,4 @@
-"""A network with a fixed part of its training data: what passes over samples need."""
+"""A network with a fixed part of its training data, for passes over samples."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ class SampledNetwork:
     Args:
         model: the network; moved to `device` and put into evaluation mode.
         layers: the layers to score.
-        inputs: the training split's inputs, samples first: floats, or whatever `normalise` takes.
+        inputs: the training split's inputs, samples first: floats, or what `normalise` accepts.
         labels: their class numbers.
         groups: the coupled groups that `layers` form.
-        normalise: makes a batch of inputs, already on the device, what the network expects.
+        normalise: turns a batch of inputs, already on the device, into what the network expects.
         classes: number of classes; by default one more than the largest label.
         samples: how many of the inputs to use, drawn with `seed`; None for all.
         batch_size: samples per forward pass.
         seed: decides the samples.
-        device: where the network and the batches live.
+        device: where the network and the batches are.
         granularity: what the suite prunes.
     """
 
@@ -94,7 +94,7 @@ class SampledNetwork:
 
     @property
     def samples(self) -> int:
-        """How many samples `batches` gives in all."""
+        """How many samples `batches` yields in all."""
         return len(self._labels)
 
     @property
@@ -103,7 +103,7 @@ class SampledNetwork:
         return {"inputs": self._inputs, "labels": self._labels}
 
     def batches(self, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give normalised inputs and labels on the device, always the same samples in the same order."""
+        """Yield normalised inputs and labels on the device, always the same samples in the same order."""
         size = batch_size or self.batch_size
         for inputs, labels in zip(self._inputs.split(size), self._labels.split(size), strict=True):
             yield (inputs if self._normalise is None else self._normalise(inputs)), labels
@@ -115,14 +115,14 @@ class SampledNetwork:
     def leaf_parameters(self) -> dict[str, Tensor]:
         """Return the parameters by name as leaves that require a gradient and share the network's memory.
 
-        With `torch.func.functional_call` they give gradients without leaving a trace in the network.
+        With `torch.func.functional_call` they give gradients without changing the network.
         """
         return {name: value.detach().requires_grad_() for name, value in self.model.named_parameters()}
 
     def own_parameters(self, layer: Layer) -> list[str]:
         """Return the names of a layer's weight (first), its bias, and its normalisation's scale and shift.
 
-        Those that exist; each parameter has one row per unit.
+        Only those that exist are returned; each parameter has one row per unit.
         """
         return own_parameters(layer, dict(self.model.named_parameters()))
 
@@ -132,7 +132,7 @@ class SampledNetwork:
         return find_points(self.model, self.layers, inputs)
 
     def reading(self, sink: Callable[[str, Tensor], None]) -> AbstractContextManager[None]:
-        """Call `sink(layer name, tensor)` at each activation point of one forward pass inside."""
+        """Call `sink(layer name, tensor)` at each activation point in one forward pass inside the block."""
         return reading(self.reached, self._points, sink)
 
     @property
@@ -141,7 +141,7 @@ class SampledNetwork:
         return [layer for layer in self.layers if layer.name in self._points]
 
     def layer_inputs(self) -> Iterator[dict[str, Tensor]]:
-        """Give for each batch, by layer, the tensor that enters it, in the network's own layout."""
+        """Yield for each batch, by layer, its input tensor, in the network's own layout."""
         for inputs, _ in self.batches():
             entered: dict[str, Tensor] = {}
             handles = [
@@ -160,7 +160,7 @@ class SampledNetwork:
 def _keep_input(
     entered: dict[str, Tensor], name: str, _module: nn.Module, arguments: tuple[Tensor, ...]
 ) -> None:
-    # The first use counts; copied, since a later operation may overwrite it in place.
+    # The first use counts; the input is copied, since a later operation may overwrite it in place.
     entered.setdefault(name, arguments[0].detach().clone())
 
 

@@ -1,4 +1,4 @@
-"""What a scorer plugin is."""
+"""The base class of scorer plugins."""
 
 from __future__ import annotations
 
@@ -19,47 +19,47 @@ if TYPE_CHECKING:
 class Scorer(Plugin):
     """A pruning criterion: assigns an importance to every unit or weight; higher means keep.
 
-    Import torch inside `score` where you can: listing and planning then need not load it.
+    Import torch inside `score` if you can: listing and planning then need not load it.
     """
 
     granularity: ClassVar[Literal["unit", "weight", "both"]] = "unit"
-    """"unit": tensors of shape (units,). "weight": tensors of the weight's shape; the host makes a unit
-    criterion of it by summing over a unit's weights. "both": the scorer looks at `context.granularity`
-    and returns what is asked for, or the weight's shape where the sum is what it means for units."""
+    """"unit": tensors of shape (units,). "weight": tensors of the weight's shape; the host also uses it as a
+    unit criterion by summing over a unit's weights. "both": the scorer looks at `context.granularity` and
+    returns what is asked for; it may return the weight's shape if a unit's score is the sum."""
     draws: ClassVar[int] = 1
-    """How many independent draws per dense model a suite makes unless it says otherwise; more than one
-    only where the score itself is random."""
+    """How many independent draws per dense model a suite makes unless it says otherwise; more than one only
+    if the score itself is random."""
     needs_training_trace: ClassVar[bool] = False
     """Whether training has to record its trace for `context.training_trace`."""
     data_free: ClassVar[bool] = False
-    """Whether it reads no samples: the weights alone, and the training trace if it needs one."""
+    """Whether it reads no samples, only the weights and, if it needs one, the training trace."""
     imports: ClassVar[tuple[str, ...]] = ()
     """Large modules that `score` imports, such as `sklearn.tree`: a run imports them once for all workers."""
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
         """Return one float tensor per prunable layer, keyed by the layer's name: higher is more important.
 
-        A layer that the criterion cannot serve is left out after `context.skip(layer, reason)`.
+        For a layer that the criterion cannot score, call `context.skip(layer, reason)` and leave it out.
 
         Raises:
-            Unsupported: the criterion cannot serve this network at all.
+            Unsupported: the criterion cannot score this network at all.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define score()")
 
     def fingerprint(self) -> str:
-        """Identify the content of files that `score` reads and no import names; empty without any.
+        """Identify the content of files that `score` reads without importing them; empty without any.
 
-        It is part of the content key of the scores, so that changed files are never taken for cached ones;
-        `benchsuite.file_fingerprint` gives a file's.
+        It is part of the content key of the scores, so that scores are computed again when the files change;
+        `benchsuite.file_fingerprint` returns the fingerprint of a file.
         """
         return ""
 
     def reductions(self) -> Sequence[str | Reduction]:
-        """Return what `score` will ask `context.activations` for, so that one pass serves all scorers."""
+        """Return what `score` will ask `context.activations` for, so that all scorers share one pass."""
         return ()
 
     def gradient_statistics(self) -> Sequence[str | GradientStatistic]:
-        """Return what `score` will ask `context.gradient_statistic` for, so that one pass serves all."""
+        """Return what `score` will ask `context.gradient_statistic` for, so that scorers share one pass."""
         return ()
 
     def native(
@@ -69,7 +69,7 @@ class Scorer(Plugin):
     ) -> dict[str, Tensor]:
         """Return what to keep by the criterion's own rule of how much to remove.
 
-        Override it where the source gives such a rule; suites ask for it with `sparsities = ["native"]`.
+        Override it if the source gives such a rule; suites ask for it with `sparsities = ["native"]`.
 
         Args:
             scores: what `score` returned, checked, at the suite's granularity.

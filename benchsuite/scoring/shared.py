@@ -1,4 +1,4 @@
-"""What the scorers of one network share: activation tables and gradient statistics, computed once."""
+"""Activation tables and gradient statistics, computed once for all scorers of a network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class SharedPasses:
-    """Runs a network's samples through its network for all that its scorers have announced, and keeps it.
+    """Computes everything that a network's scorers have announced in shared passes, and stores it.
 
     Args:
         network: the network and its samples.
@@ -38,7 +38,7 @@ class SharedPasses:
         reductions: Sequence[Reduction],
         statistics: Sequence[GradientStatistic],
     ) -> None:
-        # The network owns this object: without a cycle its memory is freed at once.
+        # The network owns this object: without a reference cycle its memory is freed at once.
         self._network: SampledNetwork = weakref.proxy(network)
         self._store = store
         self._reductions, self._statistics = tuple(reductions), tuple(statistics)
@@ -126,7 +126,8 @@ class SharedPasses:
         except Exception:
             if len(missing) == 1:
                 raise
-            # Another scorer's statistic may not suit this network; that scorer will hear when it asks.
+            # Another scorer's statistic may not fit this network; that scorer gets the error when it asks for
+            # it.
             missing = {self._statistic_key(wanted): wanted}
             totals = sum_statistics(self._network, [wanted])
         for key, total in zip(missing, totals, strict=True):

@@ -30,12 +30,12 @@ Array = npt.NDArray[np.float32]
 class TableStore:
     """Arrays of float32, and named tensors of any type, under content keys.
 
-    With a folder, every entry is a file in it, written aside and moved into place, so that worker
-    processes can share it and never see half of one. Without a folder, entries live in memory as long as
-    they stay below a share of it, and beyond that in a temporary folder that goes with the store.
+    With a folder, every entry is a file in it, written under another name and then renamed, so that worker
+    processes can share it and never see an incomplete one. Without a folder, entries are kept in memory up to
+    a share of it, and beyond that in a temporary folder that is deleted with the store.
 
     Args:
-        folder: where to keep files; made when first needed.
+        folder: where to keep files; created when first needed.
         memory_share: share of the machine's memory that entries may take before they go to disk.
     """
 
@@ -46,16 +46,16 @@ class TableStore:
         self._tensors: dict[str, dict[str, Tensor]] = {}
 
     def load(self, key: str) -> Tensor | None:
-        """Return the array as a CPU tensor, mapped from its file where it has one, or None if absent."""
+        """Return the array as a CPU tensor, mapped from its file if it has one, or None if absent."""
         array = self._arrays.get(key)
         if array is None and self._folder is not None and (path := self._path(self._folder, key)).is_file():
-            # Copy-on-write: the tensor counts as writable, the file stays as it is.
+            # Copy-on-write: the tensor is writable, but the file is not changed.
             array = self._arrays[key] = np.load(path, mmap_mode="c")
         return None if array is None else torch.from_numpy(array)
 
     @contextmanager
     def filling(self, keys: Sequence[str], shape: tuple[int, ...]) -> Iterator[list[Array]]:
-        """Give one empty array per key to be filled inside; they are stored when the block ends well."""
+        """Yield one empty array per key to be filled; they are stored if the block raises no error."""
         folder = self._home(float(np.prod(shape, dtype=np.float64)) * 4 * len(keys))
         if folder is None:
             arrays: list[Array] = [np.empty(shape, dtype=np.float32) for _ in keys]
@@ -97,7 +97,7 @@ class TableStore:
         stages.save_tensors(self._path(folder, key, "safetensors"), tensors)
 
     def _home(self, size: float) -> Path | None:
-        """Return where new entries of that many bytes go; None for memory."""
+        """Return the folder for new entries of that many bytes; None for memory."""
         if self._folder is not None:
             return self._folder
         held = sum(array.nbytes for array in self._arrays.values() if not isinstance(array, np.memmap))
@@ -106,7 +106,7 @@ class TableStore:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other processes that share the folder from filling it meanwhile."""
+        """Keep other processes that share the folder from filling it during the block."""
         if self._folder is None:
             yield
             return

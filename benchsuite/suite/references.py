@@ -54,7 +54,7 @@ class PluginRef(Table):
 
     @property
     def choice(self) -> PluginChoice:
-        """What it says of the plugin itself."""
+        """The plugin's name and parameters."""
         return PluginChoice(self.name, self.parameters)
 
     def create(self, plugins: Plugins) -> Plugin:
@@ -63,7 +63,7 @@ class PluginRef(Table):
 
     @property
     def label(self) -> str:
-        """How records and pages name it: the name, with the parameters that a suite sets."""
+        """Its name in records and pages: the plugin's name, with the parameters that a suite sets."""
         return self.choice.label
 
 

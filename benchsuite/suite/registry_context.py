@@ -11,6 +11,6 @@ if TYPE_CHECKING:
 
 
 def registry_of(info: ValidationInfo) -> Registry | None:
-    """The registry to check names against, where the caller gave one."""
+    """The registry to check names against, if the caller gave one."""
     context = info.context
     return context.get("registry") if isinstance(context, dict) else None

@@ -66,7 +66,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class SuiteSection(Table):
-    """`[suite]`: the axes that every workload shares."""
+    """`[suite]`: the axes that all workloads share."""
 
     name: str = Field(description="letters, digits, dots, hyphens and underscores")
     description: str = ""
@@ -141,7 +141,7 @@ class Pruning(Table):
 
 
 class Recovery(RecipeOverrides):
-    """`[recovery]`: the fine-tuning after pruning. What is not set is taken from the model's dense recipe."""
+    """`[recovery]`: the fine-tuning after pruning; fields not set are those of the model's dense recipe."""
 
     epochs: Axis[Annotated[float, Field(ge=0)]] = Field(default=[1.0])  # type: ignore[assignment]  # an axis here, one number there
     learning_rate: float | None = Field(
@@ -155,7 +155,7 @@ class Recovery(RecipeOverrides):
 
 
 class Metrics(Table):
-    """`[metrics]`: what is measured beside accuracy and cost."""
+    """`[metrics]`: what is measured besides accuracy and cost."""
 
     latency: LatencySettings | None = LatencySettings()
     dissection: DissectionSettings | None = None

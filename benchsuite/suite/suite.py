@@ -39,7 +39,7 @@ class Suite(Table):
 
     @cached_property
     def shared(self) -> dict[str, Any]:
-        """What all trials have in common beside the axes: results that differ in it are not comparable."""
+        """The settings that are not axes: results are only comparable if these are equal."""
         return {
             "pruning": self.pruning.model_dump(include=_SHARED_PRUNING),
             "training": self.training.model_dump(mode="json", exclude_none=True),

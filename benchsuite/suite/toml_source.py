@@ -23,7 +23,7 @@ _ERROR_LINE = re.compile(r"\s*\(at line (\d+), column (\d+)\)")
 
 @dataclass(frozen=True)
 class TomlSource:
-    """A parsed TOML file that knows where its keys stand."""
+    """A parsed TOML file that knows the lines of its keys."""
 
     path: Path
     data: dict[str, Any]
@@ -33,7 +33,7 @@ class TomlSource:
     def line_of(self, location: Sequence[str | int], value: object = None) -> int:
         """The 1-based line of the key at `location`, or of the nearest key above it.
 
-        Where `value` is a string or number that stands on a later line of the same entry, that line.
+        If `value` is a string or number on a later line of the same entry, the number of that line.
         """
         path = tuple(location)
         while path and path not in self._positions:
@@ -49,7 +49,7 @@ class TomlSource:
 
 
 def read_toml(path: Path) -> TomlSource:
-    """Parse a file; raises `UsageError` with file, line and column for what is not TOML."""
+    """Parse a file; raises `UsageError` with file, line and column if it is not TOML."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""For plugin authors: small contexts to try a scorer on, and the conformance checks every scorer passes."""
+"""For plugin authors: small contexts to try a scorer on, and the conformance checks for every scorer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small contexts to try a scorer on, and the conformance checks that every scorer passes."""
+"""Small contexts to try a scorer on, and the conformance checks that every scorer must pass."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 def simple_layers(model: nn.Module, *, classifier: bool = False) -> list[Layer]:
     """Return the convolution and linear layers of a network in the order of definition.
 
-    A batch normalisation defined right after a layer, of its width, counts as following it. This suits
-    small networks written in the order in which they run; the suite itself traces networks.
+    A batch normalisation of the same width that is defined right after a layer counts as following it. This
+    works for small networks whose modules are defined in the order in which they run; the suite itself traces
+    networks.
 
     Args:
         model: the network.
@@ -61,9 +62,9 @@ def context_for(
 
     Args:
         model: the network.
-        inputs: what it takes, samples first.
+        inputs: its inputs, samples first.
         labels: class numbers.
-        layers: the layers to score; by default `simple_layers`, with the classifier where weights are pruned.
+        layers: the layers to score; by default `simple_layers`, with the classifier if weights are pruned.
         **settings: any other argument of `ScoringContext`.
     """
     if layers is None:
@@ -114,7 +115,7 @@ def _scores(
 
 
 def check_networks(scorer: Scorer) -> None:
-    """It serves some network, and each that it serves with valid scores, leaving it as it was."""
+    """It can score some network, returns valid scores for each that it can score, and changes none."""
     served = []
     for name, (build, shape) in _NETWORKS.items():
         for granularity in _granularities(scorer):
@@ -151,7 +152,7 @@ def _unit_parts(model: nn.Module) -> list[Tensor]:
 
 
 def check_permutation(scorer: Scorer) -> None:
-    """Permuting a layer's units permutes their scores and no others; scorers that sample are passed."""
+    """Permuting a layer's units permutes their scores and no others; scorers that sample are not checked."""
     if _is_random(scorer):
         return
     model = tiny_convnet()
@@ -179,9 +180,9 @@ def check_permutation(scorer: Scorer) -> None:
 
 
 def check_dead_unit(scorer: Scorer) -> None:
-    """A unit that is always zero is not in its layer's upper half, unless zero lies between the scores.
+    """A unit that is always zero is not in its layer's upper half, unless there are scores of both signs.
 
-    Criteria that see no data are passed.
+    Criteria that use no data are not checked.
     """
     if scorer.data_free or scorer.needs_training_trace:
         return
@@ -190,8 +191,8 @@ def check_dead_unit(scorer: Scorer) -> None:
         for name in ("0.weight", "0.bias", "1.weight", "1.bias"):
             model.get_parameter(name)[2] = 0
         model.get_parameter("4.weight")[1] = 0
-    # The network is right about every label, so that criteria that ask for its accuracy see what helps it,
-    # and does not prefer one class.
+    # The network predicts every label correctly, so that criteria that use its accuracy see what helps it,
+    # and it does not prefer one class.
     inputs, _ = tiny_samples(20)
     with torch.no_grad():
         bias = model.get_parameter("9.bias")
@@ -212,7 +213,7 @@ def check_dead_unit(scorer: Scorer) -> None:
 
 
 def check_twins(scorer: Scorer) -> None:
-    """Two units that are copies of each other do no harm."""
+    """Two units that are copies of each other cause no error."""
     model = tiny_convnet()
     with torch.no_grad():
         for part in _unit_parts(model):
@@ -224,13 +225,13 @@ def check_twins(scorer: Scorer) -> None:
 
 
 def check_double(scorer: Scorer) -> None:
-    """Networks in double precision are served."""
+    """Networks in double precision can be scored."""
     for granularity in _granularities(scorer):
         _scores(scorer, tiny_convnet().double(), (2, 8, 8), granularity, torch.float64)
 
 
 def check_gpu(scorer: Scorer) -> None:
-    """On a GPU the scores are those of the CPU, to 1% of the largest; passed where there is none."""
+    """On a GPU the scores equal those of the CPU, to 1% of the largest; passes if there is no GPU."""
     if not torch.cuda.is_available():
         return
     for granularity in _granularities(scorer):

@@ -10,7 +10,7 @@ from torch.nn import functional
 def tiny_convnet(seed: int = 0) -> nn.Sequential:
     """Return two convolutions (the first normalised, the second without bias) and two linear layers.
 
-    It takes inputs of shape (2, 8, 8) and tells 3 classes apart.
+    It takes inputs of shape (2, 8, 8) and has 3 classes.
     """
     torch.manual_seed(seed)
     norm = nn.BatchNorm2d(6)
@@ -28,9 +28,9 @@ def tiny_convnet(seed: int = 0) -> nn.Sequential:
 
 
 class TinyResidual(nn.Module):
-    """Written with functions: a residual sum in place and its activation, and a layer without one.
+    """Written with functions: an in-place residual sum with an activation, and a layer without one.
 
-    It takes inputs of shape (2, 8, 8) and tells 3 classes apart.
+    It takes inputs of shape (2, 8, 8) and has 3 classes.
     """
 
     def __init__(self, seed: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""MLflow as a view of the run directory: never the truth, and always possible to fill again from it.
+"""MLflow as a view of the run directory, from which it can be filled again at any time.
 
 Importing this package does not import MLflow.
 """

@@ -1,4 +1,4 @@
-"""Opening an MLflow store, quietly and without waiting for the disk."""
+"""Opening an MLflow store, without its messages and without waiting for the disk."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # A server that is down is asked again later, not for minutes at once.
+    # A server that is down is tried again later; MLflow itself should not retry for minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
@@ -69,7 +69,7 @@ def log_points(
 ) -> None:
     """Log values, parameters and tags of a run, in one batch if that fits MLflow's limits.
 
-    A value of unknown time is logged as of now.
+    A value without a known time is logged with the current time.
     """
     from mlflow.entities import Metric, Param, RunTag
 
@@ -84,7 +84,7 @@ def log_points(
 
 
 def log_dataset(client: MlflowClient, run_id: str, record: TrialRecord) -> None:
-    """Name the data set of a trial as the input of a run."""
+    """Log the data set of a trial as the input of a run."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     name = str(record.axes.get("dataset", ""))
@@ -93,19 +93,19 @@ def log_dataset(client: MlflowClient, run_id: str, record: TrialRecord) -> None:
 
 
 def log_files(client: MlflowClient, run: RunInfo, files: Iterable[Path]) -> None:
-    """Log files as artifacts of a run, without asking the store once more where it keeps them."""
+    """Log files as artifacts of a run, without asking the store again where it keeps them."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     place = get_artifact_repository(run.artifact_uri, tracking_uri=client.tracking_uri)
     for file in files:
-        place.log_artifact(str(file))  # type: ignore[no-untyped-call]  # MLflow's annotations end here
+        place.log_artifact(str(file))  # type: ignore[no-untyped-call]  # MLflow has no annotation here
 
 
 def _trust_the_system_to_write() -> None:
-    """Let this process's SQLite connections leave writing to the system instead of waiting for the disk.
+    """Let this process's SQLite connections leave writing to the system, without waiting for the disk.
 
-    A view that can be filled again need not survive a power cut, and MLflow commits nine times a trial,
-    which on a busy disk takes longer than everything else. The death of the process loses nothing.
+    A view that can be filled again may be lost in a power cut, and MLflow commits nine times per trial, which
+    on a busy disk takes longer than everything else. Nothing is lost if only the process is killed.
     """
     from sqlalchemy import event
     from sqlalchemy.engine import Engine

@@ -1,6 +1,6 @@
-"""What a stage's files say about its course: curves for MLflow, read without trusting that they are whole.
+"""Curves for MLflow, read from a stage's files, which may be incomplete or damaged.
 
-A file that is absent or holds something else gives no curve: a picture is missing, no result.
+A file that is absent or has other content gives no curve: only a picture is missing, not a result.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Point:
 
     Attributes:
         name: the metric.
-        step: epoch or round, counted from 1, or seconds since the start for samples of the system.
+        step: epoch or round, counted from 1, or seconds since the start for samples of the system load.
         value: finite.
-        milliseconds: when, since 1970, as far as the file says.
+        milliseconds: the time since 1970, if the file has it.
     """
 
     name: str
@@ -53,7 +53,7 @@ def dense_curves(folder: Path, ended: float, seconds: float) -> list[Point]:
 
     Args:
         folder: the training's stage.
-        ended: when it ended, in seconds since 1970; epochs are taken to be equally long.
+        ended: when it ended, in seconds since 1970; epochs are assumed to be equally long.
         seconds: how long it took.
     """
     course = _json(folder / "training.json")
@@ -69,7 +69,7 @@ def dense_curves(folder: Path, ended: float, seconds: float) -> list[Point]:
 
 
 def system_load(folder: Path) -> list[Point]:
-    """What was sampled while the stage was made: processor, memory and GPU."""
+    """Samples of the load of processor, memory and GPU while the stage was made."""
     try:
         with (folder / "system.csv").open(encoding="utf-8", newline="") as handle:
             rows = list(csv.DictReader(handle))
@@ -111,14 +111,14 @@ def _json(path: Path) -> Any:
 
 
 def _by_epoch(course: Any, key: str) -> list[tuple[int, float]]:
-    """The finite values of a list of a course, with their epochs."""
+    """The finite values of one list of a training history, with their epochs."""
     values = course.get(key) if isinstance(course, dict) else None
     numbers = [_number(value) for value in values] if isinstance(values, list) else []
     return [(epoch, value) for epoch, value in enumerate(numbers, start=1) if value is not None]
 
 
 def _number(value: object) -> float | None:
-    """The value as a finite number, if it is or reads as one."""
+    """The value as a finite number, if it is one or can be read as one."""
     if value is None or isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -129,6 +129,6 @@ def _number(value: object) -> float | None:
 
 
 def _thinned(points: list[T], most: int) -> list[T]:
-    """At most that many, equally spaced, counted from the end so that the last is among them."""
+    """At most that many points, equally spaced, counted from the end so that the last is included."""
     stride = math.ceil(len(points) / most) or 1
     return points[::-stride][::-1]

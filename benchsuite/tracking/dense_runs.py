@@ -1,4 +1,4 @@
-"""A run for each dense model: how it was trained, how good it is, and what it costs."""
+"""A run for each dense model: its training, accuracy and cost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DenseRun:
-    """What the training's stage and a trial's record say of a dense model, as MLflow takes it."""
+    """A dense model as it is logged to MLflow, from the training's stage and a trial's record."""
 
     name: str
     params: dict[str, str]
@@ -36,7 +36,7 @@ class DenseRun:
 
 
 def describe(folder: Path, record: TrialRecord) -> DenseRun | None:
-    """The dense model of a trial; None where its training is not complete, or its stage is gone.
+    """The dense model of a trial; None if its training is not complete, or its stage is missing.
 
     Args:
         folder: the training's stage.
@@ -73,7 +73,7 @@ def _metrics(facts: DenseFacts) -> dict[str, float]:
         metric_names.TOP1: facts.top1,
         metric_names.LOSS: facts.loss,
         metric_names.TRAIN_SECONDS: facts.train_seconds,
-        # So that a chart of accuracy by sparsity begins with it.
+        # So that a chart of accuracy by sparsity starts with the dense model.
         **{metric_names.sparsity(budget): 0.0 for budget in ("units", "params", "macs")},
         metric_names.PARAMS: cost.params,
         metric_names.PARAMS_NONZERO: cost.nonzero_params,
@@ -105,10 +105,10 @@ def _tags(record: TrialRecord, device: str) -> dict[str, str]:
 
 
 class DenseRuns:
-    """The dense models' runs of one experiment, each made once.
+    """The runs of the dense models in one experiment, each created once.
 
-    A run that was cut off while it was written is written to its end: every value has the time at which it
-    came about, so that MLflow takes a second writing of it for the same.
+    A run whose writing was interrupted is completed later: every value is logged with the time at which it
+    was computed, so that MLflow does not store it twice.
     """
 
     def __init__(self) -> None:
@@ -116,10 +116,10 @@ class DenseRuns:
         self._cut_off: dict[str, str] = {}
         self._asked: set[str] = set()
         self.without_recipe: dict[str, TrialRecord] = {}
-        """By key, trials of dense models that no trial has told the recipe of."""
+        """By key, trials of dense models whose recipe no trial has given yet."""
 
     def remember(self, run: Run) -> None:
-        """Learn of a run that the store has."""
+        """Note a run that is already in the store."""
         key = run.data.tags[mlflow_fields.KEY_TAG]
         self._asked.add(key)
         if run.info.status == "RUNNING":
@@ -137,16 +137,16 @@ class DenseRuns:
         *,
         last: bool = False,
     ) -> None:
-        """Make the run of the dense model that a trial prunes, unless it is there.
+        """Create the run of the dense model that a trial prunes, unless it exists.
 
         Args:
             client: the store.
             experiment: where runs go.
             record: the trial.
             folder: the training's stage.
-            tags: gives the tags that tie a run to its invocation and its user.
-            last: whether no other trial of the model will come. Of trials only those that are done know the
-                recipe, so the run waits for one of them.
+            tags: returns the tags that link a run to its invocation and its user.
+            last: whether no other trial of the model will follow. Only trials that are done know the recipe,
+                so the run is created when there is one, or at the last trial.
         """
         key = record.stages["train"]
         if key in self._complete:
@@ -175,7 +175,7 @@ class DenseRuns:
         self._complete.add(key)
 
     def give_up(self, key: str) -> None:
-        """Try this one no more: MLflow refuses something of it."""
+        """Do not try this one again, because MLflow refuses some part of it."""
         self._complete.add(key)
 
     def _create(self, client: MlflowClient, experiment: str, model: DenseRun, tags: dict[str, str]) -> str:

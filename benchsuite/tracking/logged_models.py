@@ -1,4 +1,4 @@
-"""Which of a run's networks a store lacks as logged models, and having them logged by another process."""
+"""Which of a run's networks are not yet logged models in a store, and logging them in another process."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class LoggedModels:
 
     Attributes:
         client: the store.
-        experiment: the experiment's identity.
-        origin: host and folder of the run directory, which marks the models that it answers for.
+        experiment: the experiment's ID.
+        origin: host and folder of the run directory, which identify the models logged from it.
     """
 
     client: MlflowClient
@@ -38,12 +38,12 @@ class LoggedModels:
     origin: str
 
     def missing(self, choices: Sequence[ChosenModel]) -> list[ChosenModel]:
-        """Those of the networks that are not there, from this run or from another."""
+        """The networks that the store does not have, either from this run or from another."""
         there = {m.tags.get(mlflow_fields.KEY_TAG) for m in self._all() if str(m.status) == "READY"}
         return [choice for choice in choices if choice.key not in there]
 
     def tidy(self, choices: Sequence[ChosenModel]) -> None:
-        """Delete this run's models that were cut off or are chosen no more."""
+        """Delete this run's models that are incomplete or no longer chosen."""
         chosen = {choice.key for choice in choices}
         for model in self._all():
             wanted = str(model.status) == "READY" and model.tags.get(mlflow_fields.KEY_TAG) in chosen
@@ -64,14 +64,15 @@ class LoggedModels:
 def log_models(
     request: Request, stop: Callable[[], bool], work: Callable[[Connection, Request], None] | None = None
 ) -> list[str]:
-    """Have another process log the models; returns a sentence for each that did not come about.
+    """Log the models in another process; return a sentence for each that could not be logged.
 
-    It needs torch, which the process that drives a run has not, and is forked as the run's workers are.
+    That process needs torch, which the main process of a run does not import; it is forked like the run's
+    workers.
 
     Args:
         request: what to log.
-        stop: whether the process is to be ended early.
-        work: what the process does; logging the models if not given.
+        stop: returns whether the process should be stopped early.
+        work: what the process does; by default it logs the models.
     """
     context = fork_server()
     ours, theirs = context.Pipe(duplex=False)
@@ -96,7 +97,7 @@ def log_models(
 
 def _log(connection: Connection, request: Request) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    # What torch.export and MLflow print is not for the run's screen.
+    # The output of torch.export and MLflow should not appear on the run's screen.
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(nowhere, stream)
@@ -104,5 +105,5 @@ def _log(connection: Connection, request: Request) -> None:
         from benchsuite.tracking import models
 
         models.log_all(request, connection.send)
-    except Exception as error:  # noqa: BLE001 - whatever a plugin or MLflow raises, it is told
+    except Exception as error:  # noqa: BLE001 - whatever a plugin or MLflow raises is reported
         connection.send(f"{type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""What a trial record looks like in MLflow, as plain data within MLflow's limits."""
+"""The fields of a trial record in MLflow, as plain data within MLflow's limits."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ SOURCE_TAGS = {"mlflow.source.name": "benchsuite", "mlflow.source.type": "LOCAL"
 _LONGEST_NAME = 250
 _LONGEST_PARAM = 6000
 _LONGEST_TAG = 8000
-_LONGEST_DIGEST = 12  # enough to tell versions apart, and room for the name beside it
+_LONGEST_DIGEST = 12  # enough to distinguish versions, with space for the name
 
 
 def run_name(axes: Mapping[str, Any]) -> str:
-    """A name that a person can tell from its neighbours: scorer, model, data set, sparsity, seed."""
+    """A name by which a person can distinguish runs: scorer, model, data set, sparsity, seed."""
     parts = [str(axes[axis]) for axis in ("scorer", "model", "dataset", "sparsity") if axis in axes]
     if "seed" in axes:
         parts.append(f"seed {axes['seed']}")
@@ -40,7 +40,7 @@ def run_name(axes: Mapping[str, Any]) -> str:
 
 
 def params(axes: Mapping[str, Any]) -> dict[str, str]:
-    """The axes, a nested table's entries as `table.entry`, without those that are not set."""
+    """The axes that are set; entries of a nested table are named `table.entry`."""
     flat: dict[str, str] = {}
     for axis, value in axes.items():
         if isinstance(value, Mapping):
@@ -51,7 +51,7 @@ def params(axes: Mapping[str, Any]) -> dict[str, str]:
 
 
 def metrics(record: TrialRecord) -> dict[str, float]:
-    """The metrics under names that MLflow takes."""
+    """The metrics under names that MLflow accepts."""
     return {allowed_name(name): value for name, value in record.metrics.items()}
 
 
@@ -75,12 +75,12 @@ def tags(record: TrialRecord) -> dict[str, str]:
 
 
 def within_limits(labels: Mapping[str, str]) -> dict[str, str]:
-    """Tags, the long ones cut to what MLflow takes."""
+    """Tags, cut to the length that MLflow accepts."""
     return {name: _cut(value, _LONGEST_TAG) for name, value in labels.items()}
 
 
 def _note(status: str, error: str) -> str:
-    """Markdown that shows the error as it is: MLflow's page would render signs of HTML and Markdown in it."""
+    """Markdown that shows the error unchanged: MLflow's page would render HTML and Markdown in it."""
     text = _cut(error.replace("```", "'''"), _LONGEST_TAG - 100)
     return f"**{status}**\n\n```text\n{text}\n```"
 
@@ -91,12 +91,12 @@ def run_status(record: TrialRecord) -> str:
 
 
 def digest(record: TrialRecord) -> str:
-    """Changes whenever anything in the record does."""
+    """A digest of the whole record."""
     return hashlib.sha256(record.to_json().encode()).hexdigest()[:16]
 
 
 def dataset_digest(record: TrialRecord) -> str:
-    """What tells one version of the trial's data from another."""
+    """A digest that identifies the version of the trial's data."""
     known = (
         record.provenance.get("data_digest") or record.stages.get("data") or record.axes.get("dataset", "")
     )
@@ -104,13 +104,13 @@ def dataset_digest(record: TrialRecord) -> str:
 
 
 def allowed_name(name: str) -> str:
-    """`name` with what MLflow refuses in names replaced: other signs, and slashes that make no path."""
+    """`name` with everything replaced that MLflow refuses: some characters, and slashes that form no path."""
     parts = re.sub(r"[^\w.\- :/]", "_", name)[:_LONGEST_NAME].split("/")
     return "/".join("_" if part in ("", ".", "..") else part for part in parts)
 
 
 def invocation_note(description: str, command: str, summary: str) -> str:
-    """What the page of an invocation's run says, in Markdown."""
+    """The text on the page of an invocation's run, in Markdown."""
     parts = [description, f"`benchsuite {command}`" if command else "", summary]
     return _cut("\n\n".join(part for part in parts if part), _LONGEST_TAG)
 

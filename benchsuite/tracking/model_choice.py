@@ -1,4 +1,4 @@
-"""Which networks of a run are worth a logged model: per data set and model the dense one and one pruned."""
+"""Which networks of a run become logged models: per data set and model, the dense one and a pruned one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from benchsuite.store.record import TrialRecord
 
 TOLERANCE = 0.01
-"""How much test accuracy, as a fraction, the pruned network's criterion may lose in the mean over seeds."""
+"""How much test accuracy, as a fraction, the pruned network's criterion may lose on average over seeds."""
 
 _NEEDED = {metric_names.TOP1, metric_names.TOP1_DENSE, metric_names.MACS, metric_names.PARAMS_NONZERO}
 _CONTROLS = ("random", "reversed", "shuffled", "scratch")
@@ -27,8 +27,8 @@ class ChosenModel:
     """A network to log.
 
     Attributes:
-        kind: the dense model, or what a trial made of it.
-        record: the trial; for the dense model any that prunes it.
+        kind: the dense model, or the pruned model of a trial.
+        record: the trial; for the dense model any trial that prunes it.
         reason: how it was chosen, in words.
     """
 
@@ -43,7 +43,7 @@ class ChosenModel:
 
     @property
     def name(self) -> str:
-        """The model's name in MLflow, with the signs that it refuses replaced."""
+        """The model's name in MLflow, with the characters replaced that MLflow refuses."""
         axes = self.record.axes
         text = f"{axes.get('model')} on {axes.get('dataset')}, " + (
             "dense" if self.kind == "dense" else "best pruned"
@@ -66,7 +66,7 @@ class _Cell:
 
     @property
     def loss(self) -> float:
-        """How much accuracy is lost against the same seeds' dense models."""
+        """How much accuracy is lost compared with the dense models of the same seeds."""
         return self.mean(metric_names.TOP1_DENSE) - self.mean(metric_names.TOP1)
 
     @property
@@ -83,11 +83,12 @@ class _Cell:
 
 
 def chosen_models(records: Iterable[TrialRecord]) -> list[ChosenModel]:
-    """For each data set and model the first seed's dense model and one pruned network.
+    """For each data set and model, the first seed's dense model and one pruned network.
 
-    The pruned one is of the criterion, sparsity and schedule with the fewest MACs whose mean accuracy over
-    all seeds is within `TOLERANCE` of the dense models', else of the most accurate; controls do not compete,
-    nor does what has no result for some seed. Of its trials the first seed's is taken.
+    The pruned one has the criterion, sparsity and schedule with the fewest MACs among those whose mean
+    accuracy over all seeds is within `TOLERANCE` of the dense models', or the most accurate one if there are
+    none. Controls, and those without a result for some seed, are not considered. The trial of the first seed
+    is taken.
     """
     workloads: dict[tuple[str, str], list[TrialRecord]] = defaultdict(list)
     for record in records:

@@ -1,7 +1,7 @@
-"""Logged models: networks of a run as MLflow models that a stranger can load, without pickled code.
+"""Logged models: networks of a run as MLflow models that anyone can load, without pickled code.
 
 A model is the program that torch.export makes of the network, with signature, input example, the metrics of
-its run and the history of its making. This needs torch, which the process that drives a run has not.
+its run and how it was made. This needs torch, which the main process of a run does not import.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ if TYPE_CHECKING:
     from benchsuite.tracking.request import Request
 
 _TOLERANCE = 1e-5
-"""Largest difference of outputs accepted between the program and the network, relative to the largest."""
+"""Largest accepted difference between the outputs of program and network, relative to the largest output."""
 
 
 @dataclass(frozen=True)
 class _Finished:
-    """What `load_pruned` asks of a trial, for one whose suite and plugins need not be there any more."""
+    """The part of a trial that `load_pruned` needs; the trial's suite and plugins may be missing."""
 
     key: str
     dense: DenseTask
 
 
 def log_all(request: Request, tell: Callable[[str], None]) -> None:
-    """Log the models of a request; tell a sentence for each that cannot be."""
+    """Log the models of a request; call `tell` with a sentence for each that cannot be logged."""
     registry, _ = discover(tuple(Path(file) for file in request.plugin_files))
     run = Path(request.directory)
     worker = WorkerContext(RunConfiguration(run, run / "data"), registry, prepare("cpu", 1), 1)
@@ -72,12 +72,12 @@ def log_all(request: Request, tell: Callable[[str], None]) -> None:
 
 
 def dense_task(suite_file: Path, record: TrialRecord) -> DenseTask:
-    """The dense model of a record as a task, from the suite's workloads and the record's own stages.
+    """The task of a record's dense model, from the suite's workloads and the record's own stages.
 
     Raises:
-        UsageError: the suite names no such data set or model.
+        UsageError: the suite does not have the data set or model.
     """
-    # Without a registry: what is not needed here, such as a stranger's scorer, may be gone.
+    # Without a registry: plugins that are not needed here, such as somebody's scorer, may be missing.
     found = [Workload.model_validate(w) for w in tomllib.loads(suite_file.read_text("utf-8"))["workload"]]
     dataset = next((w.dataset for w in found if w.dataset.label == record.axes["dataset"]), None)
     model = next((m for w in found for m in w.models if m.label == record.axes["model"]), None)
@@ -95,7 +95,7 @@ def dense_task(suite_file: Path, record: TrialRecord) -> DenseTask:
 
 
 def _log(client: MlflowClient, request: Request, worker: WorkerContext, choice: ChosenModel) -> None:
-    """Log one network; a model that does not come about is marked as failed."""
+    """Log one network; a model that cannot be completed is marked as failed."""
     source = next(iter(search(client, request.experiment, mlflow_fields.KEY_TAG, choice.key)), None)
     if source is None:
         raise BenchsuiteError("MLflow has no run of it")
@@ -138,14 +138,14 @@ def _network(worker: WorkerContext, choice: ChosenModel) -> tuple[torch.nn.Modul
 
 
 def save(network: torch.nn.Module, dense: DenseModel, path: Path, form: Model, choice: ChosenModel) -> None:
-    """Write a network as an MLflow model of PyTorch's flavour and of Python's, and read it back to compare.
+    """Write a network as an MLflow model of the PyTorch and Python flavours, and load it again to compare.
 
     Raises:
-        BenchsuiteError: what was written computes something else than the network.
+        BenchsuiteError: the written model computes something else than the network.
     """
     example = dense.probe.cpu().numpy()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's and MLflow's own, about what is meant here
+        warnings.simplefilter("ignore")  # from torch and MLflow, about what is intended here
         outputs = outputs_on(network, dense.probe).numpy()
         mlflow.pytorch.save_model(
             network.eval(),
@@ -153,7 +153,7 @@ def save(network: torch.nn.Module, dense: DenseModel, path: Path, form: Model, c
             mlflow_model=form,
             signature=ModelSignature(Schema([_spec(example)]), Schema([_spec(outputs)])),
             input_example=example,
-            # Made of a graph and tensors: a stranger who loads it runs no code of ours.
+            # It consists of a graph and tensors: loading it runs none of our code.
             serialization_format="pt2",
             pip_requirements=[f"{name}=={_release(name)}" for name in ("mlflow", "numpy", "torch")],
             metadata=_history(dense, choice),
@@ -167,7 +167,7 @@ def save(network: torch.nn.Module, dense: DenseModel, path: Path, form: Model, c
 
 
 def _spec(values: np.ndarray[Any, Any]) -> TensorSpec:
-    """The form of such values for any number of samples."""
+    """The tensor specification of such values for any number of samples."""
     return TensorSpec(values.dtype, (-1, *values.shape[1:]))
 
 
@@ -178,7 +178,7 @@ def _release(package: str) -> str:
 
 
 def _history(dense: DenseModel, choice: ChosenModel) -> dict[str, Any]:
-    """What a stranger needs besides the program, for the file MLmodel."""
+    """What a user needs to know besides the program, for the file MLmodel."""
     image = dense.data.train.inputs.dtype == torch.uint8
     return {
         "axes": choice.record.axes,
@@ -209,7 +209,7 @@ def _labels(choice: ChosenModel, source: Run) -> dict[str, str]:
 
 
 def _log_metrics(client: MlflowClient, source: Run, model_id: str) -> None:
-    """Give the model the metrics of its run, at the times at which the run has them."""
+    """Log the metrics of its run to the model, with the same times."""
     inputs = [entry.dataset for entry in source.inputs.dataset_inputs] if source.inputs else []
     data = {"dataset_name": inputs[0].name, "dataset_digest": inputs[0].digest} if inputs else {}
     metrics = [

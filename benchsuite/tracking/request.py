@@ -1,4 +1,4 @@
-"""What the process that drives a run asks of the one that logs models."""
+"""The request that the main process of a run sends to the process that logs models."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Request:
     Attributes:
         directory: the run directory.
         uri: a tracking server's address, or None for the SQLite store in the run directory.
-        experiment: the experiment's identity in the store.
+        experiment: the experiment's ID in the store.
         origin: host and folder of the run directory.
         plugin_files: files given with `--plugin`.
         choices: the networks.

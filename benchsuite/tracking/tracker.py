@@ -28,9 +28,9 @@ _SECONDS_BETWEEN_TRIES = 30.0
 
 
 def is_behind(directory: Path) -> bool:
-    """Whether MLflow may lack trials of this run: an invocation was killed, or its server was down.
+    """Whether MLflow may lack trials of this run, because an invocation was killed or its server was down.
 
-    Starting and closing a `Tracker` mends it, as `benchsuite mlflow-sync` does.
+    Starting and closing a `Tracker` adds them, as `benchsuite mlflow-sync` does.
     """
     return _marker(directory).exists()
 
@@ -38,14 +38,14 @@ def is_behind(directory: Path) -> bool:
 class Tracker:
     """Shows a run directory's trials in MLflow.
 
-    From `start` on a thread of its own opens the store, brings in every stored record that is missing or
-    changed, and then whatever `log` hands over. A store that does not answer never stops the run: it is
-    tried again from time to time and once at the end, and `warnings` says what is missing then. It is an
-    observer of a run.
+    After `start`, a separate thread opens the store, logs every stored record that is missing or changed, and
+    then every record given to `log`. A store that does not answer never stops the run: it is tried again from
+    time to time and once at the end, and `warnings` then says what is missing. The class is an observer of a
+    run.
 
     Args:
-        directory: the run directory; the SQLite store `mlflow.db` and `mlartifacts/` lie in it, unless
-            the environment variable MLFLOW_TRACKING_URI names a server.
+        directory: the run directory; it contains the SQLite store `mlflow.db` and `mlartifacts/`, unless the
+            environment variable MLFLOW_TRACKING_URI names a server.
         suite: the suite's name.
         description: the suite's description, in Markdown.
     """
@@ -66,9 +66,9 @@ class Tracker:
         self.plugin_files: Sequence[Path] = ()
         """Files given with `--plugin`, which models may need; set before `close`."""
         self.shown = 0
-        """Number of trials that were new or had changed; known after `close`."""
+        """Number of trials that were new or had changed; available after `close`."""
         self.warnings: list[str] = []
-        """Sentences for a person; complete after `close`."""
+        """Messages for the user; complete after `close`."""
 
     def __enter__(self) -> Self:
         return self
@@ -79,7 +79,7 @@ class Tracker:
         self.close(interrupted=kind is not None)
 
     def start(self, invocation: Mapping[str, str]) -> None:
-        """Begin; `invocation` are facts about this invocation, such as the command."""
+        """Start the thread; `invocation` has facts about this invocation, such as the command."""
         uri = os.environ.get("MLFLOW_TRACKING_URI") or None
         size = self._stored_bytes()
         view = View(uri, self._directory, self._suite, self._description, invocation, size)
@@ -95,25 +95,25 @@ class Tracker:
             self._changed.notify()
 
     def summarise(self, make: Callable[[], Path | None]) -> None:
-        """Give the invocation's run files of its own when it is closed; `summary.md` goes into its note.
+        """Add files to the invocation's run when it is closed; `summary.md` becomes part of its note.
 
         Args:
-            make: makes the files and returns their folder, or None. It is called only where the invocation
-                has a run, which is where there was something to show; what it raises is a warning.
+            make: makes the files and returns their folder, or None. It is called only if the invocation has a
+                run, that is, if there was something to show; an error in it becomes a warning.
         """
         self._summarise = make
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """Rest within the context, such as while latencies are measured; what comes in is shown later."""
+        """Pause inside the block, such as while latencies are measured; new records are shown afterwards."""
         with self._turn:
             yield
 
     def close(self, *, interrupted: bool = False) -> float:
-        """Wait until everything is shown or given up, and return the seconds that the thread was at work.
+        """Wait until everything is shown or given up, and return how many seconds the thread worked.
 
         Args:
-            interrupted: whether the invocation was cut short; its run is then shown as killed.
+            interrupted: whether the invocation was interrupted; its run is then shown as killed.
         """
         if self._thread is not None:
             with self._changed:
@@ -159,17 +159,17 @@ class Tracker:
             )
 
     def _missing(self) -> str:
-        """How many trials the store lacks, as far as it let itself be asked."""
+        """How many trials the store lacks, as far as it is known."""
         if self._knows_stored:
             return str(len(self._pending))
         stored, _ = RunDirectory(self._directory).records()
         return f"up to {len(self._pending.keys() | stored.keys())}"
 
     def _attempt(self, action: Callable[[], None]) -> str | None:
-        """Do something with the store and return why it does not answer, if so."""
+        """Do something with the store; return the reason if it does not answer."""
         try:
             action()
-        except Exception as error:  # noqa: BLE001 - whatever a view raises, the run goes on
+        except Exception as error:  # noqa: BLE001 - whatever a view raises, the run continues
             return f"{type(error).__name__}: {error}"
         return None
 
@@ -196,7 +196,7 @@ class Tracker:
                 self.warnings.append(f"MLflow does not take the trial {run_name(record.axes)}: {error}")
 
     def _bring_in_stored(self, view: View) -> None:
-        """Make what the run directory holds pending, unless the store is known to have it all."""
+        """Add the run directory's records to the pending ones, unless the store is known to have all."""
         stored, _ = RunDirectory(self._directory).records()
         view.older = frozenset(stored)
         with self._changed:
@@ -209,7 +209,7 @@ class Tracker:
         if view.has_invocation and self._summarise is not None and not self._interrupted:
             try:
                 view.summary = self._summarise()
-            except Exception as error:  # noqa: BLE001 - the renderer may be anybody's plugin
+            except Exception as error:  # noqa: BLE001 - the renderer may be a plugin
                 self.warnings.append(f"no summary was made for MLflow: {type(error).__name__}: {error}")
         with self._at_work():
             view.put_rest()
@@ -218,7 +218,7 @@ class Tracker:
             view.finish(complete, interrupted=self._interrupted)
 
     def _log_models(self, view: View) -> None:
-        """Log models; what hinders it is a warning, unless the store does not answer any more."""
+        """Log models; errors become warnings, unless the store has stopped answering."""
         try:
             choices = chosen_models(RunDirectory(self._directory).results().records)
         except UsageError:  # nothing was stored yet
@@ -239,7 +239,7 @@ class Tracker:
 
     @contextmanager
     def _at_work(self) -> Iterator[None]:
-        """Count the time within, and begin only when nobody wants quiet."""
+        """Count the time inside the block, and start only when no pause is requested."""
         with self._turn:
             started = time.perf_counter()
             try:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def ui_command(directory: Path, *, port: int = 5000) -> list[str]:
     """Return the command line that serves the run's trials at http://127.0.0.1:`port`.
 
-    It serves this machine alone, with one worker, without MLflow's own telemetry and job runners.
+    It serves only this machine, with one worker, without MLflow's own telemetry and job runners.
     """
     directory = directory.resolve()
     return [
@@ -31,7 +31,7 @@ def ui_command(directory: Path, *, port: int = 5000) -> list[str]:
 
 
 def ui_address(*, port: int = 5000) -> str:
-    """Return where a browser finds the suite's trials, in MLflow's view for training.
+    """Return the address of the suite's trials for a browser, in MLflow's view for training.
 
     In a run directory's own store the suite is experiment 1, since MLflow makes a default experiment 0.
     """

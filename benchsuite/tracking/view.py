@@ -1,4 +1,4 @@
-"""The MLflow side: one experiment a suite, a parent run an invocation, a nested run a trial."""
+"""Writing to MLflow: one experiment per suite, a parent run per invocation, a nested run per trial."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from benchsuite.tracking.model_choice import ChosenModel
 
 _FORM = 2
-"""Of what this module writes; what a store was filled with in another form is looked through again."""
+"""Version of the form that this module writes; a store with another version is read through again."""
 
 
 @dataclass
 class _Logged:
-    """What MLflow holds of a trial."""
+    """What MLflow has of a trial."""
 
     run: RunInfo
     digest: str = ""
@@ -77,7 +77,7 @@ class View:
         self._logged: dict[str, _Logged] = {}
         self._dense = DenseRuns()
         self.shown: dict[str, str] = {}
-        """Outcomes of the trials that were shown, by key."""
+        """Outcomes of the trials shown, by key."""
         self.summary: Path | None = None
         """A folder of files for the invocation's run; its `summary.md` becomes part of the run's note."""
         self.behind = True
@@ -87,16 +87,16 @@ class View:
 
     @property
     def address(self) -> str:
-        """Where the store is, for messages."""
+        """The address of the store, for messages."""
         return self._uri or str(self._directory / "mlflow.db")
 
     @property
     def has_invocation(self) -> bool:
-        """Whether there is a run for the invocation: there is once a trial was shown."""
+        """Whether the invocation has a run, which is created when the first trial is shown."""
         return self._parent is not None
 
     def open(self) -> None:
-        """Connect, create what is not there, and learn what is, unless everything stored is shown already."""
+        """Connect, create what is missing, and read what exists, unless all stored trials are shown."""
         if self._experiment:
             return
         client = connect(self._uri, self._directory / "mlflow.db")
@@ -117,7 +117,7 @@ class View:
         self._client, self._experiment = client, identity
 
     def _learn(self, client: MlflowClient, experiment: str) -> None:
-        """Read which trials MLflow has, and close what a killed invocation from here left open."""
+        """Read which trials MLflow has, and close the runs that a killed invocation of this run left open."""
         for run in search(client, experiment, mlflow_fields.KIND_TAG, "trial"):
             self._remember(run)
         for run in search(client, experiment, mlflow_fields.KIND_TAG, "dense"):
@@ -128,7 +128,7 @@ class View:
 
     def _remember(self, run: Run) -> None:
         tags = dict(run.data.tags)
-        # A run that is still open was cut off while it was written: its digest is not to be trusted.
+        # A run that is still open was interrupted while it was written: its digest cannot be trusted.
         digest = "" if run.info.status == "RUNNING" else tags.get(mlflow_fields.DIGEST_TAG, "")
         status = tags.get("status", "") if digest else ""
         self._logged[tags[mlflow_fields.KEY_TAG]] = _Logged(
@@ -136,11 +136,11 @@ class View:
         )
 
     def _progress(self, stored_bytes: int) -> str:
-        """What the experiment notes once all of an append-only results file of that size is shown."""
+        """What is noted in the experiment when all records of a results file of that size are shown."""
         return f"{stored_bytes} bytes of {self._origin} in form {_FORM}"
 
     def answers(self) -> bool:
-        """Whether the store answers at all."""
+        """Whether the store answers."""
         try:
             self._connected().get_experiment(self._experiment)
         except Exception:  # noqa: BLE001 - whatever it raises, it does not answer
@@ -148,17 +148,17 @@ class View:
         return True
 
     def put(self, record: TrialRecord) -> None:
-        """Make the trial's run and its dense model's say what is stored; nothing happens if they do already.
+        """Bring the runs of the trial and of its dense model up to date; does nothing if they already are.
 
         Raises:
-            Exception: whatever MLflow raised. If it was for the dense model's sake the trial has its run.
+            Exception: whatever MLflow raised. If the dense model was the cause, the trial's run is complete.
         """
         self._put_trial(record)
         if "train" in record.stages:
             self._put_dense(record, record.stages["train"])
 
     def put_rest(self) -> None:
-        """Show the dense models that no finished trial prunes; called when all trials have been put."""
+        """Show the dense models that no finished trial prunes; called when all trials are shown."""
         for key, record in self._dense.without_recipe.items():
             self._put_dense(record, key, last=True)
 
@@ -210,15 +210,15 @@ class View:
     def log_models(
         self, choices: Sequence[ChosenModel], plugin_files: Sequence[Path], stop: Callable[[], bool]
     ) -> list[str]:
-        """Have the networks logged as models as far as they are not, and delete those chosen no more.
+        """Log the networks that are not yet logged as models, and delete models that are no longer chosen.
 
         Args:
             choices: the networks.
             plugin_files: files given with `--plugin`.
-            stop: whether to leave off.
+            stop: returns whether to stop early.
 
         Returns:
-            A sentence for each that did not come about.
+            A sentence for each that could not be logged.
         """
         if not choices:
             return []
@@ -241,7 +241,7 @@ class View:
         points = [
             Point(name, 0, value) for name, value in metrics.items() if logged.metrics.get(name) != value
         ]
-        again = logged.status != record.status  # a new attempt, with new samples of the system
+        again = logged.status != record.status  # a new attempt, with new samples of the system load
         points += [
             point
             for point in trial_curves(self._folder(record))
@@ -261,7 +261,7 @@ class View:
         return self._client
 
     def _artifacts(self, record: TrialRecord) -> list[Path]:
-        """The trial's own files but for checkpoints, which stay in the run directory alone."""
+        """The trial's own files except checkpoints, which are only kept in the run directory."""
         folder = self._folder(record)
         if not folder.is_dir():
             return []
@@ -297,7 +297,7 @@ class View:
 
         Args:
             stored_bytes: size of the results file, all of which is shown; None if something is missing.
-            interrupted: whether the invocation was cut short.
+            interrupted: whether the invocation was interrupted.
         """
         if self._parent is not None:
             from mlflow.entities import Metric

@@ -1,4 +1,4 @@
-"""How alike criteria rank units: the mean over the seeds of each workload, alike criteria side by side."""
+"""How similarly criteria rank units: means over the seeds of each workload, similar criteria side by side."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A criterion as another one sees it."""
+    """A criterion compared with another one."""
 
     label: str
     tau: float
@@ -38,10 +38,10 @@ class WorkloadAgreement:
     Attributes:
         pair: data set and model.
         seeds: number of dense networks.
-        criteria: in such an order that alike ones are near each other.
-        tau: (criteria, criteria), Kendall's tau-b, mean over seeds; NaN where no network has one.
+        criteria: ordered so that similar ones are near each other.
+        tau: (criteria, criteria), Kendall's tau-b, mean over seeds; NaN if it is not defined for any network.
         overlap: (criteria, criteria), the share of the top units in common.
-        chance: (criteria, criteria), the overlap that chance gives.
+        chance: (criteria, criteria), the overlap expected by chance.
     """
 
     pair: Workload
@@ -52,7 +52,7 @@ class WorkloadAgreement:
     chance: Matrix
 
     def neighbours(self, row: int) -> list[Neighbour]:
-        """The criteria that can be compared with that of a row, the most alike first."""
+        """The criteria that can be compared with that of a row, the most similar first."""
         others = [j for j in range(len(self.criteria)) if j != row and np.isfinite(self.tau[row, j])]
         return [
             Neighbour(
@@ -66,14 +66,14 @@ class WorkloadAgreement:
 
     @property
     def mean_tau(self) -> float | None:
-        """Over all pairs of different criteria; None where no pair can be compared."""
+        """The mean over all pairs of different criteria; None if no pair can be compared."""
         pairs = self.tau[np.triu_indices(len(self.criteria), 1)]
         pairs = pairs[np.isfinite(pairs)]
         return float(pairs.mean()) if len(pairs) else None
 
 
 def workload_agreements(networks: Sequence[NetworkAgreement]) -> tuple[WorkloadAgreement, ...]:
-    """Average the networks of each workload, by name; a pair counts where it was compared."""
+    """Average the networks of each workload, by name; each pair over the networks where it was compared."""
     grouped: dict[Workload, list[NetworkAgreement]] = defaultdict(list)
     for network in networks:
         grouped[Workload(network.dataset, network.model)].append(network)
@@ -105,7 +105,7 @@ def _mean(matrices: Sequence[Plain], places: Sequence[list[int]], size: int) -> 
 
 
 def _alike_together(tau: Matrix) -> list[int]:
-    """The leaves of an average-linkage tree, ordered such that neighbours are as alike as they can be."""
+    """The leaves of an average-linkage tree, ordered so that neighbours are as similar as possible."""
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
 

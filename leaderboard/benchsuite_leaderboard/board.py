@@ -1,4 +1,4 @@
-"""Trials, and the boards on which they stand together."""
+"""Trials, and the boards on which they are compared."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DENSE = metric_names.TOP1_DENSE
 RANDOM = "random"
 
 Sparsity = float | str
-"""The requested fraction removed, or a word such as "native" where the criterion chose it itself."""
+"""The requested fraction removed, or a word such as "native" if the criterion chose it itself."""
 
 
 class Workload(NamedTuple):
@@ -32,7 +32,7 @@ class Workload(NamedTuple):
 
 
 class DenseModel(NamedTuple):
-    """One trained, unpruned network: what the trials of a comparison share."""
+    """One trained, unpruned network, which all trials of a comparison prune."""
 
     workload: Workload
     seed: str
@@ -50,7 +50,7 @@ class Criterion:
     """A row of a table.
 
     Attributes:
-        label: the scorer's name, with its parameters where a run has several settings of it.
+        label: the scorer's name, with its parameters if a run has several settings of it.
         scorer: the scorer's name.
         wrapper: "reversed", "shuffled" or "scratch" for a control made of another criterion.
         inner: label of the criterion that a control was made of.
@@ -63,16 +63,16 @@ class Criterion:
 
     @property
     def is_control(self) -> bool:
-        """Whether a criterion must beat it rather than compete with it."""
+        """Whether it is a control that criteria have to beat, and not a competitor."""
         return self.wrapper is not None or self.scorer == RANDOM
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What must be equal for two trials to stand in one table.
+    """The settings that must be equal for two trials to be in one table.
 
     Attributes:
-        settings: what else the trials of a suite share (aggregation, recipes), as canonical JSON.
+        settings: the other settings of the suite (aggregation, recipes), as canonical JSON.
     """
 
     granularity: str
@@ -84,7 +84,7 @@ class Protocol:
 
     @property
     def label(self) -> str:
-        """The protocol in words a reader knows, without the settings."""
+        """The protocol in words, without the settings."""
         budget = {"macs": "MACs", "params": "parameters"}.get(self.budget, self.budget)
         return (
             f"{self.granularity} granularity · {self.scope} scope · budget in {budget} · "
@@ -106,7 +106,7 @@ class Protocol:
 
 @dataclass(frozen=True)
 class BoardTrial:
-    """One record with its axes in checked types."""
+    """One record with its axes in validated types."""
 
     record: TrialRecord
     criterion: Criterion
@@ -119,7 +119,7 @@ class BoardTrial:
         return self.record.status
 
     def metric(self, name: str) -> float | None:
-        """A finite metric of a finished trial."""
+        """A metric of a finished trial; None if it is not finite."""
         value = self.record.metrics.get(name)
         if self.status != "done" or isinstance(value, bool) or not isinstance(value, int | float):
             return None
@@ -128,7 +128,7 @@ class BoardTrial:
     def remaining(self, cost: str) -> float | None:
         """What is left of the dense network's "macs", "params" or "latency", as a fraction.
 
-        Masked weights count as gone, though on dense kernels they still cost time.
+        Masked weights count as removed, though they still cost time on dense kernels.
         """
         if cost == "latency":
             speedup = self.metric(metric_names.latency(1, "speedup"))
@@ -205,7 +205,7 @@ class Board:
 
     @cached_property
     def collapsed(self) -> frozenset[tuple[Criterion, Block]]:
-        """Cells whose every trial would have removed a whole layer."""
+        """Cells in which every trial would have removed a whole layer."""
         statuses: dict[tuple[Criterion, Block], set[str]] = defaultdict(set)
         for trial in self.trials:
             statuses[trial.criterion, trial.block].add(trial.status)

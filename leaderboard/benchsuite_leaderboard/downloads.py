@@ -1,4 +1,4 @@
-"""The records as files that other programs read."""
+"""The records as files for other programs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LARGE = 1_000_000
 
 @dataclass(frozen=True)
 class Download:
-    """A file beside the pages."""
+    """A file that the site offers for download."""
 
     name: str
     about: str
@@ -42,13 +42,13 @@ def downloads(records: Sequence[TrialRecord]) -> list[Download]:
 
 
 def as_json(records: Sequence[TrialRecord]) -> str:
-    """All records with everything in them, one a line in an array; what JSON has no number for is null."""
+    """All records with everything in them, one per line of an array; NaN and infinity become null."""
     lines = (json.dumps(_finite(vars(record)), ensure_ascii=False, default=str) for record in records)
     return "[\n" + ",\n".join(lines) + "\n]\n"
 
 
 def as_csv(records: Sequence[TrialRecord]) -> str:
-    """One row a trial: key, axes, status, metrics and error; columns absent from a record are empty.
+    """One row per trial: key, axes, status, metrics and error; columns absent from a record are empty.
 
     Texts that a spreadsheet would run as a formula get an apostrophe in front.
     """
@@ -93,13 +93,13 @@ def _columns(records: Sequence[TrialRecord]) -> dict[str, list[Any]]:
 def _text(name: str, about: str, text: str) -> Download:
     content = text.encode("utf-8", "replace")
     if len(content) > _LARGE:
-        # Without a time stamp equal records give equal files.
+        # Without a time stamp, equal records give equal files.
         return Download(f"{name}.gz", f"{about} (compressed)", gzip.compress(content, 6, mtime=0))
     return Download(name, about, content)
 
 
 def harmless(value: object) -> object:
-    """A cell's value such that a spreadsheet runs nothing: texts like formulas get an apostrophe in front."""
+    """A cell's value that is safe for spreadsheets: texts like formulas get an apostrophe in front."""
     if value is None:
         return ""
     if isinstance(value, dict | list):

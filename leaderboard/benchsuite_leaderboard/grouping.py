@@ -1,4 +1,4 @@
-"""Records sorted into boards: what may be compared with what, and under which name."""
+"""Records grouped into boards: which trials may be compared, and under which names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _WRAPPERS = ("reversed", "shuffled", "scratch")
 
 
 def boards(records: Sequence[TrialRecord]) -> tuple[Board, ...]:
-    """The records as boards, the largest first; the last record of a key counts."""
+    """The records as boards, the largest first; if several records have one key, the last counts."""
     latest = {record.key: record for record in records}.values()
     criteria = _criteria(latest)
     grouped: dict[Protocol, list[BoardTrial]] = defaultdict(list)
@@ -48,7 +48,7 @@ def boards(records: Sequence[TrialRecord]) -> tuple[Board, ...]:
 
 
 def differing_settings(protocols: Iterable[Protocol], most: int = 4) -> dict[Protocol, str]:
-    """What tells apart protocols that have the same label, as at most so many `name = value` pairs."""
+    """The differences between protocols with the same label, as at most `most` pairs `name = value`."""
     flat = {protocol: dict(_flatten(json.loads(protocol.settings))) for protocol in protocols}
     names = sorted({name for settings in flat.values() for name in settings})
     different = [n for n in names if len({settings.get(n, "unset") for settings in flat.values()}) > 1]
@@ -124,7 +124,7 @@ def _suffix(params: str, variants: list[str]) -> str:
     names = sorted({name for variant in flat for name in variant})
     different = [n for n in names if len({variant.get(n, "default") for variant in flat}) > 1]
     pairs = ", ".join(f"{name}={own.get(name, 'default')}" for name in different)
-    # Parameters that are no table have no names to tell them apart by.
+    # Parameters that are not a table have no names by which they can be distinguished.
     return f" [{pairs or params}]"
 
 

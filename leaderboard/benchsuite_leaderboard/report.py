@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trouble:
-    """Trials of one criterion that ended alike for the same reason."""
+    """Trials of one criterion that ended with the same status for the same reason."""
 
     status: Status
     criterion: Criterion
@@ -50,12 +50,12 @@ class Trouble:
 
 @dataclass(frozen=True)
 class BoardReport:
-    """One board with its statistics under each metric.
+    """One board with its statistics for each metric.
 
     Attributes:
-        name: the protocol in words, with whatever tells it apart from the site's other boards.
+        name: the protocol in words, with what distinguishes it from the site's other boards.
         after: accuracy after recovery.
-        before: accuracy before recovery; None where there is none or it is the same.
+        before: accuracy before recovery; None if there is none or it is the same.
     """
 
     board: Board
@@ -94,7 +94,7 @@ class BoardReport:
 
     @cached_property
     def troubles(self) -> tuple[Trouble, ...]:
-        """Every trial that did not finish, alike ones together, the gravest first."""
+        """The trials that did not finish, grouped by status and reason, the most serious first."""
         grouped: dict[tuple[Status, Criterion, str], list[BoardTrial]] = defaultdict(list)
         for trial in self.board.trials:
             if trial.status != "done":
@@ -112,7 +112,7 @@ class Report:
     Attributes:
         pending: number of planned trials that have no record yet.
         notes: what the caller wants the reader to know, one sentence each.
-        agreements: how alike the criteria rank units, by workload.
+        agreements: how similarly the criteria rank units, by workload.
     """
 
     title: str
@@ -133,7 +133,7 @@ class Report:
 
     @cached_property
     def versions(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """What the records say about where they come from: each field with its distinct values."""
+        """The provenance of the records: each field with its distinct values."""
         found: dict[str, set[str]] = defaultdict(set)
         for report in self.boards:
             for trial in report.board.trials:

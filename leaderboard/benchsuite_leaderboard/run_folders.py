@@ -1,4 +1,4 @@
-"""What only a run's own folder keeps of a trial: layers, recovery, errors by class, pictures."""
+"""The details of a trial that only the run's own folder has: layers, recovery, errors by class, pictures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 TEXTS = ("layers.csv", "recovery.json", "confusion.csv")
 PICTURES = {"detectors.jpg": b"\xff\xd8\xff", "concepts.png": b"\x89PNG\r\n\x1a\n"}
-"""Names of a trial's pictures, with the bytes that such a file begins with."""
+"""Names of a trial's pictures, with the first bytes of such a file."""
 
 _LARGEST = 1 << 18
 _MOST_CLASSES = 20
@@ -33,13 +33,13 @@ class RunFolders:
         self._stages = [source / "stages" for source in sources if (source / "stages").is_dir()]
 
     def find(self, key: str) -> Path | None:
-        """The folder of a trial; None where its record came without one."""
+        """The folder of a trial; None if its record came without one."""
         if not is_content_key(key):
             return None
         return next((folder for stages in self._stages if (folder := stages / key).is_dir()), None)
 
     def stamp(self, keys: Iterable[str]) -> str:
-        """What changes when the folders' content does: the sizes of the files that a site shows."""
+        """A text that changes with the folders' content: the sizes of the files that a site shows."""
         if not self._stages:
             return ""
         found = []
@@ -53,7 +53,7 @@ class RunFolders:
 def layers(folder: Path) -> list[Layer] | None:
     """Name, units of the dense network, units left, weights of the dense network, non-zero weights left.
 
-    None where the file is absent or is not what it should be, as for all that is read here.
+    None if the file is absent or malformed, as for all that is read here.
     """
     rows = _rows(folder / "layers.csv")
     if not rows or rows[0] != _LAYER_COLUMNS or len(rows) > _MOST_LAYERS:
@@ -79,7 +79,7 @@ def recovery_losses(folder: Path) -> list[float] | None:
 
 
 def confusion(folder: Path) -> tuple[list[str], list[list[int]]] | None:
-    """Names of few classes, and test samples by true class (rows) and predicted class (columns)."""
+    """Class names, if they are few, and test samples by true class (rows) and predicted class (columns)."""
     rows = _rows(folder / "confusion.csv")
     if not rows or not 1 < len(rows) <= _MOST_CLASSES + 1:
         return None
@@ -92,7 +92,7 @@ def confusion(folder: Path) -> tuple[list[str], list[list[int]]] | None:
 
 
 def picture(folder: Path, name: str, most: int) -> bytes | None:
-    """A picture's bytes; None where there is none, it is larger than `most` bytes, or is no such picture."""
+    """A picture's bytes; None if there is none, it is larger than `most` bytes, or not a picture."""
     size = _size(folder / name)
     if not 0 < size <= most:
         return None

@@ -26,7 +26,7 @@ _FOLDERS = {
     "trials": re.compile(r"(?:[0-9a-f]+|all)\.js"),
     "pictures": re.compile(r"[0-9a-f]{20}-[a-z]+\.(?:jpg|png)"),
 }
-"""The names of a site's files by folder: those that are no longer made are removed."""
+"""The names of a site's files by folder; files with these names that are no longer made are removed."""
 _AGREEMENT = "agreement.html"
 
 
@@ -43,19 +43,19 @@ def render(
 ) -> Path:
     """Write the site and return the path of its first page.
 
-    Nothing is done when the first page says that it was made from the same inputs by the same version.
-    Pages of criteria and workloads that are no longer among the records are removed.
+    Does nothing if the first page says that it was made from the same inputs by the same version. Pages of
+    criteria and workloads that are no longer among the records are removed.
 
     Args:
-        records: outcomes; of several with one key the last counts.
-        output: the folder to write into; made where it does not exist.
+        records: outcomes; if several have one key, the last counts.
+        output: the folder to write into; created if it does not exist.
         title: name of the suite or of the collection.
         pending: number of planned trials that have no record.
         notes: sentences that the reader must know, such as unreadable lines of the store.
-        about: what each scorer is, in a sentence, by its name.
-        agreement: how alike the criteria rank the units of each dense network.
-        sources: where the records come from. Run directories among these give what only they keep of a
-            trial: its layers, and pictures as far as their limit (`trials.PICTURE_BYTES`) allows.
+        about: a sentence that describes each scorer, by its name.
+        agreement: how similarly the criteria rank the units of each dense network.
+        sources: where the records come from. Run directories also give the details that only they have: a
+            trial's layers, and pictures up to a limit (`trials.PICTURE_BYTES`).
     """
     about = about or {}
     index = output / "index.html"
@@ -72,7 +72,7 @@ def render(
                 stale.unlink()
     if _AGREEMENT not in files:
         (output / _AGREEMENT).unlink(missing_ok=True)
-    # The first page comes last in `files`: with its digest it vouches for the others.
+    # The first page is written last: its digest says that all other files are complete.
     for name, content in files.items():
         _write(output / name, content)
     return index
@@ -88,7 +88,7 @@ def _files(
     folders: RunFolders,
     digest: str,
 ) -> dict[str, bytes]:
-    # Only a site that must be written pays for loading the libraries.
+    # The libraries are loaded only if the site must be written.
     from benchsuite_leaderboard.agreement import workload_agreements
     from benchsuite_leaderboard.pages.agreement import agreement_page
     from benchsuite_leaderboard.pages.criterion import criterion_page, distinct_criteria
@@ -133,7 +133,7 @@ def _digest(
     agreement: Sequence[NetworkAgreement],
     folders: RunFolders,
 ) -> str:
-    """Identify everything that the site is made from, this package included."""
+    """Return a digest of everything that the site is made from, this package included."""
     found = hashlib.sha256()
     stamp = folders.stamp(record.key for record in records)
     facts = (repr(sorted(about.items())), repr(agreement), stamp, as_json(records))
@@ -155,7 +155,7 @@ def _made_from(index: Path) -> str | None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Replace a file at once, so that a reader never sees half of it."""
+    """Replace a file atomically, so that a reader never sees an incomplete one."""
     partial = path.with_name(f"{path.name}.partial")
     partial.write_bytes(content)
     partial.replace(path)

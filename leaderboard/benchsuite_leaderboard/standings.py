@@ -1,4 +1,4 @@
-"""A board's cells put through the statistics: what tables and charts show."""
+"""The statistics of a board's cells, as tables and charts show them."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ Mark = Literal["", "best", "tied"]
 
 @dataclass(frozen=True)
 class Cell:
-    """One criterion at one sparsity, over seeds and the workloads asked for.
+    """One criterion at one sparsity, over the seeds and the requested workloads.
 
     Attributes:
         estimate: mean and interval; None when no trial finished.
         expected: how many dense models the cell should have been measured on.
-        troubles: trials by every status but done.
-        mark: "best" for the highest mean, "tied" where a paired test cannot tell it from the best.
+        troubles: number of trials by status, without those that are done.
+        mark: "best" for the highest mean, "tied" if a paired test finds no difference from the best.
     """
 
     estimate: Estimate | None
@@ -45,7 +45,7 @@ class Cell:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every dense model has its value; only such cells compete for the best."""
+        """Whether every dense model has a value; only such cells can be the best."""
         return self.estimate is not None and self.estimate.count == self.expected
 
 
@@ -54,7 +54,7 @@ class Table:
     """Cells by criterion and sparsity.
 
     Attributes:
-        workload: None when the cells are means over all workloads of the board.
+        workload: None if the cells are means over all workloads of the board.
     """
 
     workload: Workload | None
@@ -66,13 +66,13 @@ class Table:
         return next((c for c, cells in self.rows.items() if cells[column].mark == "best"), None)
 
     def tied(self, column: int) -> list[Criterion]:
-        """Who cannot be told from the best of a column."""
+        """The criteria that do not differ significantly from the best of a column."""
         return [c for c, cells in self.rows.items() if cells[column].mark == "tied"]
 
 
 @dataclass(frozen=True)
 class Standings:
-    """Statistics of one board under one metric; each is computed at first use."""
+    """Statistics of one board for one metric; each is computed at first use."""
 
     board: Board
     metric: str
@@ -84,13 +84,13 @@ class Standings:
 
     @cached_property
     def competitors(self) -> tuple[Criterion, ...]:
-        """What is ranked: the criteria that are no controls and have an outcome somewhere."""
+        """The criteria that are ranked: those that are not controls and have at least one outcome."""
         seen = {criterion for criterion, _ in self.board.collapsed}
         return tuple(c for c in self.board.criteria if not c.is_control and (self.values[c] or c in seen))
 
     @cached_property
     def fractions(self) -> tuple[Sparsity, ...]:
-        """Sparsities at which all criteria were asked for the same, so that they can be compared."""
+        """Sparsities given as fractions: all criteria had the same target, so that they can be compared."""
         return tuple(s for s in self.board.sparsities if not isinstance(s, str))
 
     def table(self, workload: Workload | None = None) -> Table:
@@ -140,10 +140,11 @@ class Standings:
 
     @cached_property
     def critical_difference(self) -> tuple[tuple[Criterion, ...], CriticalDifference] | None:
-        """Friedman and Nemenyi over dense models, of the criteria that serve every workload.
+        """Friedman's and Nemenyi's tests over dense models, for criteria with scores on every workload.
 
-        A dense model's value is the mean over the cells that all these criteria have. The sparsities of
-        a dense model share its luck; as separate blocks they would feign certainty.
+        A dense model's value is the mean over the cells that all these criteria have. The sparsities of a
+        dense model are not independent; as separate blocks they would make the result look more certain than
+        it is.
         """
         ranked = [b for b in self._blocks if not isinstance(b.sparsity, str)]
         workloads = {b.dense_model.workload for b in ranked}
@@ -168,14 +169,14 @@ class Standings:
     def gain(
         self, criterion: Criterion, control: Criterion, workload: Workload | None = None
     ) -> Estimate | None:
-        """How much more accurate a criterion is than a control, paired over the blocks that both have."""
+        """How much more accurate a criterion is than a control, in pairs over the blocks that both have."""
         workloads = self.board.workloads if workload is None else (workload,)
         mine, theirs = self.values[criterion], self.values[control]
         return mean_interval(self._strata(_difference(mine, theirs), workloads))
 
     @cached_property
     def random(self) -> Criterion | None:
-        """The control that knows nothing."""
+        """The control with random scores."""
         return next((c for c in self.board.criteria if c.scorer == RANDOM), None)
 
     def control_of(self, criterion: Criterion, wrapper: str) -> Criterion | None:
@@ -201,7 +202,7 @@ class Standings:
         return {pair: {t.criterion for t in trials} for pair, trials in self.board.by_workload.items()}
 
     def _expected(self, workloads: Sequence[Workload]) -> dict[Sparsity, int]:
-        """How many dense models each sparsity was asked for on."""
+        """For how many dense models each sparsity was requested."""
         asked: dict[Sparsity, set[DenseModel]] = {sparsity: set() for sparsity in self.board.sparsities}
         for trial in chain.from_iterable(self.board.by_workload[pair] for pair in workloads):
             asked[trial.block.sparsity].add(trial.block.dense_model)
@@ -223,7 +224,7 @@ class Standings:
         return found
 
     def _of(self, criterion: Criterion, workloads: Sequence[Workload]) -> Mapping[Block, float]:
-        """A criterion's values, of one workload without a walk through all."""
+        """A criterion's values; those of one workload are looked up directly."""
         if len(workloads) == 1:
             return self._by_workload.get((criterion, workloads[0]), {})
         return self.values[criterion]
@@ -249,7 +250,7 @@ class Standings:
         sparsity: Sparsity,
         workloads: Sequence[Workload],
     ) -> None:
-        """Mark the best complete criterion of a column and whatever a paired test cannot tell from it."""
+        """Mark the best complete criterion of a column, and those not significantly different from it."""
         complete = {
             c: e for c, cells in rows.items() if cells[column].is_complete and (e := cells[column].estimate)
         }
@@ -272,10 +273,10 @@ class Standings:
             )
             and test.half_width is not None
         }
-        # The best was chosen by looking at all, so every pair counts as a comparison (Bonferroni).
+        # The best was chosen among all, so every pair counts as a comparison (Bonferroni).
         pairs = len(complete) * (len(complete) - 1) / 2
         for (other, test), p in zip(tests.items(), moderated_p_values(list(tests.values())), strict=True):
-            # A control above the best criterion is never "worse", however sure the difference is.
+            # A control above the best criterion is never "worse", however significant the difference is.
             if p * pairs >= ALPHA or test.mean <= 0:
                 rows[other][column] = _marked(rows[other][column], "tied")
 

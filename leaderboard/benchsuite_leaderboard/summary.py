@@ -54,14 +54,14 @@ def render(
 ) -> None:
     """Write `summary.md`, `ranking.csv`, and charts into a folder.
 
-    The charts are `curves-*.svg`, `ranks-*.svg` and `agreement-*.svg`, this with its numbers as CSV.
+    The charts are `curves-*.svg`, `ranks-*.svg` and `agreement-*.svg`, the last with its numbers as CSV.
 
     Args:
         records: outcomes; without any the summary says so.
-        output: the folder, made where it does not exist.
+        output: the folder, created if it does not exist.
         title: name of the suite.
         pending: number of planned trials that have no record.
-        agreement: how alike the criteria rank the units of each dense network.
+        agreement: how similarly the criteria rank the units of each dense network.
     """
     output.mkdir(parents=True, exist_ok=True)
     report, views = make_report(records, title=title, pending=pending, notes=()), Views()
@@ -80,7 +80,7 @@ def render(
 
 
 def _charts(report: Report, views: Views) -> Iterator[tuple[str, Markup]]:
-    """The drawings of the first boards, under names that no name of a plugin can lead astray."""
+    """The drawings of the first boards, under file names that are safe for any names of plugins."""
     curves = 0
     for board in report.boards[:_MOST_BOARDS]:
         ranks = views.critical_difference(board, board.after)
@@ -94,18 +94,18 @@ def _charts(report: Report, views: Views) -> Iterator[tuple[str, Markup]]:
 
 
 def _standalone(svg: Markup) -> str:
-    """A drawing that brings the colours along which a page would give it."""
+    """A drawing that contains the colours that a page would give it."""
     palette = _PALETTE.search((ASSETS / "style.css").read_text("utf-8"))
     assert palette is not None
     style = f"svg {{ {palette[1]} background: var(--paper); font-family: {FONT}; }}"
     opening, rest = str(svg).split(">", 1)
-    # A page lets a name that the reader's font makes wider stand out; a picture would cut it off.
+    # On a page a name in a wider font may extend beyond the drawing; a picture file would cut it off.
     opening = re.sub(r'viewBox="0 0 ([\d.]+)', lambda m: f'viewBox="0 0 {float(m[1]) + _MARGIN:g}', opening)
     return f"{opening}><style>{style}</style>{rest}"
 
 
 def _ranking(report: Report, views: Views) -> str:
-    """One row a criterion and board, best first; shares as fractions."""
+    """One row per criterion and board, best first; shares as fractions."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     columns = [s for board in report.boards for s in board.board.sparsities]
@@ -127,7 +127,7 @@ def _ranking(report: Report, views: Views) -> str:
 
 
 def _pairs(found: WorkloadAgreement) -> str:
-    """Kendall's tau of every pair as a matrix, alike criteria beside each other."""
+    """Kendall's tau of every pair as a matrix, similar criteria next to each other."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     labels = [harmless(label) for label in found.criteria]
@@ -181,5 +181,5 @@ def _line(row: TableRow) -> list[str]:
 
 
 def _plain(name: str, longest: int) -> str:
-    """A name that neither ends its cell nor its code span, nor is HTML."""
+    """A name that cannot end its table cell or code span and contains no HTML."""
     return re.sub(r"[<>&]", "?", shorten(name, longest).replace("`", "'").replace("|", "/"))

@@ -1,7 +1,7 @@
-"""Every trial's record as scripts that the page of one trial loads, which works from a file too.
+"""Every trial's record as scripts for the page of one trial, which also works from a local file.
 
-A shard is JSON, compressed and written as text into a script: browsers let a page that was opened from a
-file load scripts but no data. Trials are spread over shards by the beginning of their addresses.
+A shard is JSON, compressed and written as text into a script: browsers allow a page that was opened from a
+local file to load scripts but not data. The first digits of a trial's address decide its shard.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ if TYPE_CHECKING:
     from benchsuite_leaderboard.run_folders import RunFolders
 
 SHARD = 1000
-"""At most about so many trials stand in one shard."""
+"""Approximate maximum number of trials in one shard."""
 PICTURE_BYTES = {"detectors.jpg": 3_000_000, "concepts.png": 1_000_000}
-"""What all pictures of a kind may weigh together."""
+"""Largest total size of all pictures of a kind."""
 DETAIL_LETTERS = 12_000_000
-"""Letters of layers, recoveries and counts by class before compression, which leaves about a tenth."""
+"""Most characters of layers, recoveries and counts by class, before compression to about a tenth."""
 
 _CLASS = metric_names.CLASS
 
 
 @dataclass(frozen=True)
 class TrialFiles:
-    """What the page of one trial loads.
+    """The files that the page of one trial loads.
 
     Attributes:
         digits: how many digits of a trial's address name its shard.
@@ -66,7 +66,7 @@ class TrialFiles:
 
 
 def trial_files(report: Report, folders: RunFolders) -> TrialFiles:
-    """The shards of a report's trials, with what run directories add as far as the limits allow."""
+    """The shards of a report's trials, with details from run directories up to the limits."""
     digits = 0
     while report.trials > SHARD * 16**digits:
         digits += 1
@@ -86,7 +86,7 @@ def trial_files(report: Report, folders: RunFolders) -> TrialFiles:
 
 
 class _Shard:
-    """Rows, and beside them once what many of them share."""
+    """Rows, with values that many of them share stored once."""
 
     def __init__(self) -> None:
         self._rows: dict[str, dict[str, Any]] = {}
@@ -120,7 +120,7 @@ class _Shard:
         return self._shared.setdefault(text, len(self._shared))
 
     def script(self) -> bytes:
-        """The shard as a script that leaves its text in a variable."""
+        """The shard as a script that assigns its text to a variable."""
         shared = [json.loads(text) for text in self._shared]
         text = json.dumps({"shared": shared, "trials": self._rows}, ensure_ascii=False, separators=(",", ":"))
         packed = gzip.compress(text.encode("utf-8", "replace"), 9, mtime=0)
@@ -130,7 +130,7 @@ class _Shard:
 def _from_folders(
     trials: Sequence[tuple[BoardReport, BoardTrial]], folders: RunFolders, files: dict[str, bytes]
 ) -> dict[str, dict[str, Any]]:
-    """What the trials' folders add to their rows; pictures are put among the files."""
+    """The details that the trials' folders add to their rows; pictures are added to the files."""
     left = dict(PICTURE_BYTES)
     letters = DETAIL_LETTERS
     added: dict[str, dict[str, Any]] = {}
@@ -162,7 +162,7 @@ def _from_folders(
 def _pictures(
     folder: Path, address: str, left: dict[str, int], files: dict[str, bytes]
 ) -> tuple[list[str], list[str]]:
-    """Which pictures were put among the files, and which stay in the run directory for want of room."""
+    """Which pictures were added to the files, and which stay in the run directory because of the limit."""
     shown, elsewhere = [], []
     for name in PICTURES:
         content = picture(folder, name, left[name])
@@ -176,7 +176,7 @@ def _pictures(
 
 
 def _in_comparable_order(trials: Sequence[tuple[BoardReport, BoardTrial]]) -> list[BoardTrial]:
-    """Trials of all criteria on the same dense network at the same sparsity together: to be compared."""
+    """Trials ordered so that those of all criteria on one dense network at one sparsity are together."""
 
     def order(trial: BoardTrial) -> tuple[Any, ...]:
         dense = trial.block.dense_model
@@ -201,7 +201,7 @@ def _ambiguous(trials: Sequence[tuple[BoardReport, BoardTrial]]) -> dict[str, in
 
 
 def _plain(value: Any) -> Any:
-    """JSON that every browser reads: texts cleaned, numbers to seven digits, what is no number null."""
+    """JSON that every browser reads: cleaned texts, numbers with seven digits, null for NaN and infinity."""
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, dict):

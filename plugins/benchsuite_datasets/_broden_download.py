@@ -1,4 +1,4 @@
-"""Fetching Broden's archive, in as many goes as it takes."""
+"""Downloading Broden's archive, resumed as often as needed."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
 PUBLISHER = "http://netdissect.csail.mit.edu/data/broden1_{size}.zip"
 ARCHIVE = "https://web.archive.org/web/2024id_/" + PUBLISHER
-"""The publisher's host has long outages; the Internet Archive keeps a copy."""
+"""The publisher's host is often down for long; the Internet Archive has a copy."""
 TIMEOUT = 30.0
 ATTEMPTS = 5
 _BLOCK = 1 << 20
 
 
 def download_broden(size: int, folder: Path, sources: tuple[str, ...] = (PUBLISHER, ARCHIVE)) -> None:
-    """Put the published folder `broden1_<size>` into the data folder, unless it is there.
+    """Download the published folder `broden1_<size>` into the data folder, unless it exists.
 
-    An interrupted transfer goes on where it ended. The size is checked against what the host states, the
-    archive against its own checksums; there is no published checksum. A progress bar goes to the error
-    output.
+    An interrupted download continues where it ended. The size is checked against the one that the host
+    states, the archive against its own checksums; there is no published checksum. A progress bar is shown on
+    the error output.
 
     Raises:
-        DataError: no source could be reached, or what came is not the archive; says what to do by hand.
+        DataError: no source could be reached, or the file is not the archive; says what to do by hand.
     """
     name = f"broden1_{size}"
     archive = folder / f"{name}.zip"
@@ -88,11 +88,11 @@ def _fetch(url: str, target: Path) -> None:
                     return
             except urllib.error.HTTPError as error:
                 if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
-                    part.unlink(missing_ok=True)  # longer than the file: of another version
+                    part.unlink(missing_ok=True)  # longer than the file: it is of another version
                     continue
                 raise
             except (OSError, http.client.HTTPException):
-                # Try again as long as something came; the host breaks transfers off.
+                # Try again as long as some data arrived; the host often breaks connections.
                 grown = part.is_file() and part.stat().st_size > before
                 if not grown or attempt == ATTEMPTS - 1:
                     raise
@@ -100,7 +100,7 @@ def _fetch(url: str, target: Path) -> None:
 
 
 def _fetch_rest(url: str, part: Path, advance: Callable[[int, int], None]) -> bool:
-    """Append what is still missing; returns whether the file has the size that the host states."""
+    """Append the missing part; return whether the file has the size that the host states."""
     have = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310 - http(s)
     with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310 - fixed addresses
@@ -121,7 +121,7 @@ def _fetch_rest(url: str, part: Path, advance: Callable[[int, int], None]) -> bo
 
 
 def _unpack(archive: Path, folder: Path, name: str) -> None:
-    """Unpack aside and move into place, so that half a folder is never taken for the whole."""
+    """Unpack under another name, then rename, so that an incomplete folder is never used."""
     aside = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=folder))
     try:
         try:

@@ -27,12 +27,11 @@ COVERAGE_COLUMNS = ("code", "number", "name", "frequency", "coverage")
 
 
 def read_broden(root: Path, size: int) -> benchsuite.ConceptSet:
-    """Return the concept set in a folder of Broden's format; images are read when asked for.
+    """Return the concept set in a folder of Broden's format; images are read when they are needed.
 
     Raises:
-        DataError: a table is absent or malformed, or an image is not of this size; while reading the
-            samples also for an image or label map that is absent, of another size, or has an unknown
-            number.
+        DataError: a table is absent or malformed, or an image is not of this size; when samples are read,
+            also for an image or label map that is absent, has another size, or has an unknown number.
     """
     if not root.is_dir():
         raise benchsuite.DataError(
@@ -100,7 +99,7 @@ def _check_size(path: Path, found: tuple[int, ...], stated: tuple[int, int], col
 
 
 def _labels(root: Path, categories: list[str]) -> _Labels:
-    """Every label with the category in which it covers most; equal coverage goes to the earlier category."""
+    """Every label with the category in which it covers most; for equal coverage the earlier category."""
     rows = Table(root / "label.csv", LABEL_COLUMNS).rows
     coverage: dict[int, dict[str, float]] = {}
     for category in categories:
@@ -148,7 +147,7 @@ def _entry(row: Row, categories: list[str], numbers: dict[int, int], root: Path)
 
 
 def _inside(row: Row, name: str) -> str:
-    """The name of a file below images/; raises `DataError` for one that leads elsewhere."""
+    """The name of a file below images/; raises `DataError` for a file in another folder."""
     path = PurePosixPath(name.replace("\\", "/"))
     if not name or path.is_absolute() or ".." in path.parts or PureWindowsPath(name).drive:
         raise benchsuite.DataError(f"{row.where}: {name!r} is no file below images/")

@@ -51,7 +51,7 @@ class Table:
 
 
 class Row:
-    """One row: its fields, and where they stand."""
+    """One row: its fields, with file and line."""
 
     def __init__(self, path: Path, line: int, fields: dict[str, str]) -> None:
         self.where = f"{path}, line {line}"

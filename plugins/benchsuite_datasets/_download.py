@@ -1,4 +1,4 @@
-"""Fetching published data sets through torchvision, once."""
+"""Downloading published data sets through torchvision, once."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TIMEOUT = 30.0
-"""Seconds without an answer after which a connection counts as absent."""
+"""Seconds without an answer after which a connection counts as failed."""
 
 
 def download(torchvision_class: str, folder: Path, *, done: Callable[[Path], bool], otherwise: str) -> None:
-    """Fetch a data set into the data folder in torchvision's layout, unless it is there.
+    """Download a data set into the data folder in torchvision's layout, unless it exists.
 
-    Other processes that want data in the same folder wait meanwhile. The progress bar goes to the error
+    Other processes that need data in the same folder wait for it. The progress bar is shown on the error
     output.
 
     Args:
         torchvision_class: name of the class in `torchvision.datasets`.
-        folder: the data folder; made where it is absent.
-        done: says whether the files are there.
-        otherwise: what a person without a network can do instead; part of the error.
+        folder: the data folder; created if it is absent.
+        done: returns whether the files exist.
+        otherwise: what a person without a network can do instead; part of the error message.
 
     Raises:
-        DataError: it could not be fetched.
+        DataError: it could not be downloaded.
     """
     if done(folder):
         return

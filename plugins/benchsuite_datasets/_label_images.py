@@ -21,7 +21,7 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.ui
     """Return an image as RGB, uint8 (3, height, width), resized bilinearly to (height, width) if given.
 
     Raises:
-        DataError: the file is absent or no image.
+        DataError: the file is absent or not an image.
     """
     with _opened(path, "image") as image:
         found = image.convert("RGB")
@@ -36,7 +36,7 @@ def read_label_map(path: Path, size: tuple[int, int] | None = None) -> NDArray[n
     Grey and palette images hold the number itself; colour images hold R + 256 G, as Broden's do.
 
     Raises:
-        DataError: the file is absent or no image.
+        DataError: the file is absent or not an image.
     """
     with _opened(path, "label map") as image:
         if size is not None and image.size != size[::-1]:
@@ -44,7 +44,7 @@ def read_label_map(path: Path, size: tuple[int, int] | None = None) -> NDArray[n
         else:
             found = image.copy()
     if found.mode in ("RGB", "RGBA"):
-        channels = np.asarray(found).astype(np.int64)  # widened first: 256 G overflows a byte
+        channels = np.asarray(found).astype(np.int64)  # a wider type first: 256 G overflows a byte
         numbers: NDArray[np.int64] = channels[..., 0] + 256 * channels[..., 1]
         return numbers
     if found.mode == "1":

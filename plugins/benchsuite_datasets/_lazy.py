@@ -1,4 +1,4 @@
-"""Concept samples that are made when they are asked for."""
+"""Concept samples that are made when they are needed."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 KEYS = "train_images, train_labels, test_images, test_labels and optionally val_images, val_labels"
 
 UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
-"""What NumPy raises for files that are damaged or need unpickling."""
+"""Errors that NumPy raises for files that are damaged or need unpickling."""
 
 
 def read_npz(path: Path) -> RawSplits:
@@ -58,7 +58,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _keys(path: Path, file: np.lib.npyio.NpzFile) -> list[str]:
-    """The keys to read; raises `DataError` where one that is needed is absent."""
+    """The keys to read; raises `DataError` if a required one is absent."""
     for key in ("train_images", "train_labels", "test_images", "test_labels"):
         if key not in file:
             raise benchsuite.DataError(

@@ -1,4 +1,4 @@
-"""Published image sets: where their files are looked for, and in which order."""
+"""Published image sets: the sources of their files, and the order in which they are tried."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 
 class PublishedImages(benchsuite.DatasetPlugin):
-    """Base of the image sets that are the same everywhere.
+    """Base class of published image sets.
 
-    Sources, first that is there wins: the published files in torchvision's layout, whose content is
-    checked against its published MD5; `<name>.npz` in the data folder with MedMNIST's keys (see `npz`),
+    The first of these sources that exists is used: the published files in torchvision's layout, whose content
+    is checked against the published MD5; `<name>.npz` in the data folder with MedMNIST's keys (see `npz`),
     whose content is part of the content keys; a download of the published files by torchvision.
 
     The published test part is the test split; a fixed tenth of each class of the training part is the
-    validation split, unless the npz brings one.
+    validation split, unless the npz file has one.
     """
 
     downloadable = True
     files: ClassVar[Mapping[str, str]]
-    """Path in the data folder to MD5 of each published file."""
+    """The MD5 of each published file, by its path in the data folder."""
     classes: ClassVar[tuple[str, ...]]
     shape: ClassVar[tuple[int, int, int]]
     statistics: ClassVar[Statistics]
@@ -43,7 +43,7 @@ class PublishedImages(benchsuite.DatasetPlugin):
         raise NotImplementedError(f"{type(self).__name__} does not define read()")
 
     def load(self, folder: Path) -> benchsuite.Dataset:
-        """Return the splits; raises `DataError` saying what to put where."""
+        """Return the splits; raises `DataError`, which says which files to put where."""
         from benchsuite_datasets._download import download
         from benchsuite_datasets._npz_file import KEYS, read_npz
         from benchsuite_datasets._raw_splits import assemble
@@ -71,7 +71,7 @@ class PublishedImages(benchsuite.DatasetPlugin):
         )
 
     def fingerprint(self, folder: Path) -> str:
-        """Empty for the published files, there or to be downloaded; SHA-256 of the content for an npz."""
+        """Empty for the published files, downloaded or not; SHA-256 of the content for an npz file."""
         npz = self._npz(folder)
         return benchsuite.file_fingerprint(npz) if not self._is_published(folder) and npz.is_file() else ""
 

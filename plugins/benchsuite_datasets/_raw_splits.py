@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from benchsuite_datasets._normalisation import Normalise, Statistics
 
 VALIDATION_FRACTION = 0.1
-"""Share of each class of the training part that becomes the validation split where none is published."""
+"""Share of each class of the training part that becomes the validation split if none is published."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -44,7 +44,7 @@ class RawSplit:
 
 @dataclass(frozen=True)
 class RawSplits:
-    """The published parts of a data set; without a validation part one is taken from the training part."""
+    """The published parts of a data set; without a validation part, it is taken from the training part."""
 
     train: RawSplit
     test: RawSplit
@@ -59,13 +59,13 @@ def assemble(
     published: Statistics | None = None,
     augmentation: benchsuite.Augmentation | None = None,
 ) -> benchsuite.Dataset:
-    """Return the data set after checking labels, holding out a validation split and finding mean and std.
+    """Return the data set after checking labels, splitting off validation data and computing mean and std.
 
     Args:
         parts: what was read.
         classes: class names in label order.
         normalise: see `_normalisation.Normalise`.
-        published: mean and standard deviation to use for "own"; without them, those of the training split.
+        published: mean and standard deviation for "own"; without them, those of the training split.
         augmentation: what training may do to an image.
 
     Raises:
@@ -156,7 +156,7 @@ def _feature_statistics(features: NDArray[np.float32]) -> Statistics:
 
 
 def _nonzero(deviation: float) -> float:
-    """One for a constant channel or feature, which then becomes zero instead of undefined."""
+    """The deviation, or one for a constant channel or feature, which is then zero instead of undefined."""
     return deviation if deviation > 0 else 1.0
 
 

@@ -22,7 +22,7 @@ COLORS = {
     "brown": (0.45, 0.25, 0.10),
 }
 TEXTURES = ("striped", "banded", "chequered", "dotted")
-"""Vertical stripes, horizontal bands, squares, dots; half of the objects have none of them."""
+"""Vertical stripes, horizontal bands, squares, dots; half of the objects have no texture."""
 CHUNK = 128
 """Images drawn at once, so that intermediate arrays stay small."""
 
@@ -63,7 +63,7 @@ class Ellipse:
 
 @dataclass(frozen=True)
 class Triangle:
-    """A part with three corners, listed clockwise as seen."""
+    """A part with three corners, listed clockwise in the image."""
 
     corners: tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
@@ -133,14 +133,14 @@ def draw(
 ) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
     """Draw one image per class number.
 
-    An object stands at a random place, in a random size, mirrored or not; every kind of part has a random
-    colour; half of the objects have a random texture; the background is grey and shaded. Nothing but the
-    outline tells the class.
+    An object has a random place and size and may be mirrored; every kind of part has a random colour; half of
+    the objects have a random texture; the background is grey and shaded. Only the outline depends on the
+    class.
 
     Args:
         classes: index into `OBJECTS`, (images,).
         size: height and width of the images.
-        label_size: likewise of the label maps; none are drawn if None.
+        label_size: height and width of the label maps; none are drawn if None.
         seed: images with the same seed are the same.
 
     Returns:
@@ -239,7 +239,7 @@ class _Scenes:
         return clipped
 
     def _pattern(self, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.bool_]:
-        """Where the texture darkens its object: eight periods to the image."""
+        """Where the texture darkens its object, with eight periods per image."""
         across, down = (8 * x + self._phase[0]) % 1, (8 * y + self._phase[1]) % 1
         right, low = across < 0.5, down < 0.5
         patterns = np.zeros((self._count, y.shape[1], x.shape[2]), bool)

@@ -14,9 +14,9 @@ SPLIT_SEED = 20_230_801
 
 
 def stratified_split(labels: NDArray[np.int64], fraction: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Indices of the samples that stay and of those held out, both ascending.
+    """Indices of the remaining samples and of those held out, both ascending.
 
-    Of each class, `fraction` of its samples (rounded, at least one, never all) are held out: the first of
+    The fraction `fraction` of each class (rounded, at least one, never all) is held out: the first samples of
     a permutation drawn class by class, in label order, from `numpy.random.default_rng(SPLIT_SEED)`.
     """
     generator = np.random.default_rng(SPLIT_SEED)

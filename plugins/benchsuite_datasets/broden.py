@@ -13,22 +13,22 @@ PUBLISHED_IMAGES = 63_305
 
 
 class Broden(benchsuite.ConceptPlugin):
-    """Broden's 63,305 images with 1,197 concepts in six categories, or any folder of its format.
+    """Broden's 63,305 images with 1,197 concepts in six categories, or any folder in its format.
 
     Published by Bau et al. (2017); the archive has 1 GB.
     Concepts keep their names in Broden: colours end in `-c`, scenes in `-s`. A concept that occurs in several
-    categories is counted in the one in which it covers most.
+    categories is counted in the category in which it covers most pixels.
     """
 
     name = "broden"
     downloadable = True
     size: Literal[224, 227, 384] = 224
-    """Height and width of the images; label maps have half of it."""
+    """Height and width of the images; label maps have half of this size."""
     path: str = ""
     """The folder, absolute or relative to the data folder; empty: `broden1_<size>`, the published one."""
 
     def concepts(self, folder: Path) -> benchsuite.ConceptSet:
-        """Return the set, downloaded where it is absent; raises `DataError` naming the file at fault."""
+        """Return the set, downloaded if it is absent; raises `DataError` that names the wrong file."""
         from benchsuite_datasets._broden_folder import read_broden
 
         root = self._root(folder)

@@ -26,7 +26,7 @@ wardrobe whale willow_tree wolf woman worm
 
 
 class _Cifar(PublishedImages):
-    """What the two have in common: the published files are pickles of rows of 3072 values."""
+    """The common part of both sets: the published files are pickles of rows of 3072 values."""
 
     shape = (3, 32, 32)
     augmentation = benchsuite.Augmentation(pad_crop=4, flip=True)
@@ -58,8 +58,8 @@ class _Cifar(PublishedImages):
 class Cifar10(_Cifar):
     """CIFAR-10: 60,000 photographs in 10 classes, 32 x 32, colour (Krizhevsky 2009).
 
-    45,000 training, 5,000 validation and 10,000 test images. From `cifar-10-batches-py/`, else from
-    `cifar10.npz` in the data folder, else downloaded.
+    45,000 training, 5,000 validation and 10,000 test images. Read from `cifar-10-batches-py/` or
+    `cifar10.npz` in the data folder, or downloaded.
     """
 
     name = "cifar10"
@@ -80,8 +80,8 @@ class Cifar10(_Cifar):
 class Cifar100(_Cifar):
     """CIFAR-100: 60,000 photographs in 100 classes, 32 x 32, colour (Krizhevsky 2009).
 
-    45,000 training, 5,000 validation and 10,000 test images with the fine labels. From
-    `cifar-100-python/`, else from `cifar100.npz` in the data folder, else downloaded.
+    45,000 training, 5,000 validation and 10,000 test images with the fine labels. Read from
+    `cifar-100-python/` or `cifar100.npz` in the data folder, or downloaded.
     """
 
     name = "cifar100"

@@ -1,4 +1,4 @@
-"""Handwritten digits, 8 x 8, that come with scikit-learn."""
+"""Handwritten digits, 8 x 8, which are part of scikit-learn."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ TEST_FRACTION = 0.2
 class Digits(benchsuite.DatasetPlugin):
     """1797 handwritten digits in grey, 8 x 8 or resized; needs no download (Alpaydin and Kaynak 1998).
 
-    The values 0..16 are brought to 0..255. A fixed fifth of each digit is the test split; of the others a
-    tenth of each digit is the validation split: 1295 training, 143 validation and 359 test images.
+    The values 0..16 are scaled to 0..255. A fixed fifth of each digit is the test split; a tenth of the rest
+    of each digit is the validation split: 1295 training, 143 validation and 359 test images.
     """
 
     name = "digits"
     size: Annotated[int, Field(ge=8, le=256)] = 8
-    """Height and width; other than 8, images are resized bilinearly."""
+    """Height and width; for other sizes than 8, images are resized bilinearly."""
     normalise: Normalise = "own"
 
     def load(self, folder: Path) -> benchsuite.Dataset:  # noqa: ARG002 - the images come with scikit-learn
@@ -51,7 +51,7 @@ def _table() -> NDArray[Any]:
     """The 64 pixel values 0..16 and the label of each digit, shape (1797, 65)."""
     import numpy as np
 
-    # Reading the file takes 20 ms, importing scikit-learn more than a second of every worker.
+    # Reading the file takes 20 ms; importing scikit-learn takes more than a second in every worker.
     spec = importlib.util.find_spec("sklearn")
     assert spec is not None
     assert spec.origin is not None

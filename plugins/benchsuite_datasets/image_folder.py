@@ -1,4 +1,4 @@
-"""Anyone's own photographs in folders, one per class."""
+"""Your own photographs in folders, one per class."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ LAYOUT = "train/<class>/, test/<class>/ and optionally val/<class>/ with images 
 
 
 class ImageFolder(benchsuite.DatasetPlugin):
-    """Photographs in `train/<class>/`, `test/<class>/` and optionally `val/<class>/`, brought to one size.
+    """Photographs in `train/<class>/`, `test/<class>/` and optionally `val/<class>/`, resized to one size.
 
-    Images are turned to RGB, cropped centrally to a square and resized bilinearly. The folders of `train/`
-    name the classes, in alphabetical order. Files that are not called like an image are passed over. Without
+    Images are converted to RGB, cropped centrally to a square and resized bilinearly. The classes are the
+    folders of `train/`, in alphabetical order. Files without the extension of an image are ignored. Without
     `val/` a fixed tenth of each class of `train/` is the validation split.
     """
 
@@ -37,7 +37,7 @@ class ImageFolder(benchsuite.DatasetPlugin):
     normalise: Normalise = "own"
 
     def load(self, folder: Path) -> benchsuite.Dataset:
-        """Return the splits; raises `DataError` naming the folder or image at fault."""
+        """Return the splits; raises `DataError` that names the wrong folder or image."""
         from benchsuite_datasets._raw_splits import RawSplits, assemble
 
         root = self._root(folder)
@@ -47,7 +47,7 @@ class ImageFolder(benchsuite.DatasetPlugin):
             test=self._part(root / "test", classes),
             validation=self._part(root / "val", classes) if (root / "val").is_dir() else None,
         )
-        # Up to an eighth, as the usual 4 of 32 pixels.
+        # Up to an eighth, like the usual 4 of 32 pixels.
         augmentation = benchsuite.Augmentation(pad_crop=self.size // 8, flip=True)
         return assemble(parts, classes, normalise=self.normalise, augmentation=augmentation)
 
@@ -90,7 +90,7 @@ class ImageFolder(benchsuite.DatasetPlugin):
             for image in _images(folder / name)
         ]
         images = np.empty((len(labelled), 3, self.size, self.size), np.uint8)
-        with ThreadPoolExecutor() as pool:  # Pillow decodes outside the interpreter's lock
+        with ThreadPoolExecutor() as pool:  # Pillow releases the interpreter's lock while it decodes
             for index, pixels in enumerate(pool.map(self._read, (image for image, _ in labelled))):
                 images[index] = pixels
         labels = np.array([label for _, label in labelled], np.int64)

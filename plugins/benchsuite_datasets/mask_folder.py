@@ -1,4 +1,4 @@
-"""Anyone's own images with label maps."""
+"""Your own images with label maps."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ ENDINGS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".
 
 
 class MaskFolder(benchsuite.ConceptPlugin):
-    """Images with label maps in a folder, brought to one size.
+    """Images with label maps in a folder, resized to one size.
 
-    `labels.csv` lists every value that label maps hold, with the concept's name and its category (`object`
-    where there is no such column); values without a name are ignored. The value 0 means none unless it is
-    listed. Label maps are PNG files: grey or palette images with the value itself, or colour images with R
-    + 256 G. Images are resized bilinearly to `size` x `size`, label maps to half of it by nearest values.
+    `labels.csv` lists every value in the label maps, with the concept's name and its category (`object` if
+    there is no such column); values without a name are ignored. The value 0 means none unless it is listed.
+    Label maps are PNG files: grey or palette images with the value itself, or colour images with R + 256 G.
+    Images are resized bilinearly to `size` x `size`, label maps to half of it by nearest neighbour.
     """
 
     name = "mask-folder"
     path: str = ""
     """The folder, absolute or relative to the data folder."""
     size: Annotated[int, Field(ge=8, le=1024)] = 224
-    """Height and width of the images in pixels; label maps have half of it."""
+    """Height and width of the images in pixels; label maps have half of this size."""
     images: str = "images"
     """The folder of images in `path`."""
     masks: str = "masks"
@@ -42,7 +42,7 @@ class MaskFolder(benchsuite.ConceptPlugin):
     """The list of labels, absolute or relative to `path`."""
 
     def concepts(self, folder: Path) -> benchsuite.ConceptSet:
-        """Return the set; raises `DataError` naming the file at fault."""
+        """Return the set; raises `DataError` that names the wrong file."""
         root = self._root(folder)
         for needed in (self.images, self.masks):
             if not (root / needed).is_dir():

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _IdxImages(PublishedImages):
-    """What the two have in common: four idx files."""
+    """The common part of both sets: four idx files."""
 
     shape = (1, 28, 28)
 
@@ -32,8 +32,8 @@ class _IdxImages(PublishedImages):
 class Mnist(_IdxImages):
     """MNIST: 70,000 handwritten digits, 28 x 28, grey (LeCun et al. 1998).
 
-    54,001 training, 5,999 validation and 10,000 test images. From `MNIST/raw/`, else from `mnist.npz` in
-    the data folder, else downloaded.
+    54,001 training, 5,999 validation and 10,000 test images. Read from `MNIST/raw/` or `mnist.npz` in the
+    data folder, or downloaded.
     """
 
     name = "mnist"
@@ -52,8 +52,8 @@ class Mnist(_IdxImages):
 class FashionMnist(_IdxImages):
     """Fashion-MNIST: 70,000 articles of clothing, 28 x 28, grey (Xiao et al. 2017).
 
-    54,000 training, 6,000 validation and 10,000 test images. From `FashionMNIST/raw/`, else from
-    `fashion-mnist.npz` in the data folder, else downloaded.
+    54,000 training, 6,000 validation and 10,000 test images. Read from `FashionMNIST/raw/` or
+    `fashion-mnist.npz` in the data folder, or downloaded.
     """
 
     name = "fashion-mnist"

@@ -1,4 +1,4 @@
-"""Anyone's own data in one `.npz` file."""
+"""Your own data in one `.npz` file."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Npz(benchsuite.DatasetPlugin):
     The keys are `train_images`, `train_labels`, `test_images`, `test_labels` and optionally `val_images`,
     `val_labels`; without these a fixed tenth of each class of the training part is the validation split.
     Images are uint8 of shape (N, H, W), (N, H, W, 1) or (N, H, W, 3); floating-point arrays of shape (N, F)
-    are features. Labels are 0..C-1 without gaps. Images are not augmented: what is harmless for photographs
-    is not for digits.
+    are features. Labels are 0..C-1 without gaps. Images are not augmented: some augmentations that suit
+    photographs would change digits.
     """
 
     name = "npz"
@@ -27,7 +27,7 @@ class Npz(benchsuite.DatasetPlugin):
     normalise: Normalise = "own"
 
     def load(self, folder: Path) -> benchsuite.Dataset:
-        """Return the splits; raises `DataError` naming the file and key at fault."""
+        """Return the splits; raises `DataError` that names the wrong file and key."""
         from benchsuite_datasets._npz_file import read_npz
         from benchsuite_datasets._raw_splits import assemble
 

@@ -14,24 +14,24 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TRAIN, VALIDATION, TEST, CONCEPTS = range(4)
-"""First number of each part's seed, so that no image is in two of them."""
+"""First number of each part's seed, so that no image is in two parts."""
 
 
 class Shapes(benchsuite.DatasetPlugin, benchsuite.ConceptPlugin):
     """Drawings of eight objects with coloured, textured parts; needs no download.
 
     The class is the object: house, tree, car, boat, flower, fish, mushroom or person. Colours, texture,
-    place, size and background say nothing about it. As a concept set the same drawings carry label maps of
-    color, texture, part and object at half the images' size, as Broden's do.
+    place, size and background do not depend on it. As a concept set, the same drawings have label maps of
+    color, texture, part and object at half the images' size, like Broden's.
     """
 
     name = "shapes"
     size: Annotated[int, Field(ge=16, le=512)] = 32
     """Height and width of the images."""
     samples: Annotated[int, Field(ge=64)] = 4000
-    """Training images; validation has an eighth as many, test a quarter."""
+    """Number of training images; validation has an eighth as many, test a quarter."""
     images: Annotated[int, Field(ge=16)] = 500
-    """Images of the concept set."""
+    """Number of images of the concept set."""
 
     def load(self, folder: Path) -> benchsuite.Dataset:  # noqa: ARG002 - the images are drawn
         """Return the splits of the classification task; the data folder is not used."""

@@ -24,11 +24,11 @@ class Waveform(benchsuite.DatasetPlugin):
 
     A sample is u h_a + (1 - u) h_b + noise at 21 places, with u uniform on [0, 1], standard normal noise and
     two of three triangular waves of height 6 around the places 7, 15 and 11: the first two in class 0, the
-    first and third in class 1, the last two in class 2, the order of UCI's files. With 40 attributes 19 of
-    pure noise follow.
+    first and third in class 1, the last two in class 2, as in UCI's files. With 40 attributes, 19 attributes
+    of pure noise follow.
 
-    A fixed fifth of each class is the test split; of the others a tenth of each class is the validation
-    split: about 3600 training, 400 validation and 1000 test samples.
+    A fixed fifth of each class is the test split; a tenth of the rest of each class is the validation split:
+    about 3600 training, 400 validation and 1000 test samples.
     """
 
     name = "waveform"
@@ -37,7 +37,7 @@ class Waveform(benchsuite.DatasetPlugin):
     """Generated with a fixed seed, or UCI's own draws from `waveform/` in the data folder."""
 
     def load(self, folder: Path) -> benchsuite.Dataset:
-        """Return the splits; raises `DataError` where UCI's file is asked for and absent or malformed."""
+        """Return the splits; raises `DataError` if UCI's file is requested but absent or malformed."""
         from benchsuite_datasets._raw_splits import RawSplits, assemble
         from benchsuite_datasets._splits import stratified_split
 
@@ -50,7 +50,7 @@ class Waveform(benchsuite.DatasetPlugin):
         return assemble(RawSplits(samples.take(kept), samples.take(held)), ("0", "1", "2"))
 
     def fingerprint(self, folder: Path) -> str:
-        """SHA-256 of UCI's file where it is the source."""
+        """SHA-256 of UCI's file if it is the source."""
         return "" if self.source == "generated" else benchsuite.file_fingerprint(self._uci_file(folder))
 
     def _uci_file(self, folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Reading local checkpoints and fitting them to a network."""
+"""Reading local checkpoints and loading them into a network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Keys under which training scripts usually keep the state dict."""
 PREFIXES = ("module.", "_orig_mod.")
-"""What data-parallel wrappers and the compiler put before every key."""
+"""Prefixes that data-parallel wrappers and the compiler put before every key."""
 LISTED = 6
 
 
@@ -28,19 +28,19 @@ def load_checkpoint(network: nn.Module, path: Path) -> None:
     """Give the network the weights in a local file.
 
     Raises:
-        DataError: the file is absent, malformed, or does not fit; the message names the keys at fault.
+        DataError: the file is absent, malformed, or does not fit; the message names the wrong keys.
     """
     state = _without_prefixes(_read(path))
     problem = misfit(network, state)
     if problem:
         raise benchsuite.DataError(f"{path} does not fit the network: {problem}")
-    network.load_state_dict(state, strict=False)  # all that is allowed to be absent was checked
+    network.load_state_dict(state, strict=False)  # missing keys were checked above
 
 
 def misfit(network: nn.Module, state: Mapping[str, Tensor]) -> str:
-    """What keeps a state dict from fitting the network, empty if nothing does.
+    """Why a state dict does not fit the network; empty if it fits.
 
-    Counters of seen batches (`num_batches_tracked`) may be absent: older checkpoints have none.
+    Batch counters (`num_batches_tracked`) may be absent, since older checkpoints have none.
     """
     wanted = network.state_dict()
     missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
@@ -60,7 +60,7 @@ def misfit(network: nn.Module, state: Mapping[str, Tensor]) -> str:
 
 
 def _head_advice(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], misfits: Collection[str]) -> str:
-    """Says so where the last layer alone differs, and only in its number of classes."""
+    """A hint if only the last layer differs, and only in its number of classes; otherwise empty."""
     last = [key for key in wanted if wanted[key].dim() == 2][-1:]
     if not last or last[0] not in misfits:
         return ""

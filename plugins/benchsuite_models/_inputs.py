@@ -9,7 +9,7 @@ def image_shape(model: str, input_shape: tuple[int, ...], smallest: int = 1) -> 
     """Channels, height and width of an image input.
 
     Raises:
-        Unsupported: the input is no image, or smaller than `smallest` pixels in height or width.
+        Unsupported: the input is not an image, or smaller than `smallest` pixels in height or width.
     """
     if len(input_shape) != 3:
         raise benchsuite.Unsupported(

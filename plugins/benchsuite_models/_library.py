@@ -1,4 +1,4 @@
-"""What the two families of library models have in common."""
+"""The common part of the two families of library models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class LibraryModel(ModelWithWeights, benchsuite.ModelFamily):
-    """Base of the families: any architecture of a library, for any number of channels and classes."""
+    """Base class of the families: any architecture of a library, for any number of channels and classes."""
 
     recipe = benchsuite.TrainingRecipe(
         epochs=60, batch_size=128, learning_rate=0.1, weight_decay=5e-4, label_smoothing=0.1
@@ -26,7 +26,7 @@ class LibraryModel(ModelWithWeights, benchsuite.ModelFamily):
     """Replace the stem of a ResNet-like network, a convolution of stride 2 and max-pooling, by a 3 x 3
     convolution of stride 1, for small images."""
     pretrained: bool = False
-    """Start from the library's weights for ImageNet; the classifier, and a small stem, start afresh."""
+    """Start from the library's ImageNet weights; the classifier and a small stem are initialised randomly."""
 
     @property
     def label(self) -> str:
@@ -42,7 +42,7 @@ class LibraryModel(ModelWithWeights, benchsuite.ModelFamily):
         raise NotImplementedError(f"{type(self).__name__} does not define made_for()")
 
     def network(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-        """Return the network after one image has passed through it; raises `Unsupported` where none does."""
+        """Return the network after testing it with one image; raises `Unsupported` if that fails."""
         from benchsuite_models.nets.stem import probe, shrink_stem
 
         image = image_shape(self.label, input_shape)
@@ -70,7 +70,7 @@ class LibraryModel(ModelWithWeights, benchsuite.ModelFamily):
 
 
 def unavailable(label: str, error: Exception) -> benchsuite.DataError:
-    """The error for pretrained weights that cannot be had."""
+    """The error for pretrained weights that are not available."""
     return benchsuite.DataError(
         f"{label}: the pretrained weights cannot be fetched ({_brief(error)}); where there is no network,"
         ' fetch the file elsewhere and name it: weights = "path/to/it.safetensors" instead of pretrained'

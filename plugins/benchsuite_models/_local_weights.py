@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 class ModelWithWeights(benchsuite.ModelPlugin):
-    """Base of the shipped models: `network` makes the network, `weights` names a checkpoint for it."""
+    """Base class of the shipped models: `network` makes the network, `weights` names a checkpoint for it."""
 
     weights: str = ""
     """A local checkpoint, `.safetensors` or a file that `torch.load(weights_only=True)` reads; absolute,
-    relative to the working directory, or beginning with `~`. Empty: the network is initialised afresh."""
+    relative to the working directory, or beginning with `~`. Empty: the network is initialised randomly."""
 
     def network(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-        """Return a freshly initialised network; raises `Unsupported` for an input it cannot take."""
+        """Return a randomly initialised network; raises `Unsupported` for an input that it cannot take."""
         raise NotImplementedError(f"{type(self).__name__} does not define network()")
 
     def build(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Fitting published ImageNet weights to another number of classes and channels."""
+"""Adapting published ImageNet weights to another number of classes and channels."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
-"""Classifiers of GoogLeNet and Inception that serve their own training only."""
+"""Classifiers of GoogLeNet and Inception that are only used in training."""
 IMAGENET_CLASSES = 1000
 
 
 def load_pretrained(network: nn.Module, state: Mapping[str, Tensor], label: str) -> None:
-    """Give the network published weights, all but the classifier where the number of classes differs.
+    """Give the network published weights, except for the classifier if the number of classes differs.
 
-    A first convolution for another number of channels gets the mean over the three colours, scaled to
-    keep the sum.
+    A first convolution for another number of channels gets the mean weights over the three colours, scaled to
+    keep their sum.
 
     Raises:
-        DataError: the weights do not fit otherwise, as those of a transformer for another image size.
+        DataError: the weights do not fit for another reason, such as a transformer's for another image size.
     """
     wanted = network.state_dict()
     fitted = {key: value for key, value in state.items() if not key.startswith(AUXILIARY)}
@@ -39,4 +39,4 @@ def load_pretrained(network: nn.Module, state: Mapping[str, Tensor], label: str)
     problem = misfit(network, fitted)
     if problem:
         raise benchsuite.DataError(f"{label}: the pretrained weights do not fit this image size: {problem}")
-    network.load_state_dict(fitted, strict=False)  # all that is allowed to be absent was checked
+    network.load_state_dict(fitted, strict=False)  # missing keys were checked above

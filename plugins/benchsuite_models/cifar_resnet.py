@@ -18,8 +18,8 @@ class _CifarResNet(ModelWithWeights):
     recipe = benchsuite.TrainingRecipe(epochs=60, batch_size=128, learning_rate=0.2, weight_decay=5e-4)
     blocks: ClassVar[int]
     shortcut: Literal["A", "projection"] = "A"
-    """Where a stage changes the shape: "A" takes every second pixel and fills the new channels with zeros, as
-    published; "projection" is a 1 x 1 convolution with batch norm (the paper's option B)."""
+    """The shortcut where a stage changes the shape: "A" takes every second pixel and fills the new channels
+    with zeros, as published; "projection" is a 1 x 1 convolution with batch norm (the paper's option B)."""
 
     def network(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
         """Return the network for images of 8 x 8 or more; raises `Unsupported` for others."""

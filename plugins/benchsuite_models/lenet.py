@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class LeNet5(ModelWithWeights):
     """LeNet-5 with ReLU and max-pooling, about 61,700 parameters (LeCun et al. 1998; du Toit 2024).
 
-    The first convolution gives maps of 28 x 28: it pads images of 28 x 28 by 2, and those of 32 x 32 not.
+    The first convolution gives maps of 28 x 28: images of 28 x 28 are padded by 2, those of 32 x 32 are not.
     """
 
     name = "lenet5"
@@ -51,11 +51,11 @@ class LeNet5(ModelWithWeights):
 class LeNet102010025(ModelWithWeights):
     """LeNet with layers of 10, 20, 100 and 25 units and batch norm after pooling (Adamczewski and Park 2019).
 
-    As published, the 25 units of the last hidden layer are themselves the class scores, with no
-    non-linearity before them. `variant = "published"` is that network, for the authors' checkpoints: its
-    output layer starts as the selection of the first `classes` units, so that the 25 units stay a hidden
-    layer that criteria can rank. The default is the trainable reading: ReLU after both fully connected
-    layers, and an output layer of its own.
+    In the published network the 25 units of the last hidden layer are themselves the class scores, without a
+    non-linearity. `variant = "published"` is that network, for the authors' checkpoints: its output layer is
+    initialised to select the first `classes` units, so that the 25 units are still a hidden layer that
+    criteria can rank. The default is the trainable variant: ReLU after both fully connected layers, and a
+    separate output layer.
     """
 
     name = "lenet-10-20-100-25"
@@ -96,7 +96,7 @@ class LeNet102010025(ModelWithWeights):
         """Return the network; see `ModelWithWeights.build`."""
         network = super().build(input_shape, classes)
         if self.variant == "published":
-            # Also over a checkpoint's: the authors' holds an output layer that they neither trained nor used.
+            # This also replaces a checkpoint's output layer: the authors neither trained nor used theirs.
             from torch import nn
 
             output = network.get_submodule("output")
@@ -106,5 +106,5 @@ class LeNet102010025(ModelWithWeights):
 
 
 def _after_two_stages(size: int) -> int:
-    """Height or width after twice a convolution of 5 and pooling by 2."""
+    """Height or width after applying a 5 x 5 convolution and pooling by 2, twice."""
     return ((size - 4) // 2 - 4) // 2

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Mlp(ModelWithWeights):
     """Fully connected network, by default with one hidden layer of 50 sigmoid units.
 
-    On the 40 attributes of `waveform` it is the 40-50-3 network on which distinctiveness pruning was tried.
+    On the 40 attributes of `waveform` it is the 40-50-3 network on which distinctiveness pruning was tested.
     Images are flattened.
     """
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class SmallResNet(ModelWithWeights):
     """Residual network of three stages with batch norm and projection shortcuts, after He et al. (2016).
 
-    The stages have `width`, 2 `width` and 4 `width` units; each but the first halves height and width.
+    The stages have `width`, 2 `width` and 4 `width` units; each except the first halves height and width.
     """
 
     name = "small-resnet"

@@ -15,7 +15,7 @@ REGISTERED = r"^@register_model\ndef (\w+)\("
 class TimmModel(LibraryModel):
     """Any architecture of timm that classifies images, written `timm/<name>`.
 
-    Architectures of a fixed image size are built for the data set's.
+    Architectures with a fixed image size are built for the image size of the data set.
     """
 
     name = "timm"
@@ -26,7 +26,7 @@ class TimmModel(LibraryModel):
         return list(registered("timm", REGISTERED))
 
     def made_for(self) -> str:
-        """Say the image size of the published configuration."""
+        """Return a text with the image size of the published configuration."""
         from timm.models import get_pretrained_cfg
 
         config = get_pretrained_cfg(self.architecture)
@@ -34,7 +34,7 @@ class TimmModel(LibraryModel):
         return f"images of {size[1]} x {size[2]}"
 
     def create(self, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
-        """Return the network; raises `DataError` where its pretrained weights cannot be fetched."""
+        """Return the network; raises `DataError` if its pretrained weights cannot be downloaded."""
         import timm
 
         channels, height, width = input_shape
@@ -42,7 +42,7 @@ class TimmModel(LibraryModel):
         config = timm.models.get_pretrained_cfg(self.architecture)
         if config is not None and config.fixed_input_size:
             options["img_size"] = (height, width)
-        # Without weights first: what fails here is the shape, what fails below is the fetching.
+        # First without weights: an error here is due to the shape, an error below is due to the download.
         network: nn.Module = timm.create_model(self.architecture, pretrained=False, **options)
         if self.pretrained:
             try:

@@ -27,14 +27,14 @@ class TorchvisionModel(LibraryModel):
         return list(registered("torchvision", REGISTERED))
 
     def made_for(self) -> str:
-        """Say the smallest image of the published weights."""
+        """Return a text with the smallest image size of the published weights."""
         from torchvision.models import get_model_weights
 
         height, width = next(iter(get_model_weights(self.architecture))).meta["min_size"]
         return f"images of {height} x {width} or more"
 
     def create(self, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
-        """Return the network; raises `DataError` where its pretrained weights cannot be fetched."""
+        """Return the network; raises `DataError` if its pretrained weights cannot be downloaded."""
         from torchvision.models import get_model
 
         from benchsuite_models.nets.stem import change_channels
@@ -67,5 +67,5 @@ class TorchvisionModel(LibraryModel):
             raise unavailable(self.label, error) from error
         load_pretrained(network, state, self.label)
         if channels == 3 and self.architecture in ("googlenet", "inception_v3"):
-            # Their weights are for inputs in another normalisation, which the network then applies itself.
+            # Their weights need another normalisation of the inputs, which the network then applies itself.
             setattr(network, "transform_input", True)  # noqa: B010 - the module's type does not declare it

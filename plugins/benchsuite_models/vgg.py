@@ -1,4 +1,4 @@
-"""VGG with batch norm in the form used on CIFAR."""
+"""VGG with batch norm, in the variant for CIFAR."""
 
 from __future__ import annotations
 

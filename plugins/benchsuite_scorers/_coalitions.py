@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from benchsuite import Layer, ScoringContext
 
 _CONTRIBUTIONS = 2**27
-"""How many numbers the units' contributions of one batch may have; beyond it they are not kept apart."""
+"""Largest size of the units' contributions for one batch, in numbers; larger ones are not stored."""
 _CHUNK = 2**20
-"""How many numbers of a varied output are held at once."""
+"""How many numbers of a varied output are in memory at once."""
 _KEPT = 2**30
 """How many bytes of prepared batches are kept between rounds."""
 
@@ -29,9 +29,9 @@ class _Batch:
 
     Attributes:
         labels: of its samples.
-        rest: the network behind the layer, or behind the next one where `contributions` are given.
-        base: the varied output with every unit off and its channels last (or, without contributions, with
-            every unit on and in the network's own layout).
+        rest: the network after the layer, or after the next layer if `contributions` are given.
+        base: the output that is varied, with every unit off and channels last (or, without contributions,
+            with every unit on and in the network's own layout).
         contributions: (units, *base's shape): what turning a unit on adds to `base`.
     """
 
@@ -49,19 +49,20 @@ class _Batch:
 class CoalitionGame:
     """Payoffs of coalitions of a layer's units: the accuracy with the other units off.
 
-    The layer's input is computed once per batch. Where the units reach the rest of the network through one
-    further layer, which is linear in them, their contributions to its output are computed once too and only
-    added up for a coalition; only what follows is run, many coalitions at once. Otherwise everything behind
-    the layer is run.
+    The layer's input is computed once per batch. If the units reach the rest of the network through one next
+    layer, which is linear in them, their contributions to its output are also computed once and only added up
+    for each coalition; then only the part after that layer is run, for many coalitions at once. Otherwise
+    everything after the layer is run.
 
     Args:
         context: the network and its samples.
-        layer: the layer whose units play.
-        off: "zeroed": a unit's weights and bias are zero and what follows still acts; "removed": it adds
-            nothing to the next layer, as after surgery.
+        layer: the layer whose units are the players.
+        off: "zeroed": a unit's weights and bias are zero, and what follows still transforms its output;
+            "removed": it adds nothing to the next layer, as after surgery.
 
     Raises:
-        Unsupported: "removed", and the units do not reach the network through one next layer alone.
+        Unsupported: "removed", and the units do not reach the rest of the network through a single next
+            layer.
     """
 
     def __init__(self, context: ScoringContext, layer: Layer, off: Literal["zeroed", "removed"]) -> None:
@@ -95,7 +96,7 @@ class CoalitionGame:
             else:
                 added = part.to(batch.base.dtype) @ batch.contributions.flatten(1)
                 outputs = batch.base + added.reshape(len(part), *batch.base.shape)
-            # Channels go back from the end, where they make pooling several times faster on a CPU.
+            # Channels are moved back from the end; in that position pooling is several times faster on a CPU.
             varied = outputs.flatten(0, 1)
             varied = varied.movedim(-1, 1) if batch.contributions is not None else varied
             answers = batch.rest.run(varied, len(part)).argmax(-1)
@@ -120,7 +121,7 @@ class CoalitionGame:
         return _Batch(labels, rest, rest.output, None)
 
     def _passes_through(self, rest: PartialForward, behind: PartialForward, reader: NextLayer) -> bool:
-        """Try whether the next layer's output alone carries the units' effect."""
+        """Test whether the units affect the network only through the next layer's output."""
         half = torch.arange(reader.units, device=rest.output.device) % 2 == 0
         expected = rest.run(rest.output * unit_mask(self._layer, half, rest.output))
         entered = reader.masked(reader.on, half) + reader.masked(reader.off, ~half)

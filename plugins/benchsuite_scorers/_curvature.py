@@ -15,7 +15,7 @@ def hessian_products(context: ScoringContext, vectors: dict[str, Tensor]) -> dic
 
     Args:
         context: the network and its samples.
-        vectors: by layer, (vectors, *weight's shape); one vector spans all layers.
+        vectors: by layer, (vectors, *weight's shape); each vector covers all layers.
 
     Returns:
         By layer, (vectors, *weight's shape).
@@ -29,7 +29,7 @@ def hessian_products(context: ScoringContext, vectors: dict[str, Tensor]) -> dic
     for inputs, labels in context.batches():
         parameters = context.leaf_parameters()
         weights = [parameters[key] for key in names.values()]
-        # Fused attention has no second derivative.
+        # Fused attention does not support second derivatives.
         with sdpa_kernel([SDPBackend.MATH]):
             loss = context.loss(functional_call(context.model, parameters, (inputs,)), labels)
         gradients = torch.autograd.grad(

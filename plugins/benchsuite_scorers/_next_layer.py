@@ -1,4 +1,4 @@
-"""The layer that a layer's units feed, and what each unit contributes to it."""
+"""The next layer, which reads a layer's units, and each unit's contribution to it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class NextLayer:
         module: the first convolution (not a depthwise one) or linear layer that the units reach.
         on: its input.
         off: its input when the units' weights and biases are zero.
-        units: number of units; each owns a block of the input's channels or features.
+        units: number of units; each has a block of the input's channels or features.
     """
 
     module: nn.Module
@@ -47,7 +47,7 @@ class NextLayer:
 def unit_mask(layer: Layer, mask: Tensor, output: Tensor) -> Tensor:
     """Return a factor for each unit, (..., units), shaped to be multiplied with the layer's output.
 
-    With leading dimensions the mask's come first: (masks, 1, units, 1, 1) for images.
+    Leading dimensions of the mask stay first: (masks, 1, units, 1, 1) for images.
     """
     trailing = 0 if layer.kind == "linear" else output.ndim - 2
     between = output.ndim - 1 - trailing
@@ -57,7 +57,7 @@ def unit_mask(layer: Layer, mask: Tensor, output: Tensor) -> Tensor:
 def find_next(model: nn.Module, layer: Layer, inputs: Tensor) -> nn.Module | None:
     """Return the first convolution or linear layer whose input changes when the layer's units are zeroed.
 
-    Depthwise convolutions are passed, since they keep the units apart. None if there is none.
+    Depthwise convolutions are skipped, since they keep the units separate. None if there is no such layer.
     """
     candidates = [module for module in model.modules() if module is not layer.module and _mixes(module)]
     first, second = (_inputs_of(model, candidates, layer.module, inputs, factor) for factor in (1, 0))
@@ -68,9 +68,9 @@ def find_next(model: nn.Module, layer: Layer, inputs: Tensor) -> nn.Module | Non
 
 
 def connect_next(module: nn.Module, layer: Layer, rest: PartialForward) -> NextLayer | None:
-    """Return what the next layer sees, or None if its input's channels do not belong to single units.
+    """Return the next layer with its inputs, or None if its input channels do not belong to single units.
 
-    That is tried: with a random half of the units zeroed, exactly their blocks of the input must change.
+    This is tested: when a random half of the units is zeroed, exactly their blocks of the input must change.
     """
     on, off = (_entered(module, rest, rest.output * factor) for factor in (1, 0))
     following = NextLayer(module, on, off, layer.units)
@@ -125,7 +125,7 @@ def _inputs_of(
 
 
 class _Entered(Exception):  # noqa: N818 - it ends a pass early and is no error
-    """Carries what entered a module."""
+    """Carries the input of a module."""
 
     def __init__(self, entered: Tensor) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class _Entered(Exception):  # noqa: N818 - it ends a pass early and is no error
 
 
 def _entered(module: nn.Module, rest: PartialForward, outputs: Tensor) -> Tensor:
-    """Return what enters a module when the rest of the network runs; the run ends there."""
+    """Return the input of a module when the rest of the network runs; the run ends there."""
 
     def stop(_module: nn.Module, arguments: tuple[Any, ...]) -> None:
         raise _Entered(arguments[0])

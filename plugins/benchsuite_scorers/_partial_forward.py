@@ -18,20 +18,20 @@ _SHAPE_QUERIES = frozenset({"size", "dim", "numel", "__len__", "ndimension", "ne
 
 
 class PartialForward:
-    """A network from one of its modules on, for fixed inputs.
+    """The part of a network after one of its modules, for fixed inputs.
 
-    One full pass records which calls to torch depend on the module's output. Later passes go through the
-    same Python code, but only those calls are carried out; what they need of the others is kept, and the
-    others give empty tensors of the right shape. So a skip connection or a functional style need no special
-    care. Several variants of the module's output can be run at once, one after another along the first
+    One full pass records which calls to torch depend on the module's output. Later passes run the same Python
+    code, but only those calls are executed; the results of other calls that they need are stored, and the
+    rest return empty tensors of the right shape. So skip connections and functional code need no special
+    handling. Several variants of the module's output can be run at once, concatenated along the first
     dimension.
 
-    The recording is checked: if running it does not give the network's own outputs, every later run is a full
-    pass with the module's output replaced.
+    The recording is checked: if replaying it does not give the network's own outputs, every later run is a
+    full pass with the module's output replaced.
 
     Args:
         model: the network, in evaluation mode.
-        module: the module whose output will vary; its first call counts.
+        module: the module whose output will be varied, in its first call.
         inputs: the fixed inputs, samples first.
 
     Attributes:
@@ -121,7 +121,7 @@ class _replacing:  # noqa: N801 - used like a function
 
 
 class _Calls:
-    """What a recording found, by number of the call: the dependent calls, and the others' results."""
+    """A recording, by number of the call: the dependent calls, and the results of the others."""
 
     def __init__(self) -> None:
         self.dependent: set[int] = set()
@@ -130,7 +130,7 @@ class _Calls:
 
 
 class _Recorder(TorchFunctionMode):
-    """Records a pass; results that no dependent call needs are emptied at the end."""
+    """Records a pass; results that no dependent call needs are replaced by empty tensors at the end."""
 
     def __init__(self, inputs: Tensor) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ class _Recorder(TorchFunctionMode):
         return result
 
     def _preserve(self, tensor: Tensor, *, by_dependent: bool) -> None:
-        """Keep a needed tensor as it is before it is overwritten."""
+        """Copy a needed tensor before it is overwritten."""
         number = self._born[tensor]
         if tensor in self._dependent or not any(tensor is needed for needed in self._needed.get(number, [])):
             return
@@ -206,7 +206,7 @@ class _Recorder(TorchFunctionMode):
 
 
 class _Player(TorchFunctionMode):
-    """Carries out the dependent calls of a recording and answers the others from it."""
+    """Executes the dependent calls of a recording and returns the recorded results for the others."""
 
     def __init__(self, calls: _Calls, samples: int, variants: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Layers that a criterion cannot serve."""
+"""Layers that a criterion cannot score."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the criteria that fit decision trees share."""
+"""Common code of the criteria that fit decision trees."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def tree_depth(units: int) -> int:
 
 
 def table_name(reduction: str, k: int) -> str:
-    """Return what the context calls the reduction "mean", "max" or "top-k-mean"."""
+    """Return the context's name of the reduction "mean", "max" or "top-k-mean"."""
     return f"top-{k}-mean" if reduction == "top-k-mean" else reduction
 
 
 def column_order(table: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
-    """Return an order of the columns that depends on their contents alone.
+    """Return an order of the columns that depends only on their contents.
 
-    Splits of equal gain are common in small nodes, and which is taken depends on the columns' order. With
+    Splits of equal gain are common in small nodes, and the one chosen depends on the columns' order. With
     columns in this order, importances do not depend on how a layer's units are numbered.
     """
     import numpy as np

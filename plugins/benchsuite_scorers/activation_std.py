@@ -20,8 +20,8 @@ class ActivationStd(Scorer):
 
     sqrt(mean((a - mean(a))^2)): a unit that hardly varies can be replaced by a constant. The variance over
     everything is the mean of the samples' variances plus the variance of their means. Cost: one shared
-    forward pass. It fails where the next layer weighs units differently, as a scale that the next weights
-    undo counts.
+    forward pass. It fails if the next layer weights units differently, since it counts a scale that the next
+    weights undo.
 
     Source: a baseline of Molchanov et al. 2016.
     """

@@ -22,7 +22,7 @@ class Apoz(Scorer):
     """One minus the average percentage of zeros: the fraction of activations that are not zero.
 
     mean(a != 0) over samples and positions, after the non-linearity. Layers whose non-linearity has no exact
-    zeros cannot be served. Cost: one shared forward pass. It fails to see how large the activations are.
+    zeros cannot be scored. Cost: one shared forward pass. It fails to consider how large the activations are.
 
     Source: Hu et al. 2016.
     """

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 class BatchNormScale(Scorer):
     """abs(gamma) of the batch normalisation that follows the layer.
 
-    Layers without one, or whose normalisation has no scale, cannot be served. Cost: none. It means most where
-    training drove the scales towards zero (Liu et al. add an L1 penalty on them), and it fails where the next
-    layer's weights make up for the scale.
+    Layers without one, or whose normalisation has no scale, cannot be scored. Cost: none. It works best if
+    training has moved the scales towards zero (Liu et al. add an L1 penalty on them), and it fails if the
+    next layer's weights compensate for the scale.
 
     Source: Liu et al. 2017 (network slimming).
     """

@@ -47,7 +47,7 @@ class NuclearNormChange(Reduction):
             values, vectors = torch.linalg.eigh(rows @ rows.mT)
             shares, rest = vectors**2, torch.zeros_like(rows[..., 0])
         else:
-            # Only the eigenvectors within the rows' span; the others' eigenvalues are 0.
+            # Only the eigenvectors in the span of the rows; the eigenvalues of the others are 0.
             values, right = torch.linalg.eigh(rows.mT @ rows)
             spanning = values > 1e-13 * values[..., -1:]
             shares = torch.where(spanning, 1 / values, 0.0)[:, None] * (rows @ right) ** 2
@@ -65,12 +65,12 @@ class NuclearNormChange(Reduction):
 
 
 class Chip(Scorer):
-    """The mean over samples of the nuclear norm that a unit's activation map adds to its layer's.
+    """The mean over samples of how much a unit's activation map adds to the layer's nuclear norm.
 
-    The layer's maps are the rows of a (units x positions) matrix; a unit whose map the others can express
-    adds little: of the matrix A, nuclear(A) - nuclear(A without row i). Read after the
+    The layer's maps are the rows of a matrix A (units x positions). Unit i adds nuclear(A) - nuclear(A
+    without row i), which is small if its map is a linear combination of the others. Read after the
     non-linearity. Cost: one shared forward pass, and an eigenvalue decomposition per sample and layer,
-    batched. It fails where the maps differ in scale alone, since large maps then count most.
+    batched. It fails if the maps differ only in scale, since large maps then count most.
 
     Source: Sui et al. 2021 (CHIP).
     """

@@ -21,18 +21,18 @@ _MIDDLES = {"sigmoid": 0.5, "hardsigmoid": 0.5}
 
 
 class Distinctiveness(Scorer):
-    """The smallest angle in degrees between a unit's vector and that of any unit still kept.
+    """The smallest angle in degrees between a unit's vector and those of the units still kept.
 
-    A unit's vector is its output over the samples (a map's mean over positions), less the middle of its
-    activation (0.5 for sigmoids), or its weights. Complementary units count as alike: the angle is min(angle,
-    180 - angle). Units are taken greedily: of the closest pair, the one that is also closer to a third unit
-    goes (then the one with the shorter vector) and its angle to the other is its score; the last unit gets
-    90. Units that are always zero get 0 and go first.
+    A unit's vector is its output over the samples (a map's mean over positions), minus the middle of its
+    activation's range (0.5 for sigmoids), or its weights. Complementary units count as similar: the angle is
+    min(angle, 180 - angle). Units are removed greedily: of the closest pair, the unit that is also closer to
+    a third unit (or, if equal, the one with the shorter vector) is removed, and its angle to the other is its
+    score; the last unit gets 90. Units that are always zero get 0 and are removed first.
 
-    The native rule follows the paper: of a pair below `alike` degrees one goes, of a pair beyond 180 -
-    `alike` both. Cost: one shared forward pass (none on weights), a product of the table with itself, in
-    double precision, and a search per unit. It fails to see whether a unit matters: one that nothing depends
-    on is kept as long as no other is like it.
+    The native rule follows the paper: of a pair below `alike` degrees one unit is removed, of a pair above
+    180 - `alike` degrees both. Cost: one shared forward pass (none on weights), a product of the table with
+    itself, in double precision, and a search per unit. It fails to consider whether a unit matters: a unit
+    that nothing depends on is kept if no other is similar to it.
 
     Source: Gedeon and Harris 1991; applied as in the study "The Pruning Methods for feed-forward network and
     Convolutional Neural Network", section 2.2.
@@ -40,14 +40,14 @@ class Distinctiveness(Scorer):
 
     name = "distinctiveness"
     vectors: Literal["activations", "weights"] = "activations"
-    """What stands for a unit."""
+    """The vector that represents a unit."""
     alike: Annotated[float, Field(gt=0, le=90)] = 15.0
     """The native rule's angle in degrees."""
     merge: bool = False
     """Whether the native rule adds the outgoing weights of a removed unit to its twin's."""
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
-        """Return the angle at which each unit goes."""
+        """Return the angle at which each unit is removed."""
         import torch
 
         scores = {name: torch.tensor(_greedy(v).angles) for name, v in self._vectors(context).items()}
@@ -89,11 +89,11 @@ class Distinctiveness(Scorer):
 
 @dataclass(frozen=True)
 class _Greedy:
-    """The course of the greedy removal.
+    """The history of the greedy removal.
 
     Attributes:
-        angles: for each unit the folded angle at which it went.
-        kept: whether a unit stays under the native rule.
+        angles: for each unit the folded angle at which it was removed.
+        kept: whether the native rule keeps a unit.
         twins: pairs (removed, kept) of the native rule.
     """
 
@@ -136,7 +136,7 @@ def _greedy(vectors: Tensor, alike: float = 0.0) -> _Greedy:
             result[unit] = angle
             kept[unit] = False
             folded[unit, :] = folded[:, unit] = torch.inf
-    # A twin may itself have gone later: its own twin, or nobody, then takes over.
+    # A twin may itself have been removed later: then its own twin, if any, replaces it.
     followed = dict(twins)
     for removed in followed:
         while followed[removed] in followed:

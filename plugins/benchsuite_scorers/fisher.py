@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 class Fisher(Scorer):
     """Half the mean over samples of (g_n w)^2, where g_n is the gradient of one sample's loss.
 
-    An estimate of the increase of the loss, with the Fisher information for the Hessian. Unit: g_n w is
-    summed over the unit's weights and bias before squaring, which is the gradient for a factor on the unit's
-    pre-activation. Cost: a gradient for each sample, which is about as many backward passes as batches, but
-    `chunk` times a network's gradients in memory. It fails where the network is not near a minimum of the
-    loss, or where samples are labelled at random, since the Fisher information is then not the Hessian.
+    An estimate of the increase of the loss, with the Fisher information in place of the Hessian. Unit: g_n w
+    is summed over the unit's weights and bias before squaring, which is the gradient for a factor on the
+    unit's pre-activation. Cost: a gradient for each sample, which takes about as many backward passes as
+    there are batches, but needs memory for `chunk` times the network's gradients. It fails if the network is
+    not near a minimum of the loss, or if samples have random labels, since the Fisher information is then not
+    the Hessian.
 
     Source: Theis et al. 2018.
     """
@@ -29,7 +30,7 @@ class Fisher(Scorer):
     name = "fisher"
     granularity = "both"
     chunk: Annotated[int, Field(ge=1)] = 16
-    """Samples whose gradients are held at once."""
+    """Number of samples whose gradients are in memory at once."""
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
         """Return half the mean squared product of gradient and weight."""
@@ -54,7 +55,7 @@ class Fisher(Scorer):
         per_sample = vmap(grad(loss), in_dims=(None, 0, 0))
         totals = {layer.name: torch.zeros((), device=context.device) for layer in context.layers}
         for inputs, labels in context.batches(self.chunk):
-            # Fused attention has no rule for a gradient per sample.
+            # Fused attention does not support gradients per sample.
             with sdpa_kernel([SDPBackend.MATH]):
                 gradients = per_sample(scored, inputs, labels)
             for layer in context.layers:

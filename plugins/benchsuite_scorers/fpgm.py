@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 class Fpgm(Scorer):
     """The sum of a unit's Euclidean distances to all units of its layer, on the raw weights.
 
-    A unit near the geometric median is one that the others can stand in for; a duplicate is near its twin,
-    though far from the rest. Without the bias. Cost: a product of the weight matrix with itself, in double
-    precision. It fails where norms differ widely, since small units are then all near the median.
+    A unit near the geometric median can be replaced by the others; a duplicate is near its twin, though far
+    from the rest. The bias is not used. Cost: a product of the weight matrix with itself, in double
+    precision. It fails if norms differ widely, since all small units are then near the median.
 
     Source: He et al. 2019 (filter pruning via geometric median).
     """

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class Grasp(Scorer):
-    """w x (H g): how much the gradient's squared norm would lose without the weight.
+    """w x (H g): how much the gradient's squared norm would decrease without the weight.
 
-    H is the Hessian and g the gradient of the mean loss. High ones are kept; negative scores say that the
-    gradient grows without the weight. Unit: the sum over the unit's weights. Cost: one shared backward pass
-    per batch, and one of its own through the backward pass. Made for networks before training; it fails on
-    trained ones, whose gradient is small and mostly noise.
+    H is the Hessian and g the gradient of the mean loss. Weights with high scores are kept; a negative score
+    means that the gradient grows without the weight. Unit: the sum over the unit's weights. Cost: one shared
+    backward pass per batch, and one more that differentiates the backward pass. Designed for untrained
+    networks; it fails on trained ones, whose gradient is small and mostly noise.
 
-    Source: Wang et al. 2020 (GraSP) with the sign turned.
+    Source: Wang et al. 2020 (GraSP), with the opposite sign.
     """
 
     name = "grasp"

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 class HRank(Scorer):
     """The mean over samples of the matrix rank of a unit's activation map.
 
-    Maps of higher rank carry more information. Read after the non-linearity. Cost: one shared forward pass,
+    Maps of higher rank contain more information. Read after the non-linearity. Cost: one shared forward pass,
     and a decomposition of each map, batched. It fails for linear layers, whose maps are single numbers: there
-    it is the share of samples in which the unit is not zero, the same for all units behind a sigmoid. On
-    small maps most units tie.
+    it is the share of samples in which the unit is not zero, which is the same for all units after a sigmoid.
+    On small maps most units have equal scores.
 
     Source: Lin et al. 2020.
     """

@@ -1,4 +1,4 @@
-"""Importance switches: a learnt distribution over which unit matters."""
+"""Importance switches: a learnt distribution of importance over a layer's units."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 class ImportanceSwitch(Scorer):
     """The posterior mean of a Dirichlet switch on a layer's pre-activations.
 
-    A switch s, one share per unit and summing to 1, multiplies the layer's outputs before what follows. The
-    parameters phi of its distribution Dir(phi) maximise the log-likelihood of the training samples at the
-    mean switch, less the divergence KL(Dir(phi) || Dir(alpha0)); all weights stay frozen. The score is the
-    mean phi / sum(phi). Layers are learnt one after the other.
+    A switch s, one share per unit and summing to 1, multiplies the layer's outputs. The parameters phi of its
+    distribution Dir(phi) maximise the log-likelihood of the training samples at the mean switch, minus the
+    divergence KL(Dir(phi) || Dir(alpha0)); all weights are frozen. The score is the mean phi / sum(phi).
+    The switches of the layers are learnt one after the other.
 
-    Cost: `epochs` passes forward and backward through the part of the network behind each layer. It fails
-    where it has not converged, since it then depends on the optimiser, and it does not see that several
-    layers are pruned together.
+    Cost: `epochs` passes forward and backward through the part of the network after each layer. It fails if
+    it has not converged, since it then depends on the optimiser, and it does not consider that several layers
+    are pruned together.
 
     Source: Adamczewski and Park 2019, eqs. 3 to 9.
     """
@@ -33,12 +33,12 @@ class ImportanceSwitch(Scorer):
     alpha0: Annotated[float, Field(gt=0)] = 1.0
     """The prior's parameter: below 1 it favours few units, above 1 equal ones."""
     epochs: Annotated[int, Field(ge=1)] = 20
-    """Passes over the samples per layer; the paper takes 300, and says that few suffice."""
+    """Passes over the samples per layer; the paper uses 300, and says that a few are enough."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.1
-    """Adam's, for log(phi)."""
+    """The learning rate of Adam, for log(phi)."""
     order: Literal["alone", "forward", "backward"] = "alone"
     """alone: each layer in the unchanged network. forward, backward: the switches of the layers that were
-    learnt before, from the input on or from the output back, stay in place."""
+    learnt before, starting from the input or from the output, remain active."""
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
         """Return the posterior mean by unit."""

@@ -18,11 +18,12 @@ class Karnin(Scorer):
     """Sum over training of dw(n)^2, times w_f / (eta (w_f - w_i)), normalised to (0, 1) within each layer.
 
     dw(n) is the change of the weight in step (or epoch) n, w_i and w_f are its initial and final values; 0
-    where they are equal. An estimate of the loss's increase without the weight, from what training computes
-    anyway. eta is the mean learning rate, which the normalisation cancels. Unit: the sum over the unit's
-    weights. The native rule removes weights below `threshold`. Needs the training trace. Cost: one pass over
-    the weights, and in training a running sum of squared updates. It fails for weights that shrank, whose
-    estimate is negative and ranks lowest, and it is noisy where a weight ended near its start.
+    where they are equal. It estimates how much the loss increases without the weight, from values that
+    training computes anyway. eta is the mean learning rate, which cancels in the normalisation. Unit: the sum
+    over the unit's weights. The native rule removes weights below `threshold`. Needs the training trace.
+    Cost: one pass over the weights, and during training a running sum of squared updates. It fails for
+    weights that shrank, whose estimate is negative and ranks lowest, and it is noisy for a weight whose final
+    value is near its initial one.
 
     Source: Karnin 1990; zero denominators, normalisation and threshold as in Khanal 2018.
     """
@@ -32,7 +33,7 @@ class Karnin(Scorer):
     needs_training_trace = True
     data_free = True
     per: Literal["step", "epoch"] = "step"
-    """Whether changes are squared step by step or epoch by epoch."""
+    """Whether changes are squared per step or per epoch."""
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.45
     """The native rule removes normalised sensitivities below it."""
 

@@ -18,7 +18,7 @@ class Lamp(Scorer):
     It makes magnitudes of different layers comparable, so that one global ranking gives each layer a
     sensible sparsity; within a layer the order is that of magnitude. Meant for the scope "global". Equal
     magnitudes get equal scores. Computed in double precision. Cost: sorting the weights. It fails where
-    magnitude does, as in front of a normalisation.
+    magnitude fails, for example before a normalisation.
 
     Source: Lee et al. 2021.
     """
@@ -38,7 +38,7 @@ def lamp(weight: Tensor) -> Tensor:
 
     squares = weight.flatten().double() ** 2
     ascending = squares.sort().values
-    # At the first of equal squares the sum over those that are as large or larger is complete.
+    # At the first of equal squares, the sum includes all squares that are at least as large.
     at_least = ascending.flip(0).cumsum(0).flip(0)
     total = at_least[torch.searchsorted(ascending, squares)]
     return torch.where(squares > 0, squares / total, 0.0).reshape(weight.shape)

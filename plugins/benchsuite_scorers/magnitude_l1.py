@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class MagnitudeL1(Scorer):
     """The sum of the absolute values of a unit's weights; the absolute value of a single weight.
 
-    Without the bias. Cost: one pass over the weights. It fails where scale carries no meaning, as in front
-    of a normalisation.
+    The bias is not used. Cost: one pass over the weights. It fails where scale has no meaning, for example
+    before a normalisation.
 
     Source: Han et al. 2015 (weights); Li et al. 2016 (filters).
     """

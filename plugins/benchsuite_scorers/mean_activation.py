@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class MeanActivation(Scorer):
     """The mean of a unit's activations over samples and positions, after the non-linearity.
 
-    mean(a). Cost: one shared forward pass. It fails where the next layer weighs units differently, and for
+    mean(a). Cost: one shared forward pass. It fails if the next layer weights units differently, and for
     activations of both signs, whose mean says little.
 
     Source: a baseline of Molchanov et al. 2016.

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 class Obd(Scorer):
     """Half h w^2, where h is the diagonal of the Hessian of the mean loss.
 
-    The increase of the loss near a minimum if curvatures did not interact. h is estimated after Hutchinson:
-    the mean of v x (H v) over draws v of random signs. Unit: the sum over the unit's weights. Away from a
-    minimum h can be negative. Cost: `probes` passes through the backward pass per batch, done at once. It
-    fails where curvatures interact, as between twins, and with few probes the estimate is noisy.
+    The increase of the loss near a minimum, if weights did not interact. h is estimated with Hutchinson's
+    method: the mean of v x (H v) over draws v of random signs. Unit: the sum over the unit's weights. Away
+    from a minimum h can be negative. Cost: per batch, `probes` passes that differentiate the backward pass,
+    done together. It fails if weights interact, as in twin units, and with few probes the estimate is noisy.
 
     Source: LeCun et al. 1990 (optimal brain damage); Hutchinson 1989 for the estimate.
     """
@@ -29,7 +29,7 @@ class Obd(Scorer):
     name = "obd"
     granularity = "both"
     probes: Annotated[int, Field(ge=1)] = 8
-    """Draws of random signs."""
+    """Number of draws of random signs."""
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
         """Return half the estimated curvature times the squared weight."""

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class Random(Scorer):
-    """Scores drawn uniformly from [0, 1), at unit granularity one per unit.
+    """Scores drawn uniformly from [0, 1): one per weight, or one per unit at unit granularity.
 
-    Every draw of a dense model differs; a ranking counts their mean. Cost: none. It knows nothing, so a
-    criterion fails that does not beat it.
+    Every draw for a dense model is different; a ranking uses their mean. Cost: none. It uses no information,
+    so a criterion that does not beat it fails.
 
     Source: the control of Blalock et al. 2020.
     """

@@ -43,7 +43,7 @@ class Shapley(Scorer):
     The payoff of a coalition is the accuracy on the context's samples with the layer's other units off. Small
     layers are computed exactly from the power set; for larger ones permutations are sampled, or only
     coalitions up to a size are counted. Cost: 2^units, or `permutations` x units, runs of the part of the
-    network behind the layer. It fails to see that several layers are pruned together.
+    network after the layer. It fails to consider that several layers are pruned together.
 
     Source: Adamczewski and Park 2019, eqs. 1 and 2.
     """
@@ -51,18 +51,18 @@ class Shapley(Scorer):
     name = "shapley"
     imports = ("scipy.stats",)
     method: Literal["auto", "exact", "coalitions", "permutations"] = "auto"
-    """auto: exact up to `exact_units`, else permutations. coalitions: eq. 2 over small ones only."""
+    """auto: exact up to `exact_units`, otherwise permutations. coalitions: eq. 2 over small ones only."""
     exact_units: Annotated[int, Field(ge=0, le=25)] = 10
-    """Largest layer for which "auto" goes through the power set; the paper does so up to 25 units."""
+    """Largest layer for which "auto" uses the power set; the paper does so up to 25 units."""
     coalition_size: Annotated[int, Field(ge=1)] = 2
     """Units in the largest coalitions of the method "coalitions"."""
     permutations: Annotated[int, Field(ge=2)] = 200
-    """Most permutations that are sampled."""
+    """Largest number of permutations that are sampled."""
     stable: Annotated[float, Field(ge=0, le=1)] = 0.99
-    """Sampling stops when two rounds running Kendall's tau between the ranking and the round's before is at
-    least this; 1 hardly ever stops early."""
+    """Sampling stops when Kendall's tau between the ranking and the one of the round before is at least this
+    in two consecutive rounds; with 1 it hardly ever stops early."""
     off: Literal["zeroed", "removed"] = "zeroed"
-    """zeroed: weights and bias are zero, what follows still acts. removed: nothing reaches the next layer."""
+    """zeroed: only weights and bias become zero. removed: nothing reaches the next layer either."""
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
         """Return the Shapley value by unit."""
@@ -78,7 +78,7 @@ class Shapley(Scorer):
         """Return one layer's Shapley values with their standard error.
 
         Raises:
-            Unsupported: the layer cannot be served with these parameters.
+            Unsupported: the layer cannot be scored with these parameters.
         """
         from benchsuite_scorers._coalitions import CoalitionGame
 
@@ -155,8 +155,8 @@ def sampled_values(
 ) -> ShapleyEstimate:
     """Return the mean over random orders of what a unit adds, with its standard error (eq. 1, sampled).
 
-    Orders come in rounds of `size`; sampling ends after `most`, or when the ranking kept still (Kendall's
-    tau of at least `stable`) for two rounds.
+    Orders are drawn in rounds of `size`; sampling ends after `most` orders, or when the ranking was stable
+    (Kendall's tau of at least `stable`) for two rounds.
     """
     import torch
     from scipy.stats import kendalltau

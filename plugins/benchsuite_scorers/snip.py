@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Snip(Scorer):
     """abs(g w), divided by its sum over all scored weights, where g is the gradient of the mean loss.
 
-    Unit: the sum over the unit's weights. Cost: one shared backward pass per batch. Made for networks before
-    training; it fails on a trained one, whose gradient is small and mostly noise.
+    Unit: the sum over the unit's weights. Cost: one shared backward pass per batch. Designed for untrained
+    networks; it fails on trained ones, whose gradient is small and mostly noise.
 
     Source: Lee et al. 2019 (SNIP).
     """

@@ -17,15 +17,16 @@ if TYPE_CHECKING:
 class SynFlow(Scorer):
     """abs(w x dR/dw), where R sums the outputs of the network with abs(w) for an input of ones.
 
-    Computed in rounds: each scores what is left and removes the least, so that the density falls
-    exponentially to `density`; that keeps any layer from losing all its weights. The score is the place in
-    that order of removal, from 0 (first) to 1 (kept longest); what stays to the end is ordered by its last
-    flow. With one round it is the flow itself. Every parameter is made positive, buffers stay, evaluation
-    mode, double precision. Unit: the sum over the unit's weights, and a removed unit loses its bias and its
-    normalisation's scale and shift too. Needs no data but the shape of an input. Cost: `rounds` backward
-    passes of one sample. Made for networks before training. It fails behind activations that saturate, such
-    as sigmoids: large weights saturate them, and the flow turns against magnitude. Networks whose flow leaves
-    the range of double precision are not served.
+    Computed in rounds: each round scores the remaining weights and removes those with the lowest scores, so
+    that the density falls exponentially to `density`; this prevents a layer from losing all its weights. The
+    score is the place in that order of removal, from 0 (removed first) to 1 (kept longest); the weights that
+    remain at the end are ordered by their last flow. With one round the score is the flow itself. Every
+    parameter is made positive, buffers are not changed; evaluation mode and double precision are used. Unit:
+    the sum over the unit's weights; a removed unit also loses its bias and its normalisation's scale and
+    shift. It needs no data except the shape of an input. Cost: `rounds` backward passes of one sample.
+    Designed for untrained networks. It fails for layers before activations that saturate, such as sigmoids:
+    large weights saturate them, and then get a low flow. Networks whose flow is outside the range of double
+    precision are not scored.
 
     Source: Tanaka et al. 2020, algorithm 1.
     """
@@ -34,9 +35,9 @@ class SynFlow(Scorer):
     granularity = "both"
     data_free = True
     rounds: Annotated[int, Field(ge=1)] = 100
-    """Rounds of scoring and removing; the paper takes 100."""
+    """Rounds of scoring and removing; the paper uses 100."""
     density: Annotated[float, Field(gt=0, le=1)] = 0.01
-    """Share of the weights or units that the last round leaves."""
+    """Share of the weights or units that are left after the last round."""
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
         """Return the flow (one round) or the place in the order of removal.
@@ -67,7 +68,7 @@ class SynFlow(Scorer):
             keep = round(total * self.density ** (number / self.rounds))
             flat = torch.cat([score.flatten() for score in flow.values()])
             left = left[rising_order(flat[left])]
-            # The last round orders all that is left, the others only what they remove.
+            # The last round orders everything that is left, the other rounds only what they remove.
             leaving = left if number == self.rounds else left[: max(len(left) - keep, 0)]
             start = total - len(left)
             places[leaving] = torch.arange(
@@ -124,8 +125,8 @@ class SynFlow(Scorer):
 def rising_order(flow: Tensor) -> Tensor:
     """Return the places (n,) of a flow's values (n,) from the smallest to the largest.
 
-    Values that rounding may have parted keep the order they came in. Flow is conserved, so that what
-    lies on one path alone, in whatever layer, has equal flow: rounding must not rank it.
+    Values that may differ only by rounding keep their original order. Flow is conserved, so weights that are
+    on a single path have equal flow in all layers: rounding must not rank them.
     """
     import torch
 

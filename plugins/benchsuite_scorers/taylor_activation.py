@@ -20,7 +20,7 @@ class TaylorActivation(Scorer):
 
     a is the activation after the non-linearity, g_a the gradient of the sample's own loss; the absolute value
     is taken for each sample, so that effects of opposite sign do not cancel. Cost: one shared backward pass
-    per batch. It fails where the gradient vanishes though the loss is curved, as at a minimum.
+    per batch. It fails where the gradient vanishes but the loss is curved, as at a minimum.
 
     Source: Molchanov et al. 2016.
     """

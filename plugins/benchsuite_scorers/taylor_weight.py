@@ -22,7 +22,7 @@ class TaylorWeight(Scorer):
     normalisation that follows. Weight: mean over batches of (g w)^2.
 
     Cost: one shared backward pass per batch. A batch's gradients average over its samples, so the
-    scores depend on the batch size. It fails at a minimum where gradients vanish though the loss is curved.
+    scores depend on the batch size. It fails at a minimum, where gradients vanish but the loss is curved.
 
     Source: Molchanov et al. 2019.
     """

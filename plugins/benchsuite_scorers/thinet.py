@@ -15,20 +15,21 @@ if TYPE_CHECKING:
 
 
 class ThiNet(Scorer):
-    """The order in which units go if each time the one goes that least changes the next layer's output.
+    """The order of removal if each time the unit is removed that changes the next layer's output least.
 
-    At sampled places of the next layer's output (a position and a unit of it), each unit's contribution is
-    computed once; greedily the unit is removed that makes the squared sum of all removed contributions grow
-    least. The score is the number of units removed before. Cost: one forward pass per batch and layer, the
-    next layer once per unit; the greedy search works on a (units x units) matrix in double precision. It
-    fails where the next layer is not the only reader of the units, and it scores within a layer alone.
+    For sampled entries of the next layer's output (a position and a unit of it), each unit's contribution is
+    computed once; in each greedy step the unit is removed that increases the squared sum of all removed
+    contributions least. The score is the number of units removed before. Cost: one forward pass per batch and
+    layer, the next layer once per unit; the greedy search works on a (units x units) matrix in double
+    precision. It fails if the next layer is not the only reader of the units, and its scores are only
+    comparable within a layer.
 
     Source: Luo et al. 2017, algorithm 1 (without the rescaling of what is kept).
     """
 
     name = "thinet"
     places: Annotated[int, Field(ge=1)] = 10
-    """Sampled places of the next layer's output per sample."""
+    """Number of sampled entries of the next layer's output, per sample."""
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
         """Return the place of each unit in the order of removal."""
@@ -42,7 +43,7 @@ class ThiNet(Scorer):
         return scores
 
     def _products(self, context: ScoringContext, layer: Layer) -> Tensor | None:
-        """Return the (units, units) matrix of products of contributions, summed over samples and places."""
+        """Return the (units, units) matrix of products of contributions, summed over samples and entries."""
         import torch
 
         from benchsuite_scorers._next_layer import connect_next, find_next
@@ -76,7 +77,7 @@ class ThiNet(Scorer):
 
 
 def removal_order(products: Tensor) -> Tensor:
-    """Return for each unit how many go before it, from the products of their contributions."""
+    """Return for each unit how many are removed before it, from the products of their contributions."""
     import torch
 
     units = len(products)

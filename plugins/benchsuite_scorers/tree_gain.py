@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 
 class TreeGain(Scorer):
-    """The total gain of a unit's feature in one decision tree that tells the classes apart.
+    """The total gain of a unit's feature in one decision tree that predicts the classes.
 
-    The tree is fitted to the table of activations (samples x units) against the labels; its depth is log2 of
-    the number of units, rounded. A unit's score is the sum over the splits on it of the decrease of the Gini
-    impurity, weighted by the samples that reach the split; the scores of a layer sum to 1. Most units of a
-    large layer are never split on and tie at 0, and of units that tell the same the first takes all: there it
-    fails to rank. Cost: one shared forward pass and one tree per layer, on the CPU.
+    The tree is fitted to predict the labels from the table of activations (samples x units); its depth is
+    log2 of the number of units, rounded. A unit's score is the sum over the splits on it of the decrease of
+    the Gini impurity, weighted by the samples that reach the split; the scores of a layer sum to 1. It fails
+    to rank most units of a large layer, which are never split on and all score 0, and units with the same
+    information, of which the first gets the whole gain. Cost: one shared forward pass and one tree per layer,
+    on the CPU.
 
     Source: Du Toit 2024, section 3.
     """
@@ -33,9 +34,9 @@ class TreeGain(Scorer):
     name = "tree-gain"
     imports = ("sklearn.tree",)
     reduction: Literal["mean", "max", "top-k-mean"] = "mean"
-    """What a sample's activation map becomes."""
+    """How a sample's activation map is reduced to one number."""
     k: Annotated[int, Field(ge=1)] = 5
-    """How many positions the reduction "top-k-mean" takes."""
+    """How many positions the reduction "top-k-mean" uses."""
     depth: Annotated[int, Field(ge=1)] | None = None
     """The tree's depth; by default log2 of the number of units, rounded, and at least 1."""
 

@@ -17,9 +17,9 @@ class Wanda(Scorer):
     """abs(w_ij) times the Euclidean norm of input j over samples.
 
     A small weight on a strong input may matter more than a large one on a weak input. For convolutions the
-    input is what each position of the kernel sees, over samples and output positions; for linear layers over
+    input is what each position of the kernel reads, over samples and output positions; for linear layers over
     samples and tokens. Cost: one forward pass. Scores are comparable within a unit's weights; it fails as a
-    ranking of units, which differ in scale as magnitudes do.
+    ranking of units, whose scales differ like those of magnitudes.
 
     Source: Sun et al. 2023.
     """

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class WeightSum(Scorer):
     """The signed sum of a unit's weights, without the bias.
 
-    Behind a ReLU a unit with a large negative sum is rarely active. Cost: one pass over the weights. It fails
-    where inputs are not positive, or where a following normalisation turns the sign.
+    Before a ReLU, a unit with a large negative sum is rarely active. Cost: one pass over the weights. It
+    fails if inputs are not positive, or if a following normalisation changes the sign.
 
     Source: the filter ranking of the study "The Pruning Methods for feed-forward network and Convolutional
     Neural Network", section 2.2.

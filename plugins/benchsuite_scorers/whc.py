@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 class Whc(Scorer):
     """norm(w_i) times the sum over j != i of norm(w_j) (1 - abs(cos(w_i, w_j))).
 
-    A unit matters if it is large and unlike other large ones. Without the bias. Cost: a product of the weight
-    matrix with itself, in double precision. It fails where scale carries no meaning, as in front of a
-    normalisation.
+    A unit matters if it is large and different from other large ones. The bias is not used. Cost: a product
+    of the weight matrix with itself, in double precision. It fails where scale has no meaning, for example
+    before a normalisation.
 
     Source: Chen et al. 2023 (WHC).
     """

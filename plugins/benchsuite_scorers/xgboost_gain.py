@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class XgboostGain(Scorer):
-    """The gain of a unit's feature in gradient-boosted trees that tell the classes apart.
+    """The gain of a unit's feature in gradient-boosted trees that predict the classes.
 
-    As `tree-gain`, with XGBoost's trees (histogram method, on the network's device) and its own importance:
+    Like `tree-gain`, with XGBoost's trees (histogram method, on the network's device) and its own importance:
     the reduction of the training loss by the splits on the unit, in total or on average. Cost: one shared
     forward pass; the number of trees per layer is `rounds` times the number of classes, which makes it slow
-    for many classes. It fails to rank units that tell the same: one of them takes the gain.
+    for many classes. It fails to rank units with the same information: one of them gets the gain.
 
     Source: Du Toit 2024, section 3, with 500 rounds; Chen and Guestrin 2016 for the gain.
     """
@@ -32,11 +32,11 @@ class XgboostGain(Scorer):
     name = "xgboost-gain"
     imports = ("xgboost",)
     reduction: Literal["mean", "max", "top-k-mean"] = "mean"
-    """What a sample's activation map becomes."""
+    """How a sample's activation map is reduced to one number."""
     k: Annotated[int, Field(ge=1)] = 5
-    """How many positions the reduction "top-k-mean" takes."""
+    """How many positions the reduction "top-k-mean" uses."""
     rounds: Annotated[int, Field(ge=1)] = 100
-    """Rounds of boosting; the paper takes 500."""
+    """Rounds of boosting; the paper uses 500."""
     depth: Annotated[int, Field(ge=1)] | None = None
     """The trees' depth; by default log2 of the number of units, rounded, and at least 1."""
     importance_type: Literal["gain", "total_gain", "weight", "cover", "total_cover"] = "total_gain"

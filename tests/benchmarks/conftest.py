@@ -1,4 +1,4 @@
-"""Shows what the benchmarks found beside their times: ratios above all."""
+"""Shows the extra results of the benchmarks besides their times, mainly ratios."""
 
 from __future__ import annotations
 

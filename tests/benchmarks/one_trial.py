@@ -1,4 +1,4 @@
-"""One trial as an independent script: trains, scores, prunes, recovers and measures, and shares nothing.
+"""One trial as an independent script: trains, scores, prunes, recovers and measures, sharing nothing.
 
 python one_trial.py SUITE NUMBER
 """

@@ -1,4 +1,4 @@
-"""Dissection beside the plain forward passes that it needs, in the same run on one thread.
+"""Dissection compared with the plain forward passes that it needs, in the same run on one thread.
 
 Measured on one core of two cloud machines' CPUs, 500 images of `shapes`, three null draws: ResNet-18 at 112
 pixels takes 1.4 to 2.0 times one forward pass with kept maps, and 2.0 to 2.9 times in two passes; a LeNet at

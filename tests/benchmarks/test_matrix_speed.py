@@ -1,7 +1,8 @@
-"""The whole quick matrix against its trials as independent scripts that share nothing.
+"""The whole quick matrix compared with its trials as independent scripts that share nothing.
 
-The scripts' total is their mean over a random sample of the done trials times the number of trials: one
-after the other, as a person would who has no host. They do less: no MLflow, no latency, no page.
+The scripts' total time is their mean time over a random sample of the finished trials times the number of
+trials, as if they were run one after another without benchsuite. They do less: no MLflow, no latency, no
+page.
 """
 
 from __future__ import annotations

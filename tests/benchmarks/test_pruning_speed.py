@@ -1,4 +1,4 @@
-"""Pruning ResNet-50 to a MACs target, beside Torch-Pruning's own pruner on the same model and target."""
+"""Pruning ResNet-50 to a MACs target, compared with Torch-Pruning's own pruner for the same target."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 TARGET = 0.5
 STEPS = 100
-"""Into how many steps Torch-Pruning divides the way to an empty network; each removes 1% of the units."""
+"""How many steps Torch-Pruning would take to an empty network; each removes 1% of the units."""
 EXAMPLE = torch.zeros(1, 3, 224, 224)
 
 
@@ -34,7 +34,7 @@ def resnet50() -> nn.Module:
 
 
 def with_torch_pruning(model: nn.Module) -> nn.Module:
-    """Its documented loop for a target: one step after another until the counted MACs are few enough."""
+    """Its documented loop for a target: one step after another until the counted MACs reach the target."""
     pruner = torch_pruning.pruner.MagnitudePruner(
         model,
         EXAMPLE,
@@ -52,7 +52,7 @@ def with_torch_pruning(model: nn.Module) -> nn.Module:
 
 
 def in_one_step_with_torch_pruning(model: nn.Module, units: float) -> nn.Module:
-    """One step by a share of the units that somebody knows already; no search."""
+    """One step that removes a share of the units known in advance, without a search."""
     pruner = torch_pruning.pruner.MagnitudePruner(
         model,
         EXAMPLE,
@@ -65,7 +65,7 @@ def in_one_step_with_torch_pruning(model: nn.Module, units: float) -> nn.Module:
 
 
 def test_resnet50_to_half_of_its_macs(benchmark) -> None:
-    """Ours: scores, selection, surgery, its check, and counting; the analysis, once per model, apart."""
+    """Ours: scores, selection, surgery, its check and counting; the analysis, once per model, is separate."""
     model = resnet50()
     dense = measure_cost(model, EXAMPLE)
     start = time.perf_counter()
@@ -86,7 +86,7 @@ def test_resnet50_to_half_of_its_macs(benchmark) -> None:
     copies = [copy.deepcopy(model) for _ in range(2)]
     start = time.perf_counter()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its own, about parameters it finds unwrapped
+        warnings.simplefilter("ignore")  # its own warnings about unwrapped parameters
         searched = with_torch_pruning(copies[0])
         middle = time.perf_counter()
         in_one_step_with_torch_pruning(copies[1], ours.metrics["sparsity/units"])

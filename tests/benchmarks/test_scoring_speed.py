@@ -1,4 +1,4 @@
-"""Criteria that are slow when written down as they are defined, against that obvious implementation."""
+"""Criteria that are slow when implemented directly from their definition, compared with doing so."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 
 def images(count: int, shape: tuple[int, ...]) -> Tensor:
-    """Smooth noise, so that maps look like those of pictures."""
+    """Smooth noise, so that maps look like those of real images."""
     noise = torch.randn(count, *shape, generator=torch.Generator().manual_seed(0))
     kernel = torch.ones(shape[0], 1, 5, 5) / 5
     return functional.conv2d(noise, kernel, padding=2, groups=shape[0])
@@ -73,7 +73,7 @@ def test_batched_decompositions_on_resnet20(
     tolerance: float,
     benchmark: Any,
 ) -> None:
-    """256 images: all of them at once, and by the loop as many as give its time per image."""
+    """256 images: all at once, and with the loop as many as are needed for its time per image."""
     looped = 4
     maps = resnet_maps(256)
     for part in maps[:: len(maps) // 3]:

@@ -1,8 +1,8 @@
-"""The site of 10,000 made-up records beside the least that any table of them needs, in the same run.
+"""The site of 10,000 made-up records compared with the minimum work for a table of them, in the same run.
 
-The alternative reads the records from their JSON lines, makes a data frame of them, computes mean, standard
-deviation and number of each cell, and writes the records and these as JSON: what a script of a few lines
-does. It has no charts, no tests, no ranks and no pages. Ratios are of processor seconds.
+The alternative reads the records from their JSON lines, makes a data frame, computes mean, standard deviation
+and number of each cell, and writes the records and these as JSON, like a script of a few lines. It has no
+charts, no tests, no ranks and no pages. Ratios are of processor seconds.
 
 Measured on a cloud machine with two busy cores: 11 s for the site, 0.55 s for the alternative, so 20 times;
 9 MB, of which the first page is 0.12 MB.
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 MOST_BYTES, MOST_FIRST_PAGE = 10_000_000, 1_500_000
 MOST = 40.0
-"""At most so many times the alternative's processor time; measured were 20."""
+"""Largest allowed multiple of the alternative's processor time; 20 was measured."""
 
 
 def ten_thousand() -> list[TrialRecord]:
@@ -55,7 +55,7 @@ def plain_table(lines: str) -> str:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Processor seconds, which other processes of the machine do not count in."""
+    """Processor seconds, which do not include other processes of the machine."""
     start = time.process_time()
     work()
     return time.process_time() - start
@@ -65,7 +65,7 @@ def test_the_site_of_ten_thousand_records(benchmark: Any, tmp_path: Path) -> Non
     records = ten_thousand()
     assert len(records) == 10_000
     lines = "".join(f"{record.to_json()}\n" for record in records)
-    # Loading of libraries is no part of either.
+    # The time for loading libraries is not included in either.
     render(make_matrix(seeds=[0, 1]), tmp_path / "small", title="small")
     plain_table("".join(lines.splitlines(keepends=True)[:10]))
     plain = min(seconds(lambda: plain_table(lines)) for _ in range(3))

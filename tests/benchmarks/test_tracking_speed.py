@@ -1,9 +1,9 @@
-"""Logging a thousand trials to SQLite, against MLflow's own fluent calls for the same content.
+"""Logging a thousand trials to SQLite, compared with MLflow's own fluent calls for the same content.
 
-The trials are made up after those of a real matrix: 12 axes, 40 metrics, a dozen facts of provenance, a
-recovery's curve and five small files each; ten of them prune one dense model. The fluent way is what a
-script would do: `start_run`, `log_params`, `log_metrics`, `set_tags`, `log_input`, `log_artifact`. It logs
-fewer trials, and seconds are compared by trial. Neither way waits for the disk.
+The trials are made up like those of a real matrix: 12 axes, 40 metrics, a dozen provenance fields, a recovery
+curve and five small files each; ten of them prune one dense model. The fluent way is what a script would do:
+`start_run`, `log_params`, `log_metrics`, `set_tags`, `log_input`, `log_artifact`. It logs fewer trials, and
+the seconds per trial are compared. Neither way waits for the disk.
 """
 
 from __future__ import annotations

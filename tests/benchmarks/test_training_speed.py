@@ -1,4 +1,4 @@
-"""An epoch of the trainer beside the usual loop: a DataLoader with per-image transforms, in the same run."""
+"""An epoch of the trainer compared with the usual loop, a DataLoader with per-image transforms."""
 
 from __future__ import annotations
 

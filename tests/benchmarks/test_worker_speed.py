@@ -1,4 +1,4 @@
-"""The birth of a worker, against a fork server that has loaded torch and nothing else."""
+"""The start of a worker, compared with a fork server that has loaded only torch."""
 
 from __future__ import annotations
 

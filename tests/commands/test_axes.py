@@ -70,15 +70,15 @@ def test_granularities_schedules_patterns_and_own_rules_meet(tmp_path):
     for record in records:
         axis = record["axes"]
         own_rule, pattern = axis["sparsity"] == "native", axis["scope"] == "2:4"
-        can = not (own_rule and pattern)  # each decides itself how much goes
+        can = not (own_rule and pattern)  # each decides itself how much to remove
         if can and (own_rule or pattern):
-            # Both are about single weights, and all of them at once.
+            # Both work on single weights, and on all of them at once.
             can = axis["granularity"] == "weight" and axis["schedule"] in ("one-shot", "at-init")
         assert record["status"] == ("done" if can else "unsupported"), (axis, record["error"])
         if not can:
             assert record["error"]
         elif not own_rule:
-            # A position of these small layers is worth up to a twelfth of their parameters.
+            # A position of these small layers has up to a twelfth of their parameters.
             assert record["metrics"]["sparsity/macs"] == pytest.approx(0.5, abs=0.09), axis
 
 

@@ -1,4 +1,4 @@
-"""A trial's network, taken out of its run directory: it must load where there is no benchsuite."""
+"""A trial's network, exported from its run directory: it must load without benchsuite."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ print(repr(float(right)), sum(p.numel() for p in model.parameters()), loaded)
 
 
 def run_suite(folder: Path, text: str, plugins: tuple[Path, ...] = (), skipped: float | None = None) -> None:
-    """Fill a run directory with the suite's trials, but for those of one sparsity."""
+    """Fill a run directory with the suite's trials, except those of one sparsity."""
     directory = RunDirectory(folder)
     registry, _ = discover(plugins)
     folder.mkdir()
@@ -190,7 +190,7 @@ def test_a_record_from_before_a_change_of_the_source_is_found_by_its_axes(run):
 
 
 def kept_anew(folder: Path) -> None:
-    """Give the files of a trial the checksums of what they hold now."""
+    """Update the checksums of a trial's files to their current content."""
     facts = read_facts(folder, PrunedFacts)
     pruned_stage(folder).complete(facts)
 
@@ -204,7 +204,7 @@ def test_a_network_that_computes_something_else_now_is_refused(run, tmp_path, ca
     save_file(weights, path)
     assert cli.main(["export", str(changed), record.key]) == 1
     assert "model.safetensors is damaged (its checksum is another)" in capsys.readouterr().err
-    # As a change of the model's code would have it: the files are whole, and the outputs are others.
+    # As after a change of the model's code: the files are undamaged, but the outputs are different.
     kept_anew(path.parent)
     assert cli.main(["export", str(changed), record.key]) == 1
     assert "its outputs differ by" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The commands that only look: fast, exact, and with the exit codes they promise."""
+"""The commands that only read: they are fast and exact, and return the documented exit codes."""
 
 from __future__ import annotations
 

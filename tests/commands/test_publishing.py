@@ -1,4 +1,4 @@
-"""`submit` and `verify` as their users call them: a run is packed, checked, run again, and tampered with."""
+"""`submit` and `verify` as users call them: a run is packed, checked, run again, and manipulated."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def benchsuite(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("submit")
-    # What "all" stands for is narrowed here, so that few scorers run: as on a machine with fewer plugins.
+    # "all" means fewer scorers here, to save time, as on a machine with fewer plugins.
     (folder / "small.toml").write_text(SUITE.replace('"all"', '"magnitude-l1", "magnitude-l2"'))
     result = benchsuite("run", "small.toml", cwd=folder)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -96,7 +96,7 @@ def test_nothing_is_overwritten_and_an_unfinished_run_is_not_packed(finished, pa
 
 
 def tampered(packed: Path, target: Path, change) -> Path:
-    """A copy whose header and records went through `change`."""
+    """A copy whose header and records were changed by `change`."""
     header, *records = map(json.loads, gzip.decompress(packed.read_bytes()).splitlines())
     records = change(header, records) or records
     target.write_text("".join(json.dumps(line) + "\n" for line in (header, *records)))

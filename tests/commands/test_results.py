@@ -1,4 +1,4 @@
-"""The table of `benchsuite results`: what tells one row from the next."""
+"""The table of `benchsuite results`: the columns that distinguish its rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run takes up from before, and what it makes anew: whatever decides a number is noticed."""
+"""What a run reuses and what it computes again: every change that can affect a number is noticed."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def records(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def numbers(record: dict[str, Any]) -> dict[str, float]:
-    """The metrics that another time or machine does not change."""
+    """The metrics that do not depend on time or machine."""
     return {n: v for n, v in record["metrics"].items() if not n.startswith(("time/", "memory/", "latency/"))}
 
 
@@ -120,10 +120,10 @@ def test_damaged_stages_are_made_anew_and_the_run_says_so(again: Path, turn: int
     damages = [flip, cut, empty]
     for number, file in enumerate(files.values()):
         damages[(number + turn) % 3](file)
-    # Another sparsity stands on the same stages.
+    # Another sparsity uses the same stages.
     output = run(again, suite=SUITE.replace("[0.5]", "[0.5, 0.3]"))
     assert output.count("it is made anew") == 3
-    # On the same machine the same numbers come out, so that what is there stays valid.
+    # The same machine computes the same numbers, so the existing records remain valid.
     assert {kind: file.read_bytes() for kind, file in files.items()} == whole
     assert "run again" not in output
     lines = [json.loads(line) for line in (again / "runs/small/results.jsonl").read_text().splitlines()]
@@ -134,7 +134,7 @@ def test_damaged_stages_are_made_anew_and_the_run_says_so(again: Path, turn: int
 
 
 def test_trials_whose_stages_came_out_with_other_numbers_are_run_again(again: Path) -> None:
-    """As after a damage on another machine: the dense model is another than the records were made from."""
+    """As after damage on another machine: the dense model differs from the one the records were made from."""
     import torch
 
     from benchsuite.store.stages import Stage, load_tensors, save_tensors
@@ -234,7 +234,7 @@ def test_a_scorer_that_needs_a_trace_joins_without_changing_a_key(again: Path) -
     assert after["karnin"]["status"] == "done"
     assert {name: after[name] for name in before} == before
     assert (stage(again, "train") / "model.safetensors").read_bytes() == weights
-    # The trace is that of the first training: the same scores as where it was wanted from the start.
+    # The trace is that of the first training: the same scores as if it had been recorded from the start.
     fresh = again / "fresh"
     fresh.mkdir()
     run(fresh, scorers=f'{NAMES}, "karnin"')
@@ -308,7 +308,7 @@ def test_added_scorers_train_no_dense_model(again: Path) -> None:
 
 
 def test_a_run_of_older_code_is_shown_and_counted(again: Path) -> None:
-    """Its records and stages are in the form of before: other keys, no checksums."""
+    """Its records and stages have the older form: other keys, no checksums."""
     directory = again / "runs/small"
     text = (directory / "results.jsonl").read_text()
     keys = {key for record in records(again).values() for key in (record["key"], *record["stages"].values())}

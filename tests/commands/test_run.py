@@ -117,7 +117,7 @@ def benchsuite(*arguments: str | Path, cwd: Path, **options) -> subprocess.Compl
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
-    """A folder in which the suite has run to its end."""
+    """A folder with a finished run of the suite."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "tiny.toml").write_text(SUITE)
     result = benchsuite("run", "tiny.toml", cwd=folder)

@@ -1,4 +1,4 @@
-"""`new-plugin` writes plugins that work: as a file, and as a package installed beside benchsuite."""
+"""`new-plugin` writes plugins that work: as a file, and as a package installed with benchsuite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Digests of code: whatever decides a number is in them, and what only draws or talks is not."""
+"""Digests of code: they cover all code that can affect a number, but not code that only draws or prints."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ TALKING = (
     "registry",
     "testing",
 )
-"""Rooms that draw, talk, find plugins, read suites or start workers."""
+"""Packages that draw, print, find plugins, read suites or start workers."""
 PACKAGE = Path(benchsuite.__file__).parent
 
 
@@ -55,7 +55,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def digest(root: Path, module: str) -> str:
-    """As a new process would compute it."""
+    """The digest as a new process computes it."""
     return code_digest.__wrapped__(module, root=root)
 
 
@@ -82,7 +82,7 @@ def test_what_a_stage_imports_when_it_runs_is_covered(stage: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {m for m in json.loads(done.stdout) if not m.startswith("benchsuite.drawing")}
-    # The package itself loads its version, which is no code.
+    # The package itself loads its version, which is not code.
     assert loaded - covered_modules(STAGES[stage]) <= {"benchsuite._version"}
 
 
@@ -181,7 +181,7 @@ def digest_of(plugin: Path) -> str:
 
 
 def changes(plugin: Path, file: Path) -> bool:
-    """Whether the flipped sign in a file beside the plugin is seen."""
+    """Whether the flipped sign in a file next to the plugin changes the digest."""
     before = digest_of(plugin)
     file.write_text(file.read_text().replace("SIGN = 1", "SIGN = -1"))
     return digest_of(plugin) != before
@@ -217,7 +217,7 @@ HELPERS = {
         ("", 'importlib.import_module(".b", "pkg")', "pkg/c.py"),
         ("", '__import__("my_helper")', "deeper.py"),
         ("", 'importlib.import_module("..b", package="pkg.c")', "pkg/b.py"),
-        # The name is computed: everything beside the plugin counts.
+        # The name is computed, so everything next to the plugin counts.
         ("", 'importlib.import_module("my_" + "helper")', "deeper.py"),
         ("", 'exec(open("other.py").read())', "other.py"),
         ("import runpy", 'runpy.run_path("other.py")', "other.py"),
@@ -247,7 +247,7 @@ def test_a_plugin_file_keeps_its_digest_wherever_it_lies(tmp_path: Path) -> None
 
 
 def test_rooms_of_the_host_that_a_plugin_imports_are_covered() -> None:
-    """Else a criterion that uses the host's surgery would keep its scores when the surgery changes."""
+    """Otherwise a criterion that uses the host's surgery would keep its scores when the surgery changes."""
     importer = "benchsuite_scorers.karnin"
     find: Callable[[str], Path | None] = digests._of_plugin(importer)
     found = digests._closure(["benchsuite.pruning.surgery"], find)

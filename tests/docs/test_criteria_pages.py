@@ -1,4 +1,4 @@
-"""The pages of the criteria: up to date with the docstrings, which say what a reader must know."""
+"""The pages of the criteria: up to date with the docstrings, which contain what a reader must know."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FOLDER = ROOT / "docs/criteria"
 def script():
     spec = importlib.util.spec_from_file_location("make_criteria", ROOT / "docs/make_criteria.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["make_criteria"] = module  # dataclasses look their module up
+    sys.modules["make_criteria"] = module  # dataclasses look up their module
     spec.loader.exec_module(module)
     yield module
     del sys.modules["make_criteria"]

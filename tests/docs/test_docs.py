@@ -1,4 +1,4 @@
-"""What the documentation shows is true: its commands parse, its suites are valid, its plugins work."""
+"""The documentation is correct: its commands parse, its suites are valid, its plugins work."""
 
 from __future__ import annotations
 

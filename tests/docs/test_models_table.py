@@ -1,4 +1,4 @@
-"""The page of supported models: made from what was surveyed, and from nothing else."""
+"""The page of supported models: made only from the survey's results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OUTCOMES = ("ok", "unsupported", "wrong")
 def script():
     spec = importlib.util.spec_from_file_location("make_models", SCRIPT)
     module = importlib.util.module_from_spec(spec)
-    sys.modules["make_models"] = module  # dataclasses look their module up
+    sys.modules["make_models"] = module  # dataclasses look up their module
     spec.loader.exec_module(module)
     yield module
     del sys.modules["make_models"]

@@ -1,4 +1,4 @@
-"""The page "Prune my own model", done from its first block to its last command."""
+"""The page "Prune my own model", executed from its first block to its last command."""
 
 from __future__ import annotations
 

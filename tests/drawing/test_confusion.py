@@ -1,4 +1,4 @@
-"""The confusion matrix's files say what the matrix says, whatever the classes are called."""
+"""The confusion matrix's files have the content of the matrix, for any class names."""
 
 from __future__ import annotations
 

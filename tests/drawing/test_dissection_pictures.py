@@ -1,4 +1,4 @@
-"""Pictures: what is drawn where."""
+"""The content of the dissection pictures."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ if __name__ == "__main__":
 
 
 def born(tmp_path: Path) -> dict[str, object]:
-    """What a worker finds when it is born, where modules of all kinds were to be loaded."""
+    """The state of a new worker after the server was asked to load modules of all kinds."""
     script, modules, here = tmp_path / "script.py", tmp_path / "modules", tmp_path / "here"
     script.write_text(SCRIPT)
     for folder in (modules, here):

@@ -1,4 +1,4 @@
-"""Latencies: measured once for what is the same, and never shared between what is not."""
+"""Latencies: measured once for equal architectures, and never shared between different ones."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ HERE = {"device": "a chip", "host": "here", "python": "3.12", "torch": "2.6"}
 
 
 class Stopwatch:
-    """An executor that notes which trials are timed, and finds another number each time."""
+    """An executor that notes which trials are timed, and returns a different number each time."""
 
     def __init__(self) -> None:
         self.timed: list[str] = []
@@ -70,7 +70,7 @@ class Stopwatch:
 
 
 class Bench:
-    """A run directory in which every trial is done; which ones have the same architecture is set."""
+    """A run directory in which every trial is done; a test sets which ones have the same architecture."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -103,7 +103,7 @@ class Bench:
         return watch.timed
 
     def forget(self, trial: Trial) -> None:
-        """Take a trial's latency away, as if it had just been run."""
+        """Remove a trial's latency, as if the trial had just been run."""
         record = self.records[trial.key]
         stages = {name: key for name, key in record.stages.items() if name != "latency"}
         metrics = {n: v for n, v in record.metrics.items() if not n.startswith(("latency/", "energy/"))}
@@ -128,7 +128,7 @@ def test_each_architecture_is_timed_once_and_its_energy_goes_along(bench: Bench)
     assert times(bench, trials[2]).keys() >= {"energy/batch1_mj", "latency/batch1_ms"}
     assert bench.records[trials[2].key].provenance["latency"] == HERE
     assert bench.measure(trials, HERE) == []
-    # A network of the same architecture that comes later takes it over too.
+    # A later network of the same architecture reuses it too.
     bench.forget(trials[2])
     assert bench.measure(trials, HERE) == []
     assert times(bench, trials[2]) == times(bench, trials[0])
@@ -143,7 +143,7 @@ def test_nothing_is_shared_between_other_conditions(bench: Bench, condition: str
     bench.forget(trials[1])
     assert bench.measure(trials, {**HERE, condition: "other"}) == [trials[1].key]
     assert bench.records[trials[1].key].provenance["latency"] == {**HERE, condition: "other"}
-    # What was measured elsewhere stays: it says where.
+    # Measurements under other conditions are kept, since they name their conditions.
     assert times(bench, trials[0]) == before
     assert bench.records[trials[0].key].provenance["latency"] == HERE
 

@@ -28,7 +28,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 
 def work_until(folder: Path, samples: int) -> None:
-    """Compute until there are so many samples, or so long that none can be missing any more."""
+    """Compute until there are that many samples, or for so long that there must be enough."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         sum(range(100_000))

@@ -1,4 +1,4 @@
-"""Fixtures that hand out made-up records."""
+"""Fixtures with made-up records."""
 
 from __future__ import annotations
 

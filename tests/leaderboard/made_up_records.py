@@ -14,7 +14,7 @@ HOSTILE = "<script>alert('x')</script>&\"quoted\" 分類 \u202eright-to-left"
 
 
 def make_record(scorer: str, sparsity: float | str, value: float | None, **changes: Any) -> TrialRecord:
-    """One record; `value` None stands for a trial that did not finish."""
+    """One record; a `value` of None means a trial that did not finish."""
     status = changes.pop("status", "done" if value is not None else "failed")
     error = changes.pop("error", None if status == "done" else "it broke")
     settings = changes.pop("settings", {"aggregate": "mean"})
@@ -70,7 +70,7 @@ def make_matrix(
     sparsities: Sequence[float] = (0.5, 0.9),
     noise: float = 0.004,
 ) -> list[TrialRecord]:
-    """Records in which each scorer is two percent points worse than the one before it."""
+    """Records in which each scorer is two percentage points worse than the one before it."""
     chance = random.Random(1)
     records = []
     for dataset, model in workloads:

@@ -1,4 +1,4 @@
-"""The trials that a site's scripts hold, read as its page of one trial reads them."""
+"""The trials in a site's scripts, read as its page of one trial reads them."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def browser() -> Iterator[Browser]:
 
 @contextmanager
 def opened(browser: Browser, **context: object) -> Iterator[tuple[Page, list[str]]]:
-    """A page without a network, and the complaints it will make."""
+    """A page without a network, and the list of its later errors."""
     complaints: list[str] = []
     made = browser.new_context(offline=True, **context)  # type: ignore[arg-type] # names of options
     page = made.new_page()
@@ -74,7 +74,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[TrialReco
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[TrialRecord]]:
-    """A site whose records are those of a run directory, which kept layers and a picture of one trial."""
+    """A site with the records of a run directory that has layers and a picture of one trial."""
     run = tmp_path_factory.mktemp("run")
     records = make_matrix(workloads=[("digits", "mlp")], seeds=[0])
     records = [TrialRecord(**{**vars(r), "key": f"{i:020x}"}) for i, r in enumerate(records)]
@@ -348,7 +348,7 @@ def test_the_command_selects_the_trial_alone(
     render(odd, tmp_path, title="odd")
     with opened(browser) as (page, complaints):
         for where, suite in ((folder, records), (tmp_path, odd)):
-            # Of a selection only axes are read, which records have as trials do.
+            # The command's filters use only axes, which both records and trials have.
             trials: Any = suite
             for record in suite[:: 1 if suite is odd else 9]:
                 page.goto((where / "trial.html").as_uri() + f"#{trial_id(record.key)}")
@@ -435,7 +435,7 @@ def test_ten_thousand_cells_answer_at_once(browser: Browser, matrix: MakeMany, t
             "q.dispatchEvent(new Event('input', { bubbles: true }))",
         )
         assert page.locator("output").inner_text() == "1,100 of 10,000 cells, the first 200 shown"
-        # Generous for a busy machine: alone it takes a small part of this.
+        # Long enough for a busy machine; an idle one needs a small part of this.
         assert filtering < 500, f"{filtering:.0f} ms"
         assert sorting < 500, f"{sorting:.0f} ms"
         page.get_by_role("button", name="Show all").click()

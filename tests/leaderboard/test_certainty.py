@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def said(record: Make, values: Mapping[str, Sequence[float | None]]) -> Certainty:
-    """The words for made-up accuracies of each scorer by seed."""
+    """The certainty for made-up accuracies of each scorer by seed."""
     records = [
         record(scorer, 0.5, value, seed=seed)
         for scorer, by_seed in values.items()

@@ -1,4 +1,4 @@
-"""What dissection found is drawn on the page of its workload, and nowhere without it."""
+"""The results of dissection are drawn on the page of their workload, and nothing is drawn without them."""
 
 from __future__ import annotations
 

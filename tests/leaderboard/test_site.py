@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Page(HTMLParser):
-    """Collects tags, addresses, ids and text of a page, and complains of tags left open."""
+    """Collects tags, addresses, ids and text of a page, and fails for tags that are not closed."""
 
     VOID = frozenset({"meta", "link", "input", "br", "hr", "img", "wbr"})
 
@@ -87,7 +87,7 @@ def test_the_site_asks_nothing_of_any_host_and_has_no_broken_link(matrix: MakeMa
             elif anchor:
                 assert anchor in found[target].ids, f"{path}: {address}"
         text = path.read_text("utf-8")
-        # Names of XML namespaces are no requests.
+        # Names of XML namespaces are not requests.
         assert not re.search(r"https?://(?!www\.w3\.org/)", text), path
 
 

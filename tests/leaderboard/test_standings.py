@@ -76,7 +76,7 @@ def test_the_known_order_is_found(matrix: MakeMany) -> None:
 
 
 def test_tied_is_a_paired_test_over_all_pairs(matrix: MakeMany) -> None:
-    # Of four entries three are compared with the best: too few to moderate, so these are plain t tests.
+    # Of four entries, three are compared with the best: too few for moderation, so these are plain t tests.
     scorers = ["alpha", "beta", "gamma", "random"]
     records = matrix(
         scorers=scorers, workloads=[("digits", "mlp")], seeds=range(5), sparsities=[0.5], noise=0.015

@@ -1,4 +1,4 @@
-"""The leaderboard in a few files: whole, standing alone, and harmless whatever the names are."""
+"""The leaderboard in a few files: complete, usable alone, and safe for any names."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def keyed(record: TrialRecord, key: str) -> TrialRecord:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run directory that kept everything of one trial."""
+    """A run directory with all details of one trial."""
     folder = tmp_path / "run" / "stages" / KEY
     folder.mkdir(parents=True)
     (folder / "layers.csv").write_text(LAYERS, "utf-8")
@@ -160,7 +160,7 @@ def test_pictures_beyond_the_limit_stay_where_they_are(
     monkeypatch.setitem(trials.PICTURE_BYTES, "detectors.jpg", 2 * len(JPEG))
     render(records, tmp_path / "site", title="demo", sources=[run])
     found = shipped_trials(tmp_path / "site")
-    # The two criteria at the same sparsity rather than one criterion twice, or a control.
+    # The two criteria at the same sparsity have pictures, not one criterion twice, or a control.
     assert [key for key in keys if "pictures" in found[key]] == [keys[0], keys[2]]
     assert all(found[key]["elsewhere"] == ["detectors.jpg"] for key in keys if "pictures" not in found[key])
 

@@ -22,7 +22,7 @@ def tau_by_pairs(first: list[float], second: list[float]) -> float | None:
 
 
 def overlap_by_breaking_ties(first: list[float], second: list[float], k: int) -> float:
-    """The mean over all orders of the units, taken as tie-breaks, of the common part of the tops."""
+    """The mean overlap of the tops over all orders of the units, used to break ties."""
 
     def tops(scores: list[float]) -> list[set[int]]:
         orders = itertools.permutations(range(len(scores)))

@@ -1,4 +1,4 @@
-"""Counted costs against arithmetic done by hand."""
+"""Counted costs, compared with calculations by hand."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_shared_weights_count_once_as_parameters_and_each_time_as_work() -> None
 
 
 class Tokens(nn.Module):
-    """Blocks that hand on a pair of features and class token."""
+    """Blocks that pass on a pair of features and class token."""
 
     class Block(nn.Module):
         def __init__(self) -> None:
@@ -157,7 +157,7 @@ def test_work_counts_for_every_module_around_it() -> None:
         def __init__(self) -> None:
             super().__init__()
             self.Global = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 2))
-            self.listed = [nn.Linear(2, 3)]  # no submodule: its work is that of the network itself
+            self.listed = [nn.Linear(2, 3)]  # not a submodule: its MACs count for the network itself
 
         def forward(self, x: Tensor) -> Tensor:
             return self.listed[0](self.Global(x))
@@ -187,7 +187,7 @@ def test_a_module_that_fails_and_is_caught_takes_no_work_of_others() -> None:
 
 def test_peak_activation_memory_of_a_chain() -> None:
     model = nn.Sequential(nn.Linear(10, 100), nn.ReLU(), nn.Linear(100, 5))
-    # The layer's output and the rectified copy of it live at once: 200 numbers of four bytes.
+    # The layer's output and its rectified copy are alive at the same time: 200 numbers of four bytes.
     assert measure_cost(model, torch.randn(3, 10)).peak_activation_bytes == 800
     inplace = nn.Sequential(nn.Linear(10, 100), nn.ReLU(inplace=True), nn.Linear(100, 5))
     assert measure_cost(inplace, torch.randn(3, 10)).peak_activation_bytes == 420
@@ -204,7 +204,7 @@ def test_peak_activation_memory_holds_what_a_shortcut_needs() -> None:
             x = self.first(x)
             return x + self.second(self.second(x))
 
-    # The shortcut, one product and the next one live at once.
+    # The shortcut, one product and the next one are alive at the same time.
     assert measure_cost(Net(), torch.randn(1, 10)).peak_activation_bytes == 3 * 200
 
 

@@ -1,4 +1,4 @@
-"""The plan: what is a trial, what shares what, and what a content key depends on."""
+"""The plan: which trials there are, what they share, and what a content key depends on."""
 
 from __future__ import annotations
 

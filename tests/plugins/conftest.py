@@ -20,7 +20,7 @@ def generator() -> np.random.Generator:
 
 @pytest.fixture
 def npz_content(generator: np.random.Generator) -> NpzContent:
-    """Makes a well-formed npz content: 20 training and 4 test images of the given shape a class."""
+    """Makes well-formed npz content: 20 training and 4 test images of the given shape per class."""
 
     def content(*shape: int, classes: int = 3) -> dict[str, Any]:
         train, test = np.repeat(np.arange(classes), 20), np.repeat(np.arange(classes), 4)

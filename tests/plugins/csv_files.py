@@ -1,4 +1,4 @@
-"""Writing and spoiling the tables of data sets that tests lay out."""
+"""Writing tables of data sets for tests, and damaging them."""
 
 from __future__ import annotations
 

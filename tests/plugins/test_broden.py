@@ -1,4 +1,4 @@
-"""Broden's published format: reading, downloading, and what is wrong with a copy."""
+"""Broden's published format: reading, downloading, and errors in a copy."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_broden_format_is_read(broden: Path) -> None:
     assert packed.images[0, 1:].float().mean() < 15
     maps = packed.label_maps(torch.tensor([0]))[0]
     assert maps.shape == (3, 112, 112)
-    # Pixels that a later map labels again count once; the 7 of the second part map are already doors.
+    # Pixels that a later map labels again count once; the 7 pixels of the second part map are already doors.
     assert packed.pixels.tolist() == [10 * 112, 1, 112 * 112, 20 * 112 + 112 * 112]
     assert packed.images_with.tolist() == [1, 1, 1, 2]
     assert packed.has_category.tolist() == [[True, True, False], [False, True, True]]
@@ -226,7 +226,7 @@ def test_malformed_copies_of_the_real_sample(data_folder: Path, tmp_path: Path, 
 
 
 class Host(http.server.BaseHTTPRequestHandler):
-    """Serves one archive in ranges and breaks the first transfers off."""
+    """Serves one archive in ranges and interrupts the first transfers."""
 
     content: bytes = b""
     breaks: int = 0

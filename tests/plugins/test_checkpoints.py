@@ -1,4 +1,4 @@
-"""Local checkpoints: what can be read, and what is said about those that do not fit."""
+"""Local checkpoints: which ones can be read, and the messages for those that do not fit."""
 
 from __future__ import annotations
 

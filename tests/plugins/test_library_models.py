@@ -153,7 +153,7 @@ def test_pretrained_weights_fit_other_classes_and_channels(
     same = tv(architecture, pretrained=True).build((3, 64, 64), 1000).eval()
     x = torch.rand(2, 3, 64, 64)
     source.eval()
-    source.transform_input = architecture == "googlenet"  # as torchvision sets it for its own weights
+    source.transform_input = architecture == "googlenet"  # like torchvision for its own weights
     with torch.no_grad():
         assert torch.allclose(same(x), source(x), atol=1e-6)
 

@@ -1,4 +1,4 @@
-"""Anyone's images with label maps as a concept set."""
+"""A user's images with label maps as a concept set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data from outside in one npz file: how they are read, and the messages where they are wrong."""
+"""A user's data in one npz file: how they are read, and the error messages."""
 
 from __future__ import annotations
 

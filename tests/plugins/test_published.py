@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST and CIFAR: which source wins, downloads, and the real files."""
+"""MNIST, Fashion-MNIST and CIFAR: which source is used, downloads, and the real files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every download fail at once."""
+    """Let every download fail immediately."""
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError("no network")

@@ -1,4 +1,4 @@
-"""What the shipped packages register, and what registering costs."""
+"""What the shipped packages register, and that registering is cheap."""
 
 from __future__ import annotations
 

@@ -47,11 +47,11 @@ def shapes_by_name(concepts: PackedConcepts, name: str) -> torch.Tensor:
 
 def test_color_labels_lie_on_that_color() -> None:
     concepts = pack(Shapes(size=64, images=200).concepts(NOWHERE))
-    # Label map pixels cover two image pixels each way.
+    # A label map pixel covers two image pixels in each direction.
     images = torch.nn.functional.avg_pool2d(concepts.images.float() / 255, 2)
     for name, tone in COLORS.items():
         pixels = images.permute(0, 2, 3, 1)[shapes_by_name(concepts, f"{name}-c")]
-        bright = pixels[pixels.sum(1) > 0.8 * sum(tone)]  # without what textures darken
+        bright = pixels[pixels.sum(1) > 0.8 * sum(tone)]  # without pixels that textures darken
         assert (bright.median(0).values - torch.tensor(tone)).abs().max() < 0.1, name
     for name, low, high in (("black-c", 0.0, 0.3), ("grey-c", 0.3, 0.7), ("white-c", 0.7, 1.0)):
         level = images.mean(1)[shapes_by_name(concepts, name)]

@@ -1,4 +1,4 @@
-"""The networks of the papers: their layers by hand-counted sizes, and the inputs they refuse."""
+"""The networks of the papers: their sizes, counted by hand, and the inputs that they refuse."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_published_resnets_reach_their_accuracy(
 
 @pytest.mark.data
 def test_published_resnet20_computes_what_its_weights_say(data_folder: Path) -> None:
-    """Against a second computation straight from the checkpoint."""
+    """Compared with a second computation directly from the checkpoint."""
     file = data_folder / "weights" / "resnet20-12fca82f.th"
     state = torch.load(file, weights_only=True, map_location="cpu")["state_dict"]
     network = ResNet20(weights=str(file)).build((3, 32, 32), 10).eval()

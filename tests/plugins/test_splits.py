@@ -22,7 +22,7 @@ def test_stratified_split_takes_its_share_of_each_class(labels: list[int], fract
 
 
 def test_stratified_split_is_fixed() -> None:
-    """The numbers are written down: a NumPy that draws others would change every result silently."""
+    """The numbers are fixed here: a NumPy version that draws others would silently change every result."""
     _, held = stratified_split(np.arange(1000) % 10, 0.1)
     digest = hashlib.sha256(held.astype("<i8").tobytes()).hexdigest()
     assert held[:8].tolist() == [13, 14, 18, 27, 33, 62, 65, 67]

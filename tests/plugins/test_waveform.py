@@ -1,4 +1,4 @@
-"""Waveforms against their definition and against the published ones."""
+"""Waveforms compared with their definition and with the published ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOWHERE = Path("/nonexistent")
 
 @pytest.mark.parametrize("attributes", [21, 40])
 def test_waveform_has_the_definitions_moments(attributes: int) -> None:
-    """E[u] = 1/2, E[u (1-u)] = 1/6, E[u^2] = 1/3: mean and second moment of each place follow by hand."""
+    """With E[u] = 1/2, E[u (1-u)] = 1/6 and E[u^2] = 1/3, mean and second moment are computed by hand."""
     data = Waveform(attributes=attributes).load(NOWHERE)
     assert data.input_shape == (attributes,)
     assert len(data.train) + len(data.validation) + len(data.test) == 5000

@@ -242,7 +242,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 
 
 def build(name: str, seed: int = 0) -> nn.Module:
-    """A network with weights and statistics that leave no path near zero."""
+    """A network with weights and statistics such that no path is near zero."""
     torch.manual_seed(seed)
     model = NETWORKS[name]()
     model.train()

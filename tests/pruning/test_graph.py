@@ -27,7 +27,7 @@ EXPECTED = {
         "stage2.conv1": (12, {"stage2.conv1": 1}),
         "stage2.conv2": (12, {"stage2.conv2": 1, "stage2.shortcut.0": 1}),
     },
-    # Only channels that come through the padded shortcuts from the first stage can go.
+    # Only channels that come through the padded shortcuts from the first stage can be removed.
     "option-a": {
         "conv1": (8, {"conv1": 1, "stage1.conv2": 1, "stage2.conv2": 1, "stage3.conv2": 1}),
         "stage1.conv1": (8, {"stage1.conv1": 1}),
@@ -45,7 +45,7 @@ EXPECTED = {
         "convs.1": (4, {"convs.1": 1}),
         "convs.2": (4, {"convs.2": 1}),
     },
-    # Whole groups of the grouped convolution go: three of its inputs with six of its outputs.
+    # Whole groups of the grouped convolution are removed: three of its inputs with six of its outputs.
     "resnext": {"reduce.0": (4, {"reduce.0": 3, "grouped.0": 6}), "widen": (10, {"widen": 1})},
     # A group normalisation of four groups loses whole groups of three channels.
     "convnext": {
@@ -53,7 +53,7 @@ EXPECTED = {
         "fc1": (16, {"fc1": 1}),
         "conv": (4, {"conv": 3}),
     },
-    # Heads stay whole: four features each of queries, keys and values.
+    # Heads are removed as a whole: four features each of queries, keys and values.
     "vit": {
         "patches": (12, {"patches": 1, "attention.proj": 1, "fc2": 1}),
         "attention.qkv": (3, {"attention.qkv": 12}),
@@ -151,7 +151,7 @@ def test_graph_serves_a_copy() -> None:
 
 
 class Shuffled(nn.Module):
-    """Channels are shuffled between halves, and one half goes round the block."""
+    """Channels are shuffled between halves, and one half bypasses the block."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -176,7 +176,7 @@ def test_what_channel_shuffling_touches_stays_and_the_rest_goes() -> None:
 
 
 class Auxiliary(nn.Module):
-    """A second classifier that only training uses."""
+    """A second classifier that is only used in training."""
 
     def __init__(self) -> None:
         super().__init__()

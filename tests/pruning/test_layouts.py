@@ -1,4 +1,4 @@
-"""Networks whose channels do not lie along the second dimension."""
+"""Networks whose channel dimension is not the second one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pruned equals masked, with targets met, for one network of each family of torchvision and timm."""
+"""The pruned equals the masked network, and targets are met, for each family of torchvision and timm."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_pruned_equals_masked_and_the_target_is_met(name: str, budget: Budget, s
         "params": 1 - cost.params / dense.params,
         "macs": 1 - cost.macs / dense.macs,
     }[budget]
-    # A target can be missed by no more than half of what the widest position takes with it.
+    # A target can be missed by at most half of what the largest position removes.
     costs = graph.cost_model
     steps = {
         "units": [sum(len(m.units[0]) for m in g.members) / graph.units for g in graph.groups],

@@ -1,4 +1,4 @@
-"""Weight masks against the definition written out, and through training."""
+"""Weight masks, compared with a direct implementation of the definition, and during training."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def test_a_position_goes_when_no_layer_that_the_rule_speaks_of_keeps_it() -> Non
 
 
 def make_twins(layer: nn.Module, copy: int, original: int) -> None:
-    """Give one unit everything that another has."""
+    """Make one unit an exact copy of another."""
     with torch.no_grad():
         for name, value in layer.state_dict().items():
             if value.dim():

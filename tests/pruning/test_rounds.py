@@ -1,4 +1,4 @@
-"""Rounds: each removes the same share of what is left, and the last one meets the target."""
+"""Rounds: each removes the same share of what is left, and the last one reaches the target."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Selections against the definition written out, and by their properties."""
+"""Selections, compared with a direct implementation of the definition, and their properties."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def random_scores(graph: PruningGraph, seed: int) -> dict[str, Tensor]:
 def prefixes(
     graph: PruningGraph, scores: dict[str, Tensor], chosen: PruningSettings
 ) -> list[dict[str, list[int]]]:
-    """Every selection that the scope allows, from none to all, written out; scores must be distinct."""
+    """Every selection that the scope allows, from none to all; scores must be distinct."""
     keyed = []
     for group in graph.groups:
         ascending = sorted(range(group.size), key=lambda i, s=scores[group.name]: float(s[i]))
@@ -100,7 +100,8 @@ def test_layer_scope_takes_the_same_fraction_of_each_group(
     chosen = PruningSettings(scope="layer", budget=budget)
     selection = select_units(graph, scores, chosen, sparsity, seed=seed)
     counts = {g.name: len(selection.removed.get(g.name, ())) for g in graph.groups}
-    # There is one fraction between what each group has lost and what its next position would make it lose.
+    # One fraction is, for every group, between what it has lost and what it would lose with its next
+    # position.
     assert max(counts[g.name] / g.size for g in graph.groups) <= min(
         (counts[g.name] + 1) / g.size for g in graph.groups
     )
@@ -175,8 +176,8 @@ def test_equal_scores_are_taken_from_every_place() -> None:
 @pytest.mark.parametrize(
     ("scope", "values", "removed", "ties"),
     [
-        ("global", [0, 1, 2, 2, 2, 3, 4, 5, 6, 7], 3, 3),  # the cut goes through the twos
-        ("global", [0, 1, 2, 2, 2, 3, 4, 5, 6, 7], 2, 0),  # the cut lies before them
+        ("global", [0, 1, 2, 2, 2, 3, 4, 5, 6, 7], 3, 3),  # the cut is among the twos
+        ("global", [0, 1, 2, 2, 2, 3, 4, 5, 6, 7], 2, 0),  # the cut is before them
         ("global", [0, 1, 2, 2, 2, 3, 4, 5, 6, 7], 5, 0),  # and after them
         ("layer", [0, 1, 2, 2, 2, 3, 4, 5, 6, 7], 4, 3),
     ],

@@ -1,4 +1,4 @@
-"""Pruned networks against masked ones, and against what a person would compute."""
+"""Pruned networks compared with masked ones, and with results computed by hand."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _units(model: nn.Module, graph: PruningGraph) -> int:
 
 
 def _largest_step(graph: PruningGraph, budget: Budget) -> float:
-    """The largest share of a budget that a single position of the dense network takes."""
+    """The largest share of a budget that a single position of the dense network has."""
     model = graph.cost_model
     dense = model.cost(model.counts({}))
     steps = []
@@ -139,7 +139,7 @@ def test_wrong_unit_removed_is_noticed() -> None:
 
 
 def test_wrong_input_removed_is_noticed() -> None:
-    """The reference must not share a mistake in what readers lose with the surgery."""
+    """The reference must not make the same mistake as the surgery in what readers lose."""
     model, graph = traced("vgg")
     cuts = {
         name: tuple(

@@ -1,4 +1,4 @@
-"""Lines of the table of supported models, and the models that the table must be right about."""
+"""Lines of the table of supported models, for models with known results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bound on analysis time."""
+"""The time limit of the analysis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several sources as one collection: the first counts, and every disagreement is told."""
+"""Merging several sources: the first counts, and every disagreement is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results files: what goes in comes out, and nothing that a stranger writes does harm."""
+"""Results files: they keep their content, and files from others cause no harm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Discovery: plugins are guarded one by one, duplicates name both origins, sources make keys."""
+"""Discovery: a broken plugin affects no other, duplicates name both origins, keys depend on the source."""
 
 from __future__ import annotations
 

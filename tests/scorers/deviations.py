@@ -1,4 +1,4 @@
-"""The comparison of a criterion with its second computation, noted for the table in the documentation."""
+"""Comparison of a criterion with its second computation, recorded for the table in the documentation."""
 
 from __future__ import annotations
 

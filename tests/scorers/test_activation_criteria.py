@@ -1,4 +1,4 @@
-"""Criteria that read activations, each against loops over samples and units."""
+"""Criteria that read activations, each compared with loops over samples and units."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_chip_of_a_copied_map_is_less_than_of_its_own() -> None:
     rows[0, 3] = rows[0, 1]
     change = NuclearNormChange()(rows)[0]
     assert float(change[1]) == pytest.approx(float(change[3]), rel=1e-6)
-    # Of two equal rows one adds (sqrt 2 - 1) of what it would alone, if the others were orthogonal to it.
+    # If the other rows are orthogonal, one of two equal rows adds (sqrt 2 - 1) times what it would add alone.
     alone = NuclearNormChange()(rows[:, :2])[0]
     assert float(change[1]) < float(alone[1])
 
@@ -190,7 +190,7 @@ def test_wanda_equals_the_loop_over_patches(record_property: Record) -> None:
 
 
 def brute_removal(contributions: np.ndarray) -> list[int]:
-    """Contributions (units, places): each time remove what makes the squared sum of the removed smallest."""
+    """Contributions (units, places): each step minimises the squared sum of the removed."""
     removed: list[int] = []
     while len(removed) < len(contributions):
         left = [unit for unit in range(len(contributions)) if unit not in removed]
@@ -207,7 +207,7 @@ def test_thinet_order_equals_brute_force() -> None:
 
 
 def test_thinet_sees_the_next_layers_output(record_property: Record) -> None:
-    # Sampling every place many times over makes the order that of all places.
+    # Sampling every place many times gives the order for all places.
     model, context = setting()
     found = run_scorer(ThiNet(places=4000), context).scores
     for name, following, entered in (

@@ -1,4 +1,4 @@
-"""Criteria that read gradients and curvature, each against loops over batches, samples or weights."""
+"""Criteria that read gradients and curvature, each compared with loops over batches, samples or weights."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ def test_one_round_of_synflow_is_the_flow(record_property: Record) -> None:
 
 
 def test_synflow_is_conserved_between_layers() -> None:
-    # Without biases and with activations that pass positive values on, each layer carries the same flow.
+    # Without biases, and with activations that do not change positive values, each layer has the same flow.
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 6, bias=False), nn.ReLU(), nn.Linear(6, 5, bias=False), nn.ReLU())
     model.append(nn.Linear(5, 3, bias=False))

@@ -45,7 +45,7 @@ def small_setting() -> tuple[nn.Sequential, ScoringContext]:
 
 
 def best_mean(model: nn.Sequential, context: ScoringContext, alpha0: float) -> np.ndarray:
-    """The maximum of the lower bound by scipy, in numpy."""
+    """The maximum of the lower bound, computed with numpy and scipy."""
     (inputs, labels), *_ = context.batches()
     first, last = ({k: v.detach().double().numpy() for k, v in model[i].named_parameters()} for i in (0, 2))
     before = inputs.double().numpy() @ first["weight"].T + first["bias"]

@@ -1,4 +1,4 @@
-"""The part of a network behind one layer gives what a full pass with that layer's output replaced gives."""
+"""The part of a network after one layer gives the same as a full pass with that layer's output replaced."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class InPlace(nn.Module):
-    """A skip connection that is overwritten in place, and shapes asked of a tensor before the layer."""
+    """A skip connection that is overwritten in place, and the shape of a tensor from before the layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class InPlace(nn.Module):
 
 
 class OwnSize(InPlace):
-    """Makes a tensor whose size is a number that the samples gave, which stacking variants breaks."""
+    """Makes a tensor whose size depends on the samples, which fails when variants are stacked."""
 
     def forward(self, x: Tensor) -> Tensor:
         count = int(torch.ones(len(x)).sum())

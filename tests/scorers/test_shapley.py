@@ -51,7 +51,7 @@ def accuracy(context: ScoringContext, layer: Layer, on: frozenset[int]) -> float
 
 
 def trained_setting(model: nn.Module | None = None, count: int = 60) -> ScoringContext:
-    """Labels that the network mostly gets right, so that payoffs differ."""
+    """Labels that the network mostly predicts correctly, so that payoffs differ."""
     model = model or tiny_convnet()
     inputs, noise = tiny_samples(count)
     with torch.no_grad():

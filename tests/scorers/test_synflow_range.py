@@ -1,4 +1,4 @@
-"""What SynFlow says of itself: precision, evaluation mode, saturation, and layers that do not end empty."""
+"""The documented properties of SynFlow: precision, evaluation mode, saturation, and no empty layers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def flow_of(model: nn.Sequential, rounds: int = 1, shape: tuple[int, ...] = (4,)
 def test_flow_beyond_single_precision_is_exact(scale: float, single: float) -> None:
     model = chain(30, scale)
     found = flow_of(model)
-    # The product of the matrices in whole numbers and fractions of any size, one logarithm per layer.
+    # The product of the matrices in exact integers and fractions, one logarithm per layer.
     inputs = torch.ones(4, dtype=torch.float64)
     exponent = 0.0
     for module in model:
@@ -72,7 +72,7 @@ def test_large_weights_in_front_of_a_sigmoid_lose() -> None:
 
 
 def test_statistics_of_the_batch_are_not_used() -> None:
-    """In training mode the running mean would be ignored."""
+    """Evaluation mode is needed: in training mode the running mean would be ignored."""
     found = []
     for mean in (0.0, 0.4):
         model = tiny_convnet()
@@ -82,7 +82,7 @@ def test_statistics_of_the_batch_are_not_used() -> None:
 
 
 def wide_and_narrow() -> nn.Sequential:
-    """Without biases each layer carries the same flow, so the widest layer's weights carry the least each."""
+    """Without biases each layer has the same flow, so each weight of the widest layer has the least."""
     torch.manual_seed(0)
     sizes = (4, 60, 60, 60, 3)
     model = nn.Sequential()
@@ -112,7 +112,7 @@ def test_rounding_does_not_order_equal_flows(noise: float) -> None:
 
 
 def test_flow_on_one_path_is_ordered_as_in_the_round_before() -> None:
-    """One unit a layer is left at last: their flows are equal but for rounding, which order must not show."""
+    """One unit per layer is left at the end, with equal flows; rounding must not decide their order."""
     orders = []
     for factor in (1.0, 3.0, 0.7, 1.3):
         torch.manual_seed(0)
@@ -121,7 +121,7 @@ def test_flow_on_one_path_is_ordered_as_in_the_round_before() -> None:
             nn.Linear(3, 2, bias=False),
         ).eval()
         with torch.no_grad():
-            # Another scale of the network changes every flow by one factor, and all roundings.
+            # Scaling the network multiplies every flow by one factor and changes all rounding errors.
             model[0].weight.mul_(factor)
             model[2].weight.mul_(1 / factor**2)
         context = context_for(model.double(), tiny_samples(4, (4,))[0].double(), torch.arange(4) % 2)
@@ -131,7 +131,7 @@ def test_flow_on_one_path_is_ordered_as_in_the_round_before() -> None:
 
 
 def test_a_removed_unit_loses_its_bias_and_normalisation() -> None:
-    """Against the flow of a network in which all that belongs to the removed units is zero."""
+    """Compared with the flow of a network in which all parameters of the removed units are zero."""
     model = tiny_convnet()
     context = context_for(model, *tiny_samples(4))
     rounds, density, names = 4, 0.2, ["0", "4", "7"]

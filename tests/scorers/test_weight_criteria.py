@@ -1,4 +1,4 @@
-"""Criteria that read the weights alone, each against loops over weights."""
+"""Criteria that read only the weights, each compared with loops over weights."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_magnitude_l1_and_lamp_agree_with_torch_pruning(record_property: Record)
     plain = {"group_reduction": "first", "normalizer": None}
     theirs = torch_pruning.importance.MagnitudeImportance(p=1, **plain)(group)
     agree(record_property, "magnitude-l1", scores(MagnitudeL1(), model)["4"], theirs, rel=1e-6)
-    # Theirs is LAMP of the units' squared norms: the weight criterion on a matrix of one weight a unit.
+    # Theirs is LAMP of the units' squared norms: the weight criterion on a matrix with one weight per unit.
     theirs = torch_pruning.importance.LAMPImportance(p=2, group_reduction="first", normalizer="lamp")(group)
     squared = model[4].weight.detach().flatten(1).square().sum(1)
     agree(record_property, "lamp", lamp(squared.sqrt()), theirs, rel=1e-5, absolute=1e-6)

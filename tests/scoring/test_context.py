@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Counted(nn.Module):
-    """Counts the samples that went through, but for the probe of two."""
+    """Counts the samples of all forward passes, except the probe with two samples."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Gradient statistics, each against loops over samples, units and weights."""
+"""Gradient statistics, each compared with loops over samples, units and weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OWN = {"0": ("0.weight", "0.bias", "1.weight", "1.bias"), "4": ("4.weight",), "7
 
 
 def setting(granularity: str = "unit") -> tuple[nn.Sequential, ScoringContext]:
-    """Batches of 8, 8 and 4 samples, so that a mean over batches is not one over samples."""
+    """Batches of 8, 8 and 4 samples, so that a mean over batches differs from one over samples."""
     model = tiny_convnet()
     return model, context_for(model, *tiny_samples(20), batch_size=8, granularity=granularity)
 

@@ -1,4 +1,4 @@
-"""What the scorers of one network share: how many passes they need together, and what is theirs alone."""
+"""Sharing between the scorers of one network: the number of passes together, and what is not shared."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STATISTICS = ("mean-gradient", "squared-change", "activation-change")
 
 
 class Passes:
-    """Counts forward passes, but for the probe of two samples, and backward passes."""
+    """Counts forward passes, except the probe with two samples, and backward passes."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.forward = self.backward = 0
@@ -55,7 +55,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> Passes:
 
 
 def context_of(folder: Path, suite: tuple[Scorer, ...], **settings: object) -> ScoringContext:
-    """What one scorer of a suite sees: a network of its own, and the folder that all share."""
+    """The context of one scorer of a suite: its own network, and the folder that all share."""
     model = tiny_convnet()
     announced = [statistic for scorer in suite for statistic in scorer.gradient_statistics()]
     store = TableStore(folder)

@@ -1,4 +1,4 @@
-"""Digests of files: right whatever happens to the files and to what is remembered of them."""
+"""Digests of files: correct after any change of the files or of the cached digests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    # So that a test need not wait until a file is old enough to be remembered.
+    # So that a test need not wait until a file is old enough to be cached.
     monkeypatch.setattr(digests, "_RACY_SECONDS", -1.0)
 
 

@@ -1,4 +1,4 @@
-"""Stages: complete or not there at all, and never other than their maker left them."""
+"""Stages: either complete or absent, and any later change of their files is found."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Noted(Facts):
 
 
 class Maker:
-    """Makes a stage of one file and counts how often it is asked to."""
+    """Makes a stage of one file and counts how often it does so."""
 
     def __init__(self, folder: Path, made_from: str = "") -> None:
         self.stage = Stage(folder, Noted, ["a.safetensors"], made_from)
@@ -178,7 +178,7 @@ def test_the_content_says_whether_numbers_are_the_same(tmp_path: Path) -> None:
     for name, number, values in (("a", 1, VALUES), ("b", 2, VALUES), ("c", 1, changed)):
         Maker(tmp_path / name).get(number, values)
     digests = [content_digest(tmp_path / name) for name in "abc"]
-    # What is noted beside the files, such as durations, is no number that others stand on.
+    # Notes next to the files, such as durations, are not used by later stages.
     assert digests[0] == digests[1] != digests[2]
 
 

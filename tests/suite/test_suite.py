@@ -1,4 +1,4 @@
-"""Suite files: what is right is understood, what is wrong is named with its line."""
+"""Suite files: valid ones are read, errors are reported with their line."""
 
 from __future__ import annotations
 

@@ -68,9 +68,9 @@ def test_later_invocations_and_new_stores_make_no_second_one(tmp_path):
     trained(tmp_path)
     track(tmp_path, dense_trial("a"))
     first = shown(tmp_path).dense["t1"]
-    track(tmp_path, dense_trial("b"))  # knows that all is shown
+    track(tmp_path, dense_trial("b"))  # knows that everything is shown
     RunDirectory(tmp_path).append(dense_trial("c"))
-    track(tmp_path)  # learns what is shown
+    track(tmp_path)  # reads what is shown
     view = shown(tmp_path)
     assert set(view.trials) == set("abc")
     assert view.dense["t1"].info.run_id == first.info.run_id

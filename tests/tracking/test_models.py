@@ -58,7 +58,7 @@ def models(view: Shown) -> dict[str, Any]:
 
 
 def split_of(run: Path, record: Any, name: str) -> tuple[Any, Any]:
-    """Normalised inputs and labels of a part of the data, from what the run keeps of it."""
+    """Normalised inputs and labels of a part of the data, from the files of the run."""
     import numpy as np
     from safetensors.numpy import load_file
 

@@ -33,7 +33,7 @@ def test_a_server_that_is_down_costs_a_warning_and_is_made_up_for(tmp_path, monk
 
 @pytest.fixture
 def put(monkeypatch: pytest.MonkeyPatch) -> list[TrialRecord]:
-    """Replaces the view by one that notes what it is to show, and returns these notes."""
+    """Replaces the view by one that records what it should show, and returns the list."""
     records: list[TrialRecord] = []
     monkeypatch.setattr(View, "open", lambda self: None)
     monkeypatch.setattr(View, "put", lambda self, one: records.append(one))

@@ -63,7 +63,7 @@ def track(directory: Path, *records: TrialRecord, **options: Any) -> Tracker:
 
 
 class Shown:
-    """What MLflow itself says, read through a client of its own."""
+    """What MLflow shows, read through a separate client."""
 
     def __init__(self, uri: str) -> None:
         from mlflow import MlflowClient
@@ -101,7 +101,7 @@ def closed_port() -> int:
 
 @contextmanager
 def serving(directory: Path, port: int, log: Path) -> Iterator[str]:
-    """The MLflow server of a run, from when it answers until the end of the context."""
+    """The MLflow server of a run, once it answers, until the end of the block."""
     with log.open("w") as file:
         command = ui_command(directory, port=port)
         server = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
@@ -156,7 +156,7 @@ RECIPE = {"epochs": 3.0, "milestones": [0.5, 0.75]}
 
 
 def dense_trial(key: str = "k1", status: Any = "done", train: str = "t1", **changes: Any) -> TrialRecord:
-    """A trial of the dense model `train`; only a finished one tells the recipe."""
+    """A trial of the dense model `train`; only a finished one has the recipe."""
     one = record(key, status, stages={"train": train, "trial": key}, **changes)
     if status == "done":
         one.provenance["training_recipe"] = RECIPE

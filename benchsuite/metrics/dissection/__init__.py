@@ -1,1 +1,1 @@
-"""Network dissection: which units of a network detect a concept that people can name (Bau et al. 2017)."""
+"""Network dissection: which units of a network detect a concept with a name (Bau et al. 2017)."""

@@ -1,4 +1,4 @@
-"""The integer counts of network dissection: how many pixels units and concepts share."""
+"""The integer counts of network dissection: how many pixels a unit and a concept have in common."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from benchsuite.metrics.dissection.packing import PackedConcepts
 
 _CHUNK_BYTES = 4 * 1024**2
-"""Upsampled maps made at once: small enough to stay in a processor's cache."""
+"""How many maps are upsampled at once: few enough to stay in a processor's cache."""
 _CHUNK_BYTES_GPU = 256 * 1024**2
 
 
@@ -22,8 +22,8 @@ class BatchLabels:
     """The labels against which one batch of maps is counted: the images' own, then those of the null draws.
 
     Attributes:
-        table: concept numbers of every pixel, (images * pixels, draws * maps); the number of draw `d` is
-            raised by `d * (concepts + 1)`.
+        table: concept numbers of every pixel, (images * pixels, draws * maps); `d * (concepts + 1)` is added
+            to the numbers of draw `d`.
         whole: per draw the whole-image labels: positions in the batch and concepts.
         has_category: float64, (draws, images, categories).
     """
@@ -59,8 +59,8 @@ class LayerCounts:
     """Adds up one layer's counts, batch by batch.
 
     Attributes:
-        intersections: I_kc, int64, (draws, units, concepts): pixels of the unit's mask that carry the
-            concept.
+        intersections: I_kc, int64, (draws, units, concepts): pixels of the unit's mask that are labelled with
+            the concept.
         areas: A_k,cat, float64 holding integers, (draws, units, categories): pixels of the unit's mask in
             images that have a concept of the category.
         regions: bool, (units, top, h, w): the unit's mask in the images that activate it most.
@@ -103,16 +103,16 @@ class LayerCounts:
         height, width = self._size
         pixels = height * width
         area = torch.zeros(images, units, dtype=torch.int64, device=maps.device)
-        # An interpolated value lies between its neighbours: where no value of a map exceeds the level, no
-        # pixel does. Listed unit by unit, so that a chunk fills a small part of the counts.
+        # An interpolated value lies between its neighbours: if no value of a map exceeds the threshold, no
+        # pixel does. The pairs are listed unit by unit, so that a chunk fills a small part of the counts.
         active = (maps.amax((2, 3)) > self._thresholds).T.nonzero()
         chunk_bytes = _CHUNK_BYTES_GPU if maps.is_cuda else _CHUNK_BYTES
         for pairs in active.split(max(1, chunk_bytes // (4 * pixels))):
-            if len(pairs) == 0:  # nothing exceeds its level: `split` gives one empty part
+            if len(pairs) == 0:  # nothing exceeds its threshold: `split` gives one empty part
                 continue
             unit, image = pairs[:, 0], pairs[:, 1]
-            # Interpolating the excess over the level, not the value, keeps areas that lie exactly on the
-            # level (flat parts of an image, saturated units) from exceeding it by a rounding.
+            # The excess over the threshold is interpolated, not the value: rounding then cannot lift areas
+            # above it that are exactly at the threshold (flat parts of an image, saturated units).
             excess = maps[image, unit] - self._thresholds[unit, None, None]
             mask = F.interpolate(excess[None], size=self._size, mode="bilinear", align_corners=False)[0] > 0
             area[image, unit] = mask.sum((1, 2))

@@ -21,8 +21,8 @@ def choose_layers(model: nn.Module, sample: Tensor) -> tuple[str, ...]:
     """Return the names of the last convolutions at each resolution that the network works at, in order.
 
     Of the convolutions that one forward pass over `sample` calls, those with the same output size form a
-    stage; the last called one represents it. Outputs of a single position (squeeze and excitation, pooled
-    heads) have no place in the image and are left out.
+    stage; the one called last represents it. Outputs of a single position (squeeze and excitation, pooled
+    heads) have no location in the image and are left out.
 
     Raises:
         Unsupported: no convolution has an output of more than one position.
@@ -57,10 +57,10 @@ def choose_layers(model: nn.Module, sample: Tensor) -> tuple[str, ...]:
 
 
 class MapReader:
-    """Hands over the maps of some layers during forward passes.
+    """Reads the maps of some layers during forward passes.
 
-    A convolution is read after the non-linearity that follows it (behind normalisation and residual
-    addition); any other module, such as a whole stage, at its own output.
+    A convolution is read after the non-linearity that follows it (after normalisation and residual addition);
+    any other module, such as a whole stage, at its own output.
 
     Raises:
         UsageError: the model has no module of that name.

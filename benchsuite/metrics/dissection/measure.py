@@ -1,4 +1,4 @@
-"""Dissecting a network: one pass for the levels, one for the counts."""
+"""Dissecting a network: one pass for the thresholds, one for the counts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from benchsuite.metrics.dissection.settings import DissectionSettings
 
 KEPT_BYTES = 1024**3
-"""Maps that fit into this are kept from the first pass, which saves the second."""
+"""Maps of at most this size are kept from the first pass, so that no second pass is needed."""
 TOP_IMAGES = 4
 """How many of the images that activate a unit most are remembered for pictures."""
 _NULL_SEED = 20_170_719
@@ -43,24 +43,24 @@ def dissect(
 ) -> Dissection:
     """Count how every unit of some layers agrees with every concept (Bau et al. 2017, section 2.2).
 
-    The level T_k of unit k is what `settings.quantile` of all values of its maps exceed. Maps are
+    The fraction `settings.quantile` of all values of unit k's maps is above the threshold T_k. Maps are
     interpolated bilinearly to the label maps' size (`align_corners=False`); the unit's mask is where they
     exceed T_k. All counts are integers over the whole set. The null counts come from the same masks, with
-    every image given the labels of another one at random, so that they keep where in the image concepts lie
-    but not what the image shows.
+    every image given the labels of another one at random, so that concepts keep their positions in the image
+    but no longer match what the image shows.
 
     Memory: the packed set is mapped from its files. Beyond what the network takes, each layer needs at most
-    3 x `quantile` of its maps for the levels (2 GiB at most, see `upper_quantile`), 8 bytes x units x
-    concepts x (1 + null draws) for the counts, and with pictures units x `TOP_IMAGES` x label-map pixels;
-    all layers together keep at most `KEPT_BYTES` of maps between the passes.
+    3 x `quantile` of its maps for the thresholds (2 GiB at most, see `upper_quantile`), 8 bytes x units x
+    concepts x (1 + null draws) for the counts, and with pictures units x `TOP_IMAGES` x label-map pixels; all
+    layers together keep at most `KEPT_BYTES` of maps between the passes.
 
     Args:
         model: read in evaluation mode, on `device`; its mode is restored.
         concepts: images are resized to the network's input, and averaged over channels for networks of one.
-        settings: which layers, levels, batch size and null draws.
+        settings: layers, quantile, batch size and null draws.
         device: where the model is.
         mean: of the model's own data, per channel on the scale 0..1.
-        std: likewise.
+        std: of the same data and scale.
         input_shape: of one sample of the model's own data, (channels, height, width).
 
     Raises:
@@ -185,7 +185,7 @@ def _begin(maps: Tensor, feed: _Feed, quantile: float) -> _LayerPass:
 
 
 def _maps(model: nn.Module, reader: MapReader, inputs: Tensor) -> dict[str, Tensor]:
-    """Every layer's maps of one batch, float32 and the caller's own."""
+    """Every layer's maps of one batch, float32; they are copies."""
     found: dict[str, Tensor] = {}
 
     def sink(name: str, maps: Tensor) -> None:
@@ -257,7 +257,7 @@ def _finished(name: str, layer: _LayerPass, counts: LayerCounts, concepts: Packe
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; every module's own mode is restored."""
+    """Evaluation mode inside the block; every module's own mode is restored afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

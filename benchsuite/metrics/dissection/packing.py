@@ -30,23 +30,23 @@ _MOST_CONCEPTS = int(np.iinfo(np.int16).max)
 
 @dataclass(frozen=True, eq=False)
 class PackedConcepts:
-    """A concept set as arrays; the large ones may lie in files.
+    """A concept set as arrays; the large arrays may be files mapped into memory.
 
     A concept counts once per pixel: where several label maps of an image repeat it, or the whole image has
     it, the packed maps hold it once.
 
     Attributes:
         images: uint8, (images, channels, height, width).
-        masks: label maps, int16, (maps, h, w): concept `i` is written `i + 1`, 0 is none.
+        masks: label maps, int16, (maps, h, w): concept `i` is stored as `i + 1`, and 0 means no concept.
         first_mask: int64, (images + 1,): image `n` has the maps from `first_mask[n]` up to `first_mask[n +
             1]`.
         labelled: int64, (labels, 2): pairs of an image and a concept (from 0) that holds for all of it, in
             the images' order.
-        concepts: what the numbers mean.
+        concepts: the concept of each number.
         pixels: int64, (concepts,): label-map pixels of each concept, T_c.
         images_with: int64, (concepts,): in how many images each concept occurs.
         has_category: bool, (images, categories): whether the image has a concept of that category.
-        key: identifies the content; pictures and caches carry it.
+        key: identifies the content; it is stored with pictures and caches.
     """
 
     images: Tensor
@@ -73,7 +73,7 @@ class PackedConcepts:
         return categories_of(self.concepts)
 
     def label_maps(self, images: Tensor) -> Tensor:
-        """The label maps of some images, int16, (images, maps, h, w); empty ones make the number equal."""
+        """The label maps of some images, int16, (images, maps, h, w), padded with empty maps."""
         first, counts = self.first_mask[images], self.first_mask[images + 1] - self.first_mask[images]
         most = int(counts.max()) if len(images) else 0
         steps = torch.arange(most)
@@ -100,7 +100,7 @@ def categories_of(concepts: Sequence[Concept]) -> tuple[str, ...]:
 
 
 def chosen_samples(available: int, limit: int | None) -> list[int]:
-    """Indices of at most `limit` samples, evenly spaced over all, so that sorted sets stay mixed."""
+    """Indices of at most `limit` samples, evenly spaced, so that sorted sets are covered evenly."""
     if limit is None or limit >= available:
         return list(range(available))
     return [i * available // limit for i in range(limit)]
@@ -112,8 +112,8 @@ def pack(concept_set: ConceptSet, limit: int | None = None, folder: Path | None 
     Args:
         concept_set: read once, one sample at a time.
         limit: take at most this many samples, evenly spaced.
-        folder: where the images and label maps are written as they are read, so that memory need not hold
-            them; in memory if not given.
+        folder: where the images and label maps are written as they are read, so that they need not fit into
+            memory; without it they are kept in memory.
 
     Raises:
         PluginError: samples disagree in shape, or have a number that no concept has.
@@ -170,11 +170,11 @@ def open_concepts(
     """Return a plugin's concept set, packed once per content into `cache_folder` and mapped from there.
 
     The files take the bytes of the raw images and of two bytes per label-map pixel: 0.2 MB per image of
-    Broden at 224 pixels. Several processes may ask for the same set at once. Damaged files are made anew, and
-    `tell` is told so.
+    Broden at 224 pixels. Several processes may ask for the same set at once. Damaged files are written again,
+    and `tell` gets a message about it.
 
     Raises:
-        DataError: the plugin found its data absent or malformed.
+        DataError: the plugin's data are absent or malformed.
         PluginError: what it returned breaks the contract.
     """
     cls = type(plugin)
@@ -190,7 +190,7 @@ def open_concepts(
     home = cache_folder / f"concepts-{key}"
 
     def make() -> Facts:
-        # What was cut off here before is written over.
+        # What an interrupted run left here is overwritten.
         _write(pack(plugin.concepts(data_folder), limit, home), home)
         return Facts()
 
@@ -199,7 +199,7 @@ def open_concepts(
 
 
 class _GrowingMaps:
-    """Label maps appended one image at a time, in a file or in memory."""
+    """Label maps, appended one image at a time to a file or in memory."""
 
     def __init__(self, folder: Path | None, size: tuple[int, ...]) -> None:
         if len(size) != 2:
@@ -222,7 +222,7 @@ class _GrowingMaps:
                 file.write(maps.tobytes())
 
     def finish(self) -> npt.NDArray[np.int16]:
-        # One empty map stands at the end for images that have none; no image owns it.
+        # One empty map at the end is used for images without label maps; it belongs to no image.
         self.extend(np.zeros((1, *self.size), np.int16))
         if self._path is None:
             return np.concatenate(self._kept)
@@ -276,7 +276,7 @@ def _read(home: Path, key: str) -> PackedConcepts:
     described = json.loads((home / "concepts.json").read_text(encoding="utf-8"))
     with np.load(home / "index.npz") as index:
         small = {name: torch.from_numpy(index[name]) for name in index.files}
-    # Copy-on-write: the tensors count as writable, the files stay as they are.
+    # Copy-on-write: the tensors are writable, but the files are not changed.
     masks = np.memmap(home / "masks.i16", np.int16, "c").reshape(-1, *described["mask_size"])
     return PackedConcepts(
         images=torch.from_numpy(np.load(home / "images.npy", mmap_mode="c")),

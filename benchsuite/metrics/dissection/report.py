@@ -1,4 +1,4 @@
-"""Numbers for people out of dissections: detectors, concepts, consistency with the dense network."""
+"""What a dissection shows: detectors, concepts, consistency with the dense network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Detector:
         unit: the unit's index in its layer.
         concept: the concept's index.
         iou: its IoU with it.
-        images_with: in how many images the concept occurs; with few, a chance resemblance wins easily.
+        images_with: in how many images the concept occurs; with few images, a high IoU easily occurs by
+            chance.
     """
 
     layer: str
@@ -45,12 +46,13 @@ class Comparison:
     Attributes:
         detectors: detectors of the dense network.
         still_interpretable: share of them that are detectors of any concept in the pruned network; a removed
-            unit is none.
+            unit does not count as one.
         same_concept: of those, the share whose best concept is the same.
         iou_correlation: of those, the mean Pearson correlation of a unit's IoUs with all concepts before
-            and after; near ties flip the best concept while this stays high.
+            and after; where two concepts have nearly equal IoUs the best one changes easily, while this stays
+            high.
 
-    Shares of nothing are None.
+    A share is None where there is nothing to count.
     """
 
     detectors: int
@@ -84,10 +86,10 @@ def compare(dense: Dissection, pruned: Dissection, kept: Mapping[str, Sequence[i
         dense: of the dense network.
         pruned: of the pruned one, with the same concepts and layers.
         kept: per layer whose units were removed, the dense index of each unit that is left, in the pruned
-            network's order. Layers that are absent kept all.
+            network's order. Layers that are absent kept all units.
 
     Raises:
-        BenchsuiteError: the dissections do not belong together.
+        BenchsuiteError: the dissections differ in concepts or layers.
     """
     if (
         dense.concepts_key != pruned.concepts_key
@@ -120,7 +122,7 @@ def compare(dense: Dissection, pruned: Dissection, kept: Mapping[str, Sequence[i
 def kept_units(
     before: LayerDissection, after: LayerDissection, kept: Mapping[str, Sequence[int]]
 ) -> Integers:
-    """The dense index of each unit of a pruned layer; raises `BenchsuiteError` if `kept` cannot be right."""
+    """The dense index of each unit of a pruned layer; raises `BenchsuiteError` if `kept` is wrong."""
     left = np.array(kept.get(before.name, range(before.units)), dtype=np.int64)
     if len(left) != after.units or (len(left) and (left.min() < 0 or left.max() >= before.units)):
         raise BenchsuiteError(
@@ -135,16 +137,14 @@ def dissection_metrics(
 ) -> dict[str, float]:
     """Return flat metrics, named `interpretability/...`, over all dissected layers together.
 
-    - `units`; `detectors`, their number, and `detectors_share` of all units; `concepts`, how many different
-    ones
-      are detected; `mean_best_iou` over all units; `<category>/detectors` and `<category>/concepts`;
-    - `null_detectors`, `null_detectors_share`, `null_concepts`, `null_mean_best_iou`: what the same masks
-    give with
-      the labels of other images, the mean over the draws: what chance alone would give;
-    - `median_images_with`: in how many images the detectors' concepts occur (the median; absent without
-    detectors); - with `dense`: `still_interpretable`, `same_concept`, `iou_correlation` (see `Comparison`;
-    absent where they
-      are shares of nothing), and `detectors_dense`, `concepts_dense`.
+    - `units`, `detectors` (their numbers), `detectors_share` of all units, `concepts` (how many different
+      ones are detected), `mean_best_iou` over all units, `<category>/detectors` and `<category>/concepts`;
+    - `null_detectors`, `null_detectors_share`, `null_concepts`, `null_mean_best_iou`: the same with the
+      labels of other images, as means over the draws; this is what chance alone gives;
+    - `median_images_with`: the median number of images in which the detectors' concepts occur; absent
+      without detectors;
+    - with `dense`: `still_interpretable`, `same_concept`, `iou_correlation` (see `Comparison`; absent where
+      there is nothing to count), `detectors_dense` and `concepts_dense`.
 
     Args:
         dissection: of the network that the trial reports.
@@ -195,7 +195,7 @@ def _null_metrics(dissection: Dissection, units: int) -> dict[str, float]:
 
 
 def _correlations(before: Floats, after: Floats) -> list[float]:
-    """Pearson correlation of each pair of rows; left out where a row does not vary."""
+    """Pearson correlation of each pair of rows; pairs with a constant row are left out."""
     a, b = before - before.mean(1, keepdims=True), after - after.mean(1, keepdims=True)
     scale = np.sqrt((a**2).sum(1) * (b**2).sum(1))
     return [float(value) for value in ((a * b).sum(1)[scale > 0] / scale[scale > 0])]

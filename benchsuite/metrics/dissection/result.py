@@ -1,4 +1,4 @@
-"""What dissecting one network gives: counts, and what follows from them."""
+"""The result of dissecting one network: counts, and what is computed from them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 FORMAT = 1
-"""Raise it when the file changes."""
+"""Increase it when the file's format changes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class LayerDissection:
         thresholds: T_k, float32, (units,).
         intersections: I_kc, (units, concepts).
         areas: A_k,cat, (units, categories).
-        null_ious: each unit's best IoU under reassigned labels, (draws, units).
+        null_ious: each unit's best IoU with reassigned labels, (draws, units).
         null_concepts: the concept of that IoU, (draws, units).
         map_size: height and width of the layer's own maps.
         top_images: numbers of the images that activate a unit most, best first, (units, top).
@@ -67,7 +67,7 @@ class Dissection:
         images_with: in how many images each concept occurs, (concepts,).
         images: number of images.
         mask_size: height and width of the label maps.
-        iou: a detector's best IoU is above this.
+        iou: threshold; a unit whose best IoU is above it is a detector.
         concepts_key: identifies the packed concept set, and with it the images that `top_images` names.
         layers: in the network's order.
     """
@@ -96,14 +96,14 @@ class Dissection:
         return ious_from_counts(layer.intersections, layer.areas, self.pixels, self.category_of)
 
     def best(self, layer: LayerDissection) -> tuple[Integers, Floats]:
-        """Each unit's best concept and its IoU; equal IoUs go to the first concept, none at all to -1."""
+        """Each unit's best concept and its IoU; the first of equal ones counts, -1 if all are zero."""
         ious = self.ious(layer)
         concept = ious.argmax(1)
         value = ious[np.arange(len(ious)), concept]
         return np.where(value > 0, concept, -1), value
 
     def save(self, path: Path) -> None:
-        """Write a compressed `.npz` file: the arrays, and as JSON what is none."""
+        """Write a compressed `.npz` file: the arrays, and everything else as JSON."""
         described = {
             "format": FORMAT,
             "concepts": [asdict(concept) for concept in self.concepts],

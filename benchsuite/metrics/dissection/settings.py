@@ -1,4 +1,4 @@
-"""What a suite file says about dissection, as plain data."""
+"""The settings of dissection in a suite file, as plain data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The level that a given share of each unit's values exceeds, found while the values stream past."""
+"""The threshold that a given share of each unit's values exceeds, computed from a stream of values."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from torch import Tensor
 EXACT_BYTES = 2 * 1024**3
 """Memory that the exact method may take per layer; beyond it, the binned one is used."""
 BINNED_ERROR = 2.0**-7
-"""Largest relative error of the binned level against the order statistic, for normal float32 numbers."""
+"""Largest relative error of the binned threshold, compared with the order statistic."""
 
 
 class UpperQuantile(Protocol):
-    """Takes values unit by unit and finds each unit's level."""
+    """Takes values in parts and finds each unit's threshold."""
 
     def update(self, values: Tensor) -> None:
         """Take further values, float32, (units, values)."""
 
     def levels(self) -> Tensor:
-        """Return each unit's level, float32, (units,)."""
+        """Return each unit's threshold, float32, (units,)."""
 
 
 def upper_quantile(units: int, values: int, share: float, device: torch.device | str) -> UpperQuantile:
-    """Return the exact method where its memory allows, else the binned one.
+    """Return the exact method if it fits into the allowed memory, otherwise the binned one.
 
     Args:
         units: number of units.
-        values: how many values per unit there will be in all.
-        share: of the values, above the level: 0.005 in Bau et al. (2017).
+        values: total number of values per unit.
+        share: fraction of the values above the threshold: 0.005 in Bau et al. (2017).
         device: where the values are.
     """
     exact = ExactQuantile(units, values, share)
@@ -64,10 +64,11 @@ class ExactQuantile:
             self._compress()
 
     def levels(self) -> Tensor:
-        """Return each unit's level, float32, (units,)."""
+        """Return each unit's threshold, float32, (units,)."""
         self._compress()
-        # Descending: the last kept value is the order statistic below the level, the one before it that
-        # above. In float64 (absent on some accelerators) on the host: these are two numbers per unit.
+        # Descending: the last kept value is the order statistic below the threshold, the one before it is the
+        # one above. Computed in float64 on the host, since some accelerators have no float64: these are two
+        # numbers per unit.
         ends = self._pending[0].topk(self._kept, dim=1).values[:, -2:].cpu().double()
         lower, upper = ends[:, -1], ends[:, 0]
         return (lower + (upper - lower) * self._fraction).float()
@@ -84,11 +85,12 @@ class ExactQuantile:
 
 
 class BinnedQuantile:
-    """The level to a relative error of at most `BINNED_ERROR`, in 1.5 MiB per unit for any number of values.
+    """The threshold with a relative error of at most `BINNED_ERROR`, in 1.5 MiB per unit.
 
-    Values are counted in bins that hold the float32 numbers with the same upper 16 bits (sign, exponent and
-    7 bits of the fraction); the level is the largest number in the bin of the order statistic below the
-    quantile, so that no more than the share exceeds it. Zero has its own bin.
+    The number of values does not matter: they are counted in bins that hold the float32 numbers with the same
+    upper 16 bits (sign, exponent and 7 bits of the fraction); the threshold is the largest number in the bin
+    of the order statistic below the quantile, so that no more than the share of the values exceeds it. Zero
+    has its own bin.
     """
 
     def __init__(self, units: int, values: int, share: float, device: torch.device | str) -> None:
@@ -102,7 +104,7 @@ class BinnedQuantile:
         self._counts.scatter_add_(0, keys, torch.ones_like(keys))
 
     def levels(self) -> Tensor:
-        """Return each unit's level, float32, (units,)."""
+        """Return each unit's threshold, float32, (units,)."""
         counts = self._counts.view(-1, _BINS)
         at_least = counts.flip(1).cumsum(1)
         bins = _BINS - 1 - (at_least > self._rank).int().argmax(1)
@@ -121,7 +123,7 @@ def _bins(values: Tensor) -> Tensor:
 
 
 def _largest_in(bins: Tensor) -> Tensor:
-    """The largest number of each bin: of the largest magnitude where positive, of the smallest else."""
+    """The largest number of each bin: for negative bins the one of smallest magnitude."""
     offset = bins - _ZERO
     positive = (((offset << 16) | 0xFFFF).clamp(min=0)).int().view(torch.float32)
     negative = -(-offset << 16).clamp(min=0).int().view(torch.float32)

@@ -1,1 +1,1 @@
-"""How the coupled groups of a network are found, and proved by removal."""
+"""How the coupled groups of a network are found, and verified by removing them."""

@@ -1,8 +1,8 @@
 """How channel numbers change where a network concatenates, splits, slices, pads or flattens.
 
-Read from the shapes that the trace recorded. The tracing library guesses them by searching the graph, which
-can take forever and fails on shuffled channels. Where `Layouts` does not know along which dimension
-channels lie, it is guessed from the shape.
+The changes are computed from the shapes that the trace recorded. The tracing library guesses them by
+searching the graph, which can take very long and fails on shuffled channels. If `Layouts` does not know which
+dimension is that of the channels, it is guessed from the shape.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _PRODUCTS = (*_LAYER_PRODUCTS, "BmmBackward", "BaddbmmBackward", "ScaledDotProdu
 
 
 def input_map(layouts: Layouts, operation: Any, slot: int) -> IndexMap | None:
-    """How the channels of an operation's `slot`-th input become those of its output; None: alike.
+    """How the channels of an operation's `slot`-th input map to those of its output; None: unchanged.
 
     Args:
-        layouts: where channels lie in the network's tensors.
+        layouts: the channel dimensions of the network's tensors.
         operation: the recorded operation: its gradient function.
         slot: which of its inputs, counting those in the gradient graph only.
     """
@@ -43,7 +43,7 @@ def input_map(layouts: Layouts, operation: Any, slot: int) -> IndexMap | None:
 
 
 def output_map(layouts: Layouts, operation: Any, number: int) -> IndexMap | None:
-    """How the channels of a recorded operation become those of its `number`-th output; None: alike."""
+    """How the channels of a recorded operation map to those of its `number`-th output; None: unchanged."""
     name = operation.name()
     shape = output_shape(operation, number)
     if name.startswith(("SplitBackward", "SplitWithSizesBackward")):
@@ -73,10 +73,10 @@ def obstacle(layouts: Layouts, operation: Any) -> str | None:
 
 
 def inside(operation: Any) -> set[Any]:
-    """What a linear layer is recorded as besides its last operation, which stands for it.
+    """The operations that a linear layer is recorded as; the last one represents the layer.
 
-    On tokens that is a matrix product before a view, and before the addition of the bias where the tokens
-    are not in one piece.
+    For tokens these are a matrix product and a view, and an addition of the bias if the tokens are not
+    contiguous in memory.
 
     Args:
         operation: the last operation of a layer.
@@ -90,7 +90,7 @@ def inside(operation: Any) -> set[Any]:
 
 
 def _regroups(layouts: Layouts, view: Any) -> bool:
-    """Whether a view takes channels apart: features into heads, maps into groups that are shuffled."""
+    """Whether a view splits the channels: features into heads, maps into groups that are shuffled."""
     whole: tuple[int, ...] = tuple(view._saved_self_sym_sizes)
     made = output_shape(view, 0)
     if (dim := layouts.channel_dim_before(view)) is not None:
@@ -163,12 +163,12 @@ def _flattening(whole: Sequence[int], flat: Sequence[int]) -> IndexMap | None:
 
 
 def _channel_dim(layouts: Layouts, operation: Any, shape: Sequence[int]) -> int:
-    """Where the channels of an operation's output of this many dimensions lie."""
+    """The channel dimension of an operation's output of this shape."""
     found = layouts.channel_dim(operation)
     return _guess(shape) if found is None else found
 
 
 def _guess(shape: Sequence[int]) -> int:
-    """The last dimension of tokens and of square maps with channels last; the second where it is unclear."""
+    """The last dimension for tokens and for square maps with channels last; the second if it is unclear."""
     last = len(shape) == 3 or (len(shape) == 4 and shape[1] == shape[2] != shape[3])
     return len(shape) - 1 if last else 1

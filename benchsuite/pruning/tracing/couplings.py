@@ -1,4 +1,4 @@
-"""Ties between the entries of all axes of a network, and the components that come of them."""
+"""Ties between the entries of all axes of a network, and the connected components of these ties."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Component:
-    """Entries of axes that must go together."""
+    """Entries of axes that must be removed together."""
 
     entries: dict[Axis, tuple[int, ...]]
     pinned: str | None
-    """Why they cannot go, or None."""
+    """Why they cannot be removed, or None."""
 
 
 @dataclass
 class Couplings:
-    """Numbers for the entries of all axes, the ties between them, and those that cannot go."""
+    """Numbers for the entries of all axes, the ties between them, and those that cannot be removed."""
 
     offsets: dict[Axis, int] = field(default_factory=dict)
     sizes: dict[Axis, int] = field(default_factory=dict)
@@ -48,17 +48,17 @@ class Couplings:
         return self.offsets[axis] + indices
 
     def tie(self, left: Integers, right: Integers) -> None:
-        """Tie each entry on the left to the one on the right: they go together."""
+        """Tie each entry on the left to the one on the right: they are removed together."""
         self.left.append(left)
         self.right.append(right)
 
     def pin(self, entries: Integers, reason: str) -> None:
-        """Say that some entries cannot go; the first reason counts."""
+        """Mark some entries as not removable; the first reason given for an entry counts."""
         for entry in entries.tolist():
             self.pins.setdefault(entry, reason)
 
     def components(self) -> list[Component]:
-        """The entries that go together, by the ties between them."""
+        """The sets of entries that are connected by ties."""
         left = np.concatenate([*self.left, np.empty(0, np.int64)])
         right = np.concatenate([*self.right, np.empty(0, np.int64)])
         matrix = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(self.count, self.count))

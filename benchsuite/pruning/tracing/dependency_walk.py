@@ -1,4 +1,4 @@
-"""A walk over the tracing library's graph, from every layer's output to all that reads or shares its units.
+"""A walk over the tracing library's graph, from every layer's output to all readers of its units.
 
 The library's own walk drops ties between channels of one layer, so its graph is walked here with the index
 maps of `_channel_flow`.
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Dependencies:
-    """What the dependency graph says of a network.
+    """What the dependency graph says about a network.
 
     Attributes:
-        components: entries that must go together.
+        components: entries that must be removed together.
         sizes: number of entries of every axis.
-        norms: by convolution or linear layer, the batch normalisation that alone reads it.
+        norms: by convolution or linear layer, the batch normalisation that is the only one to read it.
     """
 
     components: list[Component]
@@ -55,7 +55,7 @@ class Walk:
         self.couplings = Couplings()
         self.layouts = Layouts()
         self.attention: set[Axis] = set()
-        """Outputs of the layers that make queries, keys and values of attentions whose heads can go."""
+        """Outputs of the layers that compute queries, keys and values of attentions with removable heads."""
         self.seen: dict[tuple[Any, Callable[..., Any]], Integers] = {}
         """By node and handler, the root that first reached each channel, or -1."""
         self.inside: set[Any] = set()
@@ -86,7 +86,7 @@ class Walk:
             yield from axes_of(self.names[module], module)
 
     def _parameter_dim(self, node: Any) -> int:
-        """Where the channels of a parameter lie: where its readers have them, or the library guesses."""
+        """The channel dimension of a parameter: that of its readers, or the library's guess."""
         shape = node.module.shape
         for reader in node.outputs:
             dim = self.layouts.channel_dim(reader.grad_fn)
@@ -120,7 +120,7 @@ class Walk:
     def _first_time(
         self, node: Any, handler: Callable[..., Any], numbers: Integers, roots: Integers
     ) -> tuple[Integers, Integers]:
-        """The channels of a node that no walk has reached yet, each once; roots that meet there are tied."""
+        """A node's channels that no walk has reached yet, each once; roots that reach the same are tied."""
         seen = self.seen.get((node, handler), np.empty(0, np.int64))
         if len(seen) <= numbers.max():
             seen = np.concatenate((seen, np.full(int(numbers.max()) + 1 - len(seen), -1, np.int64)))
@@ -178,7 +178,7 @@ class Walk:
         return output_map(self.layouts, source.grad_fn, edges[earlier][1]) if earlier < len(edges) else None
 
     def _note(self, node: Any, handler: Callable[..., Any], numbers: Integers, roots: Integers) -> None:
-        """Tie what was reached to the root's entries it was reached from, or pin these."""
+        """Tie the entries reached to the root's entries that they were reached from, or pin the latter."""
         targets = self._targets(node, handler)
         reads = bool(targets) and targets[0].side == "in"
         if not node.outputs and not reads:
@@ -204,12 +204,12 @@ class Walk:
         return axes
 
     def _entries(self, axis: Axis, module: Any, handler: Callable[..., Any], indices: Integers) -> Integers:
-        """What the axis loses; of a convolution with groups, the outputs of the input channels that go."""
+        """The entries that the axis loses; for a grouped convolution, the outputs of the removed inputs."""
         pruner = self.graph.get_pruner_of_module(module)
         both = pruner.prune_in_channels == pruner.prune_out_channels
         if axis.side == "grouped" and (both or handler == pruner.prune_in_channels):
             if both and module.in_channels != module.out_channels:
-                return np.array([-1])  # the library takes it for a depthwise convolution, which it is not
+                return np.array([-1])  # the library wrongly treats it as a depthwise convolution
             group = indices // (module.in_channels // module.groups)
             result: Integers = group * (module.out_channels // module.groups)
             return result

@@ -1,4 +1,4 @@
-"""Maps between the channel numbers of a tensor and those of another that is made of it."""
+"""Maps between the channel numbers of a tensor and those of another tensor computed from it."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 class IndexMap(Protocol):
     """Maps channel numbers along an edge of the graph and back.
 
-    Both directions return which of the given numbers go on (repeated where one becomes several) and the
+    Both directions return which of the given numbers continue (repeated if one becomes several) and the
     numbers that they become.
     """
 
     @property
     def makes_constants(self) -> bool:
-        """Whether channels on the far side that come from nowhere are constants."""
+        """Whether channels at the other end that have no source are constants."""
 
     def forward(self, numbers: Integers) -> tuple[Integers, Integers]:
-        """From the tensor that is read to the tensor that is made."""
+        """From the input tensor to the output tensor."""
 
     def backward(self, numbers: Integers) -> tuple[Integers, Integers]:
-        """From the tensor that is made to the tensor that is read."""
+        """From the output tensor to the input tensor."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Flattened:
 
 @dataclass(frozen=True)
 class Tiled:
-    """The row of `size` channels is repeated `copies` times: neighbours are put side by side."""
+    """The `size` channels are repeated `copies` times, as when neighbouring positions are concatenated."""
 
     copies: int
     size: int

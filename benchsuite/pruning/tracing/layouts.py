@@ -1,6 +1,7 @@
-"""Along which dimension of a recorded tensor its channels lie.
+"""The channel dimension of each recorded tensor.
 
-Followed from the layers that make them, since a shape alone does not tell channels from positions.
+It is followed from the layers that compute the channels, since the shape alone does not distinguish channels
+from positions.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ _SECOND = ("ConvolutionBackward", "NativeBatchNorm", "CudnnBatchNorm", "MiopenBa
 _LAST = ("AddmmBackward", "MmBackward", "NativeLayerNorm")
 _UNKNOWN = ("BmmBackward", "BaddbmmBackward", "ScaledDotProduct", "IndexBackward", "UnfoldBackward", "Im2Col")
 VIEWS = ("ViewBackward", "UnsafeViewBackward", "ReshapeAliasBackward")
-"""What a view, a reshape or a flattening is recorded as."""
+"""How a view, a reshape or a flattening is recorded."""
 _DROPPING = ("SelectBackward", "UnbindBackward", "SqueezeBackward")
 
 
 @dataclass(frozen=True)
 class Viewed:
-    """What a view makes of the dimension of the channels.
+    """How a view changes the channel dimension.
 
     Attributes:
-        dim: where they lie afterwards.
+        dim: the channel dimension afterwards.
         after: how many positions each channel becomes, in a row.
         before: how often the row of all channels is repeated.
     """
@@ -36,12 +37,12 @@ class Viewed:
 
 
 def viewed(whole: Sequence[int], made: Sequence[int], dim: int) -> Viewed | None:
-    """How a view changes the place of the channels, or None where it takes them apart.
+    """How a view changes the channel dimension, or None if it splits the channels.
 
     Args:
-        whole: the shape that is viewed.
-        made: the shape that it is viewed as.
-        dim: the dimension of `whole` along which channels lie.
+        whole: the shape before the view.
+        made: the shape after the view.
+        dim: the channel dimension of `whole`.
     """
     size, outer, inner = whole[dim], prod(whole[:dim]), prod(whole[dim + 1 :])
     for place, width in enumerate(made):
@@ -58,18 +59,18 @@ def viewed(whole: Sequence[int], made: Sequence[int], dim: int) -> Viewed | None
 
 
 class Layouts:
-    """Finds the channels of the tensors of one recorded network, and keeps what it has found."""
+    """Finds the channel dimensions of the tensors of one recorded network, and caches them."""
 
     def __init__(self) -> None:
         self._found: dict[Any, int | None] = {}
 
     def channel_dim(self, operation: Any) -> int | None:
-        """The dimension of the channels in what an operation makes, or None where it is not known.
+        """The channel dimension of an operation's output, or None if it is not known.
 
         Args:
             operation: the recorded operation: its gradient function.
         """
-        waiting = [operation]  # not a recursion, as networks are deeper than Python's stack
+        waiting = [operation]  # not recursive, since networks are deeper than Python's stack
         while waiting:
             current = waiting[-1]
             if current not in self._found:
@@ -82,7 +83,7 @@ class Layouts:
         return self._found[operation]
 
     def channel_dim_before(self, operation: Any) -> int | None:
-        """The same for what an operation with one source reads."""
+        """The channel dimension of the input of an operation with one source."""
         source, _ = operation.next_functions[0]
         return None if source is None else self.channel_dim(source)
 
@@ -105,7 +106,7 @@ def _sources(operation: Any) -> list[Any]:
 
 
 def _moved(operation: Any, name: str, dim: int, whole: tuple[int, ...]) -> int | None:
-    """Where an operation puts the dimension `dim` of a source of the shape `whole`."""
+    """Where an operation moves the dimension `dim` of a source of shape `whole`."""
     made = output_shape(operation, 0)
     if name.startswith("TransposeBackward"):
         swapped = [position(operation._saved_dim0, len(whole)), position(operation._saved_dim1, len(whole))]
@@ -123,13 +124,13 @@ def _moved(operation: Any, name: str, dim: int, whole: tuple[int, ...]) -> int |
     if dim in gone:
         return None
     moved = dim - sum(d < dim for d in gone)
-    # What is left works element by element or on positions; smaller tensors are aligned at the end.
+    # The other operations are element-wise or work on positions; smaller tensors are aligned at the end.
     missing = len(made) - (len(whole) - len(gone))
     return moved + missing if missing >= 0 else None
 
 
 def _dropped(operation: Any, name: str, whole: tuple[int, ...], made: tuple[int, ...]) -> set[int]:
-    """The dimensions of a source that an operation takes away."""
+    """The dimensions of a source that an operation removes."""
     if len(made) >= len(whole):
         return set()
     if name == "SqueezeBackward0":

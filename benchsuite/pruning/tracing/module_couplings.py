@@ -1,4 +1,4 @@
-"""Entries that hang together because of how one module computes."""
+"""Entries that are coupled because of how one module computes."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 
 def tie_inside_modules(model: nn.Module, couplings: Couplings) -> set[Axis]:
-    """Couple what one module couples: channel groups of a normalisation, heads of an attention.
+    """Add the couplings inside modules: channel groups of a normalisation, heads of an attention.
 
     Args:
         model: the network.
         couplings: the entries of its axes; ties are added.
 
     Returns:
-        Outputs of the layers that make queries, keys and values of attentions whose heads can go.
+        Outputs of the layers that compute queries, keys and values of attentions with removable heads.
     """
     attention: set[Axis] = set()
     for name, module in model.named_modules():
         norm = Axis(name, "channels")
         if isinstance(module, nn.GroupNorm) and module.num_groups > 1 and norm in couplings.sizes:
-            # Only whole groups can go without changing how the others are normalised.
+            # Only whole groups can be removed without changing how the others are normalised.
             _tie_blocks(couplings, norm, module.num_channels // module.num_groups)
         conv = Axis(name, "grouped")
         if conv in couplings.sizes:
@@ -61,7 +61,7 @@ def _inner(name: str, child: str) -> str:
 
 
 def is_fused_attention(module: nn.Module) -> bool:
-    """Whether heads can go: one linear layer makes queries, keys and values, another reads all heads."""
+    """Whether heads are removable: one linear layer makes queries, keys and values, another reads all."""
     qkv, proj = getattr(module, "qkv", None), getattr(module, "proj", None)
     heads, size = getattr(module, "num_heads", None), getattr(module, "head_dim", None)
     if not (isinstance(qkv, nn.Linear) and isinstance(proj, nn.Linear)):

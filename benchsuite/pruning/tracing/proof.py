@@ -1,4 +1,4 @@
-"""Proof by removal: every coupled group is tried on a network with random weights before it is used."""
+"""Verification by removal: each coupled group is tried on a network with random weights before it is used."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _SEED = 20240229
 
 
 def failing_groups(twin: nn.Module, graph: PruningGraph, example: Tensor) -> dict[str, str]:
-    """By name, the groups whose removal goes wrong, each with the reason; most often there are none.
+    """By name, the groups whose removal goes wrong, each with the reason; usually there are none.
 
-    All groups are tried together, and halves of them where that fails.
+    All groups are tried together; if that fails, each half of them, and so on.
 
     Args:
         twin: a copy of the network in evaluation mode; its weights are replaced by random ones.
@@ -40,7 +40,7 @@ def failing_groups(twin: nn.Module, graph: PruningGraph, example: Tensor) -> dic
 
 
 def randomise(model: nn.Module) -> None:
-    """Give the network weights and statistics that all matter for its output."""
+    """Give the network weights and statistics that all affect its output."""
     generator = torch.Generator().manual_seed(_SEED)
 
     def uniform(tensor: Tensor, low: float, high: float) -> None:
@@ -63,7 +63,7 @@ def randomise(model: nn.Module) -> None:
 
 
 class _Removals:
-    """Removes half of the positions of some groups from the twin and looks at what is left."""
+    """Removes half of the positions of some groups from the twin and checks the rest."""
 
     def __init__(self, twin: nn.Module, graph: PruningGraph, probe: Tensor) -> None:
         self._twin = twin
@@ -76,7 +76,8 @@ class _Removals:
         """Failing groups with their reasons; all others work together."""
         if self._failure(groups) is None:
             return {}
-        # Those that stop the network from running are found at much less cost than those that change it.
+        # Finding the groups that stop the network from running is much cheaper than finding those that change
+        # its output.
         single, probe = copy.deepcopy(self._twin).float(), self._probe.float()
 
         def breakage(some: Sequence[CoupledGroup]) -> str | None:
@@ -90,7 +91,7 @@ class _Removals:
         failing |= found
         working = [group for group in groups if group.name not in failing]
         if found and working and (reason := self._failure(working)) is not None:
-            # They work in parts but not together: none can be relied upon.
+            # They work separately but not together: none of them can be used.
             failing |= {group.name: reason for group in working}
         return failing
 
@@ -115,7 +116,7 @@ class _Removals:
 
     def _training_failure(self, model: nn.Module) -> str | None:
         model = copy.deepcopy(model).train()
-        # One sample is not enough where a batch normalisation meets a map of one position.
+        # One sample is not enough if a batch normalisation gets a map of one position.
         probe = torch.cat((self._probe, -self._probe))
         devices = [self._probe.device] if self._probe.is_cuda else []
         try:
@@ -148,7 +149,7 @@ def _breakage(model: nn.Module, probe: Tensor) -> str | None:
 def _culprits(
     groups: Sequence[CoupledGroup], failure: Callable[[Sequence[CoupledGroup]], str | None]
 ) -> dict[str, str]:
-    """The groups that make the whole fail, found by halving, with the reasons."""
+    """The groups that cause the failure, found by halving, with the reasons."""
     if not groups or (reason := failure(groups)) is None:
         return {}
     if len(groups) == 1:
@@ -159,7 +160,7 @@ def _culprits(
 
 
 def _has_idle_layers(model: nn.Module, probe: Tensor) -> bool:
-    """Whether evaluation leaves out some convolution or linear layer."""
+    """Whether some convolution or linear layer is not used in evaluation."""
     counted = count_macs(model, probe).of_module
     layers = (nn.Linear, nn.modules.conv._ConvNd)
     return any(isinstance(m, layers) and not counted.get(name, 0) for name, m in model.named_modules())

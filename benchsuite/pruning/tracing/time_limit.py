@@ -1,4 +1,4 @@
-"""A bound on how long analysing a network may take."""
+"""A limit on the time for analysing a network."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 class _TimeOver(BaseException):
-    """Raised inside the limited thread; no `except Exception` in between can swallow it."""
+    """Raised inside the limited thread; no `except Exception` there can catch it."""
 
 
 @contextmanager
 def time_limit(seconds: float, task: str) -> Iterator[None]:
-    """Run the body for at most `seconds`, in any thread; bounds Python code, not one long call into C.
+    """Run the body for at most `seconds`, in any thread; stops Python code, but not a long call into C.
 
     Raises:
-        Unsupported: the time is over; the message names the task.
+        Unsupported: the time limit was reached; the message names the task.
     """
     thread = ctypes.c_ulong(threading.get_ident())
     lock = threading.Lock()

@@ -1,7 +1,7 @@
-"""Which channels of a network hang together, read from Torch-Pruning's dependency graph.
+"""Which channels of a network are coupled, read from Torch-Pruning's dependency graph.
 
-The library traces the network and knows which axes are coupled. It is asked for nothing else, and what it
-treats by rule of thumb is checked numerically afterwards (see `graph`).
+The library traces the network and knows which axes are coupled. Nothing else of it is used, and its
+heuristics are checked numerically afterwards (see `proof`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def find_dependencies(model: nn.Module, example: Tensor) -> Dependencies:
-    """Trace the network, in evaluation mode and with gradients, and return what hangs together.
+    """Trace the network, in evaluation mode and with gradients, and return its couplings.
 
     Raises:
         Unsupported: the network cannot be traced; the message says why.
@@ -30,12 +30,12 @@ def find_dependencies(model: nn.Module, example: Tensor) -> Dependencies:
     graph.ignored_params = []
     graph._module2name = {module: name for name, module in model.named_modules()}
     try:
-        # The steps of the library's build_dependency, without its guesses at shapes.
+        # The steps of the library's build_dependency, without its guesses of shapes.
         graph._param_to_name, graph.unwrapped_parameters = graph._detect_unwrapped_parameters(None)
         with torch.enable_grad():
             graph.module2node = graph._trace(model, example, lambda network, x: network(x), None)
         graph._build_dependency(graph.module2node)
     except Exception as error:
-        # Whatever goes wrong inside the library, the network is one that it cannot take.
+        # Any error inside the library means that it does not support the network.
         raise Unsupported(f"the dependency graph cannot be built: {type(error).__name__}: {error}") from error
     return Walk(graph, model).run()

@@ -1,4 +1,4 @@
-"""Finds the coupled groups of a network and proves them by removal."""
+"""Finds the coupled groups of a network and verifies them by removal."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TRACE_SECONDS = 60.0
 
 
 def trace(model: nn.Module, example: Tensor, seconds: float = TRACE_SECONDS) -> PruningGraph:
-    """Find what can be pruned and prove it on a trial removal; the network is left as it was.
+    """Find what can be pruned and verify it by a trial removal; the network is not changed.
 
     Each group is tried on a copy with random weights, so that no path is hidden by weights near zero: half of
     its positions are removed, and the network must then compute what the masked one computes and cost what
@@ -107,7 +107,7 @@ def _assemble(
 
 
 def _alike(components: list[Component], order: Mapping[str, int]) -> list[list[Component]]:
-    """Components with units in order, together where they cut the same axes by as many entries."""
+    """Components with units, in order, grouped if they cut the same number of entries from the same axes."""
     sorts: dict[tuple[object, str | None], list[Component]] = {}
     for component in components:
         if any(axis.side in UNITS for axis in component.entries):
@@ -121,7 +121,7 @@ def _alike(components: list[Component], order: Mapping[str, int]) -> list[list[C
 
 
 def _unique(name: str, taken: set[str]) -> str:
-    """The name, numbered where a layer's units are spread over several groups."""
+    """The name, with a number if a layer's units are in several groups."""
     candidate, number = name, 1
     while candidate in taken:
         number += 1

@@ -1,4 +1,4 @@
-"""A metric against sparsity, one line a criterion, with interval bands and the dense line."""
+"""A metric against sparsity, one line per criterion, with interval bands and the dense line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Scale:
 
     Attributes:
         title: of the axis.
-        is_share: a number between 0 and 1, shown in percent; else a count.
+        is_share: whether it is a number between 0 and 1, shown in percent; otherwise it is a count.
     """
 
     title: str
@@ -63,8 +63,8 @@ def curves(
         looks: how each criterion is drawn.
         dense: mean of the unpruned networks.
         budget: what the sparsity is a fraction of.
-        label: the text alternative.
-        compact: for a phone: narrow and without names, which the page's legend gives.
+        label: the text alternative (alt text).
+        compact: for a phone: narrow, and without names, which are in the page's legend.
         scale: how the metric is written.
     """
     points = _points(table, looks, scale)
@@ -85,7 +85,7 @@ def curves(
         labelOverlap=True,
     )
     share_format = ".0%" if frame.y[1] - frame.y[0] > 0.06 else ".1%"
-    # Without a format numbers from ten on become 5e+1.
+    # Without a format, numbers from ten on are written like 5e+1.
     y = axis("y", frame.y, scale.title, format=share_format if scale.is_share else ",f", tickCount=6)
     detail = {"x": x, "y": y, "color": as_is("colour"), "detail": text("series")}
     layers: list[Layer] = []
@@ -100,7 +100,7 @@ def curves(
     if dense is not None:
         rule = {"y": position("y", frame.y)}
         layers.append(layer("rule", [{"y": dense}], rule, color="var(--ink)", strokeWidth=1))
-    # One layer a look: a line's dash and width are properties of its mark.
+    # One layer per look, since a line's dash and width are properties of its mark.
     for width, dash in sorted({(looks[c].width, looks[c].dash) for c in drawn.values()}):
         alike = [
             p
@@ -108,7 +108,7 @@ def curves(
             if (looks[drawn[p["series"]]].dash, looks[drawn[p["series"]]].width) == (dash, width)
         ]
         layers.append(layer("line", alike, detail, strokeWidth=width, strokeDash=list(dash) or [1, 0]))
-    # On a phone there is no pointer that would rest on a dot to read its note.
+    # A phone has no pointer for hovering over a dot to read its note.
     dots = detail if compact else detail | {"description": text("note")}
     layers.append(layer("point", points, dots, filled=True, size=26, opacity=1))
     if not compact:
@@ -118,7 +118,7 @@ def curves(
 
 @dataclass(frozen=True)
 class _Frame:
-    """The plot's size in pixels and its ranges in data units."""
+    """The plot's size in pixels and its data ranges."""
 
     width: int
     height: int
@@ -158,7 +158,8 @@ def _said(estimate: Estimate, scale: Scale) -> str:
 
 
 def _frame(points: Sequence[Row], dense: float | None, scale: Scale, *, names: int, compact: bool) -> _Frame:
-    # Wide intervals of few seeds would flatten the lines: the range follows the means, bands may be cut.
+    # Wide intervals of few seeds would flatten the lines, so the range is that of the means; bands may be cut
+    # off.
     means = [p["y"] for p in points] + ([] if dense is None else [dense])
     margin = max(0.01 if scale.is_share else 0.5, (max(means) - min(means)) * 0.08)
     xs = [p["x"] for p in points]
@@ -179,7 +180,7 @@ def _names(
     dense: float | None,
     scale: Scale,
 ) -> list[Layer]:
-    """Names beside the ends of the lines, moved apart where they would overlap, and joined to them."""
+    """Names next to the ends of the lines, moved apart if they would overlap, and connected to them."""
     right = frame.x[1]
     rows: list[Row] = []
     for i, criterion in drawn.items():

@@ -1,4 +1,4 @@
-"""The lower half of a symmetric matrix as coloured squares, its names along the diagonal."""
+"""The lower half of a symmetric matrix as coloured squares, with its names along the diagonal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SCALE = (1.0, 0.5, 0.0, -0.5, -1.0)
 
 
 def agreement_heat_map(found: WorkloadAgreement, *, label: str) -> Markup:
-    """Kendall's tau of every pair as one SVG: one colour for alike rankings, one for opposite ones."""
+    """Kendall's tau of every pair as one SVG: one colour for similar rankings, one for opposite ones."""
     size = len(found.criteria)
     names = [shorten(name, _NAME) for name in found.criteria]
     cells = []
@@ -32,7 +32,7 @@ def agreement_heat_map(found: WorkloadAgreement, *, label: str) -> Markup:
                 note += f"{100 * found.overlap[row, column]:.0f}% of the top in common"
                 cells.append({**_square(column, row, tau), "note": note})
     across = (0.0, float(max(size, _NARROWEST)))
-    # The first row is at the top; below the last one lies the scale.
+    # The first row is at the top; the scale is below the last one.
     down = (size + 2.6, 0.0)
     x = position("x", across) | {"axis": None}
     y = position("y", down) | {"axis": None}
@@ -73,6 +73,6 @@ def _square(column: float, row: float, tau: float) -> dict[str, object]:
         "y": row,
         "bottom": row + 0.94,
         "colour": "var(--series-1)" if tau >= 0 else "var(--series-2)",
-        # One decimal is what the drawing keeps; a square of tau 0 is still to be seen.
+        # The drawing keeps one decimal; a square of tau 0 must still be visible.
         "strength": max(0.1, round(abs(tau), 1)),
     }

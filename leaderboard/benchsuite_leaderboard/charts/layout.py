@@ -1,4 +1,4 @@
-"""Where labels go."""
+"""The positions of labels."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 def spread_apart(wanted: Sequence[float], gap: float, extent: float) -> list[float]:
     """Positions at least `gap` apart, in the order of the wanted ones and close to them, within 0..extent.
 
-    Overlapping neighbours are pooled into one cluster centred on the mean of what they want (the pool
-    adjacent violators algorithm). Where there are too many for the extent, the distance is less.
+    Overlapping neighbours are pooled into one cluster, centred on the mean of their wanted positions (the
+    pool adjacent violators algorithm). If there are too many for the extent, the gap is smaller.
     """
     if len(wanted) > 1:
         gap = min(gap, extent / (len(wanted) - 1))

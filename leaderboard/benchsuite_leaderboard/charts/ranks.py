@@ -1,4 +1,4 @@
-"""The critical-difference diagram: mean ranks, and bars over what cannot be told apart."""
+"""The critical-difference diagram: mean ranks, and bars over criteria that do not differ significantly."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def critical_difference_diagram(
     label: str,
     compact: bool = False,
 ) -> Markup:
-    """One line a criterion from the best to the worst; a vertical bar joins those of one group."""
+    """One line per criterion from the best to the worst; a vertical bar joins those of one group."""
     order = sorted(range(len(criteria)), key=lambda i: (found.mean_ranks[i], criteria[i].label))
     row_of = {i: row for row, i in enumerate(order)}
     ranks = (1.0, float(len(order)))
@@ -58,7 +58,7 @@ def critical_difference_diagram(
             dx=16 + 9 * len(found.groups),
         ),
     ]
-    # Each group's bar has its own column, so that overlapping groups stay apart.
+    # Each group's bar has its own column, so that overlapping groups remain distinguishable.
     for column, group in enumerate(found.groups):
         ends = [row_of[i] for i in group]
         bar = {"right": len(order), "y": min(ends) - 0.3, "bottom": max(ends) + 0.3}

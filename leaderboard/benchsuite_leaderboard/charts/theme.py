@@ -1,4 +1,4 @@
-"""How criteria look on every chart: colours are names of the page's CSS variables, for light and dark."""
+"""The look of criteria on every chart, with colours from the page's CSS variables for light and dark."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from benchsuite_leaderboard.board import Criterion
 
 COLOURS = 7
-"""Number of `--series-n` variables in the style sheet, which are told apart by the colour-blind."""
+"""Number of `--series-n` variables in the style sheet, whose colours colour-blind people can distinguish."""
 _BANDS_AMONG_MANY = 3
 
 _CONTROL_DASHES = {"reversed": (1, 3), "shuffled": (6, 2, 1, 2), "scratch": (10, 3)}
@@ -23,7 +23,7 @@ class Look:
     """How the marks of one criterion are drawn.
 
     Attributes:
-        has_band: whether its interval is drawn; the bands of very many would cover each other.
+        has_band: whether its interval is drawn; too many bands would cover each other.
     """
 
     colour: str
@@ -33,7 +33,7 @@ class Look:
 
 
 def looks(ranked: Sequence[Criterion], controls: Iterable[Criterion]) -> dict[Criterion, Look]:
-    """Colours to the best criteria, thin ink to the rest, grey dashes to controls."""
+    """Colours for the best criteria, thin lines for the rest, grey dashes for controls."""
     bands = COLOURS if len(ranked) <= COLOURS else _BANDS_AMONG_MANY
     given: dict[Criterion, Look] = {}
     for place, criterion in enumerate(ranked):
@@ -49,7 +49,7 @@ def looks(ranked: Sequence[Criterion], controls: Iterable[Criterion]) -> dict[Cr
 
 
 def shorten(text: str, length: int = 30) -> str:
-    """The text without control characters, cut in the middle where it is too long for a chart."""
+    """The text without control characters, cut in the middle if it is too long for a chart."""
     clean = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     if len(clean) <= length:
         return clean

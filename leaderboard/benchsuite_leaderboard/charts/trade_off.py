@@ -1,4 +1,4 @@
-"""Accuracy against what is left of a cost, with the choices that nothing beats."""
+"""Accuracy against the remaining cost, with the Pareto front."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Choice:
     """One criterion at one sparsity.
 
     Attributes:
-        cost: what is left of the dense network's cost, as a fraction.
+        cost: the remaining fraction of the dense network's cost.
     """
 
     criterion: Criterion

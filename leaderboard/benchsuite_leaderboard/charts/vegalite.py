@@ -45,7 +45,7 @@ Layer = dict[str, Any]
 def layer(
     mark: str, rows: Sequence[Mapping[str, Any]], encoding: Mapping[str, Channel], **properties: Any
 ) -> Layer:
-    """One mark for each row, or for each series of rows; only a channel "description" gives a mark a text."""
+    """One mark per row, or per series of rows; only a channel "description" gives a mark a text."""
     form = {"type": mark, "aria": "description" in encoding, **properties}
     return {"data": {"values": list(rows)}, "mark": form, "encoding": dict(encoding)}
 
@@ -67,19 +67,19 @@ def end(field: str) -> Channel:
 
 
 def as_is(field: str) -> Channel:
-    """A colour or a text that the rows hold themselves."""
+    """A colour or a text that the rows contain."""
     return {"field": field, "type": "nominal", "scale": None}
 
 
 def text(field: str) -> Channel:
-    """What is written, or said of a mark."""
+    """The text that is written, or the description of a mark."""
     return {"field": field, "type": "nominal"}
 
 
 def to_svg(layers: Sequence[Layer], *, width: int, height: int, label: str) -> Markup:
     """The layers as one inline SVG element with a text alternative, scaling to its container's width.
 
-    Names from outside may stand in the rows' values only, never as names of fields.
+    Names from outside may be used only as values in the rows, never as names of fields.
     """
     import vl_convert
 
@@ -88,10 +88,10 @@ def to_svg(layers: Sequence[Layer], *, width: int, height: int, label: str) -> M
     )
     full_width, full_height = re.findall(r'(?:width|height)="([\d.]+)"', svg)[:2]
     body = svg[svg.index(">") + 1 :]
-    # A pointer over a mark shows its description; the drawing as a whole has one text alternative.
+    # Hovering over a mark shows its description; the whole drawing has one text alternative.
     body = re.sub(r'<path (?:role="[^"]*" )?aria-label="([^"]*)"([^>]*?)(?:/>|></path>)', _with_title, body)
     body = re.sub(r' (?:role|aria-[a-z]+|pointer-events|class)="[^"]*"', "", body)
-    # Attributes that say what holds anyway, and marks that draw nothing, are most of a chart's size.
+    # Attributes with default values, and marks that draw nothing, are most of a chart's size.
     body = re.sub(
         r' (?:font-family="[^"]*"|opacity="1"|font-weight="normal"|transform="translate\(0,0\)")', "", body
     )
@@ -116,7 +116,7 @@ def _with_title(match: re.Match[str]) -> str:
 
 
 def _without_bare_groups(body: str) -> str:
-    """SVG without the groups that say nothing: those without attributes, and the empty ones."""
+    """SVG without useless groups: those without attributes, and the empty ones."""
     open_groups: list[bool] = []
 
     def kept(match: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""File names of pages and addresses of trials, safe whatever the names of plugins are."""
+"""File names of pages and addresses of trials, safe for any names of plugins."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _KEY = re.compile(r"[0-9a-f]{20}")
 
 
 def slug(*names: str) -> str:
-    """A readable part of at most 48 plain letters, and a hash that keeps different names apart."""
+    """A readable part of at most 48 plain characters, and a hash that distinguishes different names."""
     plain = unicodedata.normalize("NFKD", "-".join(names)).encode("ascii", "ignore").decode()
     words = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:48].strip("-")
     digest = hashlib.sha256("\x1f".join(names).encode("utf-8", "surrogatepass")).hexdigest()[:8]
@@ -23,7 +23,7 @@ def is_content_key(key: str) -> bool:
 
 
 def trial_id(key: str) -> str:
-    """How `trial.html#…` names a trial: by its content key, or by a hash of what stands in its place."""
+    """How `trial.html#…` names a trial: by its content key, or by a hash of a key of another form."""
     if is_content_key(key):
         return key
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:20]

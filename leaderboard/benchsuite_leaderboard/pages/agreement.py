@@ -1,4 +1,4 @@
-"""The page that shows how alike the criteria rank the units of a network."""
+"""The page that shows how similarly the criteria rank the units of a network."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def agreement_page(report: Report) -> str:
 
 
 def described(found: WorkloadAgreement) -> str:
-    """The heat map's text alternative, for who cannot see it."""
+    """The heat map's text alternative, for readers who cannot see it."""
     parts = [
         f"Heat map: how alike {len(found.criteria)} criteria rank the units of {workload(found.pair)}, "
         "by Kendall's tau."

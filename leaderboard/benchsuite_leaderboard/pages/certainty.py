@@ -1,4 +1,4 @@
-"""How sure a column's best criterion is the best, in a few words."""
+"""How certain it is that a column's best criterion is the best, in a few words."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Certainty:
-    """What the seeds say of a column's best criterion.
+    """What the seeds show about a column's best criterion.
 
     Attributes:
-        beats_random: whether they tell it from the random control; true where there is none.
+        beats_random: whether it is significantly better than the random control; true if there is none.
     """
 
     text: str
@@ -25,7 +25,7 @@ class Certainty:
 
 
 def certainty(table: Table, column: int, random: Criterion | None) -> Certainty:
-    """The words for a column that has a best criterion; nothing is claimed of entries without all seeds."""
+    """The words for a column that has a best criterion; they say nothing about entries without all seeds."""
     best = table.best(column)
     assert best is not None
     estimate = table.rows[best][column].estimate

@@ -1,4 +1,4 @@
-"""The page of one criterion: how it stands, where it wins and loses, what it costs, and every trial."""
+"""The page of one criterion: its rank, where it wins and loses, its cost, and every trial."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Comparison:
 
     Attributes:
         meaning: what beating the control shows.
-        gain: by how much it is more accurate, in the mean over sparsities and workloads.
+        gain: by how much it is more accurate, on average over sparsities and workloads.
     """
 
     control: Criterion
@@ -37,7 +37,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class WorkloadLine:
-    """A criterion on one workload: its cells, each with its place among the complete criteria."""
+    """A criterion on one workload: its cells, each with its rank among the criteria with complete cells."""
 
     pair: Workload
     cells: tuple[tuple[Cell, int | None, int], ...]
@@ -63,7 +63,7 @@ _MEANINGS = {
 
 
 def criterion_page(report: Report, views: Views, criterion: Criterion, about: Mapping[str, str]) -> str:
-    """The page as HTML; `about` says what each scorer is, by its name."""
+    """The page as HTML; `about` describes each scorer, by its name."""
     sections = [
         _section(views, board, criterion) for board in report.boards if criterion in board.board.criteria
     ]
@@ -141,12 +141,12 @@ def _command(criterion: Criterion) -> str:
 
 
 def _about(criterion: Criterion, about: Mapping[str, str]) -> str:
-    """What the scorer is; for a control what the scorer is that it was made of. Empty where unknown."""
+    """The description of the scorer, or of a control's underlying scorer; empty if unknown."""
     label = criterion.inner or criterion.scorer
-    # A label is a name, in a suite with parameters followed by them in brackets of either kind.
+    # A label is a name, followed by the parameters in round or square brackets if the suite sets any.
     return about.get(label) or about.get(re.split(r"[(\[]", label, maxsplit=1)[0].strip(), "")
 
 
 def distinct_criteria(report: Report) -> Sequence[Criterion]:
-    """Every criterion of a site once, by name."""
+    """Every criterion of a site once, sorted by name."""
     return sorted({c for board in report.boards for c in board.board.criteria}, key=lambda c: c.label)

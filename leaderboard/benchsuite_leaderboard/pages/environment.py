@@ -18,7 +18,7 @@ ASSETS = PACKAGE / "assets"
 
 @cache
 def environment() -> Environment:
-    """Templates with everything escaped and undefined names refused."""
+    """An environment that escapes everything and refuses undefined names."""
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,

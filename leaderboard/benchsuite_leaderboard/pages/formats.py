@@ -1,4 +1,4 @@
-"""How numbers and names from outside are written."""
+"""Formatting of numbers, and of names from outside."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGEST = 4000
 
 
 def shortened(text: object, longest: int) -> str:
-    """A name that fits its place, cut in the middle."""
+    """A name cut in the middle if it is too long."""
     return shorten(clean(text, 10 * longest), longest)
 
 
@@ -26,18 +26,18 @@ def percent(value: float, digits: int = 1) -> str:
 
 
 def half_width(estimate: Estimate, digits: int = 1) -> str:
-    """Half the interval in percent points, empty where there is none."""
+    """Half the interval in percentage points, empty if there is none."""
     return "" if estimate.half_width is None else f"{100 * estimate.half_width:.{digits}f}"
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """A difference of shares in percent points, with its sign."""
+    """A difference of shares in percentage points, with its sign."""
     text = f"{100 * value:+.{digits}f}"
     return text.lstrip("+-") if float(text) == 0 else text.replace("-", MINUS)
 
 
 def sparsity(value: Sparsity) -> str:
-    """A requested fraction as a whole percentage where it is one."""
+    """A requested fraction as a percentage, without decimals if possible."""
     if isinstance(value, str):
         return value
     return f"{100 * value:.10g}%"
@@ -54,12 +54,12 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
 
 
 def sortable_number(value: float) -> str:
-    """A number by which a script sorts: seven digits tell apart what a table tells apart."""
+    """A number for sorting by a script: seven digits distinguish all values that a table distinguishes."""
     return f"{value:.7g}"
 
 
 def clean(text: object, longest: int = _LONGEST) -> str:
-    """Text from outside without control characters, cut where it is longer than a reader would read."""
+    """Text from outside without control characters, cut if it is too long to read."""
     kept = str(text)
     if not kept.isprintable():
         kept = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in kept)
@@ -67,7 +67,7 @@ def clean(text: object, longest: int = _LONGEST) -> str:
 
 
 def reason(text: str) -> str:
-    """The line of an error that says what happened: of a traceback the last."""
+    """The line of an error that says what happened: the last one of a traceback."""
     lines = [line.strip() for line in clean(text).splitlines() if line.strip()]
     if not lines:
         return "no reason recorded"
@@ -76,7 +76,7 @@ def reason(text: str) -> str:
 
 
 def number(value: float) -> str:
-    """A quantity with three significant digits, thousands separated."""
+    """A quantity with three significant digits and thousands separators."""
     if value == 0:
         return "0"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))

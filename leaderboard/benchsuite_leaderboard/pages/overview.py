@@ -1,4 +1,4 @@
-"""The first page: what wins at which budget, how sure that is, and what was run."""
+"""The first page: what wins at which budget, how certain that is, and what was run."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from benchsuite_leaderboard.report import Report
 
 CHARTS_ON_OVERVIEW = 4
-"""With more workloads than this they stand on their own pages only, to keep the first one light."""
+"""With more workloads than this, they are only shown on their own pages, to keep the first page small."""
 
 
 def overview(report: Report, views: Views, downloads: list[Download], *, digest: str) -> str:
-    """The page as HTML, with its style and script inside so that the file stands alone."""
+    """The page as HTML, with its style and script inside, so that the file works alone."""
     return (
         environment()
         .get_template("overview.html.j2")

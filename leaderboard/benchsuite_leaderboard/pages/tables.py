@@ -1,4 +1,4 @@
-"""The page with every cell, to be filtered and sorted, and the page that compares criteria in pairs."""
+"""The page with every cell, for filtering and sorting, and the page that compares pairs of criteria."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Filter:
-    """Something the reader can narrow the table by.
+    """A filter for the rows of the table.
 
     Attributes:
         values: the choices, in the order of their numbers in the rows.
@@ -38,7 +38,7 @@ class Line:
     """One criterion on one workload at one sparsity.
 
     Attributes:
-        address: of the trials behind it.
+        address: the address of its trials.
         facets: the number of each filter's value that this line has.
     """
 
@@ -75,7 +75,7 @@ def comparison_page(report: Report, views: Views) -> str:
 
 
 def method_page(report: Report) -> str:
-    """How the numbers were made and what they cannot tell."""
+    """How the numbers were computed, and their limits."""
     return environment().get_template("method.html.j2").render(report=report, root="", here="method")
 
 
@@ -116,7 +116,8 @@ def _lines(report: Report, views: Views) -> tuple[list[Filter], list[Line]]:
         values = tuple(dict.fromkeys(facets[i] for facets, _ in found))
         if len(values) > 1:
             kept.append(i)
-            # Numbers keep the order of the tables; names are looked for by their letters.
+            # Numbers keep the order of the tables; names are sorted alphabetically, so that they are easy to
+            # find.
             ordered = values if key == "sparsity" else tuple(sorted(values))
             filters.append(Filter(key, title, ordered))
     numbers = [{value: n for n, value in enumerate(each.values)} for each in filters]

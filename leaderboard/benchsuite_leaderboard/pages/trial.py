@@ -1,4 +1,4 @@
-"""The page of one trial: a frame, into which a script writes the trial that the address names."""
+"""The page of one trial: an empty page that a script fills with the trial named by the address."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ if TYPE_CHECKING:
 
 
 def trial_page(report: Report, files: TrialFiles) -> str:
-    """The page as HTML; it knows which shards there are, so that it asks for no file in vain."""
+    """The page as HTML; it lists the shards that exist, so that it requests no missing file."""
     return environment().get_template("trial.html.j2").render(report=report, files=files, root="", here="")

@@ -29,7 +29,7 @@ COSTS = (
     ("params", "parameters", "parameters left, of the dense network’s"),
     ("latency", "latency", "time for one sample, of the dense network’s (measured)"),
 )
-"""What the reader can set accuracy against: key, name, axis title."""
+"""The costs that the reader can plot accuracy against: key, name, axis title."""
 
 
 INTERPRETABILITY = (
@@ -38,7 +38,7 @@ INTERPRETABILITY = (
     ("still_interpretable", Scale("of the dense detectors, still detectors")),
     ("same_concept", Scale("of these, with the same concept")),
 )
-"""What network dissection says of a pruned network: metric and scale."""
+"""The metrics of network dissection for a pruned network: metric and scale."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class TradeOff:
-    """A scatter of accuracy against a cost, and its choices that nothing beats."""
+    """A scatter plot of accuracy against a cost, and its Pareto front."""
 
     svg: Markup
     front: tuple[Choice, ...]
@@ -74,7 +74,7 @@ class View:
     """One metric of one workload, or of all of them.
 
     Attributes:
-        rows: the table's lines in the order in which they are first shown.
+        rows: the table's rows in the order in which they are first shown.
         dense: mean accuracy of the dense networks.
     """
 
@@ -84,7 +84,7 @@ class View:
 
 
 class Views:
-    """Makes each table and chart once, however many pages show it."""
+    """Makes each table and chart only once, even if many pages show it."""
 
     def __init__(self) -> None:
         self._views: dict[tuple[str, str, Workload | None], View] = {}
@@ -116,7 +116,7 @@ class Views:
         )
 
     def interpretability(self, board: BoardReport, pair: Workload) -> list[tuple[Chart, View, str]]:
-        """What dissection found against sparsity, with the numbers' view and caption; empty without any."""
+        """The dissection metrics against sparsity, each with its table and caption; empty without any."""
         found = []
         for name, scale in INTERPRETABILITY:
             if f"{metric_names.INTERPRETABILITY}{name}" not in board.board.metrics:
@@ -136,7 +136,7 @@ class Views:
     def trade_off(
         self, board: BoardReport, standings: Standings, pair: Workload | None, cost: str
     ) -> TradeOff | None:
-        """Accuracy against what is left of a cost; None where the cost was not measured."""
+        """Accuracy against the remaining cost; None if the cost was not measured."""
         key = (board.anchor, standings.metric, pair, cost)
         if key not in self._trade_offs:
             self._trade_offs[key] = self._draw_trade_off(board, standings, pair, cost)
@@ -206,7 +206,7 @@ def _drawn(
 
 
 def _mean_of(board: BoardReport, pair: Workload, metric: str) -> float | None:
-    """The mean of what all trials on a dense network say alike, over the dense networks."""
+    """The mean over the dense networks of a metric that is the same in all trials of a dense network."""
     values = {
         block.dense_model: value
         for blocks in board.board.values(metric).values()
@@ -244,7 +244,7 @@ def _rows(standings: Standings, table: Table, pair: Workload | None) -> tuple[Ta
 
 
 def _row_order(row: TableRow) -> tuple[bool, float, float, str]:
-    """Criteria before controls, by rank where there is one, else by mean; what has no number comes last."""
+    """Criteria before controls, by rank if there is one, otherwise by mean; without a number last."""
     means = [cell.estimate.mean for cell in row.cells if cell.estimate is not None]
     mean = math.fsum(means) / len(means) if means else -1.0
     rank = math.inf if row.mean_rank is None else row.mean_rank
@@ -252,7 +252,7 @@ def _row_order(row: TableRow) -> tuple[bool, float, float, str]:
 
 
 def _alternative(view: View, pair: Workload) -> str:
-    """The chart in a few sentences, for who cannot see it."""
+    """The chart in a few sentences, for readers who cannot see it."""
     parts = [f"Line chart: test accuracy against sparsity for {workload(pair)}."]
     if view.dense is not None:
         parts.append(f"The dense network reaches {percent(view.dense)}%.")

@@ -1,1 +1,1 @@
-"""The leaderboard's statistics: numbers in, numbers out; nothing here knows of records or pages."""
+"""The leaderboard's statistics, computed from plain numbers, without records or pages."""

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CriticalDifference:
-    """Mean ranks, and how far two must lie apart to differ.
+    """Mean ranks, and how far apart two must be to differ significantly.
 
     Attributes:
         mean_ranks: one per criterion; 1 is best.
-        difference: two criteria whose mean ranks differ by less cannot be told apart (Nemenyi 1963).
-        p: of the hypothesis that all criteria are equal (Friedman's test, chi-squared).
+        difference: two criteria whose mean ranks differ by less do not differ significantly (Nemenyi 1963).
+        p: p-value for the hypothesis that all criteria are equal (Friedman's test, chi-squared).
         blocks: number of independent blocks.
         groups: largest sets of criteria within one critical difference, as indices from best to worst.
     """
@@ -33,14 +33,14 @@ class CriticalDifference:
 
 
 def critical_difference(values: NDArray[np.float64], alpha: float = 0.05) -> CriticalDifference | None:
-    """Compare criteria over blocks that share nothing with each other.
+    """Compare criteria over independent blocks.
 
     Args:
         values: shape (criteria, blocks), higher is better, nothing absent.
         alpha: the error rate over all pairs.
 
     Returns:
-        None with fewer than two criteria or two blocks.
+        None for fewer than two criteria or two blocks.
     """
     criteria, blocks = values.shape
     if criteria < 2 or blocks < 2:

@@ -20,11 +20,11 @@ class Estimate:
 
     Attributes:
         mean: the estimate.
-        half_width: half the width of the symmetric interval; None where the spread cannot be known.
-        count: how many observations went in.
-        p: two-sided probability of a mean at least this far from zero if the true one were zero; None
-            where the spread cannot be known.
-        error: standard error of the mean; None where the spread cannot be known.
+        half_width: half the width of the symmetric interval; None if the spread is unknown.
+        count: number of observations.
+        p: two-sided probability of a mean at least this far from zero if the true one were zero; None if the
+            spread is unknown.
+        error: standard error of the mean; None if the spread is unknown.
         freedom: degrees of freedom of the error.
     """
 
@@ -37,20 +37,20 @@ class Estimate:
 
     @property
     def low(self) -> float:
-        """Lower end of the interval, the mean itself where there is none."""
+        """Lower end of the interval, or the mean itself if there is none."""
         return self.mean - (self.half_width or 0.0)
 
     @property
     def high(self) -> float:
-        """Upper end of the interval, the mean itself where there is none."""
+        """Upper end of the interval, or the mean itself if there is none."""
         return self.mean + (self.half_width or 0.0)
 
 
 def mean_interval(strata: Sequence[Sequence[float]], confidence: float = CONFIDENCE) -> Estimate | None:
-    """Mean of the strata's means, each stratum counting equally, with Student's t interval.
+    """Mean of the strata's means with equal weights, with Student's t interval.
 
-    A stratum is a workload, its observations are seeds: the interval is about other seeds on the same
-    workloads, not about other workloads. With one stratum this is the usual t interval and one-sample t test.
+    A stratum is a workload, its observations are seeds: the interval covers other seeds on the same
+    workloads, not other workloads. With one stratum this is the usual t interval and one-sample t test.
     Degrees of freedom after Satterthwaite (1946).
 
     Args:
@@ -58,8 +58,8 @@ def mean_interval(strata: Sequence[Sequence[float]], confidence: float = CONFIDE
         confidence: coverage of the interval.
 
     Returns:
-        None without observations. No interval where a stratum has a single observation, and no p where
-        all observations of every stratum are equal (a spread of zero from a few seeds proves nothing).
+        None without observations. No interval if a stratum has a single observation, and no p if all
+        observations of every stratum are equal (a spread of zero from a few seeds proves nothing).
     """
     filled = [stratum for stratum in strata if stratum]
     if not filled:
@@ -74,7 +74,7 @@ def mean_interval(strata: Sequence[Sequence[float]], confidence: float = CONFIDE
         for stratum, centre in zip(filled, means, strict=True)
     ]
     error = math.sqrt(math.fsum(parts)) / len(filled)
-    # Below this the spread is rounding of equal numbers, not a spread.
+    # Below this the spread is only the rounding error of equal numbers.
     if error <= 1e-12 * max(1.0, abs(mean)):
         freedom = float(sum(len(stratum) - 1 for stratum in filled))
         return Estimate(mean, 0.0, count, 1.0 if abs(mean) <= 1e-12 else None, 0.0, freedom)

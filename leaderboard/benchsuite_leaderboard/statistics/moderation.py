@@ -1,4 +1,4 @@
-"""Many comparisons of few seeds each, which lend each other knowledge of the usual spread."""
+"""Tests of many comparisons with few seeds each, which together estimate the usual spread."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _FEWEST = 4
-"""With fewer comparisons than this there is no telling what spread is usual."""
+"""With fewer comparisons than this, the usual spread cannot be estimated."""
 
 
 def moderated_p_values(tests: Sequence[Estimate]) -> list[float]:
     """Two-sided p-values of differences from zero by the moderated t test (Smyth 2004).
 
-    Three seeds hardly tell the spread of one comparison, and the plain t test then tells nothing apart. The
-    comparisons of one column are alike, so their spreads are taken to vary around a usual one (a scaled
-    inverse chi-squared distribution, fitted to them), and each small spread is drawn up to it. Unlike in the
-    original a large spread is kept as it is: among few seeds of unlike criteria that holds the error rate.
+    Three seeds give a poor estimate of the spread of one comparison, and the plain t test then finds almost
+    no difference. The comparisons of one column are similar, so their spreads are assumed to vary around a
+    usual one (a scaled inverse chi-squared distribution, fitted to them), and each small spread is increased
+    towards it. Unlike in the original, a large spread is not changed: with few seeds and different criteria,
+    this keeps the error rate.
 
     Args:
         tests: differences with `error` and `freedom`.
@@ -38,7 +39,8 @@ def moderated_p_values(tests: Sequence[Estimate]) -> list[float]:
     known = variances[variances > 0]
     if len(known) == 0:
         return [1.0] * len(tests)
-    # A spread of zero from a few seeds is rounding; its logarithm must exist, so it counts as very small.
+    # A spread of zero from a few seeds is due to rounding; it is replaced by a very small one, so that its
+    # logarithm exists.
     variances = np.maximum(variances, 1e-4 * float(np.median(known)))
     freedoms = np.maximum(freedoms, 1.0)
     if len(tests) < _FEWEST:
@@ -53,7 +55,7 @@ def moderated_p_values(tests: Sequence[Estimate]) -> list[float]:
 
 
 def _prior(variances: Floats, freedoms: Floats) -> tuple[float, float]:
-    """Degrees of freedom and value of the usual variance, by the moments of its logarithm."""
+    """Degrees of freedom and value of the usual variance, from the moments of the logarithms."""
     half = freedoms / 2
     logs = np.log(variances) - digamma(half) + np.log(half)
     excess = float(logs.var(ddof=1) - polygamma(1, half).mean())
@@ -65,7 +67,7 @@ def _prior(variances: Floats, freedoms: Floats) -> tuple[float, float]:
 
 
 def _inverse_trigamma(value: float) -> float:
-    """The argument at which the trigamma function has a value, by Newton's method on its inverse."""
+    """The argument at which the trigamma function has this value, by Newton's method on its inverse."""
     x = 0.5 + 1 / value
     for _ in range(50):
         trigamma = float(polygamma(1, x))

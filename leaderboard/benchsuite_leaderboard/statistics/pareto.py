@@ -1,4 +1,4 @@
-"""Which choices no other choice beats in both cost and quality."""
+"""The Pareto front of choices by cost and quality."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Indices of the points that none dominates, from the cheapest to the dearest.
+    """Indices of the points that no other dominates, from the cheapest to the most expensive.
 
     A point is a cost and a quality; one dominates another if it costs no more and is no worse, and is
-    better in one of the two. Of equal points the first stands for all.
+    better in one of the two. Of equal points, only the first is returned.
     """
     front: list[int] = []
     for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1], i)):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 _EPSILON = 1e-9
-"""Win rates closer than this differ by rounding only."""
+"""Win rates closer than this differ only by rounding errors."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class Ranking:
     """Criteria ranked against each other.
 
     Attributes:
-        wins: share of the common blocks in which row beats column, ties counting half, shape
+        wins: share of the common blocks in which row beats column, where ties count half, shape
             (criteria, criteria); NaN on the diagonal and where two criteria have no block in common.
         win_rates: mean of a row of `wins`.
         mean_ranks: `1 + (criteria - 1) (1 - win_rate)`, which is the mean rank over blocks when every
-            criterion has a value in every block, and stays comparable when some have not.
+            criterion has a value in every block, and remains comparable when some values are missing.
         places: 1 + the number of criteria with a smaller mean rank.
-        place_intervals: lowest and highest place that the seeds do not rule out, shape
-            (criteria, 2); None where some workload has a single seed.
+        place_intervals: lowest and highest place that the seeds do not exclude, shape (criteria, 2); None if
+            some workload has a single seed.
     """
 
     wins: Floats
@@ -56,11 +56,11 @@ def rank(
 
     Blocks of one dense model (its sparsities) are not independent, so the bootstrap draws dense models,
     within each workload, and keeps their blocks together. Of n seeds it draws n - 1, which makes the
-    variance unbiased (Rao and Wu 1988). A criterion's interval leaves out the places of those criteria
-    whose win rate differs from its own for sure, by the largest studentised difference over all opponents
-    (Mogstad, Romano, Shaikh and Wilhelm 2024); percentiles of resampled places would be too narrow where
-    criteria are nearly equal. The critical value is widened by the ratio of Student's to the normal
-    quantile, since a few seeds say little about their own spread.
+    variance unbiased (Rao and Wu 1988). A criterion's interval excludes the places of those criteria whose
+    win rate differs significantly from its own, by the largest studentised difference over all opponents
+    (Mogstad, Romano, Shaikh and Wilhelm 2024); percentiles of resampled places would be too narrow when
+    criteria are nearly equal. The critical value is widened by the ratio of Student's to the normal quantile,
+    since a few seeds say little about their own spread.
 
     Args:
         values: shape (criteria, blocks), higher is better; NaN is absent, -inf is worse than anything.
@@ -89,7 +89,7 @@ def rank(
 def _place_intervals(
     win_rates: Floats, resampled: Floats, freedom: int, confidence: float
 ) -> NDArray[np.int64]:
-    """Places left when every surely better and every surely worse criterion is set aside, (criteria, 2)."""
+    """The places left after excluding all significantly better and worse criteria, (criteria, 2)."""
     criteria = len(win_rates)
     estimates = win_rates[:, None] - win_rates[None, :]
     differences = resampled[:, :, None] - resampled[:, None, :]
@@ -110,7 +110,7 @@ def _place_intervals(
 
 
 def _duels(values: Floats, dense_models: NDArray[np.int64], count: int) -> tuple[Floats, Floats]:
-    """Duels won and duels held, both of shape (dense models, criteria, criteria)."""
+    """Comparisons won and comparisons made, both of shape (dense models, criteria, criteria)."""
     criteria = len(values)
     won = np.zeros((count, criteria, criteria))
     met = np.zeros((count, criteria, criteria))
@@ -135,7 +135,7 @@ def _wins(won: Floats, met: Floats, weights: Floats) -> Floats:
 
 
 def _win_rates(wins: Floats) -> Floats:
-    """Mean over opponents met, shape (rows, criteria); one half for who met nobody."""
+    """Mean over the opponents compared with, shape (rows, criteria); one half without any opponent."""
     known = ~np.isnan(wins)
     opponents = known.sum(axis=2)
     rates: Floats = np.divide(

@@ -23,7 +23,7 @@ class ZeroPadShortcut(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps with `channels` more channels and 1 / `stride` of the height and width, rounded up."""
-        thinned = functional.avg_pool2d(x, kernel_size=1, stride=self.stride)  # windows of one pixel
+        thinned = functional.avg_pool2d(x, kernel_size=1, stride=self.stride)  # one-pixel windows
         return functional.pad(thinned, (0, 0, 0, 0, self.before, self.after))
 
 
@@ -54,7 +54,7 @@ class BasicBlock(nn.Module):
 class ResidualNetwork(nn.Module):
     """A 3 x 3 convolution, three stages of basic blocks, global average pooling, a linear classifier.
 
-    Each stage but the first begins with stride 2. Convolutions are initialised after He et al. (2015).
+    Each stage except the first begins with stride 2. Convolutions are initialised after He et al. (2015).
     """
 
     def __init__(

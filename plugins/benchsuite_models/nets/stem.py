@@ -1,4 +1,4 @@
-"""Changing and trying the input side of somebody else's network."""
+"""Changing and testing the input layers of a library's network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ STEMS = (("conv1", "maxpool"), ("features.conv0", "features.pool0"))
 
 
 def shrink_stem(network: nn.Module) -> bool:
-    """Replace a known stem by a 3 x 3 convolution of stride 1 without pooling; whether there was one."""
+    """Replace a known stem by a 3 x 3 convolution of stride 1 without pooling; return whether found."""
     modules = dict(network.named_modules())
     for convolution, pool in STEMS:
         old = modules.get(convolution)
@@ -42,7 +42,7 @@ def change_channels(network: nn.Module, channels: int) -> None:
 
 @torch.no_grad()
 def probe(network: nn.Module, image: tuple[int, int, int]) -> tuple[int, ...]:
-    """Shape of the output for one image, found in evaluation mode; () where it is no tensor."""
+    """Shape of the output for one image in evaluation mode; () if it is not a tensor."""
     training = network.training
     network.eval()
     output = network(torch.zeros(1, *image))

@@ -1,4 +1,4 @@
-"""Network dissection written once more from its definition, as loops over pixels."""
+"""A second implementation of network dissection from its definition, as loops over pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks whose units are known: built by hand, and drawn at random."""
+"""Networks with known units: built by hand, or random."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(net: nn.Module, concepts: PackedConcepts, layer: str) -> Dissection:
 
 
 def built_by_hand() -> nn.Module:
-    """Units for four colours, for vertical edges without horizontal ones, for the reverse, and a dead one."""
+    """Units for four colours, for vertical edges only, for horizontal edges only, and a dead unit."""
     colors = len(PURE)
     first, second = nn.Conv2d(3, colors + 4, 3, padding=1), nn.Conv2d(colors + 4, colors + 3, 9, padding=4)
     with torch.no_grad():
@@ -81,7 +81,7 @@ def test_a_random_network_is_near_the_null(shapes: PackedConcepts) -> None:
     )
     metrics = dissection_metrics(run(net, shapes, "4"))
     assert metrics["interpretability/null_detectors"] < 1
-    # A random filter prefers some colour, but nothing that takes structure to recognise.
+    # A random filter prefers some colour, but detects nothing that needs structure to recognise.
     for category in ("texture", "part", "object"):
         assert metrics[f"interpretability/{category}/detectors"] <= 1
     assert metrics["interpretability/color/detectors"] < 0.2 * 64

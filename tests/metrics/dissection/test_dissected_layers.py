@@ -1,4 +1,4 @@
-"""Which layers are chosen, and that their maps are those after the non-linearity."""
+"""Which layers are chosen, and that their maps are read after the non-linearity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The counts of dissection against loops over pixels written from the paper's definition."""
+"""The counts of dissection, compared with loops over pixels written from the paper's definition."""
 
 from __future__ import annotations
 

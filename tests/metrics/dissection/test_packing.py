@@ -1,4 +1,4 @@
-"""What packing keeps of a concept set, and the files that trials share."""
+"""The content of a packed concept set, and the files that trials share."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_limit_takes_samples_evenly() -> None:
             ),
             r"label maps of shape \(1, 3, 2\)",
         ),
-        (ConceptSet([ConceptSample(np.zeros((3, 4, 4)), np.zeros((0, 2, 2)))], CONCEPTS), "float64"),  # type: ignore[arg-type]  # the mistake under test
+        (ConceptSet([ConceptSample(np.zeros((3, 4, 4)), np.zeros((0, 2, 2)))], CONCEPTS), "float64"),  # type: ignore[arg-type]  # the error under test
         (ConceptSet([ConceptSample(np.zeros((3, 4, 4), np.uint8), np.zeros((2, 2)))], CONCEPTS), "expected"),
     ],
 )

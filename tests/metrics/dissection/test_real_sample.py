@@ -45,7 +45,7 @@ def network(data_folder: Path) -> nn.Module:
 
 
 def every_iou(network: nn.Module, concepts: PackedConcepts, name: str) -> np.ndarray:
-    """IoUs by a second way: all maps in memory, dense masks, one-hot labels and products of real numbers."""
+    """IoUs by a second method: all maps in memory, dense masks, one-hot labels, floating-point products."""
     inputs = F.interpolate(
         concepts.images.float() / 255, (SIZE, SIZE), mode="bilinear", align_corners=False, antialias=True
     )

@@ -1,4 +1,4 @@
-"""Metrics and comparisons against numbers worked out by hand."""
+"""Metrics and comparisons, checked against numbers computed by hand."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_ious_best_concepts_and_detectors() -> None:
     concepts, values = found.best(FIRST)
     assert concepts.tolist() == [0, -1, 0, 2]
     np.testing.assert_allclose(values, [40 / 160, 0, 9 / 191, 31 / 169])
-    assert found.best(SECOND)[0].tolist() == [3, 0]  # a tie goes to the first concept
+    assert found.best(SECOND)[0].tolist() == [3, 0]  # of a tie, the first concept counts
     assert detectors(found) == [
         Detector("b", 0, 3, 50 / 150, 4),
         Detector("a", 0, 0, 40 / 160, 7),
@@ -113,8 +113,8 @@ def test_metrics() -> None:
 
 def test_comparison_follows_kept_units() -> None:
     dense = dissection(FIRST, SECOND)
-    # Of layer a units 3 and 0 are left, in that order; the one changes its concept, the other keeps it. Of
-    # layer b the first stops being a detector.
+    # Of layer a, units 3 and 0 are left, in that order; the first changes its concept, the second keeps it.
+    # Of layer b, the first is no longer a detector.
     after = dissection(
         layer("a", [[0, 31, 30, 0], [40, 0, 20, 0]]), layer("b", [[0, 0, 0, 5], [20, 20, 0, 0]])
     )

@@ -1,4 +1,4 @@
-"""Levels found in a stream against numpy's quantile of everything."""
+"""Thresholds found in a stream, compared with numpy's quantile of all values."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def maps(count: int) -> torch.Tensor:
     values[2] = 0  # dead
     values[3] = 0.3  # constant
     values[4] = (values[4] * 3).round()  # many ties
-    values[5] = values[5] * 1e-3 - 4  # negative levels
+    values[5] = values[5] * 1e-3 - 4  # negative thresholds
     return values
 
 
