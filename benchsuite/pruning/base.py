@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from benchsuite.store import metric_names
+from benchsuite.store.keys import derived_seed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -63,6 +64,7 @@ class PrunedNetwork(ABC):
         self.cost = dense_cost
         self._graph, self._dense_cost = graph, dense_cost
         self._settings, self._seed, self._probe = settings, seed, probe
+        self._cuts = 0
         self._begin()
 
     @abstractmethod
@@ -90,6 +92,11 @@ class PrunedNetwork(ABC):
     @abstractmethod
     def take_weights(self, dense: nn.Module) -> None:
         """Replace the weights by those of another dense network, pruned in the same places."""
+
+    def _tie_seed(self) -> int:
+        """The seed of the order among equal scores, another one for each cut."""
+        self._cuts += 1
+        return self._seed if self._cuts == 1 else derived_seed("cut", self._seed, self._cuts)
 
     def _target(self, sparsity: float) -> float:
         """The target of a cut; if earlier rounds have already removed more, that stays removed."""

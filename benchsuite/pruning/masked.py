@@ -70,8 +70,8 @@ class MaskedNetwork(PrunedNetwork):
                     f"the scope 2:4 removes half of the weights at once: the sparsity of a cut is 0.5, "
                     f"not {sparsity:g}"
                 )
-            return select_two_four(self._graph, scores, self._seed)
-        return select_weights(self._graph, scores, settings, self._target(sparsity), self._seed)
+            return select_two_four(self._graph, scores, self._tie_seed())
+        return select_weights(self._graph, scores, settings, self._target(sparsity), self._tie_seed())
 
     def cut_by_rule(self, keep: Mapping[str, Tensor], merges: Merges) -> None:
         """Mask what the rule does not keep.

@@ -56,7 +56,7 @@ class SmallerNetwork(PrunedNetwork):
             self._in_dense(current),
             self._settings,
             self._target(sparsity),
-            self._seed,
+            self._tie_seed(),
         )
         new = {name: self._in_current(name, positions) for name, positions in selection.removed.items()}
         new = {name: positions for name, positions in new.items() if positions}

@@ -29,7 +29,9 @@ class ScoringContext(SampledNetwork):
         layers: the layers to score.
         inputs: the training split's inputs, samples first: floats, or what `normalise` accepts.
         labels: their class numbers.
-        draw: number of the independent draw of a random criterion; with `seed` it decides the generator.
+        draw: number of the independent draw of a random criterion; with `seed` and `round_number` it decides
+            the generator.
+        round_number: how many cuts the network has had; each round of a schedule draws anew.
         store: keeps activation tables and gradient statistics; share its folder between processes that
             score the same network.
         reductions: what other scorers of the suite will ask `activations` for: the first forward pass
@@ -47,6 +49,7 @@ class ScoringContext(SampledNetwork):
         labels: Tensor,
         *,
         draw: int = 0,
+        round_number: int = 0,
         store: TableStore | None = None,
         reductions: Sequence[str | Reduction] = (),
         statistics: Sequence[str | GradientStatistic] = (),
@@ -54,7 +57,7 @@ class ScoringContext(SampledNetwork):
         **options: Unpack[Sampling],
     ) -> None:
         super().__init__(model, layers, inputs, labels, **options)
-        self.draw = draw
+        self.draw, self.round_number = draw, round_number
         self._shared = SharedPasses(
             self,
             store or TableStore(),
@@ -66,7 +69,8 @@ class ScoringContext(SampledNetwork):
 
     def restart(self) -> None:
         """Prepare for a new scorer: reset the generator and the skipped layers."""
-        self.generator = seeded(self.seed, f"draw {self.draw}")
+        later = f" round {self.round_number}" if self.round_number else ""
+        self.generator = seeded(self.seed, f"draw {self.draw}{later}")
         """A seeded generator on the CPU, the scorer's only source of randomness."""
         self.skipped: dict[str, str] = {}
         """Reasons for the layers that the scorer could not score, by name."""

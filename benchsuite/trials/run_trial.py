@@ -120,8 +120,10 @@ def prune(
             log = recover(worker, trial, dense, network, before=logs, last=False)
             rounds.append((log, _round(dense, network, log)))
             task, model = trial.score, network.model.eval()
-            scores = score_network(worker, task, dense, model, network.layers, network.groups).scores
-        network.cut(scores, sparsity, partial(_variant, trial))
+            scores = score_network(
+                worker, task, dense, model, network.layers, network.groups, round_number=number
+            ).scores
+        network.cut(scores, sparsity, partial(_variant, trial, number))
     return network, rounds
 
 
@@ -137,12 +139,13 @@ def _round(dense: DenseModel, network: PrunedNetwork, recovery: TrainingLog) -> 
     )
 
 
-def _variant(trial: Trial, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _variant(trial: Trial, round_number: int, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The scores as a control changes them: each layer or coupled group keeps its own values."""
     if trial.variant == "reversed":
         return reversed_scores(scores)
     if trial.variant == "shuffled":
-        seed = derived_seed("shuffle", *_names(trial), trial.draw)
+        later = (round_number,) if round_number else ()
+        seed = derived_seed("shuffle", *_names(trial), trial.draw, *later)
         return shuffled_scores(scores, torch.Generator().manual_seed(seed))
     return dict(scores)
 

@@ -110,6 +110,7 @@ def score_network(
     groups: Sequence[CoupledGroup],
     store: TableStore | None = None,
     trace: TrainingTrace | None = None,
+    round_number: int = 0,
 ) -> ScoringResult:
     """Score the dense network or what earlier rounds have made of it, on the samples that all criteria see.
 
@@ -122,6 +123,7 @@ def score_network(
         groups: their coupled groups.
         store: where activation tables and gradient statistics are shared; None shares nothing.
         trace: what training recorded, for the dense network.
+        round_number: how many cuts the network has had.
     """
     split = dense.data.train
     # What the suite's other scorers will ask for is worth computing only where they will find it.
@@ -140,6 +142,7 @@ def score_network(
         batch_size=task.scoring.batch_size,
         seed=seed,
         draw=task.draw,
+        round_number=round_number,
         device=worker.device,
         granularity=task.granularity,
         store=store,

@@ -189,12 +189,15 @@ def test_layer_inputs_are_what_enters() -> None:
     torch.testing.assert_close(entered["4"], model[:4](inputs).detach())
 
 
-def test_generator_differs_by_draw_and_starts_anew() -> None:
+def test_generator_differs_by_draw_and_round_and_starts_anew() -> None:
     model, data = tiny_convnet(), tiny_samples()
     first, again, other = (context_for(model, *data, draw=draw) for draw in (0, 0, 1))
+    later, latest = (context_for(model, *data, round_number=number) for number in (1, 2))
     value = torch.rand(3, generator=first.generator)
     assert torch.equal(value, torch.rand(3, generator=again.generator))
-    assert not torch.equal(value, torch.rand(3, generator=other.generator))
+    others = [torch.rand(3, generator=context.generator) for context in (other, later, latest)]
+    assert not any(torch.equal(value, another) for another in others)
+    assert not torch.equal(others[1], others[2])
     first.restart()
     assert torch.equal(value, torch.rand(3, generator=first.generator))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -423,6 +424,61 @@ def test_the_course_of_the_rounds_is_kept_without_a_look_at_the_test_split(works
     assert rounds[-1]["validation_top1"] == evaluate(network, validation, scored.dense.data.classes).top1
     workshop.run(once)
     assert not (workshop.worker.folder(once.key) / "rounds.json").exists()
+
+
+@pytest.mark.parametrize("granularity", ["unit", "weight"])
+def test_every_round_of_random_draws_anew(workshop, monkeypatch, granularity):
+    """With one seed for all rounds the units that are left would get the numbers of those before them."""
+    (trial,) = workshop.plan(
+        scorer='"random"',
+        suite_controls="[]",
+        pruning_granularity=f'"{granularity}"',
+        pruning_schedule='"iterative"',
+        recovery_epochs="0",
+    )[:1]
+    seen: list[Tensor] = []
+    kind = SmallerNetwork if granularity == "unit" else MaskedNetwork
+    cut = kind.cut
+
+    def observed(self: Any, scores: Any, *arguments: Any) -> None:
+        seen.append(scores[FIRST].flatten().clone())
+        cut(self, scores, *arguments)
+
+    monkeypatch.setattr(kind, "cut", observed)
+    workshop.run(trial)
+    assert len(seen) == 5
+    for one, other in itertools.combinations(seen, 2):
+        length = min(len(one), len(other))
+        assert not (one[:length] == other[:length]).any()
+
+
+@pytest.mark.parametrize("kind", [SmallerNetwork, MaskedNetwork])
+def test_every_cut_has_its_own_order_among_equal_scores(workshop, kind):
+    (trial,) = workshop.plan(pruning_granularity='"unit"' if kind is SmallerNetwork else '"weight"')
+    train_with_traces(workshop.worker, trial.dense, trial.traces)
+    dense = load_dense(workshop.worker, trial.dense)
+    network = kind(dense.model, dense.graph, dense.cost, trial.settings, 5, dense.probe)
+    seeds = [network._tie_seed() for _ in range(4)]
+    assert seeds[0] == 5
+    assert len(set(seeds)) == 4
+    again = kind(dense.model, dense.graph, dense.cost, trial.settings, 5, dense.probe)
+    assert [again._tie_seed() for _ in range(4)] == seeds
+
+
+def test_every_round_shuffles_anew(workshop, monkeypatch):
+    (trial,) = workshop.plan(
+        suite_controls='[{ name = "shuffled", of = ["magnitude-l1"] }]',
+        pruning_schedule='"iterative"',
+        recovery_epochs="0",
+    )[-1:]
+    assert trial.variant == "shuffled"
+    orders = []
+    for number in (0, 0, 1, 2):
+        varied = run_trial._variant(trial, number, {"layer": torch.arange(30.0)})
+        assert varied["layer"].sort().values.tolist() == list(range(30))
+        orders.append(varied["layer"].tolist())
+    assert orders[0] == orders[1]
+    assert len({tuple(order) for order in orders}) == 3
 
 
 def test_rounds_train_on_one_after_another_of_the_samples(workshop, course):
