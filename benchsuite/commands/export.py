@@ -14,6 +14,7 @@ from benchsuite.commands.exit_codes import OK
 from benchsuite.commands.loading import data_folder, discover_checked
 from benchsuite.errors import UsageError
 from benchsuite.plan.matrix import build_plan
+from benchsuite.store import metric_names
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.suite import load_suite
 
@@ -62,7 +63,7 @@ def run(options: Namespace) -> int:
     )
     console = Console(highlight=False)
     for line in (
-        f"{_described(record.axes)}: top-1 {record.metrics['accuracy/top1']:.4f}",
+        f"{_described(record.axes)}: top-1 {record.metrics[metric_names.TOP1]:.4f}",
         f"the program and the network differ by at most {difference:.3g}",
         f'{folder / "model.pt2"}  torch.export.load("model.pt2").module(); see README.md beside it',
     ):

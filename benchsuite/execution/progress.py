@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from benchsuite.store import metric_names
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -160,11 +162,10 @@ def outcome_line(record: TrialRecord) -> str:
         cell += f" · draw {axes['draw']}"
     if record.status != "done":
         return f"{record.status}: {cell}: {record.error}"
-    metrics = record.metrics
-    return (
-        f"{cell}: accuracy {100 * metrics['accuracy/top1_before_recovery']:.1f} before recovery, "
-        f"{100 * metrics['accuracy/top1']:.1f} after (dense {100 * metrics['accuracy/top1_dense']:.1f})"
-    )
+    before = record.metrics.get(metric_names.TOP1_BEFORE_RECOVERY)
+    accuracy, dense = (record.metrics[name] for name in (metric_names.TOP1, metric_names.TOP1_DENSE))
+    told = "" if before is None else f"{100 * before:.1f} before recovery, "
+    return f"{cell}: accuracy {told}{100 * accuracy:.1f} after (dense {100 * dense:.1f})"
 
 
 def duration(seconds: float) -> str:

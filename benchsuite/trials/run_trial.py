@@ -55,13 +55,17 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: ScoredModel) -> Trial
     if rounds:
         rounds.append(_round(dense, network, recovery))
     # The test split is read here and nowhere else: nothing above can have been chosen on it.
-    evaluation_before = evaluate(before, dense.data.test, dense.data.classes)
+    before_recovery = {}
+    if trial.variant != "scratch":  # whose recovery begins with new weights
+        before_recovery[metric_names.TOP1_BEFORE_RECOVERY] = evaluate(
+            before, dense.data.test, dense.data.classes
+        ).top1
     evaluation = evaluate(network.model, dense.data.test, dense.data.classes)
     interpretability = dissect_pruned(worker, trial, dense, network.model, network.removed)
     file_bytes = keep_trial(worker, trial, network, evaluation, dense, recovery)
     metrics = {
         **evaluation_metrics(evaluation, dense.data.classes),
-        metric_names.TOP1_BEFORE_RECOVERY: evaluation_before.top1,
+        **before_recovery,
         metric_names.TOP1_DENSE: dense.top1,
         **network.metrics,
         **interpretability,

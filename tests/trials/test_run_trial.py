@@ -623,6 +623,8 @@ def test_scratch_trains_the_same_architecture_anew_at_equal_cost(workshop, cours
     # Its axes are those of the criterion that it controls.
     assert {**record.axes, "scorer": "magnitude-l1"} == own.axes
     assert record.provenance["recovery_recipe"]["epochs"] == 6
+    # The accuracy of the network that it was pruned to is none of these new weights.
+    assert "accuracy/top1_before_recovery" not in record.metrics
 
 
 def test_scratch_keeps_the_masks(workshop, course):
