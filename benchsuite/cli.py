@@ -61,7 +61,9 @@ def build_parser(with_arguments: Collection[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"benchsuite {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     for name, text in COMMANDS.items():
-        own = commands.add_parser(name, help=text, description=f"{text[:1].upper()}{text[1:]}.")
+        own = commands.add_parser(
+            name, help=text, description=f"{text[:1].upper()}{text[1:]}.", allow_abbrev=False
+        )
         if name in with_arguments:
             _module(name).add_arguments(own)
     return parser

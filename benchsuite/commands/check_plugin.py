@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from rich.console import Console
 
 from benchsuite.commands.exit_codes import FAILED, OK
-from benchsuite.commands.loading import discover_checked
+from benchsuite.commands.loading import discover_named
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -24,9 +24,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Run the conformance checks on every scorer of a plugin file."""
+    import torch
+
     from benchsuite.testing import CHECKS
 
-    registry, _ = discover_checked([options.file])
+    registry, _ = discover_named([options.file])
     own = [info for info in registry.infos if Path(info.origin) == options.file]
     broken = [info for info in own if info.status == "error"]
     console = Console(highlight=False)
@@ -39,8 +41,9 @@ def run(options: Namespace) -> int:
         for check, run in CHECKS.items():
             problem = _problem(run, scorer)
             failed |= problem is not None
+            skipped = check == "gpu" and not torch.cuda.is_available()
             console.print(
-                f"{name}: {check}: {problem or 'ok'}",
+                f"{name}: {check}: {problem or ('skipped, there is no GPU here' if skipped else 'ok')}",
                 style="red" if problem else "",
                 markup=False,
                 soft_wrap=True,

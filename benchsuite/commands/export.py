@@ -58,9 +58,8 @@ def run(options: Namespace) -> int:
     from benchsuite.trials.worker_context import RunConfiguration, WorkerContext
 
     configuration = RunConfiguration(directory.path.resolve(), data.resolve(), tuple(options.plugin))
-    difference = export_trial(
-        WorkerContext(configuration, registry, prepare("cpu", 1), 1), trial, record, folder
-    )
+    worker = WorkerContext(configuration, registry, prepare("cpu", 1), 1, reads_old_runs=True)
+    difference = export_trial(worker, trial, record, folder)
     console = Console(highlight=False)
     for line in (
         f"{_described(record.axes)}: top-1 {record.metrics[metric_names.TOP1]:.4f}",

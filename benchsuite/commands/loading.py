@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import platformdirs
 
+from benchsuite.contracts.plugin import PluginChoice
 from benchsuite.errors import UsageError, suggestion
 from benchsuite.plan.matrix import build_plan
 from benchsuite.registry.discovery import discover
@@ -52,12 +53,24 @@ def load(options: Namespace) -> Loaded:
     return Loaded(suite, registry, manager, trials, selected, directory, data)
 
 
-def discover_checked(files: Sequence[Path]) -> tuple[Registry, pluggy.PluginManager]:
-    """Discover plugins; raises `UsageError` if a file that the user named is no plugin at all."""
+def discover_named(files: Sequence[Path]) -> tuple[Registry, pluggy.PluginManager]:
+    """Discover plugins; raises `UsageError` if a file that the user named is not there."""
     for file in files:
         if not file.is_file():
-            raise UsageError(f"there is no plugin file {file}")
-    registry, manager = discover(files)
+            folder = f"; {file} is a folder" if file.is_dir() else ""
+            raise UsageError(f"there is no plugin file {file}{folder}")
+    return discover(files)
+
+
+def discover_checked(files: Sequence[Path]) -> tuple[Registry, pluggy.PluginManager]:
+    """Discover plugins; raises `UsageError` if a file that the user named cannot be loaded."""
+    registry, manager = discover_named(files)
+    named = {str(file) for file in files}
+    broken = [info for info in registry.infos if info.kind == "plugin" and info.origin in named]
+    if broken:
+        raise UsageError(
+            "\n".join(f"plugin file {info.origin} cannot be loaded: {info.error}" for info in broken)
+        )
     return registry, manager
 
 
@@ -69,7 +82,9 @@ def configuration_of(
     registry: Registry,
 ) -> RunConfiguration:
     """What workers that run these trials are told."""
-    scorers = {trial.score.scorer.label: trial.score.scorer for trial in trials}
+    # Without their sources, which each worker checks of the scorer that it runs.
+    chosen = [PluginChoice(t.score.scorer.name, t.score.scorer.parameters) for t in trials]
+    scorers = {choice.label: choice for choice in chosen}
     classes = [cast("type[Scorer]", registry.get("scorer", choice.name)) for choice in scorers.values()]
     declared = [module for scorer in classes for module in scorer.imports]
     return RunConfiguration(

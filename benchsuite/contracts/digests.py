@@ -7,13 +7,17 @@ since objects of these types run their code in the stage.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import json
 import sys
+import sysconfig
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
-from benchsuite.contracts.libraries import library_versions
-from benchsuite.contracts.sources import Source, read_source, sources_beside
+from benchsuite.contracts.libraries import distributions_of, library_versions
+from benchsuite.contracts.sources import Source, only_registers, read_source, sources_beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
     from benchsuite.contracts.plugin import Plugin
 
 HOST = "benchsuite"
+PLUGIN_FILE = "benchsuite_plugin_"
+"""What the names of modules begin with that are loaded from files given with `--plugin`."""
+_STANDARD = Path(sysconfig.get_path("stdlib"))
 DRAWING = "benchsuite.drawing"
 """The room whose code draws what was measured and decides no number; no digest has it."""
 
@@ -76,9 +83,26 @@ def _home() -> Path:
     return Path(__file__).parents[2]
 
 
+_REGISTERED_BY: WeakKeyDictionary[type, str] = WeakKeyDictionary()
+"""The module whose hook registered a plugin's class."""
+
+
+def registered_by(cls: type, module: str) -> None:
+    """Note which module registers a class: it may have made the class, or changed it."""
+    _REGISTERED_BY.setdefault(cls, module)
+
+
 def _defining(cls: type[Plugin]) -> tuple[str, ...]:
-    """Modules of the class and of its bases that are not the host's own."""
+    """Modules of the class and of its bases that are not the host's own, and the one that registers it.
+
+    A module that does nothing but import classes and register them is left out: it lists other plugins too.
+    """
     modules = dict.fromkeys(base.__module__ for base in cls.__mro__)
+    registering = _REGISTERED_BY.get(cls)
+    if registering is not None and registering not in modules:
+        file = _file_of(registering)
+        if file is not None and not only_registers(file):
+            modules[registering] = None
     return tuple(name for name in modules if name != "builtins" and not _is_host(name))
 
 
@@ -95,12 +119,23 @@ def _plugin_sources(modules: tuple[str, ...]) -> dict[str, Source]:
 
 
 def _of_plugin(module: str) -> Callable[[str], Path | None]:
-    """What finds the files of modules that belong to the same plugin as a loaded one, and of the host's."""
+    """What finds the files of modules that belong to the same plugin as a loaded one, and of the host's.
+
+    A plugin's own are the modules beside it, those of its distribution, and those that no installed
+    distribution holds: nothing else says which version of them is there.
+    """
     top = module.partition(".")[0]
     own = _file_of(module)
-    package = getattr(sys.modules.get(top), "__path__", None)
-    folder = Path(next(iter(package))).parent if package else own.parent if own else None
+    places = getattr(sys.modules.get(top), "__path__", None)
+    folders = [Path(place).parent for place in places] if places else [own.parent] if own else []
+    installed = own is not None and _is_library(own)
+    folders = [folder for folder in folders if not _is_library(folder)]
     host = _in_folder(_home(), HOST)
+
+    def is_other_library(file: Path, first: str) -> bool:
+        if not _is_library(file) or first == top:
+            return False
+        return not (installed and distributions_of(first) & distributions_of(top))
 
     def find(name: str) -> Path | None:
         if name == module:
@@ -108,25 +143,45 @@ def _of_plugin(module: str) -> Callable[[str], Path | None]:
         if _is_host(name):
             # The public API alone says nothing: the stage's own code covers it.
             return host(name) if name != HOST else None
-        if folder is None:
-            return None
-        loaded, beside = _file_of(name), _module_in(folder, name)
-        if loaded is not None and not loaded.is_relative_to(folder):
-            return None
-        # Of a folder that holds what is installed, only the plugin's own distribution is its own.
         first = name.partition(".")[0]
-        installed = folder.name in ("site-packages", "dist-packages")
-        return (loaded or beside) if not installed or first == top or _same_distribution(first, top) else None
+        if first in sys.stdlib_module_names:
+            return None
+        found = _file_of(name)
+        if found is None:
+            beside = (_module_in(folder, name) for folder in folders)
+            found = next((file for file in beside if file is not None), None) or _unloaded(name)
+        return None if found is None or is_other_library(found, first) else found
 
     return find
 
 
-@cache
-def _same_distribution(first: str, second: str) -> bool:
-    from importlib.metadata import packages_distributions
+def _unloaded(name: str) -> Path | None:
+    """The file of a module that is not loaded, where Python would find it."""
+    first, _, rest = name.partition(".")
+    origin, places = _place_of(first)
+    if not rest:
+        return origin
+    inside = (_module_in(place, rest) for place in places)
+    return next((file for file in inside if file is not None), None)
 
-    owners = packages_distributions()
-    return bool(set(owners.get(first, ())) & set(owners.get(second, ())))
+
+@cache
+def _place_of(first: str) -> tuple[Path | None, tuple[Path, ...]]:
+    """Where Python would find a module of the first level: its source, and the folders of a package."""
+    try:
+        spec = importlib.util.find_spec(first)
+    except (ImportError, ValueError):
+        return None, ()
+    if spec is None:
+        return None, ()
+    origin = Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
+    return origin, tuple(Path(place) for place in spec.submodule_search_locations or ())
+
+
+@cache
+def _is_library(path: Path) -> bool:
+    """Whether a path lies where libraries are installed, whose versions are known."""
+    return bool({"site-packages", "dist-packages"} & set(path.parts)) or path.is_relative_to(_STANDARD)
 
 
 def _file_of(name: str) -> Path | None:
@@ -164,7 +219,7 @@ def _closure(modules: Iterable[str], find: Callable[[str], Path | None]) -> dict
         if name == HOST:
             continue  # its names are loaded when they are used
         if source.imports_by_computed_names:
-            found |= {f"{name} > {beside.file}": beside for beside in sources_beside(source.file)}
+            found |= {f"beside {b.file.relative_to(file.parent)}": b for b in sources_beside(file)}
         # Python runs a package before what is in it.
         pending += [*source.imports, *_packages(name)]
     return found
@@ -176,11 +231,11 @@ def _packages(name: str) -> list[str]:
 
 
 def _digest(sources: dict[str, Source]) -> str:
-    """By content alone: a plugin file keeps its key wherever it lies, and whatever loads it."""
-    digest = hashlib.sha256()
-    for content in sorted({source.digest for source in sources.values()}):
-        digest.update(content.encode())
-    return digest.hexdigest()
+    """Of names and contents; a plugin file has no name of its own: its key is the same wherever it lies."""
+    named = {
+        ("" if name.startswith(PLUGIN_FILE) else name): source.digest for name, source in sources.items()
+    }
+    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
 
 
 def _libraries(sources: dict[str, Source]) -> frozenset[str]:

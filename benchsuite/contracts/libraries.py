@@ -36,8 +36,13 @@ def _version(name: str) -> str | None:
     """The version of the library of that import name; None where there is none."""
     found = _version_of(_DISTRIBUTIONS.get(name, name))
     if found is None and name not in _DISTRIBUTIONS and _is_there(name):
-        found = next(filter(None, map(_version_of, _owners().get(name, ()))), None)
+        found = next(filter(None, map(_version_of, sorted(distributions_of(name)))), None)
     return found
+
+
+def distributions_of(name: str) -> frozenset[str]:
+    """The installed distributions that hold a module of that import name."""
+    return frozenset(_owners().get(name, ()))
 
 
 def _version_of(distribution: str) -> str | None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import inspect
 import typing
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from benchsuite.errors import UsageError, suggestion
+from benchsuite.errors import DataError, UsageError, suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Kind = Literal["scorer", "model", "dataset", "concepts"]
 
@@ -44,10 +47,17 @@ class Plugin:
 
 @dataclass(frozen=True)
 class PluginChoice:
-    """A plugin by its name, with the parameters that a suite sets."""
+    """A plugin by its name, with the parameters that a suite sets.
+
+    Attributes:
+        source: digest of its source when the plan was made; empty where nobody looked.
+        content: what `content_of` said then of the files that it reads.
+    """
 
     name: str
     parameters: dict[str, Any] = field(default_factory=dict)
+    source: str = field(default="", compare=False)
+    content: str = field(default="", compare=False)
 
     @property
     def label(self) -> str:
@@ -55,6 +65,21 @@ class PluginChoice:
         if not self.parameters:
             return self.name
         return f"{self.name}({', '.join(f'{k}={v}' for k, v in sorted(self.parameters.items()))})"
+
+
+def content_of(fingerprint: Callable[[], str]) -> str:
+    """What a plugin's `fingerprint` says of the files that it reads.
+
+    It is "absent" where data are absent or cannot be read. What is wrong with the method itself is a text
+    that begins with "fingerprint()".
+    """
+    try:
+        found: object = fingerprint()
+    except DataError:
+        return "absent"
+    except Exception as error:  # noqa: BLE001 - a stranger's method may raise anything
+        return f"fingerprint() raised {type(error).__name__}: {error}"
+    return found if isinstance(found, str) else f"fingerprint() returned {type(found).__name__}, no text"
 
 
 class Plugins(Protocol):

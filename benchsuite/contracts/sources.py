@@ -14,9 +14,13 @@ if TYPE_CHECKING:
 
 _BY_NAME = frozenset({"import_module", "__import__"})
 """Functions that import the module that their first argument names."""
+_LOADERS = frozenset(
+    {"importlib", "importlib.util", "importlib.machinery", "runpy", "pkgutil", "pydoc", "imp"}
+)
+"""Modules whose functions load others."""
 _BY_OTHER_MEANS = frozenset(
     {"spec_from_file_location", "run_path", "run_module", "exec_module", "load_module", "SourceFileLoader"}
-    | {"exec", "eval", "execfile", "find_loader", "walk_packages", "iter_modules"}
+    | {"exec", "eval", "execfile", "find_loader", "walk_packages", "iter_modules", "resolve_name", "locate"}
 )
 """Functions by which code can come from files that no import names."""
 
@@ -59,6 +63,39 @@ def sources_beside(file: Path) -> list[Source]:
     return [Source(path, _file_digest(path), (), False) for path in sorted(files)]
 
 
+def only_registers(file: Path) -> bool:
+    """Whether a module does nothing but import names, list them and register them in hooks."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):
+        return False
+    return all(_is_listing(node) for node in tree.body)
+
+
+def _is_listing(node: ast.stmt) -> bool:
+    match node:
+        case ast.Import() | ast.ImportFrom() | ast.Expr(value=ast.Constant()):
+            return True
+        case ast.If(test=ast.Name(id="TYPE_CHECKING"), body=body, orelse=[]):
+            return all(_is_listing(inner) for inner in body)
+        case ast.Assign(targets=[ast.Name()], value=ast.Tuple() | ast.List() as value):
+            return all(isinstance(item, ast.Name) for item in value.elts)
+        case ast.FunctionDef(body=body):
+            return all(_is_registering(inner) for inner in body)
+    return False
+
+
+def _is_registering(node: ast.stmt) -> bool:
+    match node:
+        case ast.Expr(value=ast.Constant()):
+            return True
+        case ast.Expr(value=ast.Call(func=ast.Name(id="register"), args=[ast.Name()], keywords=[])):
+            return True
+        case ast.For(target=ast.Name(), iter=ast.Name() | ast.Tuple(), body=body, orelse=[]):
+            return all(_is_registering(inner) for inner in body)
+    return False
+
+
 @cache
 def _read(file: Path, name: str, _own: object, _stub: object) -> Source:
     content = file.read_bytes()
@@ -67,7 +104,7 @@ def _read(file: Path, name: str, _own: object, _stub: object) -> Source:
     except (SyntaxError, ValueError):  # it cannot be imported either; its content counts all the same
         return Source(file, _file_digest(file), (), False)
     # Expressions are many, and few files have one of these calls.
-    calls = any(function.encode() in content for function in _BY_NAME | _BY_OTHER_MEANS)
+    calls = any(function.encode() in content for function in _BY_NAME | _BY_OTHER_MEANS | _LOADERS)
     finder = _Finder(name, package=file.name == "__init__.py")
     for node in ast.walk(tree) if calls else _statements(tree):
         finder.look_at(node)
@@ -98,9 +135,13 @@ class _Finder:
     def look_at(self, node: ast.AST) -> None:
         if isinstance(node, ast.Import):
             self.names |= dict.fromkeys(alias.name for alias in node.names)
+            self.computed |= any(alias.name in _LOADERS and alias.asname for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = self._absolute(node.module or "", node.level)
             self.names |= dict.fromkeys([base, *(f"{base}.{alias.name}" for alias in node.names)])
+            # A star takes what `__all__` names, modules among them; another name hides a function that loads.
+            star = any(alias.name == "*" for alias in node.names)
+            self.computed |= star or (base in _LOADERS and any(alias.asname for alias in node.names))
         elif isinstance(node, ast.Call):
             self._look_at_call(node)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchsuite.store.record import SETTLED
 from benchsuite.store.stages import StageDamaged, content_digest
-from benchsuite.trials.facts import pruned_stage
+from benchsuite.trials.facts import dense_stage, pruned_stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from benchsuite.plan.trial import Trial
     from benchsuite.store.record import TrialRecord
     from benchsuite.store.run_directory import RunDirectory
+    from benchsuite.store.stages import Stage
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def pending_work(
     selected = tuple(trials)
     cached, to_run, to_time, remade = [], [], [], []
     contents: dict[str, str | None] = {}
+    checked: dict[str, bool] = {}
     for trial in selected:
         record = records.get(trial.key)
         if record is None or (retry_failed and record.status not in SETTLED):
@@ -65,7 +67,7 @@ def pending_work(
             remade.append(trial)
         elif not needs_latency(trial, record):
             cached.append(trial)
-        elif _network_is_there(trial, directory):
+        elif _networks_are_there(trial, directory, checked):
             to_time.append(trial)
         else:
             to_run.append(trial)
@@ -91,9 +93,19 @@ def _stands_on_others(
     return False
 
 
-def _network_is_there(trial: Trial, directory: RunDirectory) -> bool:
+def _networks_are_there(trial: Trial, directory: RunDirectory, checked: dict[str, bool]) -> bool:
+    """Whether the trial's network and its dense model can be timed; a damaged one is made anew first."""
+    dense = trial.dense
+    if dense.key not in checked:
+        checked[dense.key] = _is_whole(
+            dense_stage(directory.stage(dense.key), directory.stage(dense.data_key))
+        )
+    return checked[dense.key] and _is_whole(pruned_stage(directory.stage(trial.key)))
+
+
+def _is_whole(stage: Stage[Any]) -> bool:
     try:
-        return pruned_stage(directory.stage(trial.key)).read() is not None
+        return stage.read() is not None
     except StageDamaged:
         return False
 

@@ -162,7 +162,7 @@ class Run:
         known: dict[tuple[str, str], dict[str, float]] = {}
         for record in self._records.values():
             if record.provenance.get("latency") == self._conditions and "latency" in record.stages:
-                what = str(record.stages.get("architecture")), record.stages["latency"]
+                what = str(record.stages.get("architecture")), str(record.stages["latency"])
                 known[what] = {n: v for n, v in record.metrics.items() if n.startswith(MEASURED_APART)}
         return known
 
@@ -183,5 +183,6 @@ class Run:
             )
 
     def _note_missing(self, trials: Sequence[Trial], error: str) -> None:
+        self._tell(f"the latency of {len(trials)} trials was not measured: {error}")
         for trial in trials:
             self._record(trial, replace(self._records[trial.key], error=f"latency was not measured: {error}"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,11 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from benchsuite.contracts.plugin import PluginChoice
     from benchsuite.contracts.recipe import TrainingRecipe
     from benchsuite.metrics.dissection.settings import DissectionSettings
     from benchsuite.pruning.settings import Schedule
     from benchsuite.registry.registry import Registry
-    from benchsuite.suite import ModelRef, Suite, Workload
+    from benchsuite.suite import ModelRef, PluginRef, Suite, Workload
 
 
 @dataclass(frozen=True)
@@ -136,21 +137,24 @@ class _Plan:
         for workload in self._suite.workload:
             dataset = workload.dataset.create(self._registry)
             assert isinstance(dataset, DatasetPlugin)
-            data = data_key(plugin_content(dataset, partial(dataset.fingerprint, self._folder)))
+            content = plugin_content(dataset, partial(dataset.fingerprint, self._folder))
+            data, chosen = data_key(content), _planned(workload.dataset, content)
             for model in workload.models:
-                for dense in self._dense_tasks(workload, model, data):
+                for dense in self._dense_tasks(workload, model, chosen, data):
                     for contender, scorer, content in self._contenders:
                         yield from self._of_scorer(dense, contender, scorer, content)
 
-    def _dense_tasks(self, workload: Workload, ref: ModelRef, data: str) -> Iterator[DenseTask]:
+    def _dense_tasks(
+        self, workload: Workload, ref: ModelRef, dataset: PluginChoice, data: str
+    ) -> Iterator[DenseTask]:
         model = ref.create(self._registry)
         assert isinstance(model, ModelPlugin)
         recipe = workload.training.applied_to(self._suite.training.applied_to(type(model).recipe))
         content = plugin_content(model, model.fingerprint)
-        network = content_key([{**content, "content": None}, data])
+        network = content_key([content, data])
         for seed in self._suite.suite.seeds:
             key = train_key(data, content, recipe, self._threads, seed)
-            yield DenseTask(workload.dataset.choice, ref.choice, recipe, seed, network, data, key)
+            yield DenseTask(dataset, _planned(ref, content), recipe, seed, network, data, key)
 
     def _of_scorer(
         self, dense: DenseTask, contender: _Contender, scorer: Scorer, content: dict[str, Any]
@@ -175,7 +179,7 @@ class _Plan:
             score = ScoreTask(
                 dense=dense,
                 trace=trace,
-                scorer=contender.scorer.choice,
+                scorer=_planned(contender.scorer, content),
                 draw=scoring_draw,
                 granularity=granularity,
                 scoring=suite.scoring,
@@ -226,6 +230,11 @@ class _Plan:
                 shared=suite.shared,
                 key=trial_key(score.key, content),
             )
+
+
+def _planned(ref: PluginRef, content: dict[str, Any]) -> PluginChoice:
+    """The plugin that a suite names, with what a worker checks before it uses it."""
+    return replace(ref.choice, source=content["source"], content=content["content"])
 
 
 def _recoveries(suite: Suite, dense: TrainingRecipe, schedule: Schedule) -> list[TrainingRecipe]:

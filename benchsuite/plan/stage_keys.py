@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.contracts.digests import code_digest, code_libraries, source_digest, source_libraries
-from benchsuite.errors import DataError
+from benchsuite.contracts.plugin import content_of
 from benchsuite.store.keys import content_key
 
 if TYPE_CHECKING:
@@ -35,17 +35,13 @@ def plugin_content(plugin: Plugin, fingerprint: Callable[[], str]) -> dict[str, 
         fingerprint: gives the content of what it reads.
     """
     cls = type(plugin)
-    try:
-        content = fingerprint()
-    except DataError:
-        content = "absent"
     return {
         "name": cls.name,
         "version": cls.version,
         "source": source_digest(cls),
         "libraries": source_libraries(cls),
         "parameters": plugin.parameters,
-        "content": content,
+        "content": content_of(fingerprint),
     }
 
 

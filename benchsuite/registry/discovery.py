@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from benchsuite.contracts.digests import PLUGIN_FILE, registered_by
 from benchsuite.errors import PluginError
 from benchsuite.registry import hookspecs
 from benchsuite.registry.registry import KINDS, Registry
@@ -59,6 +60,8 @@ class _Host:
 
                     def register(cls: type[Plugin], /, kinds: tuple[Kind, ...] = kinds) -> None:
                         fitting = [k for k in kinds if isinstance(cls, type) and issubclass(cls, KINDS[k][0])]
+                        if isinstance(cls, type):
+                            registered_by(cls, getattr(plugin, "__name__", ""))
                         for kind in fitting or kinds[:1]:
                             self.registry.add(kind, cls, origin, version)
 
@@ -75,10 +78,13 @@ def _brief(error: BaseException) -> str:
 def _load_file(path: Path) -> object:
     if not path.is_file():
         raise PluginError(f"there is no file {path}")
-    name = f"benchsuite_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    path = path.resolve()  # of a link the file that it leads to, with what lies beside it
+    name = f"{PLUGIN_FILE}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise PluginError(f"{path} is not a Python file")
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # modules beside it can be imported, but hide no library
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

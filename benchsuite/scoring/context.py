@@ -86,7 +86,7 @@ class ScoringContext(SampledNetwork):
         """What training recorded; raises `Unsupported` if it recorded nothing."""
         if self._trace is None:
             raise Unsupported(
-                "no training trace: the network was not trained by this suite, or its training recorded none"
+                "no training trace: only the trained dense network has one, where its training recorded it"
             )
         return self._trace
 

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 
 from benchsuite.store import stages
+from benchsuite.store.file_digests import file_digest, read_digest
+from benchsuite.store.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -48,7 +50,7 @@ class TableStore:
     def load(self, key: str) -> Tensor | None:
         """Return the array as a CPU tensor, mapped from its file if it has one, or None if absent."""
         array = self._arrays.get(key)
-        if array is None and self._folder is not None and (path := self._path(self._folder, key)).is_file():
+        if array is None and self._folder is not None and _is_whole(path := self._path(self._folder, key)):
             # Copy-on-write: the tensor is writable, but the file is not changed.
             array = self._arrays[key] = np.load(path, mmap_mode="c")
         return None if array is None else torch.from_numpy(array)
@@ -73,6 +75,7 @@ class TableStore:
                 array.flush()
             for key, aside in zip(keys, asides, strict=True):
                 aside.replace(self._path(folder, key))
+                _sum_up(self._path(folder, key))
                 self._arrays[key] = np.load(self._path(folder, key), mmap_mode="c")
         finally:
             for aside in asides:
@@ -83,7 +86,7 @@ class TableStore:
         if key in self._tensors:
             return {name: tensor.clone() for name, tensor in self._tensors[key].items()}
         folder = self._folder or self.__dict__.get("_temporary")
-        if folder is None or not (path := self._path(folder, key, "safetensors")).is_file():
+        if folder is None or not _is_whole(path := self._path(folder, key, "safetensors")):
             return None
         return stages.load_tensors(path)
 
@@ -94,7 +97,9 @@ class TableStore:
             self._tensors[key] = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
             return
         folder.mkdir(parents=True, exist_ok=True)
-        stages.save_tensors(self._path(folder, key, "safetensors"), tensors)
+        path = self._path(folder, key, "safetensors")
+        stages.save_tensors(path, tensors)
+        _sum_up(path)
 
     def _home(self, size: float) -> Path | None:
         """Return the folder for new entries of that many bytes; None for memory."""
@@ -124,6 +129,20 @@ class TableStore:
     @staticmethod
     def _path(folder: Path, key: str, ending: str = "npy") -> Path:
         return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.{ending}"
+
+
+def _sum_up(path: Path) -> None:
+    """Leave the checksum of a file beside it."""
+    write_atomically(path.with_suffix(f"{path.suffix}.sha256"), read_digest(path))
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is there as it was left; one that is not is as absent, and is written anew."""
+    try:
+        expected = path.with_suffix(f"{path.suffix}.sha256").read_text("ascii")
+        return file_digest(path) == expected
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def fingerprint(tensors: dict[str, Tensor]) -> str:

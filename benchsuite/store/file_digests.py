@@ -20,7 +20,7 @@ _RACY_SECONDS = 2.0
 """A file that changed so recently can change again without a new time of change: it is not remembered."""
 _BUSY_SECONDS = 5.0
 
-_Identity = tuple[str, int, int, int, int]
+_Identity = tuple[bytes, int, int, int, int]
 """Path, size, time of the last change of content and of anything (both in ns), and inode."""
 
 
@@ -71,12 +71,12 @@ def _identity(path: Path, folders: dict[Path, str]) -> _Identity:
     folder = folders.get(path.parent)
     if folder is None:
         folder = folders[path.parent] = os.path.realpath(path.parent)
-    where = f"{folder}/{path.name}"
+    where = os.fsencode(f"{folder}/{path.name}")  # names of files need not be text
     return where, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def _read(identity: _Identity) -> str:
-    return read_digest(Path(identity[0]))
+    return read_digest(Path(os.fsdecode(identity[0])))
 
 
 def _memory_file() -> Path:
@@ -90,7 +90,7 @@ def _open() -> sqlite3.Connection:
     try:
         connection.execute(
             "CREATE TABLE IF NOT EXISTS digests "
-            "(path TEXT PRIMARY KEY, size INTEGER, modified INTEGER, changed INTEGER, inode INTEGER, "
+            "(path BLOB PRIMARY KEY, size INTEGER, modified INTEGER, changed INTEGER, inode INTEGER, "
             "sha256 TEXT)"
         )
     except sqlite3.Error:
@@ -124,6 +124,7 @@ def _remember(found: dict[_Identity, str]) -> None:
             connection.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?, ?)", settled)
     except sqlite3.DatabaseError as error:
         if not isinstance(error, sqlite3.OperationalError):  # damaged, and not only busy: begin anew
-            _memory_file().unlink(missing_ok=True)
+            with suppress(OSError):  # where it cannot be deleted, files are read again next time
+                _memory_file().unlink(missing_ok=True)
     except OSError:
         return  # a cache folder that cannot be written: files are read again next time

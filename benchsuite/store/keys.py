@@ -8,7 +8,7 @@ import json
 
 def content_key(content: object) -> str:
     """A short hash of plain data: 20 hexadecimal digits, the same on every machine."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
@@ -20,3 +20,10 @@ def derived_seed(purpose: str, *axes: object) -> int:
     """
     digest = hashlib.sha256(json.dumps([purpose, *axes], default=str).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def _plain(value: object) -> object:
+    """What stands for a value that JSON does not know; sets in an order that is the same in each process."""
+    if isinstance(value, set | frozenset):
+        return sorted(map(str, value))
+    return str(value)

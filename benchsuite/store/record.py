@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 
 SCHEMA_VERSION = 1
+_HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
+"""Half of a surrogate pair, which JSON can name and no text can hold; whole pairs are found too."""
 
 
 Status = Literal["done", "unsupported", "collapsed", "failed", "timeout", "killed"]
@@ -62,6 +65,9 @@ class TrialRecord:
     def from_json(cls, line: str) -> TrialRecord:
         """Parse one line; raises `ValueError` that says what is wrong with it."""
         data = json.loads(line)
+        if _HALF_CHARACTER.search(line):  # no file and no terminal takes it
+            text = json.dumps(data, ensure_ascii=False).encode("utf-8", "replace")
+            data = json.loads(text)
         if not isinstance(data, dict):
             raise ValueError("a record is a JSON object")
         version = data.get("schema_version")

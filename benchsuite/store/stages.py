@@ -7,15 +7,15 @@ what it was made from. What does not agree with it is damaged and is made anew.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchsuite.errors import BenchsuiteError
 from benchsuite.store.file_digests import file_digest, read_digest
 from benchsuite.store.files import write_atomically
+from benchsuite.store.keys import content_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,15 +33,34 @@ class Facts(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    decide: ClassVar[tuple[str, ...]] = ()
+    """Fields that decide numbers of others, as the files do; the rest are durations and the like."""
+
 
 class _StageFile(BaseModel):
-    """The content of `stage.json`."""
+    """The content of `stage.json`.
+
+    Attributes:
+        key: the stage's own key, the name of its folder: files of another stage do not stand for it.
+        facts: what the maker noted.
+        files: a checksum of each file that decides numbers.
+        made_from: what the stages are that it was made from.
+        content: what identifies its numbers; see `content_digest`.
+        checksum: of all of these.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    key: str
     facts: dict[str, Any]
     files: dict[str, str]
-    made_from: str = ""
+    made_from: str
+    content: str
+    checksum: str = ""
+
+    def summed(self) -> _StageFile:
+        """The same with its checksum."""
+        return self.model_copy(update={"checksum": content_key(self.model_dump(exclude={"checksum"}))})
 
 
 class StageDamaged(BenchsuiteError):  # noqa: N818 - it says what is the case, as the other errors do
@@ -60,18 +79,26 @@ class Stage(Generic[F]):
         files: names of the files that decide numbers; those that the maker leaves are checked.
         made_from: what the stages are that this one is made from, by `content_digest`. One that was made
             from something else is made anew.
+        accept_old: also take a stage from before checksums, of which only the facts are checked.
     """
 
-    def __init__(self, folder: Path, facts: type[F], files: Sequence[str], made_from: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        facts: type[F],
+        files: Sequence[str],
+        made_from: str = "",
+        *,
+        accept_old: bool = False,
+    ) -> None:
         self.folder = folder
         self._facts = facts
         self._files = tuple(files)
         self._made_from = made_from
+        self._accept_old = accept_old
 
     def read(self) -> F | None:
         """The facts of the complete stage, or None where there is none.
-
-        Of a stage from before checksums only the facts are checked.
 
         Raises:
             StageDamaged: it is not as its maker left it, or was made from something else.
@@ -80,11 +107,14 @@ class Stage(Generic[F]):
         if found is None:
             return None
         facts, stored = found
-        if stored is not None:
-            for name, expected in stored.files.items():
-                self._check(name, expected)
-            if stored.made_from != self._made_from:
-                raise StageDamaged(f"{self.folder} was made from other stages than there are now")
+        if stored is None:
+            if not self._accept_old:
+                raise StageDamaged(f"{self.folder} has no checksums")
+            return facts
+        for name, expected in stored.files.items():
+            self._check(name, expected)
+        if stored.made_from != self._made_from:
+            raise StageDamaged(f"{self.folder} was made from other stages than there are now")
         return facts
 
     def get(self, make: Callable[[], F], tell: Callable[[str], None]) -> F:
@@ -120,12 +150,16 @@ class Stage(Generic[F]):
     def complete(self, facts: F) -> None:
         """Declare the stage complete: its files are all there."""
         there = [name for name in self._files if (self.folder / name).is_file()]
+        noted = facts.model_dump(mode="json")
+        files = {name: read_digest(self.folder / name) for name in there}
         stored = _StageFile(
-            facts=facts.model_dump(mode="json"),
-            files={name: read_digest(self.folder / name) for name in there},
+            key=self.folder.name,
+            facts=noted,
+            files=files,
             made_from=self._made_from,
+            content=content_key([files, {name: noted[name] for name in self._facts.decide}]),
         )
-        write_atomically(self.folder / _STAGE, stored.model_dump_json(indent=1))
+        write_atomically(self.folder / _STAGE, stored.summed().model_dump_json(indent=1))
 
     def _usable(self, tell: Callable[[str], None] | None) -> F | None:
         try:
@@ -162,11 +196,16 @@ def _read(folder: Path, kind: type[F]) -> tuple[F, _StageFile | None] | None:
         if isinstance(content, dict) and content and "files" not in content:
             return kind.model_validate(content), None
         stored = _StageFile.model_validate(content)
-        return kind.model_validate(stored.facts), stored
+        facts = kind.model_validate(stored.facts)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "it"
         raise StageDamaged(f"{path} is damaged ({where}: {first['msg'].lower()})") from error
+    if stored.summed().checksum != stored.checksum:
+        raise StageDamaged(f"{path} is damaged (its checksum is another)")
+    if stored.key != folder.name:
+        raise StageDamaged(f"{path} is that of another stage, {stored.key[:40]!r}")
+    return facts, stored
 
 
 def read_facts(folder: Path, kind: type[F]) -> F | None:
@@ -185,15 +224,16 @@ def is_complete(folder: Path) -> bool:
 
 
 def content_digest(folder: Path) -> str | None:
-    """What identifies the numbers of a stage: the same wherever and whenever they are made.
+    """What identifies the numbers of a stage: its files and the facts that decide numbers.
 
-    None where there is no stage, or one from before checksums.
+    It is the same whenever and wherever the same numbers are made. None where there is no stage, or one from
+    before checksums.
     """
     try:
         stored = _StageFile.model_validate_json((folder / _STAGE).read_bytes())
     except (OSError, ValueError):
         return None
-    return hashlib.sha256(json.dumps(sorted(stored.files.items())).encode()).hexdigest()[:20]
+    return stored.content
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

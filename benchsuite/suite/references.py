@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationInfo, model_serializer, model_validator
@@ -39,8 +40,14 @@ class PluginRef(Table):
         if registry is not None and not self._is_wildcard():
             try:
                 registry.create(self.kind, self.name, self.parameters)
+                json.dumps(self.parameters, allow_nan=False)
             except UsageError as error:
                 raise ValueError(str(error)) from error
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"{self.name}: parameters are finite numbers, texts, true or false, and lists and tables "
+                    f"of these, since records hold them as JSON ({error})"
+                ) from error
         return self
 
     def _is_wildcard(self) -> bool:

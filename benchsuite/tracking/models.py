@@ -61,7 +61,9 @@ def log_all(request: Request, tell: Callable[[str], None]) -> None:
     """Log the models of a request; call `tell` with a sentence for each that cannot be logged."""
     registry, _ = discover(tuple(Path(file) for file in request.plugin_files))
     run = Path(request.directory)
-    worker = WorkerContext(RunConfiguration(run, run / "data"), registry, prepare("cpu", 1), 1)
+    worker = WorkerContext(
+        RunConfiguration(run, run / "data"), registry, prepare("cpu", 1), 1, reads_old_runs=True
+    )
     client = connect(request.uri, run / "mlflow.db")
     for choice in request.choices:
         try:

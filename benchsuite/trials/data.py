@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from benchsuite.contracts.dataset import Augmentation, Dataset, Split
@@ -28,7 +29,8 @@ def load_data(worker: WorkerContext, choice: PluginChoice, key: str) -> tuple[Da
     The tensors of a stage are mapped from one file, so that all workers share one copy in memory.
     """
     folder = worker.folder(key)
-    facts = Stage(folder, DataFacts, [_FILE]).get(lambda: _keep(worker, choice, folder), worker.tell)
+    stage = Stage(folder, DataFacts, [_FILE], accept_old=worker.reads_old_runs)
+    facts = stage.get(lambda: _keep(worker, choice, folder), worker.tell)
     tensors = load_tensors(folder / _FILE)
     splits = {
         name: Split(tensors[f"{name}/inputs"], tensors[f"{name}/labels"])
@@ -41,8 +43,11 @@ def load_data(worker: WorkerContext, choice: PluginChoice, key: str) -> tuple[Da
 
 
 def _keep(worker: WorkerContext, choice: PluginChoice, folder: Path) -> DataFacts:
-    plugin = cast("DatasetPlugin", worker.plugins.create("dataset", choice.name, choice.parameters))
+    plugin = cast("DatasetPlugin", worker.create("dataset", choice))
+    fingerprint = partial(plugin.fingerprint, worker.configuration.data)
+    worker.check_content("dataset", choice, fingerprint)
     dataset = plugin.load(worker.configuration.data)
+    worker.check_content("dataset", choice, fingerprint)
     if not isinstance(dataset, Dataset):
         raise PluginError(f"data set {choice.label}: load() returned {type(dataset).__name__}, not a Dataset")
     tensors = {f"{name}/{part}": getattr(getattr(dataset, name), part) for name, part in _PARTS}

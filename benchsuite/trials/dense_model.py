@@ -10,7 +10,8 @@ from benchsuite.pruning.tracing.trace import trace
 from benchsuite.store.stages import content_digest, load_tensors
 from benchsuite.training import on_device
 from benchsuite.trials.data import load_data
-from benchsuite.trials.dense_training import WEIGHTS, build_model, dense_stage, example
+from benchsuite.trials.dense_training import build_model, dense_stage_of, example
+from benchsuite.trials.facts import WEIGHTS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -74,7 +75,7 @@ def load_dense(worker: WorkerContext, task: DenseTask, *, at_init: bool = False)
     """
     dataset, _ = load_data(worker, task.dataset, task.data_key)
     folder = worker.folder(task.key)
-    facts = dense_stage(worker, task).read()
+    facts = dense_stage_of(worker, task).read()
     if facts is None:
         raise PluginError(f"the dense model of {task.model.label} on {task.dataset.label} was not trained")
     data = on_device(dataset, worker.device)

@@ -17,25 +17,25 @@ from benchsuite.metrics.cost import measure_cost
 from benchsuite.store import metric_names
 from benchsuite.store.files import write_atomically
 from benchsuite.store.keys import derived_seed
-from benchsuite.store.stages import Stage, content_digest, save_tensors
+from benchsuite.store.stages import save_tensors
 from benchsuite.training import DeviceDataset, TraceRequest, TrainingLog, on_device, train
 from benchsuite.trials.data import load_data
-from benchsuite.trials.facts import DenseFacts
+from benchsuite.trials.facts import WEIGHTS, DenseFacts, dense_stage
 
 if TYPE_CHECKING:
     from benchsuite.contracts.dataset import Dataset
     from benchsuite.contracts.model import ModelPlugin
     from benchsuite.plan.dense_task import DenseTask
+    from benchsuite.store.stages import Stage
     from benchsuite.trials.worker_context import WorkerContext
-
-WEIGHTS = "model.safetensors"
 
 
 def build_model(
     worker: WorkerContext, task: DenseTask, dataset: Dataset | DeviceDataset, purpose: str = "build"
 ) -> nn.Module:
     """The untrained network, initialised from a seed derived from purpose, data set, model and seed."""
-    plugin = cast("ModelPlugin", worker.plugins.create("model", task.model.name, task.model.parameters))
+    plugin = cast("ModelPlugin", worker.create("model", task.model))
+    worker.check_content("model", task.model, plugin.fingerprint)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(purpose, task.dataset.label, task.model.label, task.seed))
         model = plugin.build(dataset.input_shape, len(dataset.classes))
@@ -46,10 +46,10 @@ def build_model(
     return model
 
 
-def dense_stage(worker: WorkerContext, task: DenseTask) -> Stage[DenseFacts]:
+def dense_stage_of(worker: WorkerContext, task: DenseTask) -> Stage[DenseFacts]:
     """Where the dense model of a task is kept."""
-    data = content_digest(worker.folder(task.data_key)) or ""
-    return Stage(worker.folder(task.key), DenseFacts, [WEIGHTS], made_from=data)
+    folder, data = worker.folder(task.key), worker.folder(task.data_key)
+    return dense_stage(folder, data, accept_old=worker.reads_old_runs)
 
 
 def train_dense(
@@ -87,7 +87,7 @@ def train_dense(
             device=devices.device_name(worker.device),
         )
 
-    dense_stage(worker, task).get(make, worker.tell)
+    dense_stage_of(worker, task).get(make, worker.tell)
     return logs[0] if logs else None
 
 

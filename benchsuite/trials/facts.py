@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.metrics.network_cost import Cost
-from benchsuite.store.stages import Facts, Stage
+from benchsuite.store.stages import Facts, Stage, content_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +21,8 @@ class DataFacts(Facts):
         augmentation: fields of `Augmentation`.
         digest: SHA-256 of the file that holds the splits.
     """
+
+    decide = ("classes", "mean", "std", "augmentation")
 
     classes: tuple[str, ...]
     mean: tuple[float, ...]
@@ -62,6 +64,8 @@ class TraceFacts(Facts):
         unsupported: why there is no trace, if there is none.
     """
 
+    decide = ("unsupported",)
+
     unsupported: str | None = None
 
 
@@ -79,6 +83,8 @@ class ScoreFacts(Facts):
         skipped: reasons of the layers that the scorer could not serve.
         merges: by layer, pairs (removed unit, kept unit) of the criterion's own rule.
     """
+
+    decide = ("skipped", "merges")
 
     seconds: float
     peak_memory_mb: float
@@ -105,6 +111,8 @@ class PrunedFacts(Facts):
         removed: by coupled group of the dense network, the removed positions; empty for masks.
     """
 
+    decide = ("removed",)
+
     axes: dict[str, Any]
     removed: dict[str, tuple[int, ...]]
 
@@ -116,3 +124,19 @@ PRUNED, OUTPUTS = "model.safetensors", "outputs.safetensors"
 def pruned_stage(folder: Path) -> Stage[PrunedFacts]:
     """The network that a trial left in its folder."""
     return Stage(folder, PrunedFacts, [PRUNED, OUTPUTS])
+
+
+WEIGHTS = "model.safetensors"
+"""The file of a training's stage."""
+
+
+def dense_stage(folder: Path, data: Path, *, accept_old: bool = False) -> Stage[DenseFacts]:
+    """The dense model in its stage's folder.
+
+    Args:
+        folder: of the training.
+        data: the folder of the data set's stage, which it was made from.
+        accept_old: see `Stage`.
+    """
+    made_from = content_digest(data) or ""
+    return Stage(folder, DenseFacts, [WEIGHTS], made_from, accept_old=accept_old)

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from benchsuite.metrics.cost import Cost
     from benchsuite.plan.trial import Trial
-    from benchsuite.pruning.graph import PruningGraph
     from benchsuite.training import TrainingLog
     from benchsuite.trials.dense_model import DenseModel
     from benchsuite.trials.worker_context import WorkerContext
@@ -91,7 +90,7 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: ScoredModel) -> Trial
         settings=dict(trial.shared),
         stages={
             **trial.stages,
-            "architecture": _architecture(trial, dense.graph, network.removed),
+            "architecture": _architecture(trial, dense, network.removed),
             # So that a stage that is made anew with other numbers is told from the one that was used here.
             "train_content": dense.content,
             "score_content": scored.content,
@@ -158,12 +157,13 @@ def _names(trial: Trial) -> tuple[str, str, int]:
     return trial.dense.dataset.label, trial.dense.model.label, trial.dense.seed
 
 
-def _architecture(trial: Trial, graph: PruningGraph, removed: Mapping[str, tuple[int, ...]]) -> str:
+def _architecture(trial: Trial, dense: DenseModel, removed: Mapping[str, tuple[int, ...]]) -> str:
     """A key that networks of the same model and the same widths share, whatever their weights."""
     # Weights of the 2:4 pattern may run on kernels of their own.
     pattern = ["2:4"] if trial.settings.scope == "2:4" else []
-    widths = architecture_signature(graph, removed)
-    return content_key(["architecture", trial.dense.network, widths, *pattern])
+    widths = architecture_signature(dense.graph, removed)
+    structure = str(dense.model)  # a model may draw its structure by the seed
+    return content_key(["architecture", trial.dense.network, structure, widths, *pattern])
 
 
 def _cost_metrics(cost: Cost, dense: Cost) -> dict[str, float]:

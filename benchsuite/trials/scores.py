@@ -67,7 +67,7 @@ def score_dense(worker: WorkerContext, task: ScoreTask) -> ScoredModel:
 
 def create_scorer(worker: WorkerContext, choice: PluginChoice) -> Scorer:
     """An instance of a scorer."""
-    return cast("Scorer", worker.plugins.create("scorer", choice.name, choice.parameters))
+    return cast("Scorer", worker.create("scorer", choice))
 
 
 def _score(
@@ -75,9 +75,12 @@ def _score(
 ) -> ScoreFacts:
     layers = dense.graph.layers if task.granularity == "unit" else dense.graph.weight_layers
     store = TableStore(worker.folder(task.dense.key) / ("tables-at-init" if task.at_init else "tables"))
+    scorer = create_scorer(worker, task.scorer)
+    worker.check_content("scorer", task.scorer, scorer.fingerprint)
     loaded = set(sys.modules)
     result = score_network(worker, task, dense, dense.model, layers, dense.graph.groups, store, trace)
-    _check_sources(create_scorer(worker, task.scorer), set(sys.modules) - loaded)
+    _check_sources(scorer, set(sys.modules) - loaded)
+    worker.check_content("scorer", task.scorer, scorer.fingerprint)
     tensors = {f"score/{name}": score for name, score in result.scores.items()}
     tensors |= {f"keep/{name}": keep for name, keep in (result.native or {}).items()}
     save_tensors(worker.folder(task.key) / SCORES, tensors)

@@ -11,8 +11,8 @@ from benchsuite.errors import Unsupported
 from benchsuite.store.stages import Stage, content_digest, load_tensors
 from benchsuite.training import TraceRequest, TrainingTrace, on_device, total_steps
 from benchsuite.trials.data import load_data
-from benchsuite.trials.dense_training import WEIGHTS, train_dense, trained
-from benchsuite.trials.facts import TraceFacts
+from benchsuite.trials.dense_training import train_dense, trained
+from benchsuite.trials.facts import WEIGHTS, TraceFacts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,13 +6,17 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from benchsuite.contracts.digests import source_digest
+from benchsuite.contracts.plugin import content_of
+from benchsuite.errors import BenchsuiteError, PluginError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     import torch
 
-    from benchsuite.contracts.plugin import PluginChoice, Plugins
+    from benchsuite.contracts.plugin import Kind, Plugin, PluginChoice, Plugins
 
 _logger = logging.getLogger(__name__)
 
@@ -45,6 +49,7 @@ class WorkerContext:
         plugins: makes the plugins that a task names.
         device: where it computes.
         threads: CPU threads of one operation.
+        reads_old_runs: whether stages from before checksums are taken as they are.
         tell: told in a sentence what the run should show, such as that a damaged stage was made anew.
     """
 
@@ -52,7 +57,29 @@ class WorkerContext:
     plugins: Plugins
     device: torch.device
     threads: int
+    reads_old_runs: bool = False
     tell: Callable[[str], None] = field(default=_logger.warning)
+
+    def create(self, kind: Kind, choice: PluginChoice) -> Plugin:
+        """An instance of a plugin; raises `BenchsuiteError` if its source is not the one of the plan."""
+        plugin = self.plugins.create(kind, choice.name, choice.parameters)
+        if choice.source and source_digest(type(plugin)) != choice.source:
+            raise BenchsuiteError(
+                f"the source of {kind} {choice.label} changed after the run began; run again"
+            )
+        return plugin
+
+    def check_content(self, kind: Kind, choice: PluginChoice, fingerprint: Callable[[], str]) -> None:
+        """Raise an error if the files that a plugin reads are not those of the plan."""
+        if not choice.source:
+            return
+        now = content_of(fingerprint)
+        if now.startswith("fingerprint()"):
+            raise PluginError(f"{kind} {choice.label}: {now}")
+        if now != choice.content:
+            raise BenchsuiteError(
+                f"the files that {kind} {choice.label} reads changed after the start; run again"
+            )
 
     def folder(self, key: str) -> Path:
         """The folder of a stage."""

@@ -110,3 +110,28 @@ def test_plugins_on_a_terminal_have_one_line_each(width, capsys, monkeypatch, tm
 def test_doctor_finds_this_machine_well(capsys):
     assert cli.main(["doctor"]) == 0
     assert "devices" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["validate", "plan", "run"])
+def test_a_plugin_file_that_cannot_be_loaded_stops_a_command_that_was_given_it(
+    command, capsys, tmp_path, monkeypatch
+):
+    """Otherwise its scorer would only be unknown, or a suite of all scorers would run without it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.py").write_text("import benchsuite\nraise ValueError('no luck')")
+    (tmp_path / "small.toml").write_text(
+        '[suite]\nname = "small"\nseeds = [0]\nsparsities = [0.5]\nscorers = "all"\n'
+        '[[workload]]\ndataset = "digits"\nmodels = ["mlp"]\n'
+    )
+    assert cli.main([command, "small.toml", "--plugin", "broken.py"]) == 4
+    message = capsys.readouterr().err
+    assert "plugin file broken.py cannot be loaded: ValueError: no luck" in message
+    assert not (tmp_path / "runs").exists()
+
+
+def test_options_cannot_be_abbreviated(capsys):
+    """`--thread 2` would begin every trial anew."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["plan", "suites/quick.toml", "--thread", "2"])
+    assert caught.value.code == 4
+    assert "--thread" in capsys.readouterr().err

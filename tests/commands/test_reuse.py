@@ -196,7 +196,7 @@ def test_an_edit_of_a_plugins_helper_computes_its_scores_anew(again: Path) -> No
 
 
 def test_a_plugin_that_loads_what_its_source_does_not_name_is_told_so(again: Path) -> None:
-    lazy = "import pydoc; sign = pydoc.locate('my_helper').sign"
+    lazy = "sign = vars(sys.modules['builtins'])['__imp' + 'ort__']('my_helper').sign"
     (again / "mine.py").write_text(PLUGIN.format(folder=str(again), imports="", lazy=lazy))
     (again / "my_helper.py").write_text("def sign():\n    return 1.0\n")
     (again / "small.toml").write_text(SUITE.format(scorers='"mine"'))

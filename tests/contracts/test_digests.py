@@ -200,6 +200,8 @@ HELPERS = {
     "pkg/b.py": "from .c import SIGN as FOUND\nSIGN = 1\n",
     "pkg/c.py": "SIGN = 1\n",
     "other.py": "SIGN = 1\n",
+    "star.py": "__all__ = ['os']\nimport os\n",
+    "bare/inner.py": "SIGN = 1\n",
 }
 
 
@@ -221,6 +223,12 @@ HELPERS = {
         ("", 'importlib.import_module("my_" + "helper")', "deeper.py"),
         ("", 'exec(open("other.py").read())', "other.py"),
         ("import runpy", 'runpy.run_path("other.py")', "other.py"),
+        ("from importlib import import_module as load", 'load("my_" + "helper")', "deeper.py"),
+        ("import importlib.util as loaders", 'loaders.find_spec("other")', "other.py"),
+        # `__all__` may name modules.
+        ("from star import *", "pass", "other.py"),
+        # A package without `__init__.py`.
+        ("import bare.inner", "pass", "bare/inner.py"),
     ],
 )
 def test_modules_beside_a_plugin_file_are_covered(
@@ -230,6 +238,38 @@ def test_modules_beside_a_plugin_file_are_covered(
     if changed == "pkg/__init__.py":
         (tmp_path / changed).write_text("SIGN = 1\n")
     assert changes(tmp_path / "plugin.py", tmp_path / changed)
+
+
+def test_a_module_from_elsewhere_that_no_distribution_holds_is_covered(tmp_path: Path) -> None:
+    """Nothing else says which version of it is there."""
+    lines = f"import sys; sys.path.append({str(tmp_path / 'elsewhere')!r}); import my_helper"
+    lay_out(tmp_path / "elsewhere", HELPERS)
+    lay_out(tmp_path, {"plugin.py": SCORER.format(imports=lines, lazy="pass")})
+    assert changes(tmp_path / "plugin.py", tmp_path / "elsewhere/deeper.py")
+
+
+def test_of_a_link_to_a_plugin_file_the_modules_beside_the_file_are_covered(tmp_path: Path) -> None:
+    lay_out(
+        tmp_path / "real", {**HELPERS, "plugin.py": SCORER.format(imports="import my_helper", lazy="pass")}
+    )
+    (tmp_path / "link.py").symlink_to(tmp_path / "real/plugin.py")
+    assert changes(tmp_path / "link.py", tmp_path / "real/deeper.py")
+
+
+def test_a_module_that_changes_the_class_that_it_registers_is_covered(tmp_path: Path) -> None:
+    lay_out(tmp_path, {"impl.py": SCORER.format(imports="", lazy="pass").partition("@")[0]})
+    registers = "@benchsuite.hookimpl\ndef benchsuite_register_scorers(register):\n    register(Mine)\n"
+    plain = f"import benchsuite\nfrom impl import Mine\nSIGN = 1\nMine.sign = SIGN\n\n\n{registers}"
+    lay_out(tmp_path, {"plugin.py": plain})
+    assert changes(tmp_path / "plugin.py", tmp_path / "plugin.py")
+
+
+def test_two_modules_that_change_places_change_the_digest(tmp_path: Path) -> None:
+    plugin = SCORER.format(imports="import first, second", lazy="pass")
+    lay_out(tmp_path, {"plugin.py": plugin, "first.py": "SIGN = 1\n", "second.py": "SIGN = 2\n"})
+    before = digest_of(tmp_path / "plugin.py")
+    lay_out(tmp_path, {"first.py": "SIGN = 2\n", "second.py": "SIGN = 1\n"})
+    assert digest_of(tmp_path / "plugin.py") != before
 
 
 def test_what_a_plugin_file_does_not_import_is_not_covered(tmp_path: Path) -> None:

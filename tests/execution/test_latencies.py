@@ -10,13 +10,14 @@ import pytest
 from benchsuite.execution.jobs import Ended, Job, LatencyJob, Measured, Message, Started
 from benchsuite.execution.pending_work import needs_latency, pending_work
 from benchsuite.execution.run import Run
+from benchsuite.metrics.network_cost import Cost
 from benchsuite.plan import matrix, stage_keys
 from benchsuite.plan.matrix import build_plan
 from benchsuite.registry.discovery import discover
 from benchsuite.store.record import TrialRecord
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.suite import load_suite
-from benchsuite.trials.facts import PrunedFacts, pruned_stage
+from benchsuite.trials.facts import WEIGHTS, DenseFacts, PrunedFacts, dense_stage, pruned_stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +36,17 @@ scorers = ["magnitude-l1", "lamp"]
 dataset = "digits"
 models = ["mlp"]
 """
+DENSE = DenseFacts(
+    top1=0.9,
+    loss=0.1,
+    recall={},
+    confusion=[],
+    train_seconds=1.0,
+    cost=Cost(100, 1000, 90, 900, 4000, ()),
+    file_bytes=5,
+    data_digest="",
+    device="a chip",
+)
 HERE = {"device": "a chip", "host": "here", "python": "3.12", "torch": "2.6"}
 
 
@@ -86,6 +98,10 @@ class Bench:
 
     def finish(self, trials: Sequence[Trial], architectures: Sequence[str]) -> None:
         for trial, architecture in zip(trials, architectures, strict=True):
+            dense, data = map(self.directory.stage, (trial.dense.key, trial.dense.data_key))
+            dense.mkdir(parents=True, exist_ok=True)
+            (dense / WEIGHTS).write_bytes(b"weights")
+            dense_stage(dense, data).complete(DENSE)
             folder = self.directory.stage(trial.key)
             folder.mkdir(parents=True)
             pruned_stage(folder).complete(PrunedFacts(axes=trial.axes, removed={}))
@@ -176,15 +192,6 @@ def test_a_change_of_the_code_that_measures_is_measured_anew(
     assert matrix.latency_key is stage_keys.latency_key
 
 
-def test_a_trial_whose_network_is_damaged_is_run_again_before_it_is_timed(bench: Bench) -> None:
-    trials = bench.trials()
-    bench.finish(trials, ["a"] * 4)
-    (bench.directory.stage(trials[0].key) / "stage.json").write_text("{}")
-    work = pending_work(trials, bench.records, bench.directory, retry_failed=False)
-    assert work.to_run == (trials[0],)
-    assert work.to_time == tuple(trials[1:])
-
-
 def test_strange_records_are_no_source_of_latencies(bench: Bench) -> None:
     """A results file can hold anything that is JSON."""
     trials = bench.trials()
@@ -202,3 +209,18 @@ def test_strange_records_are_no_source_of_latencies(bench: Bench) -> None:
         )
     assert bench.measure(trials, HERE) == [trials[0].key]
     assert times(bench, trials[3])["latency/batch1_ms"] == 1.0
+
+
+@pytest.mark.parametrize("damaged", ["dense", "pruned"])
+def test_a_network_that_is_damaged_is_made_anew_before_it_is_timed(bench: Bench, damaged: str) -> None:
+    """The latency of the dense model is measured beside that of the pruned one: both are needed."""
+    trials = bench.trials()
+    bench.finish(trials, ["a", "b", "c", "d"])
+    if damaged == "dense":
+        (bench.directory.stage(trials[0].dense.key) / WEIGHTS).write_bytes(b"damaged")
+    else:
+        (bench.directory.stage(trials[0].key) / "stage.json").write_text("{}")
+    work = pending_work(trials, bench.records, bench.directory, retry_failed=False)
+    keys = [[trial.key for trial in part] for part in (work.to_run, work.to_time)]
+    every = [trial.key for trial in trials]
+    assert keys == ([every, []] if damaged == "dense" else [every[:1], every[1:]])

@@ -34,6 +34,18 @@ def plugin(tmp_path, text, name="mine.py"):
     return path
 
 
+def test_a_plugin_file_can_import_the_modules_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.path", [*sys.path])
+    plugin(tmp_path, "VALUE = 2.5", "beside_a_plugin.py")
+    # One of a library's name hides no library.
+    plugin(tmp_path, "raise RuntimeError", "torch.py")
+    text = GOOD.replace("= 1.0", "= VALUE").replace(
+        "import benchsuite", "from beside_a_plugin import VALUE\nimport benchsuite", 1
+    )
+    registry, _ = discover([plugin(tmp_path, text)])
+    assert registry.create("scorer", "constant", {}).parameters == {"value": 2.5}
+
+
 def test_a_plugin_file_is_listed_beside_the_installed_ones(tmp_path):
     path = plugin(tmp_path, GOOD)
     registry, _ = discover([path])

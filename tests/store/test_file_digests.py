@@ -28,8 +28,8 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     read = digests._read
 
-    def watched(identity: tuple[str, int, int, int, int]) -> str:
-        seen.append(Path(identity[0]).name)
+    def watched(identity: tuple[bytes, int, int, int, int]) -> str:
+        seen.append(Path(os.fsdecode(identity[0])).name)
         return read(identity)
 
     monkeypatch.setattr(digests, "_read", watched)
@@ -151,3 +151,25 @@ def test_many_files_come_in_their_order(tmp_path: Path, reads: list[str]) -> Non
     expected[7] = sha(b"new")
     assert digests.file_digests([*files, files[3]]) == [*expected, expected[3]]
     assert len(reads) == 51
+
+
+def test_a_name_that_is_no_text_is_read_and_remembered(tmp_path: Path, reads: list[str]) -> None:
+    file = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe"))
+    file.write_bytes(b"first")
+    assert digests.file_digest(file) == digests.file_digest(file) == sha(b"first")
+    assert len(reads) == 1
+
+
+def test_damaged_memory_that_cannot_be_deleted_costs_time_and_nothing_else(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "data"
+    file.write_bytes(b"first")
+    cache.parent.mkdir(parents=True)
+    cache.write_bytes(b"no database" * 1000)
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert digests.file_digest(file) == sha(b"first")

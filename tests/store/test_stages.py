@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from benchsuite.store import stages
+from benchsuite.store.keys import content_key
 from benchsuite.store.stages import (
     Facts,
     Stage,
@@ -124,7 +126,13 @@ def test_a_file_that_is_not_whole_is_made_anew(tmp_path: Path, how: str) -> None
     assert len(maker.told) == 1
 
 
-GOOD: dict[str, Any] = {"facts": {"number": 1}, "files": {}, "made_from": ""}
+GOOD: dict[str, Any] = {"key": "s", "facts": {"number": 1}, "files": {}, "made_from": "", "content": ""}
+
+
+def stage_file(**changed: object) -> str:
+    """The content of a `stage.json` whose checksum is right."""
+    content = {**GOOD, **changed}
+    return json.dumps({**content, "checksum": content_key(content)})
 
 
 @pytest.mark.parametrize(
@@ -139,23 +147,28 @@ GOOD: dict[str, Any] = {"facts": {"number": 1}, "files": {}, "made_from": ""}
         "{" * 100_000,
         "\xff\xfe",
         json.dumps({"files": {}}),
-        json.dumps({**GOOD, "facts": {}}),
-        json.dumps({**GOOD, "facts": {"number": "many"}}),
-        json.dumps({**GOOD, "facts": {"number": None}}),
-        json.dumps({**GOOD, "facts": 7}),
-        json.dumps({**GOOD, "files": []}),
-        json.dumps({**GOOD, "files": {"a.safetensors": 7}}),
-        json.dumps({**GOOD, "files": {"../../etc/passwd": "00"}}),
-        json.dumps({**GOOD, "files": {"a.safetensors": "00"}}),
-        json.dumps({**GOOD, "made_from": "another"}),
-        json.dumps({**GOOD, "more": 1}),
+        json.dumps(GOOD),
+        json.dumps({**GOOD, "checksum": "00"}),
+        stage_file(key="another"),
+        stage_file(facts={}),
+        stage_file(facts={"number": "many"}),
+        stage_file(facts={"number": None}),
+        stage_file(facts=7),
+        stage_file(files=[]),
+        stage_file(files={"a.safetensors": 7}),
+        stage_file(files={"../../etc/passwd": "00"}),
+        stage_file(files={"a.safetensors": "00"}),
+        stage_file(made_from="another"),
+        stage_file(more=1),
         json.dumps({"other": 1}),
+        json.dumps({"number": 1}),
         '{"facts": {"number": NaN}, "files": {}}',
     ],
 )
 def test_a_stage_file_of_any_content_is_a_damage_and_never_a_crash(tmp_path: Path, content: str) -> None:
-    maker = Maker(tmp_path)
-    (tmp_path / "stage.json").write_bytes(content.encode("latin-1"))
+    maker = Maker(tmp_path / "s")
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s/stage.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(StageDamaged):
         maker.stage.read()
     assert maker.get().number == 7
@@ -182,12 +195,55 @@ def test_the_content_says_whether_numbers_are_the_same(tmp_path: Path) -> None:
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_a_stage_from_before_checksums_is_read_as_it_is(tmp_path: Path) -> None:
+def test_a_stage_from_before_checksums_is_read_only_by_those_who_ask_for_it(tmp_path: Path) -> None:
     (tmp_path / "stage.json").write_text('{"number": 3, "unknown": 1}')
-    maker = Maker(tmp_path, "something")
-    assert maker.get().number == 3
-    assert maker.made == 0
+    old = Stage(tmp_path, Noted, ["a.safetensors"], "something", accept_old=True).read()
+    assert old is not None
+    assert old.number == 3
     assert content_digest(tmp_path) is None
+    maker = Maker(tmp_path, "something")
+    assert maker.get().number == 7
+    assert "has no checksums; it is made anew" in maker.told[0]
+
+
+class Deciding(Noted):
+    decide = ("number",)
+
+
+def test_facts_that_decide_numbers_count_like_files(tmp_path: Path) -> None:
+    digests = []
+    for name, facts in (
+        ("a", Deciding(number=1)),
+        ("b", Deciding(number=1, words={"seconds": "7"})),
+        ("c", Deciding(number=2)),
+    ):
+        (tmp_path / name).mkdir()
+        Stage(tmp_path / name, Deciding, []).complete(facts)
+        digests.append(content_digest(tmp_path / name))
+    assert digests[0] == digests[1] != digests[2]
+
+
+@given(position=st.integers(0, 10**6), byte=st.sampled_from(b"0123456789abcdefz,"))
+def test_any_changed_character_of_the_facts_is_found(
+    tmp_path_factory: pytest.TempPathFactory, position: int, byte: int
+) -> None:
+    folder = tmp_path_factory.mktemp("s")
+    maker = Maker(folder)
+    maker.get()
+    file = folder / "stage.json"
+    content = bytearray(file.read_bytes())
+    content[position % len(content)] = byte
+    file.write_bytes(content)
+    assert maker.get() == Noted(number=7, words={"a": "b"})
+    assert len(maker.told) == maker.made - 1
+
+
+def test_files_of_another_stage_do_not_stand_for_it(tmp_path: Path) -> None:
+    Maker(tmp_path / "seed0").get(number=1)
+    shutil.copytree(tmp_path / "seed0", tmp_path / "seed1")
+    maker = Maker(tmp_path / "seed1")
+    assert maker.get().number == 7
+    assert "is that of another stage, 'seed0'" in maker.told[0]
 
 
 def test_facts_can_be_shown_without_a_look_at_the_files(tmp_path: Path) -> None:

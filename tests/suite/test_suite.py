@@ -155,3 +155,29 @@ def test_any_text_is_toml_or_a_usage_error(tmp_path_factory, text):
     else:
         message = f"{path}:{source.line_of(('suite', 'name'))}"
     assert str(path) in message
+
+
+ANY = """
+from typing import Any
+import benchsuite
+
+class Mine(benchsuite.Scorer):
+    name = "mine"
+    value: Any = 0
+    def score(self, context):
+        return {}
+
+@benchsuite.hookimpl
+def benchsuite_register_scorers(register):
+    register(Mine)
+"""
+
+
+@pytest.mark.parametrize("value", ["nan", "[inf]", "2026-01-01", "{ at = 12:30:00 }"])
+def test_parameters_that_records_cannot_hold_are_refused(tmp_path, value):
+    (tmp_path / "mine.py").write_text(ANY)
+    registry, _ = discover([tmp_path / "mine.py"])
+    text = SMALL.replace('"magnitude-l1"', f'{{ name = "mine", value = {value} }}')
+    (found,) = errors_of(tmp_path, text, registry)
+    assert "mine: parameters are finite numbers, texts" in found
+    load_suite(write(tmp_path, text.replace(value, "[1.5, { a = true }]")), registry)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import benchsuite
-from benchsuite.errors import Collapsed, Unsupported
+from benchsuite.errors import BenchsuiteError, Collapsed, PluginError, Unsupported
 from benchsuite.hardware.devices import prepare
 from benchsuite.metrics.accuracy import evaluate
 from benchsuite.plan.matrix import build_plan
@@ -772,3 +772,22 @@ def test_the_test_split_is_read_after_the_last_training_step_only(workshop, monk
     # Rounds are watched on the validation split, and nothing is chosen by it.
     course = ["trained", "validation"] * rounds[schedule] if schedule in rounds else ["trained"]
     assert events == [*course, "test", "test"]
+
+
+def test_a_plugin_that_changed_after_the_plan_is_refused(workshop: Workshop) -> None:
+    """Otherwise the numbers of new code would stand under the key of the old."""
+    (trial,) = workshop.plan()
+    choices = {"scorer": trial.score.scorer, "model": trial.dense.model, "dataset": trial.dense.dataset}
+    for kind, choice in choices.items():
+        assert choice.source
+        plugin = workshop.worker.create(kind, choice)
+        assert type(plugin).name == choice.name
+        with pytest.raises(
+            BenchsuiteError, match=f"source of {kind} {choice.name} changed after the run began"
+        ):
+            workshop.worker.create(kind, replace(choice, source="0" * 64))
+        workshop.worker.check_content(kind, choice, lambda content=choice.content: content)
+        with pytest.raises(BenchsuiteError, match=f"files that {kind} {choice.name} reads changed"):
+            workshop.worker.check_content(kind, choice, lambda: "other")
+        with pytest.raises(PluginError, match=r"fingerprint\(\) raised ZeroDivisionError"):
+            workshop.worker.check_content(kind, choice, lambda: 1 / 0)
