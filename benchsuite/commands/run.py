@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,6 +99,8 @@ def _run_locked(
     interrupted = False
     if work.to_run or work.to_time or is_behind(directory.path):
         interrupted = _work(options, loaded, work, records, slots, console)
+    else:  # the suite before may have compared other criteria
+        update_agreement(directory, loaded.trials, partial(console.print, style="yellow", markup=False))
     outcomes = [records[t.key] for t in loaded.selected if t.key in records]
     console.print(summary(outcomes), markup=False, soft_wrap=True)
     if interrupted:

@@ -160,6 +160,20 @@ def test_trials_whose_stages_came_out_with_other_numbers_are_run_again(again: Pa
     assert "2 cached, 0 to run" in run(again)
 
 
+def test_criteria_are_compared_as_the_suite_that_ran_last_names_them(again: Path) -> None:
+    def compared() -> list[int]:
+        files = again.glob("runs/small/agreement/*[0-9a-f].json")
+        return [len(json.loads(f.read_text())["criteria"]) for f in files if ".layers" not in f.name]
+
+    more = f'{NAMES}, "lamp"'
+    run(again, scorers=more)
+    assert compared() == [3]
+    assert "2 cached, 0 to run" in run(again)
+    assert compared() == [2]
+    assert "3 cached, 0 to run" in run(again, scorers=more)
+    assert compared() == [3]
+
+
 # Code of plugins
 
 PLUGIN = """
