@@ -38,8 +38,8 @@ format: $(READY) ## Format the code
 criteria: $(READY) ## Write docs/criteria from the docstrings, and measure for its table
 	OMP_NUM_THREADS=1 $(BIN)/python docs/make_criteria.py --measure
 
-clean: ## Remove what the targets made
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+clean: ## Remove the environment and the caches; results in runs/ stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "benchsuite needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..." >&2; exit 1; }

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add what the command takes."""
-    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("file", type=Path, metavar="FILE", help="a results file, as submit packs it")
     parser.add_argument("--rerun", type=positive, default=0, metavar="N", help="run N random trials again")
     add_plugins(parser)
     add_data(parser)
