@@ -116,7 +116,8 @@ def test_processes_share_statistics_through_a_folder(tmp_path: Path, passes: Pas
         for layer, value in own.items():
             torch.testing.assert_close(values[layer], value, rtol=1e-5, atol=1e-8)
     assert passes.backward == 2 * BATCHES
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == ["", "", ".safetensors", ".safetensors"]
+    suffixes = sorted(path.suffix for path in tmp_path.iterdir())
+    assert suffixes == ["", "", ".safetensors", ".safetensors", ".sha256", ".sha256"]
 
 
 def test_those_who_come_at_once_wait_for_one_backward_pass(tmp_path: Path, passes: Passes) -> None:
