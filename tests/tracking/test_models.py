@@ -18,6 +18,7 @@ from benchsuite.tracking import is_behind
 from benchsuite.tracking.logged_models import log_models
 from benchsuite.tracking.request import Request
 from benchsuite.tracking.view import View
+from benchsuite.trials.facts import pruned_stage
 
 SUITE = """
 [suite]
@@ -165,6 +166,9 @@ def test_models_are_logged_once_and_a_choice_that_changes_replaces_the_old(run, 
         metrics = {**record.metrics, "accuracy/top1": 1.0, "cost/macs": 1.0}
         stages = {**record.stages, "trial": key}
         shutil.copytree(store.stage(record.key), store.stage(key))
+        facts = pruned_stage(store.stage(record.key)).read()
+        assert facts is not None
+        pruned_stage(store.stage(key)).complete(facts)
         store.append(replace(record, key=key, axes=axes, metrics=metrics, stages=stages))
     (directory / "plan.json").unlink()
     assert sync(directory, capsys)[0] == 0
