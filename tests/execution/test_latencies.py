@@ -224,3 +224,24 @@ def test_a_network_that_is_damaged_is_made_anew_before_it_is_timed(bench: Bench,
     keys = [[trial.key for trial in part] for part in (work.to_run, work.to_time)]
     every = [trial.key for trial in trials]
     assert keys == ([every, []] if damaged == "dense" else [every[:1], every[1:]])
+
+
+class Broken(Stopwatch):
+    """An executor whose worker ends before it measured anything."""
+
+    def start(self, job: Job) -> int:
+        self._events.append((0, job, Ended("killed", "no memory")))
+        return 0
+
+
+def test_latencies_that_were_not_measured_are_told_of_and_noted(bench: Bench) -> None:
+    trials = bench.trials()
+    bench.finish(trials, ["a", "b", "a", "c"])
+    told: list[str] = []
+    work = pending_work(trials, bench.records, bench.directory, retry_failed=False)
+    Run(bench.directory, bench.records, {}, [], told.append).measure_latencies(work, Broken, HERE)
+    assert told
+    assert all("was not measured" in line for line in told)
+    for trial in trials:
+        assert "latency was not measured" in str(bench.records[trial.key].error)
+        assert not times(bench, trial)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 from dataclasses import dataclass, field, replace
@@ -791,3 +792,14 @@ def test_a_plugin_that_changed_after_the_plan_is_refused(workshop: Workshop) -> 
             workshop.worker.check_content(kind, choice, lambda: "other")
         with pytest.raises(PluginError, match=r"fingerprint\(\) raised ZeroDivisionError"):
             workshop.worker.check_content(kind, choice, lambda: 1 / 0)
+
+
+def test_networks_of_other_structure_are_no_equal_architectures(workshop: Workshop) -> None:
+    """A model may draw its structure by the seed: equal widths are not enough to share a latency."""
+    (trial,) = workshop.plan()
+    dense = load_dense(workshop.worker, trial.dense) if workshop.run(trial) else None
+    assert dense is not None
+    other = replace(dense, model=nn.Sequential(dense.model, nn.Tanh()))
+    same = replace(dense, model=copy.deepcopy(dense.model))
+    keys = [run_trial._architecture(trial, each, {}) for each in (dense, same, other)]
+    assert keys[0] == keys[1] != keys[2]
