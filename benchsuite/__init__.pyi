@@ -34,6 +34,7 @@ from .contracts.layers import (
 )
 from .contracts.layers import (
     GroupMember as GroupMember,
+    GroupReader as GroupReader,
 )
 from .contracts.layers import (
     Layer as Layer,

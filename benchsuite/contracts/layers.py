@@ -64,6 +64,20 @@ class GroupMember:
 
 
 @dataclass(frozen=True)
+class GroupReader:
+    """One layer that reads a coupled group's units.
+
+    Attributes:
+        layer: the layer's name; it need not be prunable, as the output layer is not.
+        inputs: `inputs[i]` are the indices of this layer's input channels or features that carry position i
+            of the group; several where a map is flattened, or where several units are one position.
+    """
+
+    layer: str
+    inputs: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
 class CoupledGroup:
     """Units of one or several layers that can only be removed together.
 
@@ -71,8 +85,10 @@ class CoupledGroup:
         name: the name of the group's first layer.
         members: the prunable layers whose units it couples.
         size: number of positions; removing one position removes every unit listed for it.
+        readers: the layers that read these units; removing a position removes the inputs listed for it.
     """
 
     name: str
     members: tuple[GroupMember, ...]
     size: int
+    readers: tuple[GroupReader, ...] = ()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchsuite.contracts.layers import CoupledGroup, GroupMember, Layer
+from benchsuite.contracts.layers import CoupledGroup, GroupMember, GroupReader, Layer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -118,7 +118,7 @@ class PruningGraph:
                 GroupMember(member.layer, tuple(map(tuple, units[member.layer].tolist())))
                 for member in group.members
             )
-            groups.append(CoupledGroup(group.name, members, len(kept[group.name])))
+            groups.append(CoupledGroup(group.name, members, len(kept[group.name]), readers_of(parts)))
             cuts[group.name] = parts
         left = {member.layer for group in groups for member in group.members}
         counts = self.cost_model.counts({name: len(positions) for name, positions in removed.items()})
@@ -131,6 +131,15 @@ class PruningGraph:
             pinned=tuple(pinned),
         )
         return smaller.of(pruned)
+
+
+def readers_of(cuts: Sequence[Cut]) -> tuple[GroupReader, ...]:
+    """The layers that lose inputs where a group's positions are cut."""
+    return tuple(
+        GroupReader(cut.axis.name, tuple(map(tuple, cut.entries.tolist())))
+        for cut in cuts
+        if cut.axis.side == "in"
+    )
 
 
 def _new_places(graph: PruningGraph, removed: Mapping[str, Sequence[int]]) -> dict[Axis, NDArray[np.int64]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Unpack
 
+import torch
+
 from benchsuite.errors import Unsupported
 from benchsuite.scoring.backward import gradient_batches
 from benchsuite.scoring.gradients import GradientStatistic, find_statistic
@@ -32,6 +34,8 @@ class ScoringContext(SampledNetwork):
         draw: number of the independent draw of a random criterion; with `seed` and `round_number` it decides
             the generator.
         round_number: how many cuts the network has had; each round of a schedule draws anew.
+        target: for scorers that need it, the share of the budget that the next cut will remove from the
+            network as it is; None where that is not known.
         store: keeps activation tables and gradient statistics; share its folder between processes that
             score the same network.
         reductions: what other scorers of the suite will ask `activations` for: the first forward pass
@@ -50,6 +54,7 @@ class ScoringContext(SampledNetwork):
         *,
         draw: int = 0,
         round_number: int = 0,
+        target: float | None = None,
         store: TableStore | None = None,
         reductions: Sequence[str | Reduction] = (),
         statistics: Sequence[str | GradientStatistic] = (),
@@ -58,6 +63,7 @@ class ScoringContext(SampledNetwork):
     ) -> None:
         super().__init__(model, layers, inputs, labels, **options)
         self.draw, self.round_number = draw, round_number
+        self.target = target
         self._shared = SharedPasses(
             self,
             store or TableStore(),
@@ -74,6 +80,33 @@ class ScoringContext(SampledNetwork):
         """A seeded generator on the CPU, the scorer's only source of randomness."""
         self.skipped: dict[str, str] = {}
         """Reasons for the layers that the scorer could not score, by name."""
+
+    def spread(self, positions: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Turn scores of coupled units into scores of units, for scorers that are `coupled`.
+
+        Layers of which no unit can be removed, and those whose groups are absent, are skipped.
+
+        Args:
+            positions: by group name, one score per position, shape (group.size,).
+
+        Returns:
+            By layer, (units,): each unit has the score of its position; a unit that cannot be removed has 0.
+        """
+        scores: dict[str, Tensor] = {}
+        for group in self.groups:
+            if group.name not in positions:
+                continue
+            for member in group.members:
+                given = positions[group.name]
+                if member.layer not in scores:
+                    scores[member.layer] = given.new_zeros(self.layer(member.layer).units)
+                width = len(member.units[0])
+                places = torch.tensor(member.units, device=given.device).flatten()
+                scores[member.layer][places] = given.repeat_interleave(width)
+        for layer in self.layers:
+            if layer.name not in scores and layer.name not in self.skipped:
+                self.skip(layer, "none of its units can be removed by itself")
+        return scores
 
     def skip(self, layer: Layer | str, reason: str) -> None:
         """Declare that the criterion cannot score a layer, which is then left out of the scores."""

@@ -23,14 +23,30 @@ class Scorer(Plugin):
     """
 
     granularity: ClassVar[Literal["unit", "weight", "both"]] = "unit"
-    """"unit": tensors of shape (units,). "weight": tensors of the weight's shape; the host also uses it as a
-    unit criterion by summing over a unit's weights. "both": the scorer looks at `context.granularity` and
-    returns what is asked for; it may return the weight's shape if a unit's score is the sum."""
+    """"unit": tensors of shape (units,). "weight": tensors of the weight's shape; where units are pruned, the
+    host adds up a unit's weights. "both": the scorer looks at `context.granularity` and returns what is asked
+    for; it may return the weight's shape if a unit's score is the sum."""
+    sums_to_units: ClassVar[bool] = False
+    """Of a criterion of weights: whether the sum over a unit's weights says something of the unit. Only then
+    does the name "all" mean it where units are pruned; a suite may name it all the same."""
+    scale: ClassVar[Literal["layer", "network"]] = "layer"
+    """"layer": scores can be compared within a layer only, so that the host divides them by the layer's mean
+    and averages them over a coupled group. "network": they can be compared over layers as they are, since
+    they estimate one quantity of the whole network (a change of the loss, a flow) or since their source makes
+    them comparable; the host adds them up over a coupled group. Say why in the docstring."""
+    coupled: ClassVar[bool] = False
+    """Whether a unit's score is already that of all units coupled with it: the same number at each of them,
+    which the host takes as it is. `context.spread` makes such scores from those of positions."""
     draws: ClassVar[int] = 1
     """How many independent draws per dense model a suite makes unless it says otherwise; more than one only
     if the score itself is random."""
     needs_training_trace: ClassVar[bool] = False
     """Whether training has to record its trace for `context.training_trace`."""
+    needs_target: ClassVar[bool] = False
+    """Whether scores depend on how much will be removed, `context.target`: they are then computed for each
+    sparsity (and round) of a suite."""
+    absolute: ClassVar[bool] = False
+    """Whether scores have a fixed zero and unit, so that a threshold on them means the same everywhere."""
     data_free: ClassVar[bool] = False
     """Whether it reads no samples, only the weights and, if it needs one, the training trace."""
     imports: ClassVar[tuple[str, ...]] = ()

@@ -272,3 +272,20 @@ def test_a_group_that_is_down_to_one_position_stays() -> None:
     assert [group.name for group in left.groups] == ["1"]
     assert [(pin.layer, pin.units) for pin in left.pinned if not pin.output] == [("3", 1)]
     assert [layer.name for layer in left.layers] == ["1"]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_readers_are_the_layers_whose_inputs_a_removal_cuts(name: str) -> None:
+    model = build(name)
+    graph = trace(model, example())
+    for group in graph.groups:
+        gone = (0, group.size - 1)
+        smaller = remove_units(model, graph, {group.name: gone})
+        lost = {
+            layer: module.get_parameter("weight").shape[1] - smaller.get_submodule(layer).weight.shape[1]
+            for layer, module in model.named_modules()
+            if hasattr(module, "weight") and module.weight is not None and module.weight.ndim > 1
+        }
+        named = {reader.layer: sum(len(reader.inputs[p]) for p in set(gone)) for reader in group.readers}
+        lost = {layer: count for layer, count in lost.items() if count}
+        assert named == lost

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from benchsuite.contracts.layers import CoupledGroup, GroupMember, Layer
 from benchsuite.errors import PluginError, Unsupported
 from benchsuite.scoring import tables
 from benchsuite.scoring.context import ScoringContext, sum_over_units
@@ -218,3 +219,14 @@ def test_weight_scores_become_unit_scores_by_their_sum() -> None:
     summed = sum_over_units(scores)
     assert summed["0"].tolist() == pytest.approx([float(weights.sum()) for weights in layer.weight], rel=1e-5)
     assert torch.equal(summed["1"], torch.ones(3))
+
+
+def test_scores_of_positions_are_spread_over_the_coupled_units() -> None:
+    model = nn.ModuleDict({name: nn.Linear(3, 4) for name in ("a", "b", "c")})
+    members = (GroupMember("a", ((2,), (0,))), GroupMember("b", ((0, 1), (2, 3))))
+    layers = [Layer(name, "linear", module) for name, module in model.items()]
+    groups = [CoupledGroup("a", members, 2)]
+    context = ScoringContext(model, layers, torch.zeros(5, 3), torch.zeros(5).long(), groups=groups)
+    scores = context.spread({"a": torch.tensor([5.0, 7.0])})
+    assert {name: score.tolist() for name, score in scores.items()} == {"a": [7, 0, 5, 0], "b": [5, 5, 7, 7]}
+    assert list(context.skipped) == ["c"]

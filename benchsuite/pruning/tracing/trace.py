@@ -12,7 +12,7 @@ from benchsuite.contracts.layers import CoupledGroup, GroupMember, Layer
 from benchsuite.errors import Unsupported
 from benchsuite.metrics.cost import MacCount, count_macs, evaluating
 from benchsuite.pruning.cost_model import AxisCut, build_cost_model
-from benchsuite.pruning.graph import ALONE, UNITS, Cut, Pinned, PruningGraph
+from benchsuite.pruning.graph import ALONE, UNITS, Cut, Pinned, PruningGraph, readers_of
 from benchsuite.pruning.tracing.proof import failing_groups
 from benchsuite.pruning.tracing.time_limit import time_limit
 from benchsuite.pruning.tracing.torch_pruning import find_dependencies
@@ -84,11 +84,11 @@ def _assemble(
                 stay[axis.name, reason] = stay.get((axis.name, reason), 0) + count
             continue
         members = tuple(GroupMember(axis.name, tuple(c.entries[axis] for c in components)) for axis in axes)
-        groups.append(CoupledGroup(name, members, len(components)))
         cuts[name] = tuple(
             Cut(axis, np.array([c.entries[axis] for c in components], np.int64))
             for axis in components[0].entries
         )
+        groups.append(CoupledGroup(name, members, len(components), readers_of(cuts[name])))
     prunable = {member.layer for group in groups for member in group.members}
     weight_layers = _weight_layers(model, counted, found.norms)
     return PruningGraph(
