@@ -85,7 +85,7 @@ def test_recalibrated_accuracy_is_offered_where_there_is_one(record: Make) -> No
     board = make_report([made], title="", pending=0, notes=[]).boards[0]
     assert [key for key, _, _ in board.metrics] == ["after", "before", "recalibrated"]
     assert list(board.metrics[2][2].values.values()) == [
-        {made_block: 0.6 for made_block in board.after.values[board.board.criteria[0]]}
+        dict.fromkeys(board.after.values[board.board.criteria[0]], 0.6)
     ]
 
 
