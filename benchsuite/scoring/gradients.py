@@ -89,7 +89,8 @@ class MeanGradient(GradientStatistic):
 class SquaredGate(GradientStatistic):
     """The mean over samples of the squared derivative of the sample's own loss at a gate, by group.
 
-    (positions,) for each group. What is coupled in a position counts together before the square. Empty where weights are pruned.
+    (positions,) for each group. What is coupled in a position counts together before the square. Empty where
+    weights are pruned.
     """
 
     name: ClassVar[str] = "squared-gate"

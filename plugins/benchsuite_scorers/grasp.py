@@ -41,7 +41,7 @@ class Grasp(Scorer):
     temperature: Annotated[float, Field(gt=0)] = 200.0
     """What the logits are divided by."""
     batch_norm: BatchNorm = "auto"
-    """Whether batch norms use running statistics or the batch's own; "auto": the batch's own at init alone."""
+    """Whether batch norms use running statistics or the batch's own; "auto": the latter at init."""
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
         """Return the product of each weight with the Hessian applied to the gradient."""

@@ -37,7 +37,7 @@ class Snip(Scorer):
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """What the logits are divided by."""
     batch_norm: BatchNorm = "auto"
-    """Whether batch norms use running statistics or the batch's own; "auto": the batch's own at init alone."""
+    """Whether batch norms use running statistics or the batch's own; "auto": the latter at init."""
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
         """Return the normalised sensitivity of each weight."""
