@@ -235,6 +235,25 @@ def check_dead_unit(scorer: Scorer) -> None:
             )
 
 
+def check_coupled(scorer: Scorer) -> None:
+    """If its scores are those of coupled units together, all units of a position have the same one."""
+    if not scorer.coupled:
+        return
+    model = TinyResidual()
+    context = context_for(model, *tiny_samples(20), batch_size=8, trace=tiny_trace(model))
+    scores = run_scorer(scorer, context).scores
+    for group in context.groups:
+        for member in group.members:
+            for position, units in enumerate(member.units):
+                first = group.members[0]
+                given = [float(scores[member.layer][unit]) for unit in units]
+                wanted = float(scores[first.layer][first.units[position][0]])
+                assert given == [wanted] * len(units), (
+                    f"layer {member.layer}: units {units} score {given}, and {wanted} at {first.layer}, "
+                    "with which they are coupled"
+                )
+
+
 def check_twins(scorer: Scorer) -> None:
     """Two units that are copies of each other cause no error."""
     model = tiny_convnet()
@@ -270,6 +289,7 @@ CHECKS: dict[str, Callable[[Scorer], None]] = {
     "determinism": check_determinism,
     "permutation": check_permutation,
     "dead unit": check_dead_unit,
+    "coupled units": check_coupled,
     "twins": check_twins,
     "double precision": check_double,
     "gpu": check_gpu,

@@ -39,12 +39,14 @@ class Passes:
         """Whether they are the passes of `context.gradient_statistic`."""
         return self.temperature == 1 and not self.own_statistics
 
-    def losses(self, context: ScoringContext) -> Iterator[tuple[dict[str, Tensor], Tensor, float]]:
+    def losses(
+        self, context: ScoringContext, batch_size: int | None = None
+    ) -> Iterator[tuple[dict[str, Tensor], Tensor, float]]:
         """Yield for each batch the parameters as leaves, the mean loss, and its share of the samples."""
         from torch.func import functional_call
         from torch.nn.attention import SDPBackend, sdpa_kernel
 
-        for inputs, labels in self._batches(context):
+        for inputs, labels in self._batches(context, batch_size):
             parameters = context.leaf_parameters()
             buffers = {name: value.clone() for name, value in context.model.named_buffers()}
             # Fused attention does not support second derivatives.
@@ -55,12 +57,12 @@ class Passes:
                 outputs = functional_call(context.model, parameters | buffers, (inputs,))
             yield parameters, context.loss(outputs / self.temperature, labels), len(labels) / context.samples
 
-    def _batches(self, context: ScoringContext) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self, context: ScoringContext, batch_size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches; one sample has no statistics, so a last one alone joins the batch before it."""
         import torch
 
         held: tuple[Tensor, Tensor] | None = None
-        for inputs, labels in context.batches():
+        for inputs, labels in context.batches(batch_size):
             if held is not None and self.own_statistics and len(labels) == 1:
                 held = torch.cat([held[0], inputs]), torch.cat([held[1], labels])
                 continue

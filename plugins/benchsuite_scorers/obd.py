@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from benchsuite import Scorer
-from benchsuite_scorers._curvature import hessian_products
+from benchsuite_scorers._curvature import batch_products
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from benchsuite import ScoringContext
 
 _ENOUGH = 0.1
+_TOGETHER = 32
+"""How many samples share a draw: the errors of several draws average out over the samples."""
 _AT_ONCE = 2**23
 """How many numbers of vectors are worked on at once, beyond `fewest` vectors."""
 
@@ -25,13 +27,14 @@ class Obd(Scorer):
 
     The increase of the loss near a minimum, if weights did not interact. h w^2 is estimated with Hutchinson's
     method: the mean of v x (H v) over draws of v, the weights with random signs (the error of signs alone is
-    never smaller in sum). Unit: the sum over the unit's weights. There are draws until the median standard
-    error of the scores is below a tenth of their standard deviation over the network, at least `fewest` and
-    at most `probes`. Scores are changes of one loss, so those of different layers are compared as they are.
+    never smaller in sum), drawn anew for every 32 samples, over which errors average out. Unit: the sum over
+    the unit's weights. There are draws until the median standard error of the scores is at most a tenth of
+    their standard deviation over the network, at least `fewest` and at most `probes` for each sample. Scores
+    are changes of one loss, so those of different layers are compared as they are.
 
-    Cost: per batch and draw a pass that differentiates the backward pass, several draws at once; memory for
-    some copies of the weights. It fails if weights interact, as in twin units, away from a minimum, where h
-    can be negative, and where `probes` draws leave more noise than differences.
+    Cost: per draw a pass over the samples that differentiates the backward pass, several draws at once;
+    memory for some copies of the weights. It fails if weights interact, as in twin units, away from a
+    minimum, where h can be negative, and where `probes` draws leave more noise than differences.
 
     Source: LeCun et al. 1990 (optimal brain damage), equation 5; Hutchinson 1989 for the estimate.
     """
@@ -41,7 +44,7 @@ class Obd(Scorer):
     scale = "network"
     absolute = True
     probes: Annotated[int, Field(ge=2)] = 256
-    """The most draws of random signs."""
+    """The most draws of random signs for each sample."""
     fewest: Annotated[int, Field(ge=2)] = 8
     """The fewest draws."""
 
@@ -76,16 +79,24 @@ class Obd(Scorer):
         """Return (draws, scores): the estimates of each draw, all layers in a row."""
         import torch
 
-        vectors = {}
-        for layer in context.layers:
-            bits = torch.randint(0, 2, (count, *layer.weight.shape), generator=context.generator)
-            vectors[layer.name] = bits.mul_(2).sub_(1).to(layer.weight) * layer.weight
-        products = hessian_products(context, vectors)
-        scores = []
-        for layer in context.layers:
-            values = 0.5 * vectors[layer.name] * products[layer.name]
-            scores.append(values.reshape(count, self._size(context, layer.weight), -1).double().sum(-1))
-        return torch.cat(scores, 1)
+        def draw() -> dict[str, Tensor]:
+            vectors = {}
+            for layer in context.layers:
+                bits = torch.randint(0, 2, (count, *layer.weight.shape), generator=context.generator)
+                vectors[layer.name] = bits.mul_(2).sub_(1).to(layer.weight) * layer.weight
+            return vectors
+
+        total = torch.zeros((), dtype=torch.float64, device=context.device)
+        for vectors, products in batch_products(context, draw, batch_size=_TOGETHER):
+            parts = [
+                (vectors[layer.name] * products[layer.name])
+                .reshape(count, self._size(context, layer.weight), -1)
+                .double()
+                .sum(-1)
+                for layer in context.layers
+            ]
+            total = total + 0.5 * torch.cat(parts, 1)
+        return total
 
     @staticmethod
     def _shape(context: ScoringContext, weight: Tensor) -> tuple[int, ...]:
