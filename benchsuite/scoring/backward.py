@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from benchsuite.scoring.gates import GateWatcher
 from benchsuite.scoring.gradients import GradientBatch
 from benchsuite.scoring.points import as_maps
 
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
 
 
 def gradient_batches(
-    network: SampledNetwork, *, activations: bool, batch_size: int | None = None
+    network: SampledNetwork, *, activations: bool, gates: bool = False, batch_size: int | None = None
 ) -> Iterator[GradientBatch]:
     """Yield for each batch the gradients of its mean loss, from one forward and one backward pass.
 
     Args:
         network: the network and its samples.
         activations: also yield activation maps and their gradients.
+        gates: also yield the groups' gates.
         batch_size: samples per pass; by default the network's.
     """
     parameters = network.leaf_parameters()
@@ -35,7 +37,11 @@ def gradient_batches(
     of_batches = -(-network.samples // (batch_size or network.batch_size))
     for inputs, labels in network.batches(batch_size):
         watcher = _Watcher(network, len(labels))
-        with network.reading(watcher.watch) if activations else nullcontext():
+        at_readers = GateWatcher(network.gate_places if gates else {}, len(labels))
+        with (
+            network.reading(watcher.watch) if activations else nullcontext(),
+            at_readers.attached(network.model),
+        ):
             outputs = functional_call(network.model, parameters, (inputs,))
         gradients = torch.autograd.grad(
             network.loss(outputs, labels),
@@ -49,6 +55,8 @@ def gradient_batches(
             parameters=detached,
             gradients=dict(zip(parameters, gradients, strict=True)),
             activations=watcher.pairs(),
+            groups=network.groups,
+            gates=at_readers.gates(),
             samples=len(labels),
             of_samples=network.samples,
             of_batches=of_batches,
@@ -58,13 +66,14 @@ def gradient_batches(
 def sum_statistics(
     network: SampledNetwork, statistics: Sequence[GradientStatistic]
 ) -> list[dict[str, Tensor]]:
-    """Return each statistic's sum over the batches by layer, all from one backward pass per batch."""
+    """Return each statistic's sum over the batches by layer or group; each batch has one backward pass."""
     totals: list[dict[str, Tensor]] = [{} for _ in statistics]
     activations = any(statistic.reads_activations for statistic in statistics)
-    for batch in gradient_batches(network, activations=activations):
+    gates = any(statistic.reads_gates for statistic in statistics) and network.granularity == "unit"
+    for batch in gradient_batches(network, activations=activations, gates=gates):
         for statistic, total in zip(statistics, totals, strict=True):
-            for layer, term in statistic(batch).items():
-                total[layer] = total[layer] + term if layer in total else term
+            for name, term in statistic(batch).items():
+                total[name] = total[name] + term if name in total else term
     return totals
 
 

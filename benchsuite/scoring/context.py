@@ -42,6 +42,7 @@ class ScoringContext(SampledNetwork):
             computes these too.
         statistics: what they will ask `gradient_statistic` for: the first backward pass computes these too.
         trace: the training trace, if training recorded one.
+        at_init: whether the network is as it was before training.
         options: the optional arguments of `SampledNetwork`.
     """
 
@@ -59,11 +60,12 @@ class ScoringContext(SampledNetwork):
         reductions: Sequence[str | Reduction] = (),
         statistics: Sequence[str | GradientStatistic] = (),
         trace: TrainingTrace | None = None,
+        at_init: bool = False,
         **options: Unpack[Sampling],
     ) -> None:
         super().__init__(model, layers, inputs, labels, **options)
         self.draw, self.round_number = draw, round_number
-        self.target = target
+        self.target, self.at_init = target, at_init
         self._shared = SharedPasses(
             self,
             store or TableStore(),
@@ -81,13 +83,16 @@ class ScoringContext(SampledNetwork):
         self.skipped: dict[str, str] = {}
         """Reasons for the layers that the scorer could not score, by name."""
 
-    def spread(self, positions: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def spread(
+        self, positions: Mapping[str, Tensor], reasons: Mapping[str, str] | None = None
+    ) -> dict[str, Tensor]:
         """Turn scores of coupled units into scores of units, for scorers that are `coupled`.
 
-        Layers of which no unit can be removed, and those whose groups are absent, are skipped.
+        Layers of which no unit can be removed, and those with a group that is absent, are skipped.
 
         Args:
             positions: by group name, one score per position, shape (group.size,).
+            reasons: by group name, why a group is absent, such as `ungated`.
 
         Returns:
             By layer, (units,): each unit has the score of its position; a unit that cannot be removed has 0.
@@ -95,8 +100,15 @@ class ScoringContext(SampledNetwork):
         scores: dict[str, Tensor] = {}
         for group in self.groups:
             if group.name not in positions:
-                continue
+                for member in group.members:
+                    reason = (reasons or {}).get(
+                        group.name, f"there are no scores for its group {group.name}"
+                    )
+                    self.skipped.setdefault(member.layer, reason)
+        for group in self.groups:
             for member in group.members:
+                if member.layer in self.skipped:
+                    continue
                 given = positions[group.name]
                 if member.layer not in scores:
                     scores[member.layer] = given.new_zeros(self.layer(member.layer).units)
@@ -147,22 +159,30 @@ class ScoringContext(SampledNetwork):
             yield dict(batch.gradients)
 
     def gradient_statistic(self, statistic: str | GradientStatistic) -> dict[str, Tensor]:
-        """Return a statistic of the gradients of all batches by layer, on the device.
+        """Return a statistic of the gradients of all batches by layer or group, on the device.
 
         One backward pass per batch computes every statistic that any scorer of the suite has announced by
         `Scorer.gradient_statistics`.
 
         Args:
-            statistic: a `GradientStatistic`, or the name of one: "mean-gradient", "squared-change",
-                "activation-change" (`benchsuite.scoring.gradients` says what they are).
+            statistic: a `GradientStatistic`, or the name of one: "mean-gradient", "squared-gate" (by
+                group), "activation-change" (`benchsuite.scoring.gradients` says what they are).
         """
         found = self._shared.statistic(find_statistic(statistic))
-        return {layer.name: found[layer.name].to(self.device) for layer in self.layers if layer.name in found}
+        names = dict.fromkeys(
+            [*(layer.name for layer in self.layers), *(group.name for group in self.groups)]
+        )
+        return {name: found[name].to(self.device) for name in names if name in found}
 
     def activation_function(self, layer: Layer | str) -> str | None:
         """Name the non-linearity after a layer as torch calls it, such as "relu"; None if none follows."""
         point = self._points.get(layer if isinstance(layer, str) else layer.name)
         return None if point is None else point.function
+
+    def zero_below(self, layer: Layer | str) -> bool:
+        """Whether the non-linearity after a layer is exactly zero for negative inputs, as ReLU is."""
+        point = self._points.get(layer if isinstance(layer, str) else layer.name)
+        return point is not None and point.zero_below
 
     def activations(self, reduction: str | Reduction = "mean") -> dict[str, Tensor]:
         """Return a float32 table (samples, units) on the CPU for each layer: its reduced activation maps.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from benchsuite.contracts.layers import Granularity, Layer
+    from benchsuite.contracts.layers import CoupledGroup, Granularity, Layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,11 @@ class GradientBatch:
         gradients: by parameter name, the gradient of the batch's mean loss; zero for unused parameters.
         activations: by layer, its activation maps and the gradients of each sample's own loss, both
             (samples, units, positions...). Empty for a statistic that does not ask for them.
+        groups: the coupled groups that the layers form.
+        gates: by group, (samples, positions): the derivative of each sample's own loss with respect to the
+            presence of a position, see `benchsuite.scoring.gates`. Groups whose gates cannot be read are
+            absent (`ScoringContext.ungated` has the reasons). Empty for a statistic that does not ask for
+            them, and where weights are pruned.
         samples: how many samples the batch has.
         of_samples: how many all batches have together.
         of_batches: how many batches there are.
@@ -37,6 +42,8 @@ class GradientBatch:
     parameters: Mapping[str, Tensor]
     gradients: Mapping[str, Tensor]
     activations: Mapping[str, tuple[Tensor, Tensor]]
+    groups: Sequence[CoupledGroup]
+    gates: Mapping[str, Tensor]
     samples: int
     of_samples: int
     of_batches: int
@@ -53,9 +60,11 @@ class GradientStatistic:
     name: ClassVar[str] = ""
     reads_activations: ClassVar[bool] = False
     """Whether it needs `GradientBatch.activations`."""
+    reads_gates: ClassVar[bool] = False
+    """Whether it needs `GradientBatch.gates`."""
 
     def __call__(self, batch: GradientBatch) -> dict[str, Tensor]:
-        """Return the batch's term of the sum by layer, of one shape for all batches."""
+        """Return the batch's term of the sum by layer or group, of one shape for all batches."""
         raise NotImplementedError(f"{type(self).__name__} does not define __call__()")
 
     @property
@@ -77,29 +86,19 @@ class MeanGradient(GradientStatistic):
 
 
 @dataclass(frozen=True)
-class SquaredChange(GradientStatistic):
-    """The mean over batches of the squared first-order change of the loss when a unit or weight is removed.
+class SquaredGate(GradientStatistic):
+    """The mean over samples of the squared derivative of the sample's own loss at a gate, by group.
 
-    If units are pruned, (units,): (sum of g w over the unit's own parameters)^2, see `own_parameters`. If
-    weights are pruned, in the weight's shape: (g w)^2. g is the gradient of the batch's mean loss; every
-    batch counts the same.
+    (positions,) for each group. What is coupled in a position counts together before the square. Empty where
+    weights are pruned.
     """
 
-    name: ClassVar[str] = "squared-change"
+    name: ClassVar[str] = "squared-gate"
+    reads_gates: ClassVar[bool] = True
 
     def __call__(self, batch: GradientBatch) -> dict[str, Tensor]:
-        """Square the batch's change."""
-        return {layer.name: self._change(batch, layer) ** 2 / batch.of_batches for layer in batch.layers}
-
-    @staticmethod
-    def _change(batch: GradientBatch, layer: Layer) -> Tensor:
-        import torch
-
-        names = own_parameters(layer, batch.parameters)
-        products = [batch.parameters[name] * batch.gradients[name] for name in names]
-        if batch.granularity == "weight":
-            return products[0]
-        return torch.stack([product.reshape(layer.units, -1).sum(1) for product in products]).sum(0)
+        """Add up the squares of the batch's samples."""
+        return {name: (gate**2).sum(0) / batch.of_samples for name, gate in batch.gates.items()}
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ class ActivationChange(GradientStatistic):
 
 
 GRADIENT_STATISTICS: dict[str, GradientStatistic] = {
-    statistic.name: statistic for statistic in (MeanGradient(), SquaredChange(), ActivationChange())
+    statistic.name: statistic for statistic in (MeanGradient(), SquaredGate(), ActivationChange())
 }
 """The statistics that are found by name."""
 

@@ -27,6 +27,7 @@ _IN_PLACE_TOO = frozenset(
 _NONLINEAR = (
     _IN_PLACE_TOO
     | {f"{name}_" for name in _IN_PLACE_TOO}
+    | {"_threshold"}  # what torch.nn.functional calls its threshold
     | {"relu6", "prelu", "gelu", "silu", "mish", "hardswish", "hardsigmoid", "softplus", "softsign"}
     | {"logsigmoid", "hardshrink", "softshrink", "tanhshrink"}
 )
@@ -46,11 +47,39 @@ class ActivationPoint:
 
     Attributes:
         stage: "activation" after the first non-linearity; "norm" or "output" where none follows.
-        function: the non-linearity's name in torch without a trailing underscore, such as "relu", or None.
+        function: the non-linearity's name in torch without underscores around it, such as "relu", or None.
+        zero_below: whether the non-linearity, called as the network calls it, is exactly zero for negative
+            inputs, as ReLU is.
     """
 
     stage: Stage
     function: str | None = None
+    zero_below: bool = False
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A call of a non-linearity."""
+
+    function: Any
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        name: str = self.function.__name__
+        return name.strip("_")
+
+    def zero_below(self, like: Tensor) -> bool:
+        """Whether it gives exactly zero for what is just below zero and for what is far below.
+
+        GELU is zero far below, but not near zero; Hardtanh from -1 to 1 is zero for neither.
+        """
+        settings = {key: value for key, value in self.kwargs.items() if key not in {"input", "out"}}
+        return all(
+            not self.function(torch.full_like(like, value), *self.args[1:], **settings).any()
+            for value in (-1e-3, -1e4)
+        )
 
 
 class _PointMode(TorchFunctionMode):
@@ -61,7 +90,7 @@ class _PointMode(TorchFunctionMode):
     mix or move channels (another layer, concatenation, reshaping) end it.
     """
 
-    def __init__(self, reached: Callable[[str, Stage, str, Tensor], None]) -> None:
+    def __init__(self, reached: Callable[[str, Stage, _Call | None, Tensor], None]) -> None:
         super().__init__()
         self._reached = reached
         # Per tensor: the layers whose chain it belongs to; True while nothing was added to it.
@@ -71,14 +100,14 @@ class _PointMode(TorchFunctionMode):
     def start(self, layer: str, output: Tensor) -> None:
         """Begin a layer's chain at its output."""
         self._chains[output] = {layer: True}
-        self._report({layer: True}, "output", "", output)
+        self._report({layer: True}, "output", None, output)
 
-    def _report(self, chain: Mapping[str, bool], stage: Stage, function: str, tensor: Tensor) -> None:
+    def _report(self, chain: Mapping[str, bool], stage: Stage, call: _Call | None, tensor: Tensor) -> None:
         self._busy = True
         try:
             for layer, pure in chain.items():
                 if pure or stage == "activation":
-                    self._reached(layer, stage, function, tensor)
+                    self._reached(layer, stage, call, tensor)
         finally:
             self._busy = False
 
@@ -94,11 +123,11 @@ class _PointMode(TorchFunctionMode):
         if chain and isinstance(result, Tensor):
             if name in _NONLINEAR:
                 self._chains.pop(result, None)
-                self._report(chain, "activation", name.rstrip("_"), result)
+                self._report(chain, "activation", _Call(func, args, kwargs), result)
             else:
                 self._chains[result] = chain
                 if name in _NORMS:
-                    self._report(chain, "norm", name, result)
+                    self._report(chain, "norm", None, result)
         return result
 
     def _chain_of(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, bool] | None:
@@ -114,7 +143,9 @@ class _PointMode(TorchFunctionMode):
 
 
 @contextmanager
-def _following(layers: Sequence[Layer], reached: Callable[[str, Stage, str, Tensor], None]) -> Iterator[None]:
+def _following(
+    layers: Sequence[Layer], reached: Callable[[str, Stage, _Call | None, Tensor], None]
+) -> Iterator[None]:
     mode = _PointMode(reached)
     called: set[str] = set()
 
@@ -147,10 +178,14 @@ def find_points(model: nn.Module, layers: Sequence[Layer], sample: Tensor) -> di
     """
     points: dict[str, ActivationPoint] = {}
 
-    def reached(layer: str, stage: Stage, function: str, _tensor: Tensor) -> None:
+    def reached(layer: str, stage: Stage, call: _Call | None, tensor: Tensor) -> None:
         known = points.get(layer)
-        if known is None or known.stage != "activation":
-            points[layer] = ActivationPoint(stage, function if stage == "activation" else None)
+        if known is not None and known.stage == "activation":
+            return
+        if call is None:
+            points[layer] = ActivationPoint(stage)
+        else:
+            points[layer] = ActivationPoint(stage, call.name, call.zero_below(tensor))
 
     with torch.no_grad(), _following(layers, reached):
         model(sample)
@@ -168,7 +203,7 @@ def reading(
     """
     seen: set[str] = set()
 
-    def reached(layer: str, stage: Stage, _function: str, tensor: Tensor) -> None:
+    def reached(layer: str, stage: Stage, _call: _Call | None, tensor: Tensor) -> None:
         if layer in points and stage == points[layer].stage and layer not in seen:
             seen.add(layer)
             sink(layer, tensor)

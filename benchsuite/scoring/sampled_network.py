@@ -12,14 +12,17 @@ from torch.nn.functional import cross_entropy
 
 from benchsuite.contracts.layers import CoupledGroup, GroupMember
 from benchsuite.errors import PluginError
+from benchsuite.scoring.gates import places_of
 from benchsuite.scoring.gradients import own_parameters
 from benchsuite.scoring.points import ActivationPoint, find_points, reading
+from benchsuite.scoring.readers import ungated_groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from benchsuite.contracts.layers import Granularity, Layer
+    from benchsuite.scoring.gates import Places
 
 
 class Sampling(TypedDict, total=False):
@@ -137,6 +140,17 @@ class SampledNetwork:
     def _points(self) -> dict[str, ActivationPoint]:
         inputs, _ = next(self.batches(min(2, self.samples)))
         return find_points(self.model, self.layers, inputs)
+
+    @cached_property
+    def ungated(self) -> dict[str, str]:
+        """The groups whose gates cannot be read, with the reasons (`benchsuite.scoring.readers`)."""
+        inputs, _ = next(self.batches(1))
+        return ungated_groups(self.model, self.groups, self.leaf_parameters(), inputs)
+
+    @cached_property
+    def gate_places(self) -> Places:
+        """Where the groups' gates are (`benchsuite.scoring.gates`)."""
+        return places_of(self.groups, self.ungated, self.device)
 
     def reading(self, sink: Callable[[str, Tensor], None]) -> AbstractContextManager[None]:
         """Call `sink(layer name, tensor)` at each activation point in one forward pass inside the block."""

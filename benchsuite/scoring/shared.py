@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import weakref
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -54,7 +55,7 @@ class SharedPasses:
         return {name: table[:, columns] for name, columns in self._columns.items()}
 
     def statistic(self, wanted: GradientStatistic) -> dict[str, Tensor]:
-        """Return by layer a gradient statistic, a copy on the CPU."""
+        """Return by layer or group a gradient statistic, a copy on the CPU."""
         found = self._store.load_tensors(self._statistic_key(wanted))
         if found is None:
             with self._store.lock():
@@ -78,12 +79,17 @@ class SharedPasses:
         weights = fingerprint(dict(network.model.state_dict()))
         return f"{weights}\n{fingerprint(network.raw_samples)}\n{structure}"
 
+    @cached_property
+    def _coupling(self) -> str:
+        """Identifies the coupled groups and where they are read."""
+        return hashlib.sha256(repr(self._network.groups).encode()).hexdigest()
+
     def _table_key(self, reduction: Reduction) -> str:
         return f"{self._content}\n{reduction.key}"
 
     def _statistic_key(self, statistic: GradientStatistic) -> str:
         own = [self._network.own_parameters(layer) for layer in self._network.layers]
-        return f"{self._content}\n{self._network.granularity}\n{own}\n{statistic.key}"
+        return f"{self._content}\n{self._network.granularity}\n{own}\n{self._coupling}\n{statistic.key}"
 
     def _fill_tables(self, wanted: Reduction) -> None:
         """Run the samples through the network once for every reduction that is not in the store."""

@@ -9,6 +9,7 @@ from torch import nn
 
 from benchsuite.contracts.layers import Layer
 from benchsuite.errors import Unsupported
+from benchsuite.pruning.tracing.trace import trace
 from benchsuite.scoring.check import run_scorer
 from benchsuite.scoring.context import ScoringContext
 from benchsuite.testing.networks import TinyResidual, tiny_convnet, tiny_mlp, tiny_narrow, tiny_samples
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from benchsuite.contracts.layers import Granularity
+    from benchsuite.contracts.layers import CoupledGroup, Granularity
     from benchsuite.scoring.scorer import Scorer
 
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
@@ -65,11 +66,33 @@ def context_for(
         inputs: its inputs, samples first.
         labels: class numbers.
         layers: the layers to score; by default `simple_layers`, with the classifier if weights are pruned.
-        **settings: any other argument of `ScoringContext`.
+        **settings: any other argument of `ScoringContext`; unless given, `groups` are traced as in a suite.
     """
     if layers is None:
         layers = simple_layers(model, classifier=settings.get("granularity") == "weight")
+    if "groups" not in settings:
+        settings["groups"] = traced_groups(model, layers, inputs, settings.get("normalise"))
     return ScoringContext(model, layers, inputs, labels, **settings)
+
+
+def traced_groups(
+    model: nn.Module,
+    layers: Sequence[Layer],
+    inputs: Tensor,
+    normalise: Callable[[Tensor], Tensor] | None = None,
+) -> tuple[CoupledGroup, ...]:
+    """Return the coupled groups that these layers form, as the suite finds them.
+
+    None where nothing can be pruned; groups that couple other layers as well are left out.
+    """
+    place = next(model.parameters()).device
+    example = inputs[:1].to(place)
+    known = {layer.name for layer in layers}
+    try:
+        graph = trace(model, example if normalise is None else normalise(example))
+    except Unsupported:
+        return ()
+    return tuple(group for group in graph.groups if known.issuperset(m.layer for m in group.members))
 
 
 def tiny_trace(model: nn.Module, seed: int = 2) -> TrainingTrace:

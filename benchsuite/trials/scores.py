@@ -177,5 +177,6 @@ def score_network(
         reductions=[reduction for scorer in scorers for reduction in scorer.reductions()],
         statistics=[statistic for scorer in scorers for statistic in scorer.gradient_statistics()],
         trace=trace,
+        at_init=task.at_init,
     )
     return run_scorer(create_scorer(worker, task.scorer), context, native=task.native)

@@ -4,60 +4,64 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from benchsuite_scorers._passes import Passes
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from torch import Tensor
 
     from benchsuite import ScoringContext
 
 
-def hessian_products(context: ScoringContext, vectors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the Hessian of the mean loss times each of several vectors, by layer.
+def batch_products(
+    context: ScoringContext,
+    draw: Callable[[], dict[str, Tensor]],
+    passes: Passes | None = None,
+    batch_size: int | None = None,
+) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+    """Yield for each batch several vectors, and the Hessian of the batch's loss times each of them, by layer.
+
+    The losses of all batches add up to the mean loss over all samples.
 
     Args:
         context: the network and its samples.
-        vectors: by layer, (vectors, *weight's shape); each vector covers all layers.
-
-    Returns:
-        By layer, (vectors, *weight's shape).
+        draw: gives a batch its vectors, by layer, (vectors, *weight's shape); each covers all layers.
+        passes: how the loss is computed.
+        batch_size: samples of a batch; by default the context's.
     """
     import torch
-    from torch.func import functional_call
-    from torch.nn.attention import SDPBackend, sdpa_kernel
 
     names = {layer.name: f"{layer.name}.weight" for layer in context.layers}
-    totals = {name: torch.zeros_like(vector) for name, vector in vectors.items()}
-    for inputs, labels in context.batches():
-        parameters = context.leaf_parameters()
+    for parameters, loss, share in (passes or Passes()).losses(context, batch_size):
         weights = [parameters[key] for key in names.values()]
-        # Fused attention does not support second derivatives.
-        with sdpa_kernel([SDPBackend.MATH]):
-            loss = context.loss(functional_call(context.model, parameters, (inputs,)), labels)
         gradients = torch.autograd.grad(
-            loss, weights, create_graph=True, allow_unused=True, materialize_grads=True
+            loss * share, weights, create_graph=True, allow_unused=True, materialize_grads=True
         )
-        if not any(gradient.requires_grad for gradient in gradients):
-            continue  # The loss is linear in the weights.
+        vectors = draw()
         live = [i for i, gradient in enumerate(gradients) if gradient.requires_grad]
-        along = [vectors[list(names)[i]] for i in live]
+        if not live:  # the loss is linear in the weights
+            yield vectors, {name: torch.zeros_like(vector) for name, vector in vectors.items()}
+            continue
         products = torch.autograd.grad(
             [gradients[i] for i in live],
             weights,
-            along,
+            [vectors[list(names)[i]] for i in live],
             allow_unused=True,
             materialize_grads=True,
             is_grads_batched=True,
         )
-        share = len(labels) / context.samples
-        for name, product in zip(names, products, strict=True):
-            totals[name] += share * product
+        yield vectors, dict(zip(names, products, strict=True))
+
+
+def hessian_products(
+    context: ScoringContext, vectors: dict[str, Tensor], passes: Passes | None = None
+) -> dict[str, Tensor]:
+    """Return the Hessian of the mean loss over all samples times each of several vectors, by layer."""
+    import torch
+
+    totals = {name: torch.zeros_like(vector) for name, vector in vectors.items()}
+    for _, products in batch_products(context, lambda: vectors, passes):
+        for name, product in products.items():
+            totals[name] += product
     return totals
-
-
-def hessian_diagonal(context: ScoringContext, signs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the mean over vectors v of v x (H v), by layer.
-
-    For draws of random signs this estimates the Hessian's diagonal; for a full set of orthogonal sign
-    vectors it is exact.
-    """
-    products = hessian_products(context, signs)
-    return {name: (signs[name] * products[name]).mean(0) for name in signs}

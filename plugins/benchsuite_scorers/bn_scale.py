@@ -15,14 +15,16 @@ if TYPE_CHECKING:
 class BatchNormScale(Scorer):
     """abs(gamma) of the batch normalisation that follows the layer.
 
-    Layers without one, or whose normalisation has no scale, cannot be scored. Cost: none. It works best if
-    training has moved the scales towards zero (Liu et al. add an L1 penalty on them), and it fails if the
+    Layers without one, or whose normalisation has no scale, cannot be scored. The paper has one threshold for
+    the scales of all layers, so those of different layers are compared as they are. Cost: none. It works best
+    if training has moved the scales towards zero (Liu et al. add an L1 penalty on them), and it fails if the
     next layer's weights compensate for the scale.
 
     Source: Liu et al. 2017 (network slimming).
     """
 
     name = "bn-scale"
+    scale = "network"
     data_free = True
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:

@@ -39,6 +39,7 @@ class Distinctiveness(Scorer):
     """
 
     name = "distinctiveness"
+    absolute = True
     vectors: Literal["activations", "weights"] = "activations"
     """The vector that represents a unit."""
     alike: Annotated[float, Field(gt=0, le=90)] = 15.0

@@ -7,62 +7,57 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from benchsuite import Scorer
+from benchsuite_scorers._sample_gradients import sample_gradients
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from benchsuite import ScoringContext
 
 
 class Fisher(Scorer):
-    """Half the mean over samples of (g_n w)^2, where g_n is the gradient of one sample's loss.
+    """Half the mean over samples of the squared derivative of the sample's own loss at a gate.
 
-    An estimate of the increase of the loss, with the Fisher information in place of the Hessian. Unit: g_n w
-    is summed over the unit's weights and bias before squaring, which is the gradient for a factor on the
-    unit's pre-activation. Cost: a gradient for each sample, which takes about as many backward passes as
-    there are batches, but needs memory for `chunk` times the network's gradients. It fails if the network is
-    not near a minimum of the loss, or if samples have random labels, since the Fisher information is then not
-    the Hessian.
+    An estimate of the increase of the loss without the unit, with the Fisher information in place of the
+    Hessian. Unit: 1/2 mean over samples of (sum over positions of a g_a)^2, where a is what the layers that
+    read the unit get of it, behind its norm, activation and pooling, and g_a the gradient of the sample's own
+    loss. What surgery removes together counts together: the sums of all readers and of all coupled units are
+    added before the square, so coupled units share one score. Weight: 1/2 mean over samples of (g_n w)^2.
 
-    Source: Theis et al. 2018.
+    Scores are changes of one loss, so those of different layers are compared as they are. Cost: one shared
+    backward pass per batch for units. For single weights, a gradient for each sample: about as many backward
+    passes as there are batches, but memory for `chunk` times the network's gradients. It fails if the network
+    is not near a minimum of the loss, since the Fisher information is then not the Hessian; where a norm over
+    channels lies between a unit and its readers, which surgery makes anew and a gate does not; and it skips
+    groups whose readers' inputs cannot be seen.
+
+    Source: Theis et al. 2018, section 2 (weights, and maps behind their ReLU); Liu et al. 2021 (group Fisher
+    pruning) for coupled units.
     """
 
     name = "fisher"
     granularity = "both"
+    scale = "network"
+    coupled = True
+    absolute = True
     chunk: Annotated[int, Field(ge=1)] = 16
-    """Number of samples whose gradients are in memory at once."""
+    """For single weights: number of samples whose gradients are in memory at once."""
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
-        """Return half the mean squared product of gradient and weight."""
-        import torch
-        from torch.func import functional_call, grad, vmap
-        from torch.nn.attention import SDPBackend, sdpa_kernel
-
-        parameters = {name: value.detach() for name, value in context.model.named_parameters()}
-        wanted = {
-            name
-            for layer in context.layers
-            for name in (f"{layer.name}.weight", f"{layer.name}.bias")
-            if name in parameters
-        }
-        others = {name: value for name, value in parameters.items() if name not in wanted}
-        scored = {name: parameters[name] for name in wanted}
-
-        def loss(weights: dict[str, Tensor], sample: Tensor, label: Tensor) -> Tensor:
-            outputs: Tensor = functional_call(context.model, weights | others, (sample.unsqueeze(0),))
-            return context.loss(outputs, label.unsqueeze(0))
-
-        per_sample = vmap(grad(loss), in_dims=(None, 0, 0))
-        totals = {layer.name: torch.zeros((), device=context.device) for layer in context.layers}
-        for inputs, labels in context.batches(self.chunk):
-            # Fused attention does not support gradients per sample.
-            with sdpa_kernel([SDPBackend.MATH]):
-                gradients = per_sample(scored, inputs, labels)
+        """Return half the mean squared derivative."""
+        if context.granularity == "unit":
+            squares = context.gradient_statistic("squared-gate")
+            return context.spread({name: square / 2 for name, square in squares.items()}, context.ungated)
+        names = {layer.name: f"{layer.name}.weight" for layer in context.layers}
+        totals: dict[str, Tensor] = {}
+        for gradients in sample_gradients(context, names.values(), self.chunk):
             for layer in context.layers:
-                change = gradients[f"{layer.name}.weight"] * layer.weight
-                if context.granularity == "unit":
-                    change = change.flatten(2).sum(2)
-                    if layer.bias is not None:
-                        change = change + gradients[f"{layer.name}.bias"] * layer.bias
-                totals[layer.name] = totals[layer.name] + (change**2).sum(0)
+                term = ((gradients[names[layer.name]] * layer.weight) ** 2).sum(0)
+                totals[layer.name] = totals.get(layer.name, 0) + term
         return {name: total / (2 * context.samples) for name, total in totals.items()}
+
+    def gradient_statistics(self) -> Sequence[str]:
+        """Return the one statistic that it reads for units."""
+        return ("squared-gate",)

@@ -19,8 +19,12 @@ class Karnin(Scorer):
 
     dw(n) is the change of the weight in step (or epoch) n, w_i and w_f are its initial and final values; 0
     where they are equal. It estimates how much the loss increases without the weight, from values that
-    training computes anyway. eta is the mean learning rate, which cancels in the normalisation. Unit: the sum
-    over the unit's weights. The native rule removes weights below `threshold`. Needs the training trace.
+    training computes anyway. This is Karnin's formula, which Khanal states first; the pseudo-code there
+    writes S + dw(n)^2 + w / (eta (w - w_i)), and its "+" before the fraction is taken for a slip of the pen.
+    eta is the mean learning rate, which cancels in the normalisation. Unit: the sum over the unit's weights,
+    whose sensitivities add up to first order. Layers are normalised one by one, so scores of different layers
+    cannot be compared. The native rule removes weights below `threshold`. Needs the training trace.
+
     Cost: one pass over the weights, and during training a running sum of squared updates. It fails for
     weights that shrank, whose estimate is negative and ranks lowest, and it is noisy for a weight whose final
     value is near its initial one.
@@ -30,6 +34,7 @@ class Karnin(Scorer):
 
     name = "karnin"
     granularity = "weight"
+    sums_to_units = True
     needs_training_trace = True
     data_free = True
     per: Literal["step", "epoch"] = "step"

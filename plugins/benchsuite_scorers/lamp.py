@@ -16,7 +16,9 @@ class Lamp(Scorer):
     """w^2 over the sum of v^2 over all weights v of the layer with abs(v) >= abs(w).
 
     It makes magnitudes of different layers comparable, so that one global ranking gives each layer a
-    sensible sparsity; within a layer the order is that of magnitude. Meant for the scope "global". Equal
+    sensible sparsity; within a layer the order is that of magnitude. Meant for the scope "global": the paper
+    ranks all layers together by this score, so it is compared over layers as it is. Each weight is measured
+    against its own layer, so the sum over a unit's weights says nothing of the unit. Equal
     magnitudes get equal scores. Computed in double precision. Cost: sorting the weights. It fails where
     magnitude fails, for example before a normalisation.
 
@@ -25,6 +27,7 @@ class Lamp(Scorer):
 
     name = "lamp"
     granularity = "weight"
+    scale = "network"
     data_free = True
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:

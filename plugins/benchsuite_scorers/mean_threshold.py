@@ -16,8 +16,9 @@ class MeanThreshold(Scorer):
     """abs(w); its native rule removes the weights whose abs(w) is below the layer's mean abs(w).
 
     The order is that of magnitude; the rule decides how much is removed in each layer (about half of it, for
-    weights of any scale). Cost: one pass over the weights. It fails where magnitude fails, for example before
-    a normalisation, and with its rule one cannot choose how much to remove.
+    weights of any scale). The sum over a unit's weights is `magnitude-l1` to the last bit, so "all" does not
+    name it where units are pruned. Cost: one pass over the weights. It fails where magnitude fails, for
+    example before a normalisation, and with its rule one cannot choose how much to remove.
 
     Source: the study "The Pruning Methods for feed-forward network and Convolutional Neural Network", section
     2.2, after Han et al. 2015.

@@ -19,13 +19,21 @@ class TaylorActivation(Scorer):
     """Mean over samples of abs(mean over positions of a x g_a), divided by the layer's Euclidean norm of it.
 
     a is the activation after the non-linearity, g_a the gradient of the sample's own loss; the absolute value
-    is taken for each sample, so that effects of opposite sign do not cancel. Cost: one shared backward pass
-    per batch. It fails where the gradient vanishes but the loss is curved, as at a minimum.
+    is taken for each sample, so that effects of opposite sign do not cancel. The paper reads feature maps
+    there, and so does this: behind norm and non-linearity, where surgery makes the unit zero. A pooling
+    behind it changes nothing, since the sum over positions of a x g_a stays the same. In a residual sum the
+    map is that of the sum, which is what all coupled units have made of it, and its whole gradient counts,
+    skip paths included: the map is seen as a thing of one place, unlike the gates of `fisher`. The division
+    is the paper's own, made to compare layers, so scores of different layers are compared as they are.
 
-    Source: Molchanov et al. 2016.
+    Cost: one shared backward pass per batch. It fails where the gradient vanishes but the loss is curved, as
+    at a minimum.
+
+    Source: Molchanov et al. 2016, equation 8, and section 2.2 for the division.
     """
 
     name = "taylor-activation"
+    scale = "network"
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
         """Return the normalised mean absolute first-order change by unit."""

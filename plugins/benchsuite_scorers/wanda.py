@@ -18,8 +18,9 @@ class Wanda(Scorer):
 
     A small weight on a strong input may matter more than a large one on a weak input. For convolutions the
     input is what each position of the kernel reads, over samples and output positions; for linear layers over
-    samples and tokens. Cost: one forward pass. Scores are comparable within a unit's weights; it fails as a
-    ranking of units, whose scales differ like those of magnitudes.
+    samples and tokens. Cost: one forward pass. Scores are comparable within a unit's weights, where the paper
+    ranks them, so neither over layers nor by their sum; it fails as a ranking of units, whose scales differ
+    like those of magnitudes.
 
     Source: Sun et al. 2023.
     """

@@ -13,8 +13,9 @@ from deviations import agree
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchsuite.errors import Unsupported
 from benchsuite.scoring.check import run_scorer
-from benchsuite.testing import context_for, tiny_convnet, tiny_mlp, tiny_samples
+from benchsuite.testing import context_for, tiny_convnet, tiny_samples
 from benchsuite_scorers.chip import NuclearNormChange
 from benchsuite_scorers.registration import (
     ActivationStd,
@@ -29,6 +30,8 @@ from benchsuite_scorers.registration import (
 from benchsuite_scorers.thinet import removal_order
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from deviations import Record
 
     from benchsuite import Scorer, ScoringContext
@@ -230,6 +233,81 @@ def test_thinet_sees_the_next_layers_output(record_property: Record) -> None:
 
 
 def test_hrank_of_linear_layers_is_the_share_of_active_samples() -> None:
-    model = tiny_mlp()
-    context = context_for(model, *tiny_samples(8, (4,)))
-    assert run_scorer(HRank(), context).scores["0"].tolist() == [1.0] * 6
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    context = context_for(model, *tiny_samples(20, (4,)))
+    with torch.no_grad():
+        active = torch.cat([model[:2](inputs) > 0 for inputs, _ in context.batches()]).float().mean(0)
+    found = run_scorer(HRank(), context).scores["0"]
+    assert found.tolist() == pytest.approx(active.tolist(), rel=1e-6)
+    assert len(found.unique()) > 1
+
+
+@pytest.mark.parametrize("activation", [nn.GELU(), nn.SiLU()])
+def test_hrank_says_where_every_unit_ties(activation: nn.Module) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *(nn.Conv2d(2, 5, 3, padding=1), activation, nn.Conv2d(5, 4, 3, padding=1), nn.ReLU()),
+        *(nn.Flatten(), nn.Linear(256, 3)),
+    )
+    result = run_scorer(HRank(), context_for(model, *tiny_samples(20)))
+    name = type(activation).__name__.lower()
+    assert result.skipped == {
+        "0": f"all its units have the rank 8, so none ranks above another (its activation is {name})"
+    }
+    assert list(result.scores) == ["2"]
+
+
+class Gated(nn.Module):
+    """A convolution whose maps go through one function."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.last, self.function = nn.Conv2d(2, 5, 3), nn.Linear(5, 3), function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.function(self.conv(x)).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (nn.Hardtanh(0, 6), "hardtanh"),
+        (nn.ReLU6(inplace=True), "hardtanh"),
+        (nn.Threshold(0.1, 0), "threshold"),
+        (lambda x: x.clamp(min=0), "clamp"),
+        (lambda x: x.clamp(0, 1), "clamp"),
+        (functional.relu, "relu"),
+    ],
+)
+def test_apoz_takes_what_is_zero_for_negative_input(function: Callable[[Tensor], Tensor], name: str) -> None:
+    model = Gated(function)
+    context = context_for(model, *tiny_samples(10))
+    found = run_scorer(Apoz(), context).scores["conv"]
+    assert context.activation_function("conv") in {name, "relu6"}
+    values = torch.cat([function(model.conv(inputs)) for inputs, _ in context.batches()])
+    expected = (values != 0).float().mean((0, 2, 3))
+    assert found.tolist() == pytest.approx(expected.tolist(), rel=1e-5)
+    assert 0 < float(found.min()) < 1
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (nn.Hardtanh(), "hardtanh"),
+        (nn.Threshold(-1, 0), "threshold"),
+        (nn.Threshold(0, 0.5), "threshold"),
+        (lambda x: x.clamp(min=-0.5), "clamp"),
+        (lambda x: x.clamp(max=0), "clamp"),
+        (nn.GELU(), "gelu"),
+        (nn.Hardswish(), "hardswish"),
+        (nn.Softshrink(), "softshrink"),
+        (nn.PReLU(5), "prelu"),
+        (nn.Identity(), "none"),
+    ],
+)
+def test_apoz_refuses_what_is_not(function: Callable[[Tensor], Tensor], name: str) -> None:
+    reason = rf"conv: its activation \({name}\) is not exactly zero for negative input"
+    with pytest.raises(Unsupported, match=reason):
+        run_scorer(Apoz(), context_for(Gated(function), *tiny_samples(10)))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -9,8 +10,16 @@ import torch
 import benchsuite
 from benchsuite.errors import PluginError
 from benchsuite.scoring.check import run_scorer
-from benchsuite.testing import CHECKS, context_for, tiny_convnet, tiny_samples, tiny_trace
-from benchsuite_scorers.registration import SCORERS, benchsuite_register_scorers
+from benchsuite.testing import (
+    CHECKS,
+    TinyResidual,
+    context_for,
+    tiny_convnet,
+    tiny_narrow,
+    tiny_samples,
+    tiny_trace,
+)
+from benchsuite_scorers.registration import SCORERS, MagnitudeL1, MeanThreshold, benchsuite_register_scorers
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -41,6 +50,44 @@ def test_every_criterion_is_registered_under_its_own_name() -> None:
         *("taylor-weight", "thinet", "tree-gain", "wanda", "weight-sum", "whc", "xgboost-gain"),
     }
     assert [scorer.name for scorer in found if scorer.draws > 1] == ["random"]
+
+
+def test_what_scores_mean_over_layers_and_groups() -> None:
+    """What each source says; the docstrings argue it."""
+
+    def named(attribute: str, wanted: object) -> set[str]:
+        return {scorer.name for scorer in SCORERS if getattr(scorer, attribute) == wanted}
+
+    elsewhere = {"synflow", "shapley", "importance-switch", "thinet"}
+    assert named("scale", "network") - elsewhere == {
+        *("bn-scale", "fisher", "grasp", "lamp", "obd", "snip", "taylor-activation", "taylor-weight")
+    }
+    assert named("coupled", True) - elsewhere == {"fisher", "taylor-weight"}
+    assert named("sums_to_units", True) - elsewhere == {"karnin"}
+    assert named("absolute", True) - elsewhere == {
+        *("apoz", "distinctiveness", "fisher", "obd", "taylor-weight")
+    }
+    for scorer in SCORERS:
+        if scorer.scale == "network" and scorer.name not in elsewhere:
+            assert re.search(
+                r"compared (as they are|over\s+layers as it is)", " ".join(scorer.__doc__.split())
+            )
+
+
+def test_mean_threshold_of_units_is_magnitude_l1_to_the_bit() -> None:
+    first, other = (
+        run_scorer(scorer(), context_for(tiny_convnet(), *tiny_samples())).scores
+        for scorer in (MeanThreshold, MagnitudeL1)
+    )
+    assert all(torch.equal(score, other[name]) for name, score in first.items())
+
+
+def test_contexts_for_tests_have_the_groups_and_readers_of_a_suite() -> None:
+    groups = {group.name: group for group in context_for(TinyResidual(), *tiny_samples()).groups}
+    assert {reader.layer for reader in groups["stem"].readers} == {"branch", "shortcut"}
+    assert {m.layer for m in groups["branch"].members} == {"branch", "shortcut", "depthwise", "bare"}
+    narrow = context_for(tiny_narrow(), *tiny_samples())  # none of its groups can be removed
+    assert [(len(group.members), group.readers) for group in narrow.groups] == [(1, ())] * len(narrow.layers)
 
 
 def test_registration_does_not_import_heavy_libraries() -> None:

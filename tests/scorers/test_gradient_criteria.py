@@ -14,15 +14,14 @@ from torch.nn import functional
 
 from benchsuite.scoring.check import run_scorer
 from benchsuite.testing import context_for, tiny_convnet, tiny_mlp, tiny_samples
-from benchsuite_scorers._curvature import hessian_diagonal
+from benchsuite_scorers import obd
+from benchsuite_scorers._curvature import hessian_products
 from benchsuite_scorers.registration import Fisher, Grasp, Obd, Snip, SynFlow, TaylorWeight
 
 if TYPE_CHECKING:
     from deviations import Record
 
     from benchsuite import Scorer, ScoringContext
-
-OWN = {"0": ("0.weight", "0.bias", "1.weight", "1.bias"), "4": ("4.weight",), "7": ("7.weight", "7.bias")}
 
 
 def setting(granularity: str = "unit", model: nn.Module | None = None) -> tuple[nn.Module, ScoringContext]:
@@ -47,20 +46,6 @@ def full_batch(context: ScoringContext) -> tuple[Tensor, Tensor]:
     return torch.cat([inputs for inputs, _ in pairs]), torch.cat([labels for _, labels in pairs])
 
 
-def test_taylor_weight_of_units_sums_before_squaring(record_property: Record) -> None:
-    model, context = setting()
-    found = run_scorer(TaylorWeight(), context).scores
-    batches = list(context.batches())
-    for name, own in OWN.items():
-        expected = torch.zeros(len(found[name]))
-        for inputs, labels in batches:
-            gradient = gradients(model, inputs, labels)
-            for unit in range(len(expected)):
-                change = sum(float((gradient[key][unit] * value(model, key)[unit]).sum()) for key in own)
-                expected[unit] += change**2 / len(batches)
-        agree(record_property, "taylor-weight", found[name], expected, rel=1e-4, absolute=1e-9)
-
-
 def test_taylor_weight_of_weights_sees_every_batch(record_property: Record) -> None:
     model, context = setting("weight")
     found = run_scorer(TaylorWeight(), context).scores
@@ -72,21 +57,25 @@ def test_taylor_weight_of_weights_sees_every_batch(record_property: Record) -> N
         agree(record_property, "taylor-weight", found[name], expected, rel=1e-5, absolute=1e-10)
 
 
-@pytest.mark.parametrize("granularity", ["unit", "weight"])
+@pytest.mark.parametrize("variant", ["gate", "weight"])
+def test_taylor_weight_of_weights_with_samples(variant: str, record_property: Record) -> None:
+    model, context = setting("weight")
+    found = run_scorer(TaylorWeight(variant=variant, average="sample"), context).scores
+    for name in ("0", "4", "7", "9"):
+        weight = value(model, f"{name}.weight")
+        squares = [(gradients(model, *one)[f"{name}.weight"] * weight) ** 2 for one in context.batches(1)]
+        agree(record_property, "taylor-weight", found[name], sum(squares) / 20, rel=1e-4, absolute=1e-10)
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 20])
-def test_fisher_equals_the_loop_over_samples(granularity: str, chunk: int, record_property: Record) -> None:
-    model, context = setting(granularity)
+def test_fisher_of_weights_equals_the_loop_over_samples(chunk: int, record_property: Record) -> None:
+    model, context = setting("weight")
     found = run_scorer(Fisher(chunk=chunk), context).scores
     expected = {name: torch.zeros_like(score) for name, score in found.items()}
     for inputs, labels in context.batches(1):
         gradient = gradients(model, inputs, labels)
         for name, total in expected.items():
-            change = gradient[f"{name}.weight"] * model.get_parameter(f"{name}.weight").detach()
-            if granularity == "unit":
-                change = change.flatten(1).sum(1)
-                if name != "4":
-                    change += gradient[f"{name}.bias"] * model.get_parameter(f"{name}.bias").detach()
-            total += change**2 / 2 / 20
+            total += (gradient[f"{name}.weight"] * value(model, f"{name}.weight")) ** 2 / 2 / 20
     for name, score in found.items():
         agree(record_property, "fisher", score, expected[name], rel=1e-4, absolute=1e-10)
 
@@ -98,7 +87,9 @@ def smooth_setting(granularity: str = "weight") -> tuple[nn.Sequential, ScoringC
     return model, context_for(model, inputs.double(), labels, batch_size=5, granularity=granularity)
 
 
-def exact_hessian(model: nn.Module, context: ScoringContext) -> tuple[Tensor, Tensor, list[str]]:
+def exact_hessian(
+    model: nn.Module, context: ScoringContext, temperature: float = 1.0
+) -> tuple[Tensor, Tensor, list[str]]:
     """The Hessian and the gradient for the two weights, flat."""
     inputs, labels = full_batch(context)
     parameters = {name: value.detach() for name, value in model.named_parameters()}
@@ -108,57 +99,181 @@ def exact_hessian(model: nn.Module, context: ScoringContext) -> tuple[Tensor, Te
     def loss(flat: Tensor) -> Tensor:
         parts = flat.split([12, 12])
         values = parameters | {n: p.reshape(parameters[n].shape) for n, p in zip(names, parts, strict=True)}
-        return functional.cross_entropy(functional_call(model, values, (inputs,)), labels)
+        return functional.cross_entropy(functional_call(model, values, (inputs,)) / temperature, labels)
 
     hessian = torch.autograd.functional.hessian(loss, start)
     gradient = torch.autograd.functional.jacobian(loss, start)
     return hessian, gradient, names
 
 
+def flat_weights(model: nn.Sequential) -> Tensor:
+    return torch.cat([model[0].weight.flatten(), model[2].weight.flatten()]).detach()
+
+
+def flat(scores: dict[str, Tensor]) -> Tensor:
+    return torch.cat([scores["0"].flatten(), scores["2"].flatten()])
+
+
 def test_a_full_set_of_orthogonal_signs_gives_the_exact_diagonal(record_property: Record) -> None:
     model, context = smooth_setting()
     hessian, _, _ = exact_hessian(model, context)
-    signs = torch.from_numpy(hadamard(32)).double()[:, :24]
-    probes = {"0": signs[:, :12].reshape(32, 4, 3), "2": signs[:, 12:].reshape(32, 3, 4)}
-    found = hessian_diagonal(context, probes)
-    flat = torch.cat([found["0"].flatten(), found["2"].flatten()])
-    agree(record_property, "obd", flat, hessian.diagonal(), rel=1e-8, absolute=1e-12)
+    signs = torch.from_numpy(hadamard(32)).double()[:, :24] * flat_weights(model)
+    vectors = {"0": signs[:, :12].reshape(32, 4, 3), "2": signs[:, 12:].reshape(32, 3, 4)}
+    products = hessian_products(context, vectors)
+    found = {name: 0.5 * (vectors[name] * products[name]).mean(0) for name in vectors}
+    exact = 0.5 * hessian.diagonal() * flat_weights(model) ** 2
+    agree(record_property, "obd", flat(found), exact, rel=1e-8, absolute=1e-12)
 
 
-def test_obd_converges_to_the_exact_score() -> None:
+def test_obd_converges_to_the_exact_score(monkeypatch: pytest.MonkeyPatch) -> None:
     model, context = smooth_setting()
     hessian, _, _ = exact_hessian(model, context)
-    exact = (
-        0.5
-        * hessian.diagonal()
-        * torch.cat([model[0].weight.flatten(), model[2].weight.flatten()]).detach() ** 2
-    )
-    few = run_scorer(Obd(probes=4), context).scores
-    many = run_scorer(Obd(probes=4000), context).scores
+    exact = 0.5 * hessian.diagonal() * flat_weights(model) ** 2
+    monkeypatch.setattr(obd, "precise", lambda *_: False)
 
-    def error(scores: dict[str, Tensor]) -> float:
-        flat = torch.cat([scores["0"].flatten(), scores["2"].flatten()])
-        return float((flat - exact).norm() / exact.norm())
+    def error(probes: int) -> float:
+        found = flat(run_scorer(Obd(probes=probes), context).scores)
+        return float((found - exact).norm() / exact.norm())
 
-    assert error(many) < 0.05
-    assert error(few) > error(many)
+    assert error(4000) < 0.03
+    assert error(4) > error(4000)
 
 
 def test_obd_of_units_is_the_sum_over_their_weights() -> None:
+    """With the same draws, to rounding."""
     _, weights = smooth_setting("weight")
     _, units = smooth_setting("unit")
-    expected = run_scorer(Obd(probes=20000), weights).scores["0"].sum(1)
-    found = run_scorer(Obd(probes=20000), units).scores["0"]
-    torch.testing.assert_close(found, expected, rtol=0.05, atol=1e-4)
+    both = weights.layers
+    units.layers = both
+    expected = run_scorer(Obd(probes=8), weights).scores
+    found = Obd(probes=8).score(units)
+    for name, score in expected.items():
+        torch.testing.assert_close(found[name], score.sum(1), rtol=1e-9, atol=1e-12)
 
 
-def test_grasp_equals_the_exact_hessian_times_the_gradient(record_property: Record) -> None:
+@pytest.mark.parametrize("granularity", ["unit", "weight"])
+def test_obd_draws_until_it_is_precise(granularity: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rule, from all draws at once."""
+    draws: list[Tensor] = []
+    original = Obd._draws
+
+    def kept(self: Obd, context: ScoringContext, count: int) -> Tensor:
+        draws.append(original(self, context, count))
+        return draws[-1]
+
+    monkeypatch.setattr(Obd, "_draws", kept)
+    _, context = setting(granularity)
+    scores = run_scorer(Obd(), context).scores
+    every = torch.cat(draws)
+    torch.testing.assert_close(
+        torch.cat([score.flatten() for score in scores.values()]), every.mean(0).float(), rtol=1e-4, atol=1e-8
+    )
+
+    def precise(values: Tensor) -> bool:
+        errors = values.std(0) / len(values) ** 0.5
+        return float(errors.median()) <= 0.1 * float(values.mean(0).std(correction=0))
+
+    assert len(every) == 256 or precise(every)
+    sizes = torch.tensor([len(part) for part in draws]).cumsum(0).tolist()
+    assert sizes[0] == 8
+    assert not any(precise(every[:size]) for size in sizes[:-1])
+
+
+def test_obd_draws_no_more_than_it_may() -> None:
+    _, context = setting("weight")
+    few, fewer = Obd(probes=5), Obd(probes=3, fewest=2)
+    assert [few._next(context, drawn) for drawn in (0, 4)] == [5, 1]
+    assert [fewer._next(context, drawn) for drawn in (0, 2)] == [2, 1]
+    assert [Obd()._next(context, drawn) for drawn in (0, 8, 16, 250)] == [8, 8, 16, 6]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 200.0])
+def test_grasp_equals_the_exact_hessian_times_the_gradient(
+    temperature: float, record_property: Record
+) -> None:
     model, context = smooth_setting()
-    hessian, gradient, _ = exact_hessian(model, context)
-    flat = torch.cat([model[0].weight.flatten(), model[2].weight.flatten()]).detach()
-    found = run_scorer(Grasp(), context).scores
-    scores = torch.cat([found["0"].flatten(), found["2"].flatten()])
-    agree(record_property, "grasp", scores, flat * (hessian @ gradient), rel=1e-7, absolute=1e-12)
+    hessian, gradient, _ = exact_hessian(model, context, temperature)
+    found = run_scorer(Grasp(temperature=temperature), context).scores
+    want = flat_weights(model) * (hessian @ gradient)
+    agree(record_property, "grasp", flat(found), want, rel=1e-7, absolute=1e-14)
+
+
+def test_grasp_divides_the_logits_by_200_unless_told_otherwise() -> None:
+    _, context = smooth_setting()
+    given = flat(run_scorer(Grasp(temperature=200), context).scores)
+    assert torch.equal(flat(run_scorer(Grasp(), context).scores), given)
+    assert not torch.allclose(flat(run_scorer(Grasp(temperature=1), context).scores), given, rtol=0.1)
+
+
+def batch_loss(model: nn.Module, parameters: dict[str, Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
+    """The loss of `tiny_convnet` with the batch's own statistics, written out."""
+    p = parameters
+    x = functional.conv2d(inputs, p["0.weight"], p["0.bias"], padding=1)
+    mean, variance = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), correction=0, keepdim=True)
+    x = (x - mean) / (variance + model[1].eps).sqrt()
+    x = x * p["1.weight"][:, None, None] + p["1.bias"][:, None, None]
+    x = torch.relu(functional.conv2d(functional.max_pool2d(torch.relu(x), 2), p["4.weight"])).flatten(1)
+    x = functional.linear(torch.relu(functional.linear(x, p["7.weight"], p["7.bias"])), p["9.weight"])
+    return functional.cross_entropy(x + p["9.bias"], labels)
+
+
+def training_setting(at_init: bool, count: int = 20) -> tuple[nn.Module, ScoringContext]:
+    model = tiny_convnet().double()
+    inputs, labels = tiny_samples(count)
+    return model, context_for(
+        model, inputs.double(), labels, batch_size=8, granularity="weight", at_init=at_init
+    )
+
+
+def expected_in_training(
+    model: nn.Module, context: ScoringContext, batches: list[tuple[Tensor, Tensor]]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Weights, by name, times the gradient and times the Hessian times the gradient."""
+    parameters = {n: p.detach().clone().requires_grad_() for n, p in model.named_parameters()}
+    names = [f"{layer.name}.weight" for layer in context.layers]
+    shares = [len(labels) / context.samples for _, labels in batches]
+    total = sum(s * batch_loss(model, parameters, *b) for s, b in zip(shares, batches, strict=True))
+    first = torch.autograd.grad(total, [parameters[name] for name in names], create_graph=True)
+    norm = sum((gradient * gradient.detach()).sum() for gradient in first)
+    second = torch.autograd.grad(norm, [parameters[name] for name in names])
+    keys = [name.removesuffix(".weight") for name in names]
+    weights = [parameters[name].detach() for name in names]
+    return (
+        {key: (w * g).detach() for key, w, g in zip(keys, weights, first, strict=True)},
+        {key: w * g for key, w, g in zip(keys, weights, second, strict=True)},
+    )
+
+
+@pytest.mark.parametrize("count", [20, 17])
+def test_at_init_batch_norms_use_the_batch(count: int, record_property: Record) -> None:
+    """With 17 samples a last one would be alone: it joins the batch before it."""
+    model, context = training_setting(at_init=True, count=count)
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    batches = list(context.batches())
+    if count == 17:
+        (first, one), (second, two) = batches[1:]
+        batches = [batches[0], (torch.cat([first, second]), torch.cat([one, two]))]
+    slopes, curves = expected_in_training(model, context, batches)
+    total = sum(float(slope.abs().sum()) for slope in slopes.values())
+    snip = run_scorer(Snip(), context).scores
+    grasp = run_scorer(Grasp(temperature=1), context).scores
+    for name in slopes:
+        agree(record_property, "snip", snip[name], slopes[name].abs() / total, rel=1e-6, absolute=1e-10)
+        agree(record_property, "grasp", grasp[name], curves[name], rel=1e-6, absolute=1e-10)
+    for name, buffer in model.named_buffers():
+        assert torch.equal(buffer, before[name])
+    assert not any(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("scorer", [Snip, Grasp])
+def test_auto_is_train_at_init_and_eval_on_a_trained_network(scorer: type[Scorer]) -> None:
+    def scores(at_init: bool, batch_norm: str) -> Tensor:
+        found = run_scorer(scorer(batch_norm=batch_norm), training_setting(at_init)[1]).scores
+        return torch.cat([score.flatten() for score in found.values()])
+
+    assert torch.equal(scores(True, "auto"), scores(False, "train"))
+    assert torch.equal(scores(False, "auto"), scores(True, "eval"))
+    assert not torch.allclose(scores(True, "auto"), scores(True, "eval"), rtol=0.01)
 
 
 def test_snip_is_the_normalised_sensitivity_of_the_whole_data(record_property: Record) -> None:

@@ -17,7 +17,8 @@ from benchsuite.scoring.gradients import GradientStatistic
 from benchsuite.scoring.reductions import Reduction, find_reduction
 from benchsuite.scoring.tables import TableStore
 from benchsuite.testing import context_for, simple_layers, tiny_convnet, tiny_samples
-from benchsuite_scorers.registration import Grasp, Snip, TaylorActivation, TaylorWeight
+from benchsuite_scorers.registration import Fisher, Grasp, Snip, TaylorActivation, TaylorWeight
+from benchsuite_scorers.taylor_weight import SquaredChange
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from benchsuite.scoring.gradients import GradientBatch
 
 BATCHES = 4
-STATISTICS = ("mean-gradient", "squared-change", "activation-change")
+GROUPS = context_for(tiny_convnet(), *tiny_samples(4)).groups
+"""Traced once, so that the passes that tracing takes are not counted."""
+STATISTICS = ("mean-gradient", "squared-gate", "activation-change")
 
 
 class Passes:
@@ -58,10 +61,8 @@ def context_of(folder: Path, suite: tuple[Scorer, ...], **settings: object) -> S
     """The context of one scorer of a suite: its own network, and the folder that all share."""
     model = tiny_convnet()
     announced = [statistic for scorer in suite for statistic in scorer.gradient_statistics()]
-    store = TableStore(folder)
-    return context_for(
-        model, *tiny_samples(20), **{"batch_size": 5, "statistics": announced, "store": store, **settings}
-    )
+    settings = {"batch_size": 5, "statistics": announced, "store": TableStore(folder), **settings}
+    return context_for(model, *tiny_samples(20), **{"groups": GROUPS, **settings})
 
 
 def run_suite(folder: Path, suite: tuple[Scorer, ...], passes: Passes) -> list[dict[str, Tensor]]:
@@ -74,22 +75,37 @@ def run_suite(folder: Path, suite: tuple[Scorer, ...], passes: Passes) -> list[d
     return found
 
 
-@pytest.mark.parametrize("first", [TaylorWeight, TaylorActivation, Snip])
+@pytest.mark.parametrize("first", [Fisher, TaylorWeight, TaylorActivation, Snip])
 def test_a_second_gradient_scorer_adds_no_pass(first: type[Scorer], tmp_path: Path, passes: Passes) -> None:
     run_suite(tmp_path / "alone", (first(),), passes)
     assert (passes.forward, passes.backward) == (BATCHES, BATCHES)
-    rest = tuple(scorer() for scorer in (TaylorWeight, TaylorActivation, Snip) if scorer is not first)
+    rest = tuple(scorer() for scorer in (Fisher, TaylorWeight, TaylorActivation, Snip) if scorer is not first)
     run_suite(tmp_path / "together", (first(), *rest), passes)
     assert (passes.forward, passes.backward) == (2 * BATCHES, 2 * BATCHES)
 
 
 def test_grasp_adds_its_products_alone(tmp_path: Path, passes: Passes) -> None:
-    run_suite(tmp_path, (Snip(), Grasp()), passes)
+    run_suite(tmp_path, (Snip(), Grasp(temperature=1)), passes)
     assert (passes.forward, passes.backward) == (2 * BATCHES, 3 * BATCHES)
 
 
+def test_a_statistic_is_shared_only_where_it_is_the_same(tmp_path: Path, passes: Passes) -> None:
+    """A divided loss and a batch's own statistics give other gradients, which nobody else gets."""
+    alone = run_suite(tmp_path / "alone", (Snip(),), passes)[0]
+    before = passes.backward
+    warm, own, plain = (Snip(temperature=3), Snip(batch_norm="train"), Snip())
+    found = run_suite(tmp_path / "all", (warm, own, plain), passes)
+    assert passes.backward - before == 3 * BATCHES
+    assert not warm.gradient_statistics()
+    assert not own.gradient_statistics()
+    for name, score in alone.items():
+        assert torch.equal(found[2][name], score)
+        assert not torch.allclose(found[0][name], score, rtol=1e-3)
+        assert not torch.allclose(found[1][name], score, rtol=1e-3)
+
+
 def test_the_company_of_others_changes_no_score(tmp_path: Path, passes: Passes) -> None:
-    suite = (TaylorActivation(), Snip(), TaylorWeight(), Grasp())
+    suite = (TaylorActivation(), Snip(), TaylorWeight(), Fisher(), Grasp())
     together = run_suite(tmp_path / "together", suite, passes)
     for number, (scorer, found) in enumerate(zip(suite, together, strict=True)):
         (alone,) = run_suite(tmp_path / str(number), (scorer,), passes)
@@ -99,7 +115,7 @@ def test_the_company_of_others_changes_no_score(tmp_path: Path, passes: Passes) 
 
 def _fill(folder: Path) -> None:
     torch.set_num_threads(1)
-    context_of(folder, (TaylorWeight(), TaylorActivation())).gradient_statistic("squared-change")
+    context_of(folder, (Fisher(), TaylorActivation())).gradient_statistic("squared-gate")
 
 
 def test_processes_share_statistics_through_a_folder(tmp_path: Path, passes: Passes) -> None:
@@ -108,7 +124,7 @@ def test_processes_share_statistics_through_a_folder(tmp_path: Path, passes: Pas
     process.join()
     assert process.exitcode == 0
     shared = context_of(tmp_path, ())
-    found = {name: shared.gradient_statistic(name) for name in ("squared-change", "activation-change")}
+    found = {name: shared.gradient_statistic(name) for name in ("squared-gate", "activation-change")}
     assert passes.backward == 0
     for name, values in found.items():
         own = context_of(tmp_path / "own", ()).gradient_statistic(name)
@@ -132,7 +148,7 @@ def test_those_who_come_at_once_wait_for_one_backward_pass(tmp_path: Path, passe
 
 def test_another_setting_shares_no_statistic(tmp_path: Path, passes: Passes) -> None:
     base = context_of(tmp_path, ())
-    base.gradient_statistic("squared-change")
+    base.gradient_statistic("squared-gate")
     trained = tiny_convnet()
     with torch.no_grad():
         trained[0].weight[0, 0, 0, 0] += 1
@@ -141,12 +157,13 @@ def test_another_setting_shares_no_statistic(tmp_path: Path, passes: Passes) -> 
         context_of(tmp_path, (), seed=1, samples=15),
         context_of(tmp_path, (), batch_size=4),
         context_of(tmp_path, (), granularity="weight", layers=base.layers),
-        context_of(tmp_path, (), layers=bare),
-        context_for(trained, *tiny_samples(20), batch_size=5, store=TableStore(tmp_path)),
+        context_of(tmp_path, (), layers=bare, groups=[group for group in GROUPS if group.name != "0"]),
+        context_of(tmp_path, (), groups=GROUPS[:2]),
+        context_for(trained, *tiny_samples(20), batch_size=5, store=TableStore(tmp_path), groups=GROUPS),
     ]
     for number, other in enumerate(others):
         before = passes.backward
-        other.gradient_statistic("squared-change")
+        other.gradient_statistic("squared-gate")
         assert passes.backward > before, f"setting {number} took the first one's statistic"
 
 
@@ -155,9 +172,9 @@ def test_the_normalisation_that_follows_is_part_of_the_setting(tmp_path: Path, p
     with_norm = simple_layers(model)
     without = [type(layer)(layer.name, layer.kind, layer.module) for layer in with_norm]
     found = [
-        context_for(model, *tiny_samples(), layers=layers, store=TableStore(tmp_path)).gradient_statistic(
-            "squared-change"
-        )["0"]
+        context_for(
+            model, *tiny_samples(), layers=layers, store=TableStore(tmp_path), groups=GROUPS
+        ).gradient_statistic(SquaredChange())["0"]
         for layers in (with_norm, without)
     ]
     assert passes.backward == 2
@@ -167,11 +184,11 @@ def test_the_normalisation_that_follows_is_part_of_the_setting(tmp_path: Path, p
 @pytest.mark.parametrize("folder", [True, False])
 def test_what_a_scorer_does_to_its_statistic_harms_nobody(folder: bool, tmp_path: Path) -> None:
     context = context_of(tmp_path, (), store=TableStore(tmp_path if folder else None))
-    first = context.gradient_statistic("squared-change")
+    first = context.gradient_statistic("squared-gate")
     kept = {name: value.clone() for name, value in first.items()}
     for value in first.values():
         value.zero_()
-    for name, value in context.gradient_statistic("squared-change").items():
+    for name, value in context.gradient_statistic("squared-gate").items():
         assert torch.equal(value, kept[name])
 
 
@@ -185,7 +202,11 @@ class Refusing(GradientStatistic):
 
 def test_an_announced_statistic_that_fails_harms_its_own_scorer_alone(passes: Passes) -> None:
     context = context_for(
-        tiny_convnet(), *tiny_samples(20), batch_size=5, statistics=(Refusing(), "squared-change")
+        tiny_convnet(),
+        *tiny_samples(20),
+        batch_size=5,
+        statistics=(Refusing(), "squared-gate"),
+        groups=GROUPS,
     )
     found = context.gradient_statistic("mean-gradient")
     plain = context_for(tiny_convnet(), *tiny_samples(20), batch_size=5).gradient_statistic("mean-gradient")
@@ -221,14 +242,15 @@ def _key_in_a_fresh_process(folder: Path, module: str) -> str:
 
 
 def test_the_shipped_gradient_scorers_announce_what_they_read(passes: Passes) -> None:
-    for scorer in (TaylorWeight(), TaylorActivation(), Snip()):
+    for scorer in (Fisher(), TaylorWeight(), TaylorActivation(), Snip()):
         names = scorer.gradient_statistics()
         context = context_for(tiny_convnet(), *tiny_samples(), statistics=names)
         context.gradient_statistic(names[0])
         before = passes.backward
         run_scorer(scorer, context)
         assert passes.backward == before
-    assert tuple(Grasp().gradient_statistics()) == ("mean-gradient",)
+    assert tuple(Grasp(temperature=1).gradient_statistics()) == ("mean-gradient",)
+    assert tuple(Grasp().gradient_statistics()) == ()
 
 
 def test_host_reductions_have_keys_of_their_own() -> None:

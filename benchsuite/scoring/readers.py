@@ -1,0 +1,106 @@
+"""Which coupled groups can be gated at their readers, and why others cannot."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+from benchsuite.scoring.gates import entered
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from benchsuite.contracts.layers import CoupledGroup
+
+
+def ungated_groups(
+    model: nn.Module, groups: Sequence[CoupledGroup], parameters: Mapping[str, Tensor], sample: Tensor
+) -> dict[str, str]:
+    """Return the groups whose readers' inputs cannot be seen or given to samples, with the reasons.
+
+    The network runs on one sample and on two: a reader whose module is not called, whose weight is used
+    elsewhere too, which no gradient reaches, or whose first dimension does not grow with the number of
+    samples would give a wrong number.
+
+    Args:
+        model: the network.
+        groups: the coupled groups.
+        parameters: its parameters by name, as leaves that require a gradient.
+        sample: an input of one sample.
+    """
+    names = {reader.layer for group in groups for reader in group.readers}
+    modules = {name: model.get_submodule(name) for name in names}
+    one, two = (_Probe(modules, parameters) for _ in range(2))
+    with torch.enable_grad():
+        one.run(model, sample)
+        two.run(model, torch.cat([sample, sample]))
+    faults = {name: _fault(name, one, two) for name in names}
+    reasons: dict[str, str] = {}
+    for group in groups:
+        found = [fault for reader in group.readers if (fault := faults[reader.layer]) is not None]
+        if not group.readers:
+            found = ["no layer is known that reads its units"]
+        if found:
+            reasons[group.name] = found[0]
+    return reasons
+
+
+def _fault(name: str, one: _Probe, two: _Probe) -> str | None:
+    if not two.read[name] or name in two.elsewhere:
+        return f"{name} reads its units without being called as a module, where they cannot be seen"
+    if not all(tensor.requires_grad for tensor in two.read[name]):
+        return f"no gradient reaches what {name} reads"
+    rows = [
+        (len(single), len(double)) for single, double in zip(one.read[name], two.read[name], strict=False)
+    ]
+    if len(one.read[name]) != len(two.read[name]) or any(double != 2 * single for single, double in rows):
+        return f"what {name} reads cannot be given to samples: they are not its input's first dimension"
+    return None
+
+
+class _Probe(TorchFunctionMode):
+    """Notes what layers are called with, and which layers' weights are used outside of their calls."""
+
+    def __init__(self, modules: Mapping[str, nn.Module], parameters: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.read: dict[str, list[Tensor]] = defaultdict(list)
+        self.elsewhere: set[str] = set()
+        self._modules, self._parameters = modules, parameters
+        self._weights = {id(parameters[f"{name}.weight"]): name for name in modules}
+        self._inside: dict[str, int] = defaultdict(int)
+
+    def run(self, model: nn.Module, inputs: Tensor) -> None:
+        """Run the network once."""
+        with ExitStack() as stack:
+            for name, module in self._modules.items():
+                before = module.register_forward_pre_hook(partial(self._enter, name), with_kwargs=True)
+                stack.callback(before.remove)
+                stack.callback(module.register_forward_hook(partial(self._leave, name)).remove)
+            with self:
+                functional_call(model, dict(self._parameters), (inputs,))
+
+    def _enter(self, name: str, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._inside[name] += 1
+        self.read[name].append(entered(args, kwargs))
+
+    def _leave(self, name: str, _module: nn.Module, _inputs: Any, _output: Any) -> None:
+        self._inside[name] -= 1
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if any(isinstance(value, Tensor) for value in pytree.tree_leaves(result)):
+            for value in pytree.tree_leaves((args, kwargs)):
+                name = self._weights.get(id(value)) if isinstance(value, Tensor) else None
+                if name is not None and not self._inside[name]:
+                    self.elsewhere.add(name)
+        return result
