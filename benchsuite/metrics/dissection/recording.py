@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +12,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from benchsuite.errors import Unsupported
 from benchsuite.metrics.dissection.layouts import Layout, layout_of, token_marks
-from benchsuite.metrics.dissection.markers import carried, varying_dims
+from benchsuite.metrics.dissection.markers import KEEPING, carried, varying_dims
 from benchsuite.metrics.dissection.places import Observer, Place
 from benchsuite.metrics.dissection.unit_marks import UnitMarks, joined_tokens
 
@@ -40,7 +40,7 @@ class Value:
         function: the function that returned it, or the class of the module if its inside is not visible.
         weighted: whether the function combines the values of several units with weights.
         calls: the numbers of the module calls in which it was computed, the outermost first.
-        places: its names, the one to use last.
+        place: the call that returned it; None if it returned more, or its inside is not visible.
         units: its unit marks, see `UnitMarks`.
         tokens: for tokens, which position of `grid` each value belongs to.
         grid: height and width of the map that the tokens are the positions of.
@@ -52,7 +52,7 @@ class Value:
     function: str
     weighted: bool
     calls: tuple[int, ...]
-    places: list[Place] = field(default_factory=list)
+    place: Place | None = None
     units: Tensor | None = None
     tokens: Tensor | None = None
     grid: tuple[int, int] | None = None
@@ -72,12 +72,14 @@ class Call:
         around: numbers of the calls in which it is made, the outermost first.
         inputs: numbers of the values it is given.
         output: number of the value it returns; -1 if it returns none.
+        place: its name.
     """
 
     module: nn.Module
     around: tuple[int, ...]
     inputs: frozenset[int]
     output: int = -1
+    place: Place | None = None
 
 
 @dataclass(eq=False)
@@ -144,9 +146,8 @@ class _Recorder(Observer):
                 self._add(tensor, tuple(sorted(call.inputs)), type(module).__name__, weighted)
         if len(found) != 1 or (index := self.known.get(found[0])) is None:
             return
-        call.output = index
+        call.output, call.place = index, place
         value = self.values[index]
-        value.places.append(place)
         self.by_place[place] = index
         if isinstance(module, nn.modules.conv._ConvNd) and len(value.shape) == module.weight.ndim:
             value.units = self.marks.of_layer(place.module, value.shape, dim=1)
@@ -161,12 +162,15 @@ class _Recorder(Observer):
         results = _tensors(args[0] if place.function == "__setitem__" else result)
         if not sources or not results:
             return result
+        if place.function in KEEPING and any(result is tensor for tensor in given):  # nothing was done
+            self.by_place[place] = self.known[result]
+            return result
         indices = tuple(dict.fromkeys(value.index for value in sources))
         added = [
             self._add(tensor, indices, place.function, place.function in _WEIGHTED) for tensor in results
         ]
         if len(added) == 1:
-            added[0].places.append(place)
+            added[0].place = place
             self.by_place[place] = added[0].index
         self._mark(place.function, func, args, kwargs, given, sources, results, added)
         return result

@@ -32,7 +32,7 @@ def choose_layers(model: nn.Module, sample: Tensor) -> tuple[str, ...]:
     height and width; its output is the last of them that is the output of a block (a module that adds its
     input to what it computes, concatenates branches, or is of the same class as such a module), or that
     comes after a non-linearity. The inside of blocks is left out, and so are stages without weights of their
-    own, such as a pooling at the end, stages without any block or non-linearity (if others have one), maps
+    own, such as a pooling at the end, stages without any block or non-linearity (if the network has one), maps
     of a single position, and what is computed after the last weights, where units are classes. Tokens are
     maps where it is known which position each is.
 
@@ -41,7 +41,7 @@ def choose_layers(model: nn.Module, sample: Tensor) -> tuple[str, ...]:
     """
     recording = record(model, sample[:1])
     chosen = stage_outputs(recording)
-    return tuple(str(name_of(value)) for value in chosen)
+    return tuple(str(name_of(recording, value)) for value in chosen)
 
 
 def stage_outputs(recording: Recording) -> list[Value]:
@@ -84,25 +84,36 @@ def stage_outputs(recording: Recording) -> list[Value]:
     ]
     if unread:
         raise Unsupported(
-            f"dissection does not know which position of the image each value of {name_of(unread[-1])},"
+            f"dissection does not know which position of the image each value of {name_of(recording, unread[-1])},"
             f" {unread[-1].shape}, belongs to; name the layers to dissect in the suite"
         )
+    if not found and (active or blocks):
+        weak = []
     if not (found or weak):
-        raise Unsupported("dissection needs maps before the last layer with weights, whose units are classes")
+        raise Unsupported(
+            "dissection needs maps after a block or a non-linearity that everything passes through, before the"
+            " last layer with weights, whose units are classes"
+        )
     return found or weak
 
 
-def name_of(value: Value) -> Place:
-    """The name of a value: of the largest module that returns it, or of the call in a module's code.
+def name_of(recording: Recording, value: Value) -> Place:
+    """The name of a value: of the largest module that it is computed in and that returns it, or of the call.
 
-    A convolution's name stands for what follows it, so its own output is named by the call.
+    The name of a convolution stands for what follows it, so its own output is named by the call.
     """
-    modules = [place for place in value.places if place.module and not place.function]
-    calls = [place for place in value.places if place.function]
-    convolution = any(place.function.startswith("conv") and place.use == 1 for place in calls)
-    if modules and not (convolution and calls and modules[-1].module == calls[0].module):
-        return modules[-1]
-    return calls[0]
+    for number in value.calls[1:]:  # the first is the network itself
+        call = recording.calls[number]
+        if call.output == value.index and call.place is not None:
+            if isinstance(call.module, nn.Conv2d) and value.place is not None:
+                return value.place
+            return call.place
+    if value.place is None:  # a module whose inside is not visible, or one of several results
+        place = next((p for p, index in recording.by_place.items() if index == value.index), None)
+        if place is None:
+            raise Unsupported("dissection cannot name the output of a stage; name the layers in the suite")
+        return place
+    return value.place
 
 
 def _leading_to_output(recording: Recording) -> list[Value]:
