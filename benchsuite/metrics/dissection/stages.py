@@ -10,6 +10,7 @@ from torch import nn
 from benchsuite.errors import Unsupported
 from benchsuite.metrics.dissection.markers import ADDING, DROPPING, JOINING, KEEPING
 from benchsuite.metrics.dissection.recording import record
+from benchsuite.metrics.dissection.trunk import immediate_dominators, leading_to_output, trunk
 from benchsuite.scoring.points import NONLINEAR
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ def choose_layers(model: nn.Module, sample: Tensor) -> tuple[str, ...]:
     height and width; its output is the last of them that is the output of a block (a module that adds its
     input to what it computes, concatenates branches, or is of the same class as such a module), or that
     comes after a non-linearity. The inside of blocks is left out, and so are stages without weights of their
-    own, such as a pooling at the end, stages without any block or non-linearity (if the network has one), maps
-    of a single position, and what is computed after the last weights, where units are classes. Tokens are
-    maps where it is known which position each is.
+    own, such as a pooling at the end, stages without any block or non-linearity (if the network has one),
+    maps of a single position, and what is computed after the last weights, where units are classes. Tokens
+    are maps where it is known which position each is.
 
     Raises:
         Unsupported: there is no such tensor; the message says why.
@@ -46,13 +47,13 @@ def choose_layers(model: nn.Module, sample: Tensor) -> tuple[str, ...]:
 
 def stage_outputs(recording: Recording) -> list[Value]:
     """The outputs of the stages; see `choose_layers`."""
-    trunk = _trunk(recording)
-    last_weights = max((v.index for v in _leading_to_output(recording) if v.weighted), default=-1)
+    passed = trunk(recording)
+    last_weights = max((v.index for v in leading_to_output(recording) if v.weighted), default=-1)
     scores = len(recording.values[recording.output].shape) == 2
     blocks = _blocks(recording)
-    maps = [v for v in trunk if _is_map(v, recording.values[0])]
+    maps = [v for v in passed if _is_map(v, recording.values[0])]
     if not maps:
-        kinds = ", ".join(sorted({str(v.shape) for v in trunk[1:]}))
+        kinds = ", ".join(sorted({str(v.shape) for v in passed[1:]}))
         raise Unsupported(
             "dissection needs maps of more than one position, or tokens at known positions, that everything"
             f" passes through on its way to the output; what everything passes through has the shapes {kinds}"
@@ -72,10 +73,11 @@ def stage_outputs(recording: Recording) -> list[Value]:
         last = _undropped(recording, (ends or inside)[-1])
         if any(v.weighted for v in recording.values[before + 1 : last.index + 1]):
             (found if ends else weak).append(last)
-        before = last.index
+        if ends:
+            before = last.index
     unread = [
         v
-        for v in trunk
+        for v in passed
         if before < v.index < last_weights
         and v.layout is None
         and len(v.shape) > 2
@@ -84,15 +86,16 @@ def stage_outputs(recording: Recording) -> list[Value]:
     ]
     if unread:
         raise Unsupported(
-            f"dissection does not know which position of the image each value of {name_of(recording, unread[-1])},"
-            f" {unread[-1].shape}, belongs to; name the layers to dissect in the suite"
+            "dissection does not know which position of the image each value of"
+            f" {name_of(recording, unread[-1])}, {unread[-1].shape}, belongs to; name the layers to dissect"
+            " in the suite"
         )
     if not found and (active or blocks):
         weak = []
     if not (found or weak):
         raise Unsupported(
-            "dissection needs maps after a block or a non-linearity that everything passes through, before the"
-            " last layer with weights, whose units are classes"
+            "dissection needs maps after a block or a non-linearity that everything passes through, before"
+            " the last layer with weights, whose units are classes"
         )
     return found or weak
 
@@ -114,30 +117,6 @@ def name_of(recording: Recording, value: Value) -> Place:
             raise Unsupported("dissection cannot name the output of a stage; name the layers in the suite")
         return place
     return value.place
-
-
-def _leading_to_output(recording: Recording) -> list[Value]:
-    """The values that the output is computed from, and the output."""
-    wanted = {recording.output}
-    for value in reversed(recording.values[: recording.output + 1]):
-        if value.index in wanted:
-            wanted.update(value.sources)
-    return [value for value in recording.values if value.index in wanted]
-
-
-def _trunk(recording: Recording) -> list[Value]:
-    """The values on every way from the input to the output: no edge of the graph jumps over them."""
-    values = _leading_to_output(recording)
-    reach: dict[int, int] = {}  # by value, the last value that is computed from it
-    for value in values:
-        for source in value.sources:
-            reach[source] = value.index
-    trunk, furthest = [], 0
-    for value in values:
-        if furthest <= value.index:
-            trunk.append(value)
-        furthest = max(furthest, reach.get(value.index, 0))
-    return trunk
 
 
 def _stages(maps: list[Value]) -> list[list[Value]]:
@@ -173,7 +152,7 @@ def _active(recording: Recording) -> set[int]:
 
 def _blocks(recording: Recording) -> set[type[nn.Module]]:
     """The classes of modules in which ways part at the module's input and come together again."""
-    parents = _immediate_dominators(recording)
+    parents = immediate_dominators(recording)
     found: set[type[nn.Module]] = set()
     for value in recording.values:
         if len(value.sources) < 2 or value.function not in ADDING | JOINING:
@@ -185,22 +164,6 @@ def _blocks(recording: Recording) -> set[type[nn.Module]]:
                     found.add(type(call.module))
                 break
     return found
-
-
-def _immediate_dominators(recording: Recording) -> list[int]:
-    """By value, the last value before it that every way from the input to it passes through."""
-    parents, depth = [0], [0]
-    for value in recording.values[1:]:
-        common, *others = value.sources
-        for other in others:
-            while common != other:
-                if depth[common] < depth[other]:
-                    other = parents[other]
-                else:
-                    common = parents[common]
-        parents.append(common)
-        depth.append(depth[common] + 1)
-    return parents
 
 
 def _visible(recording: Recording, value: Value, blocks: set[type[nn.Module]]) -> bool:
