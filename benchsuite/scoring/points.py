@@ -24,16 +24,16 @@ _IN_PLACE_TOO = frozenset(
     {"relu", "leaky_relu", "rrelu", "elu", "celu", "selu", "hardtanh", "sigmoid", "tanh", "threshold"}
     | {"clamp", "clamp_min"}
 )
-_NONLINEAR = (
+NONLINEAR = (
     _IN_PLACE_TOO
     | {f"{name}_" for name in _IN_PLACE_TOO}
     | {"_threshold"}  # what torch.nn.functional calls its threshold
     | {"relu6", "prelu", "gelu", "silu", "mish", "hardswish", "hardsigmoid", "softplus", "softsign"}
     | {"logsigmoid", "hardshrink", "softshrink", "tanhshrink"}
 )
-_NORMS = frozenset({"batch_norm", "group_norm", "layer_norm", "instance_norm"})
+NORMS = frozenset({"batch_norm", "group_norm", "layer_norm", "instance_norm"})
 _PASSING = (
-    _NORMS
+    NORMS
     | {f"{kind}_pool{n}d" for kind in ("max", "avg", "lp", "adaptive_max", "adaptive_avg") for n in (1, 2, 3)}
     | {"dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout"}
     | {"contiguous", "clone"}
@@ -121,17 +121,17 @@ class _PointMode(TorchFunctionMode):
         chain = self._chain_of(name, args, kwargs)
         result = func(*args, **kwargs)
         if chain and isinstance(result, Tensor):
-            if name in _NONLINEAR:
+            if name in NONLINEAR:
                 self._chains.pop(result, None)
                 self._report(chain, "activation", _Call(func, args, kwargs), result)
             else:
                 self._chains[result] = chain
-                if name in _NORMS:
+                if name in NORMS:
                     self._report(chain, "norm", None, result)
         return result
 
     def _chain_of(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, bool] | None:
-        if name in _NONLINEAR or name in _PASSING:
+        if name in NONLINEAR or name in _PASSING:
             source = args[0] if args else kwargs.get("input")
             return self._chains.get(source) if isinstance(source, Tensor) else None
         if name in _ADDING:

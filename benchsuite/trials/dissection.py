@@ -9,6 +9,8 @@ from weakref import WeakKeyDictionary
 from benchsuite.contracts.digests import code_digest, code_libraries
 from benchsuite.drawing.dissection import write_pictures
 from benchsuite.errors import Unsupported
+from benchsuite.metrics.cost import evaluating
+from benchsuite.metrics.dissection.followed import unit_sources, units_left
 from benchsuite.metrics.dissection.measure import dissect
 from benchsuite.metrics.dissection.packing import PackedConcepts, open_concepts
 from benchsuite.metrics.dissection.report import dissection_metrics
@@ -90,30 +92,87 @@ def _stored(
     return DenseDissection(concepts, same_layers, result)
 
 
+@dataclass(frozen=True)
+class Interpretability:
+    """What dissection says of a trial's network.
+
+    Attributes:
+        metrics: the `interpretability/...` metrics.
+        notes: for the record's provenance: under "dissection" why the network cannot be dissected, or why
+            its units cannot be compared with the dense network's.
+    """
+
+    metrics: dict[str, float]
+    notes: dict[str, str]
+
+
 def dissect_pruned(
     worker: WorkerContext,
     trial: Trial,
     dense: DenseModel,
     model: nn.Module,
     removed: Mapping[str, tuple[int, ...]],
-) -> dict[str, float]:
-    """The interpretability metrics of a trial's network; empty where the network cannot be dissected.
+) -> Interpretability:
+    """The interpretability of a trial's network; without metrics where the network cannot be dissected.
 
     Pictures and counts are left in the trial's folder.
     """
     if trial.dissection is None:
-        return {}
+        return Interpretability({}, {})
     before = dissect_dense(worker, trial.dense, dense, trial.dissection)
     if isinstance(before, str):
-        return {}
+        return Interpretability({}, {"dissection": f"unsupported: {before}"})
     after = _measured(worker, dense, model, before.concepts, before.settings)
-    kept = kept_units(dense.graph, removed)
+    kept = kept_in_outputs(dense, before.result, after, removed)
+    lost = [name for name, left in kept.items() if left is None]
     folder: Path = worker.folder(trial.key)
     folder.mkdir(parents=True, exist_ok=True)
     after.save(folder / _FILE)
     if trial.dissection.pictures:
-        write_pictures(folder, after, before.concepts, before.result, kept)
-    return dissection_metrics(after, before.result, kept)
+        followed = {name: left for name, left in kept.items() if left is not None}
+        write_pictures(folder, after, before.concepts, None if lost else before.result, followed)
+    reason = f"the units of {', '.join(lost)} cannot be followed from the dense network into the pruned one"
+    return Interpretability(
+        dissection_metrics(after, before.result, kept), {"dissection": reason} if lost else {}
+    )
+
+
+def kept_in_outputs(
+    dense: DenseModel,
+    before: Dissection,
+    after: Dissection,
+    removed: Mapping[str, tuple[int, ...]],
+) -> dict[str, tuple[int, ...] | None]:
+    """By dissected layer, the dense index of each unit of the pruned network; None where it is not known.
+
+    Args:
+        dense: the dense network.
+        before: its dissection.
+        after: of the pruned network, at the same layers.
+        removed: by coupled group, the removed positions.
+    """
+    by_layer = kept_units(dense.graph, removed)
+    gone = {
+        layer.name: set(range(layer.units)).difference(by_layer[layer.name]) for layer in dense.graph.layers
+    }
+    found: dict[str, tuple[int, ...] | None] = {}
+    outputs = []
+    for old, new in zip(before.layers, after.layers, strict=True):
+        found[old.name] = by_layer.get(old.name)
+        if old.units == new.units:
+            found[old.name] = tuple(range(old.units))
+        elif old.name not in by_layer:
+            outputs.append(old.name)
+    if outputs:
+        with evaluating(dense.model):
+            sources = unit_sources(dense.model, outputs, dense.probe)
+        for name, known in sources.items():
+            found[name] = None if known is None else units_left(known, gone)
+    for layer in after.layers:
+        left = found[layer.name]
+        if left is not None and len(left) != layer.units:
+            found[layer.name] = None
+    return found
 
 
 def kept_units(graph: PruningGraph, removed: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:

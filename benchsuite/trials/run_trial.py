@@ -65,7 +65,7 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: ScoredModel) -> Trial
         **before_recovery,
         metric_names.TOP1_DENSE: dense.top1,
         **network.metrics,
-        **interpretability,
+        **interpretability.metrics,
         **_cost_metrics(network.cost, dense.cost),
         metric_names.FILE_BYTES: file_bytes,
         metric_names.FILE_BYTES_DENSE: dense.facts.file_bytes,
@@ -86,7 +86,7 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: ScoredModel) -> Trial
         axes=trial.axes,
         status="done",
         metrics={name: float(value) for name, value in metrics.items()},
-        provenance=provenance(worker, trial, dense) | _uncounted(network.cost),
+        provenance=provenance(worker, trial, dense) | _uncounted(network.cost) | interpretability.notes,
         settings=dict(trial.shared),
         stages={
             **trial.stages,

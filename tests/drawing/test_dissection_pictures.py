@@ -59,7 +59,7 @@ def test_pictures_of_one_network_and_of_two_beside_each_other(shapes: PackedConc
     sizes = {}
     for name, paths in {
         "one": write_pictures(tmp_path / "one", dense, shapes),
-        "two": write_pictures(tmp_path / "two", pruned, shapes, dense, {"3": (1, 3, 5)}),
+        "two": write_pictures(tmp_path / "two", pruned, shapes, dense, {"4": (1, 3, 5)}),
     }.items():
         assert [path.name for path in paths] == ["detectors.jpg", "concepts.png"]
         for path in paths:

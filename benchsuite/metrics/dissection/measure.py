@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from benchsuite.errors import Unsupported
 from benchsuite.hardware.devices import exact_float32
 from benchsuite.metrics.dissection.counting import BatchLabels, LayerCounts, batch_labels
-from benchsuite.metrics.dissection.layers import MapReader, choose_layers
+from benchsuite.metrics.dissection.layers import MapReader
 from benchsuite.metrics.dissection.result import Dissection, LayerDissection, ious_from_counts
+from benchsuite.metrics.dissection.stages import choose_layers
 from benchsuite.metrics.dissection.thresholds import UpperQuantile, upper_quantile
 
 if TYPE_CHECKING:

@@ -127,13 +127,15 @@ def kept_units(
     if len(left) != after.units or (len(left) and (left.min() < 0 or left.max() >= before.units)):
         raise BenchsuiteError(
             f"layer {before.name} has {after.units} of {before.units} units left, but the list of kept units"
-            f" has {len(left)}; dissect convolutions by name so that their units can be followed"
+            f" has {len(left)}"
         )
     return left
 
 
 def dissection_metrics(
-    dissection: Dissection, dense: Dissection | None = None, kept: Mapping[str, Sequence[int]] | None = None
+    dissection: Dissection,
+    dense: Dissection | None = None,
+    kept: Mapping[str, Sequence[int] | None] | None = None,
 ) -> dict[str, float]:
     """Return flat metrics, named `interpretability/...`, over all dissected layers together.
 
@@ -143,25 +145,18 @@ def dissection_metrics(
       labels of other images, as means over the draws; this is what chance alone gives;
     - `median_images_with`: the median number of images in which the detectors' concepts occur; absent
       without detectors;
-    - with `dense`: `still_interpretable`, `same_concept`, `iou_correlation` (see `Comparison`; absent where
-      there is nothing to count), `detectors_dense` and `concepts_dense`.
+    - with `dense`: the first five of the dense network, with `_dense` at their end, and
+      `still_interpretable`, `same_concept`, `iou_correlation` (see `Comparison`; absent where there is
+      nothing to count, and where the units of a layer cannot be followed).
 
     Args:
         dissection: of the network that the trial reports.
         dense: of the dense network it was pruned from.
-        kept: as in `compare`.
+        kept: as in `compare`; None for a layer whose units cannot be followed.
     """
-    units = sum(layer.units for layer in dissection.layers)
     found = detectors(dissection)
-    concepts = {detector.concept for detector in found}
-    best = np.concatenate([dissection.best(layer)[1] for layer in dissection.layers])
-    metrics: dict[str, float] = {
-        "units": units,
-        "detectors": len(found),
-        "detectors_share": len(found) / units,
-        "concepts": len(concepts),
-        "mean_best_iou": float(best.mean()),
-    }
+    units = sum(layer.units for layer in dissection.layers)
+    metrics = _totals(dissection, found)
     for category in dissection.categories:
         of = [d.concept for d in found if dissection.concepts[d.concept].category == category]
         metrics[f"{category}/detectors"] = len(of)
@@ -170,15 +165,28 @@ def dissection_metrics(
     if found:
         metrics["median_images_with"] = float(np.median([d.images_with for d in found]))
     if dense is not None:
-        before = detectors(dense)
-        comparison = compare(dense, dissection, kept or {})
-        metrics["detectors_dense"] = len(before)
-        metrics["concepts_dense"] = len({detector.concept for detector in before})
-        for name in ("still_interpretable", "same_concept", "iou_correlation"):
-            value = getattr(comparison, name)
-            if value is not None:
-                metrics[name] = value
+        before = _totals(dense, detectors(dense))
+        metrics |= {f"{name}_dense": value for name, value in before.items()}
+        followed = {name: left for name, left in (kept or {}).items() if left is not None}
+        if len(followed) == len(kept or {}):
+            comparison = compare(dense, dissection, followed)
+            for name in ("still_interpretable", "same_concept", "iou_correlation"):
+                value = getattr(comparison, name)
+                if value is not None:
+                    metrics[name] = value
     return {f"{PREFIX}/{name}": float(value) for name, value in metrics.items()}
+
+
+def _totals(dissection: Dissection, found: Sequence[Detector]) -> dict[str, float]:
+    units = sum(layer.units for layer in dissection.layers)
+    best = np.concatenate([dissection.best(layer)[1] for layer in dissection.layers])
+    return {
+        "units": units,
+        "detectors": len(found),
+        "detectors_share": len(found) / units,
+        "concepts": len({detector.concept for detector in found}),
+        "mean_best_iou": float(best.mean()),
+    }
 
 
 def _null_metrics(dissection: Dissection, units: int) -> dict[str, float]:

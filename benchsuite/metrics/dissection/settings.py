@@ -16,7 +16,7 @@ class DissectionSettings(BaseModel):
     parameters: dict[str, Any] = Field(default_factory=dict, description="the concept plugin's parameters")
     layers: Literal["auto"] | tuple[str, ...] = Field(
         default="auto",
-        description="module names; auto: the last convolution at each resolution that the network works at",
+        description="names of modules, or of places in their code; auto: the output of each stage",
     )
     iou: float = Field(default=0.05, gt=0, lt=1, description="a detector's best IoU is above this")
     quantile: float = Field(

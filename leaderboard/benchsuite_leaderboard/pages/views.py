@@ -34,6 +34,7 @@ COSTS = (
 
 INTERPRETABILITY = (
     ("detectors", Scale("detectors: units with a concept", is_share=False)),
+    ("detectors_share", Scale("detectors, of all units")),
     ("concepts", Scale("different concepts detected", is_share=False)),
     ("still_interpretable", Scale("of the dense detectors, still detectors")),
     ("same_concept", Scale("of these, with the same concept")),

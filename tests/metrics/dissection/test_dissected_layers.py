@@ -1,4 +1,4 @@
-"""Which layers are chosen, and that their maps are read after the non-linearity."""
+"""The maps of the layers that a suite names, and of places in the code of a network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torchvision
 from torch import Tensor, nn
 
 from benchsuite.errors import Unsupported, UsageError
-from benchsuite.metrics.dissection.layers import MapReader, choose_layers
+from benchsuite.metrics.dissection.layers import MapReader
 
 
 class Block(nn.Module):
@@ -33,28 +33,6 @@ def net() -> nn.Module:
     return nn.Sequential(
         Block(3, 4, 1), Block(4, 6, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 2)
     )
-
-
-def test_the_last_convolution_of_each_resolution_is_chosen() -> None:
-    with torch.device("cpu"):
-        resnet = torchvision.models.resnet18(num_classes=8).eval()
-    assert choose_layers(resnet, torch.zeros(1, 3, 64, 64)) == (
-        "conv1",
-        "layer1.1.conv2",
-        "layer2.1.conv2",
-        "layer3.1.conv2",
-        "layer4.1.conv2",
-    )
-    lenet = nn.Sequential(nn.Conv2d(1, 4, 5), nn.MaxPool2d(2), nn.ReLU(), nn.Conv2d(4, 6, 5), nn.ReLU())
-    assert choose_layers(lenet, torch.zeros(1, 1, 28, 28)) == ("0", "3")
-
-
-def test_convolutions_of_a_single_position_are_left_out() -> None:
-    assert choose_layers(net().eval(), torch.zeros(1, 3, 8, 8)) == ("0.shortcut", "1.shortcut")
-    with pytest.raises(Unsupported, match="convolution"):
-        choose_layers(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), torch.zeros(1, 1, 2, 2))
-    with pytest.raises(Unsupported, match="convolution"):
-        choose_layers(nn.Conv2d(1, 2, 2), torch.zeros(1, 1, 2, 2))
 
 
 def test_maps_are_read_after_the_non_linearity() -> None:
@@ -92,3 +70,70 @@ def test_wrong_names_say_which_there_are() -> None:
     unused.forward = lambda x: unused[0](x)  # type: ignore[method-assign]  # a module that is never called
     with pytest.raises(Unsupported, match="does not reach spare"):
         MapReader(unused, ("0", "spare"), sample)
+
+
+class Coded(nn.Module):
+    """A network with functions in its own code, and a module that is used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 4, 3, padding=1)
+        self.act = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.first(x))
+        x = nn.functional.max_pool2d(x, 2)
+        x = nn.functional.gelu(self.act(self.second(x)))
+        return nn.functional.gelu(x)
+
+
+def test_a_place_in_the_code_is_read_at_its_use() -> None:
+    torch.manual_seed(0)
+    model, inputs = Coded().eval(), torch.randn(2, 3, 8, 8)
+    names = ("act", "act#2", "gelu()", "gelu()#2", "second.conv2d()", "second")
+    reader = MapReader(model, names, inputs[:1])
+    found: dict[str, Tensor] = {}
+    with torch.no_grad(), reader.reading(2, lambda name, maps: found.update({name: maps.clone()})):
+        model(inputs)
+    with torch.no_grad():
+        first = model.first(inputs).relu()
+        second = model.second(nn.functional.max_pool2d(first, 2))
+        gelu = nn.functional.gelu
+        for name, expected in zip(
+            names,
+            (first, second.relu(), gelu(second.relu()), gelu(gelu(second.relu())), second, second.relu()),
+            strict=True,
+        ):
+            torch.testing.assert_close(found[name], expected, rtol=0, atol=0)
+    with pytest.raises(Unsupported, match=r"does not reach act#3"):
+        MapReader(model, ("act#3",), inputs[:1])
+
+
+class Tokens(nn.Module):
+    """Patches with a class token before them and a register after them, in an order of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = nn.Conv2d(3, 5, 2, 2)
+        self.token = nn.Parameter(torch.randn(1, 2, 5))
+        self.mix = nn.Linear(5, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch(x).flatten(2).transpose(1, 2).flip(1)
+        x = torch.cat([self.token[:, :1].expand(len(x), 1, 5), x, self.token[:, 1:].expand(len(x), 1, 5)], 1)
+        return x + self.mix(x)
+
+
+def test_tokens_are_put_where_they_are_in_the_image() -> None:
+    torch.manual_seed(0)
+    model, inputs = nn.Sequential(Tokens()).eval(), torch.randn(2, 3, 6, 8)
+    reader = MapReader(model, ("0",), inputs[:1])
+    found: dict[str, Tensor] = {}
+    with torch.no_grad(), reader.reading(2, lambda name, maps: found.update({name: maps.clone()})):
+        model(inputs)
+    with torch.no_grad():
+        patches = model[0].patch(inputs).movedim(1, -1)
+        expected = (patches + model[0].mix(patches)).movedim(-1, 1)
+    assert expected.shape == (2, 5, 3, 4)
+    torch.testing.assert_close(found["0"], expected)

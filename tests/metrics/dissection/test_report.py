@@ -136,6 +136,19 @@ def test_comparison_follows_kept_units() -> None:
     assert metrics["interpretability/iou_correlation"] == pytest.approx(expected)
     assert metrics["interpretability/detectors_dense"] == 4
     assert metrics["interpretability/concepts_dense"] == 3
+    assert metrics["interpretability/units_dense"] == 6
+    assert metrics["interpretability/detectors_share_dense"] == 4 / 6
+    best = (40 / 160 + 9 / 191 + 31 / 169 + 50 / 150 + 20 / 180) / 6
+    assert metrics["interpretability/mean_best_iou_dense"] == pytest.approx(best)
+
+
+def test_units_that_cannot_be_followed_are_not_compared() -> None:
+    dense, fewer = dissection(FIRST, SECOND), dissection(layer("a", [[40, 0, 20, 0]], [0.0, 0.0]), SECOND)
+    metrics = dissection_metrics(fewer, dense, {"a": None, "b": (0, 1)})
+    assert metrics["interpretability/detectors_dense"] == 4
+    followed = {f"interpretability/{n}" for n in ("still_interpretable", "same_concept", "iou_correlation")}
+    assert not followed & set(metrics)
+    assert followed <= set(dissection_metrics(fewer, dense, {"a": (0,), "b": (0, 1)}))
 
 
 def test_a_network_compared_with_itself_keeps_everything() -> None:
