@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from benchsuite import Unsupported
-from benchsuite_scorers._coupled import check_readers, member_gates, reader_gates
-from benchsuite_scorers._normalised import normalised_over
+from benchsuite_scorers._completeness import check_readers
+from benchsuite_scorers._coupled import member_gates, reader_gates
 from benchsuite_scorers._partial_forward import ModuleOutput, PartialForward
 from benchsuite_scorers._reader import Reader, inputs_of
 
@@ -86,11 +86,9 @@ class CoalitionGame:
         self._readers = reader_gates(context, group) if group.readers or off == "removed" else None
         self._kept: dict[int, _Batch] = {}
         self._room = _KEPT
-        if off == "removed" and self._readers is not None:
-            check_readers(context, group)
-            inputs, _ = next(context.batches(min(2, context.samples)))
-            if normalised_over(context.model, self._members, self._readers, inputs):
-                raise Unsupported("a layer normalisation over its units depends on which units are left")
+        self._members.require_called(context.model, next(context.batches(min(2, context.samples)))[0])
+        if off == "removed" and check_readers(context, group):
+            raise Unsupported("a layer normalisation over its units depends on which of them are left")
 
     def payoffs(self, coalitions: Tensor) -> Tensor:
         """Return the accuracy for each row of a bool tensor (coalitions, units), float64 on the CPU."""

@@ -82,25 +82,6 @@ def reader_gates(context: ScoringContext, group: CoupledGroup) -> Gates:
     return Gates(gates, group.size, context.layer(group.members[0].layer).weight)
 
 
-def check_readers(context: ScoringContext, group: CoupledGroup) -> None:
-    """Test on a few samples that a group's units act on the network through its readers alone.
-
-    When the readers get nothing from them, no other output of the members may change the network's outputs.
-
-    Raises:
-        Unsupported: the readers are not known, a module is never called, or the outputs change.
-    """
-    members, readers = member_gates(context, group), reader_gates(context, group)
-    inputs, _ = next(context.batches(min(8, context.samples)))
-    found = []
-    with torch.no_grad(), readers.putting(torch.zeros_like(readers.neutral())):
-        for factors in (members.neutral(), members.probe()):
-            with members.putting(factors):
-                found.append(context.model(inputs))
-    if not torch.allclose(found[0], found[1], rtol=1e-4, atol=1e-5):
-        raise Unsupported("its units also act on the network past the layers that are known to read them")
-
-
 def by_first_call(context: ScoringContext, groups: Sequence[CoupledGroup]) -> list[CoupledGroup]:
     """Return groups in the order in which a forward pass first calls one of their layers."""
     called: list[nn.Module] = []

@@ -74,21 +74,34 @@ class Gates:
         self.numbers = 0
 
     @contextmanager
-    def recording(self, recorder: Taints) -> Iterator[None]:
-        """Taint the factors, which are 1; raises `Unsupported` at the end if a module was never called."""
+    def recording(self, recorder: Taints, values: Tensor | None = None) -> Iterator[None]:
+        """Taint the factors, by default 1; raises `Unsupported` at the end if a module was never called."""
         called: dict[Gate, int] = {}
-        factors = [gate.wide(self.neutral()) for gate in self.gates]
+        factors = [gate.wide(self.neutral() if values is None else values) for gate in self.gates]
         for factor in factors:
             recorder.taint(factor)
         with self._multiplying(factors, called):
             yield
+        self._require(called)
         self.numbers = max(called.values())
 
     @contextmanager
     def putting(self, values: Tensor, variants: int = 1) -> Iterator[None]:  # noqa: ARG002 - one a row
-        """Multiply by these factors; raises `Unsupported` at the end if a module was never called."""
+        """Multiply by these factors."""
         with self._multiplying([gate.wide(values) for gate in self.gates], {}):
             yield
+
+    def require_called(self, model: nn.Module, inputs: Tensor) -> None:
+        """Raise `Unsupported` if a forward pass does not call one of the modules."""
+        called: dict[Gate, int] = {}
+        with torch.no_grad(), self._multiplying([gate.wide(self.neutral()) for gate in self.gates], called):
+            model(inputs)
+        self._require(called)
+
+    def _require(self, called: dict[Gate, int]) -> None:
+        for gate in self.gates:
+            if gate not in called:
+                raise Unsupported(f"the forward pass never calls {gate.layer}, so it cannot be switched")
 
     @contextmanager
     def _multiplying(self, factors: list[Tensor], called: dict[Gate, int]) -> Iterator[None]:
@@ -98,9 +111,6 @@ class Gates:
         finally:
             for handle in handles:
                 handle.remove()
-        for gate in self.gates:
-            if gate not in called:
-                raise Unsupported(f"the forward pass never calls {gate.layer}, so it cannot be switched")
 
     def _hooked(self, gate: Gate, wide: Tensor, called: dict[Gate, int]) -> Any:
         def multiply(values: Tensor) -> Tensor:

@@ -59,7 +59,8 @@ class ThiNet(Scorer):
         """Return the (size, size) matrix of products of contributions, summed over samples and entries."""
         import torch
 
-        from benchsuite_scorers._coupled import check_readers, reader_gates
+        from benchsuite_scorers._completeness import check_readers
+        from benchsuite_scorers._coupled import reader_gates
         from benchsuite_scorers._reader import Reader, inputs_of
 
         check_readers(context, group)
