@@ -68,13 +68,16 @@ def member_gates(context: ScoringContext, group: CoupledGroup) -> Gates:
 def reader_gates(context: ScoringContext, group: CoupledGroup) -> Gates:
     """Return gates at the inputs of the layers that read a group: with 0 they get nothing, as after surgery.
 
+    They are in the order in which the network defines them.
+
     Raises:
         Unsupported: the readers are not known.
     """
     if not group.readers:
         raise Unsupported("the layers that read its units are not known")
+    order = [name for name, _ in context.model.named_modules()]
     gates = []
-    for reader in group.readers:
+    for reader in sorted(group.readers, key=lambda reader: order.index(reader.layer)):
         module = context.model.get_submodule(reader.layer)
         weight = module.get_parameter("weight")
         places = _places(reader.inputs, weight.shape[1], group.size, weight)

@@ -95,8 +95,9 @@ def test_gates_reach_every_member_and_reader() -> None:
         "branch_norm",
         "depthwise_norm",
     ]
-    assert {gate.layer for gate in reader_gates(context, group).gates} == {"inner", "side", "last"}
-    (last,) = (gate for gate in reader_gates(context, group).gates if gate.layer == "last")
+    readers = reader_gates(context, group).gates
+    assert [gate.layer for gate in readers] == ["inner", "side", "last"]
+    last = readers[2]
     assert last.places.tolist() == [4] * 12 + [p for p in range(4) for _ in range(4)]
 
 
