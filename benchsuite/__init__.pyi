@@ -34,6 +34,8 @@ from .contracts.layers import (
 )
 from .contracts.layers import (
     GroupMember as GroupMember,
+)
+from .contracts.layers import (
     GroupReader as GroupReader,
 )
 from .contracts.layers import (

@@ -28,10 +28,11 @@ from xml.etree import ElementTree as ET
 
 from benchsuite import Scorer
 from benchsuite.contracts.plugin import parameter_model
+from benchsuite.store import metric_names
 from benchsuite_scorers.registration import SCORERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from types import FrameType
     from typing import Any
 
@@ -45,6 +46,10 @@ _SHAPES = {
     "weight": "one score per weight, of the weight's shape; a unit's score is the sum over its weights",
     "both": "one score per unit, `(units,)`, or per weight, of the weight's shape, as the suite asks",
 }
+_SCALES = {
+    "layer": "compared within a layer only; elsewhere divided by the layer's mean (scale `layer`)",
+    "network": "compared as they are (scale `network`)",
+}
 
 
 @dataclass(frozen=True)
@@ -57,12 +62,14 @@ class Measured:
         deviation: largest difference from its second computation, of the largest score; None without one.
         seconds: of processor time for scoring a ResNet-20; None where it cannot be served, infinite where it
             was stopped.
+        stability: of its scores of a trained LeNet-5; None of a criterion that reads no data.
     """
 
     passed: int
     checks: int
     deviation: float | None
     seconds: float | None
+    stability: float | None
 
 
 def page(scorer: type[Scorer]) -> str:
@@ -75,6 +82,7 @@ def page(scorer: type[Scorer]) -> str:
         summary,
         rest,
         f"**Scores:** {_SHAPES[scorer.granularity]}. Higher means keep.",
+        f"**Over layers:** {_SCALES[scorer.scale]}.",
         f"**Needs:** {needs(scorer)}.",
         f"**Rule of its own for how much to remove:** {rule}.",
         _parameters(scorer),
@@ -223,6 +231,47 @@ def read_deviations(report: Path) -> dict[str, float]:
     return dict(found)
 
 
+_STABILITY_SUITE = """
+[suite]
+name = "stability"
+seeds = [0]
+sparsities = [0.5]
+scorers = [{scorers}]
+
+[[workload]]
+dataset = {{ name = "digits", size = 28 }}
+models = ["lenet5"]
+
+[pruning]
+granularity = ["unit", "weight"]
+scope = "layer"
+budget = "params"
+
+[recovery]
+epochs = 0
+
+[metrics]
+latency = false
+"""
+
+
+def measure_stability(scorers: Iterable[type[Scorer]]) -> dict[str, float]:
+    """The stability of each criterion's scores of a LeNet-5 trained on digits, of units where it has them."""
+    named = ", ".join(f'"{scorer.name}"' for scorer in scorers if not scorer.data_free)
+    with tempfile.TemporaryDirectory() as folder:
+        suite, run = Path(folder) / "stability.toml", Path(folder) / "run"
+        suite.write_text(_STABILITY_SUITE.format(scorers=named), encoding="utf-8")
+        command = [str(Path(sys.executable).parent / "benchsuite"), "run", str(suite), "--output", str(run)]
+        subprocess.run(command, check=True, stdout=sys.stderr)  # noqa: S603 - fixed words
+        records = [json.loads(line) for line in (run / "results.jsonl").read_text("utf-8").splitlines()]
+    records.sort(key=lambda record: record["axes"]["granularity"], reverse=True)
+    return {
+        record["axes"]["scorer"]: record["metrics"][metric_names.STABILITY]
+        for record in records
+        if metric_names.STABILITY in record["metrics"]
+    }
+
+
 _INTRODUCTION = """\
 # Criteria
 
@@ -231,6 +280,8 @@ The columns:
 
 - **granularity**: whether it scores units, weights, or both; a weight criterion scores a unit by the sum.
 - **needs**: training data for activations or gradients, or a trace recorded while training.
+- **scale**: `network` where scores of different layers are compared as they are; `layer` where they are
+  divided by the layer's mean first.
 - **rule**: whether it says itself how much to remove.
 - **checks**: how many of the conformance checks it passes: {checks}.
 - **deviation**: the largest difference from its second, independent computation in the tests, as a share of
@@ -238,10 +289,14 @@ The columns:
 - **ResNet-20**: processor time for scoring all its layers with {samples} images of 32 x 32, with the default
   parameters, in one thread of a CPU ({machine}), shared passes included; stopped after {limit} s.
 
+- **stability**: the rank correlation of two scorings with other samples, estimated from halves of the
+  512 samples (see [the method](../method.md)), of a LeNet-5 trained on the handwritten digits; below 0.5 a
+  ranking says more of the samples than of the network.
+
 Measured with benchsuite {benchsuite} and torch {torch}.
 
-| criterion | granularity | needs | rule | checks | deviation | ResNet-20 |
-|---|---|---|---|--:|--:|--:|
+| criterion | granularity | needs | scale | rule | checks | deviation | ResNet-20 | stability |
+|---|---|---|---|---|--:|--:|--:|--:|
 """
 
 
@@ -264,10 +319,12 @@ def _row(scorer: type[Scorer], found: Measured) -> str:
         f"[`{scorer.name}`]({scorer.name}.md)",
         scorer.granularity,
         needs(scorer),
+        scorer.scale,
         "yes" if has_rule(scorer) else "",
         f"{found.passed} of {found.checks}",
         "–" if found.deviation is None else f"{found.deviation:.0e}" if found.deviation else "0",
         _duration(found.seconds),
+        "–" if found.stability is None else f"{found.stability:.2f}",
     ]
     return f"| {' | '.join(cells)} |\n"
 
@@ -294,13 +351,17 @@ def main() -> None:
         (FOLDER / "index.md").write_text(index(measure(SCORERS)), encoding="utf-8")
 
 
-def measure(scorers: Iterable[type[Scorer]]) -> dict[str, Measured]:
+def measure(scorers: Sequence[type[Scorer]]) -> dict[str, Measured]:
     """Everything that the table says of these criteria."""
-    deviations = measure_deviations()
+    deviations, stable = measure_deviations(), measure_stability(scorers)
     found = {}
     for scorer in scorers:
         found[scorer.name] = Measured(
-            measure_checks(scorer), len(checks()), deviations.get(scorer.name), measure_time(scorer, LIMIT)
+            measure_checks(scorer),
+            len(checks()),
+            deviations.get(scorer.name),
+            measure_time(scorer, LIMIT),
+            stable.get(scorer.name),
         )
         sys.stderr.write(f"{scorer.name}: {found[scorer.name]}\n")
     return found

@@ -29,6 +29,7 @@ _AXES_WHERE_THEY_VARY = ("granularity", "scope", "budget", "schedule", "recovery
 _KEY_SHOWN = 8
 _TABLE_METRICS = (
     (metric_names.TOP1_BEFORE_RECOVERY, "before", 100, ".1f"),
+    (metric_names.TOP1_RECALIBRATED, "recalibrated", 100, ".1f"),
     (metric_names.TOP1, "after", 100, ".1f"),
     (metric_names.TOP1_DENSE, "dense", 100, ".1f"),
     (metric_names.PARAMS, "params", 1, ",.0f"),

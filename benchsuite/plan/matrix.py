@@ -23,7 +23,8 @@ from benchsuite.plan.stage_keys import (
     trial_key,
 )
 from benchsuite.plan.trial import Trial, Variant
-from benchsuite.pruning.settings import PruningSettings, ScheduleSettings
+from benchsuite.pruning.rounds import rounds_of
+from benchsuite.pruning.settings import PruningSettings, ScheduleSettings, declared
 from benchsuite.scoring.scorer import Scorer
 from benchsuite.store.keys import content_key
 from benchsuite.suite import ScorerRef
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from benchsuite.contracts.layers import Granularity
     from benchsuite.contracts.plugin import PluginChoice
     from benchsuite.contracts.recipe import TrainingRecipe
     from benchsuite.metrics.dissection.settings import DissectionSettings
@@ -45,6 +47,7 @@ class _Contender:
     scorer: ScorerRef
     variant: Variant | None
     draws: int
+    granularities: tuple[Granularity, ...]
 
 
 def build_plan(suite: Suite, registry: Registry, data_folder: Path, threads: int = 1) -> list[Trial]:
@@ -63,31 +66,39 @@ def build_plan(suite: Suite, registry: Registry, data_folder: Path, threads: int
 
 
 def _contenders(suite: Suite, registry: Registry) -> Iterator[_Contender]:
-    section = suite.suite
-    listed: list[ScorerRef] = []
+    section, granularities = suite.suite, tuple(suite.pruning.granularity)
+    listed: list[tuple[ScorerRef, tuple[Granularity, ...]]] = []
     named = {ref.name for ref in section.scorers}
     for ref in section.scorers:
         if ref.name == "all":
             # A scorer that the suite also names, to set its parameters, is not added again with its defaults.
-            listed += [
-                ScorerRef(name=name)
-                for name in registry.names("scorer")
-                if name != "random" and name not in named
-            ]
-        elif ref.label not in {r.label for r in listed}:
-            listed.append(ref)
-    for ref in listed:
-        yield _Contender(ref, None, ref.draws or _scorer_class(registry, ref).draws)
+            for name in registry.names("scorer"):
+                one = ScorerRef(name=name)
+                served = tuple(g for g in granularities if _serves(_scorer_class(registry, one), g))
+                if name != "random" and name not in named and served:
+                    listed.append((one, served))
+        elif ref.label not in {other.label for other, _ in listed}:
+            listed.append((ref, granularities))
+    for ref, served in listed:
+        yield _Contender(ref, None, ref.draws or _scorer_class(registry, ref).draws, served)
     for control in section.controls:
         if control.name == "random":
             random = ScorerRef(name="random")
-            yield _Contender(random, None, control.draws or _scorer_class(registry, random).draws)
+            draws = control.draws or _scorer_class(registry, random).draws
+            yield _Contender(random, None, draws, granularities)
         else:
             wanted = control.of or [ScorerRef(name="all")]
-            varied = listed if any(r.name == "all" for r in wanted) else wanted
-            for ref in varied:
+            every = any(ref.name == "all" for ref in wanted)
+            for ref, served in listed if every else [(ref, granularities) for ref in wanted]:
                 if ref.name != "random":
-                    yield _Contender(ref, control.name, control.draws or 1)
+                    yield _Contender(ref, control.name, control.draws or 1, served)
+
+
+def _serves(scorer: type[Scorer], granularity: Granularity) -> bool:
+    """Whether "all" means a scorer there: not a criterion of weights whose sums say nothing of a unit."""
+    if granularity == "weight":
+        return scorer.granularity != "unit"
+    return scorer.granularity != "weight" or scorer.sums_to_units
 
 
 def _scorer_class(registry: Registry, ref: ScorerRef) -> type[Scorer]:
@@ -161,7 +172,7 @@ class _Plan:
     ) -> Iterator[Trial]:
         suite, pruning = self._suite, self._suite.pruning
         for granularity, draw, schedule, sparsity in itertools.product(
-            pruning.granularity, range(contender.draws), pruning.schedule, suite.suite.sparsities
+            contender.granularities, range(contender.draws), pruning.schedule, suite.suite.sparsities
         ):
             # The draws of a shuffled variant permute one and the same scoring.
             scoring_draw = 0 if contender.variant else draw
@@ -169,12 +180,13 @@ class _Plan:
             trace = None
             if type(scorer).needs_training_trace and not at_init:
                 trace = TraceTask(True, None, trace_key(dense.key, updates=True, rewind_to=None))
-            settings = {
+            settings: dict[str, Any] = {
                 "draw": scoring_draw,
                 "granularity": granularity,
                 "scoring": suite.scoring.model_dump(),
                 "at_init": at_init,
                 "native": native,
+                "target": self._target(scorer, schedule, sparsity),
             }
             score = ScoreTask(
                 dense=dense,
@@ -185,12 +197,26 @@ class _Plan:
                 scoring=suite.scoring,
                 at_init=at_init,
                 native=native,
+                target=settings["target"],
                 key=score_key(dense.key, trace.key if trace else None, content, settings),
             )
-            yield from self._cells(score, contender.variant, draw, schedule, sparsity)
+            yield from self._cells(scorer, score, contender.variant, draw, schedule, sparsity)
+
+    def _schedule(self, name: Schedule) -> ScheduleSettings:
+        pruning = self._suite.pruning
+        return ScheduleSettings(name, pruning.rounds, pruning.rewind_share, pruning.rewind_to)
+
+    def _target(
+        self, scorer: Scorer, schedule: Schedule, sparsity: float | Literal["native"]
+    ) -> float | None:
+        """What the first cut removes, for scorers that depend on it."""
+        if sparsity == "native" or not type(scorer).needs_target:
+            return None
+        return rounds_of(self._schedule(schedule), sparsity)[0]
 
     def _cells(
         self,
+        scorer: Scorer,
         score: ScoreTask,
         variant: Variant | None,
         draw: int,
@@ -198,20 +224,25 @@ class _Plan:
         sparsity: float | Literal["native"],
     ) -> Iterator[Trial]:
         suite, pruning = self._suite, self._suite.pruning
-        rounds = ScheduleSettings(schedule, pruning.rounds, pruning.rewind_share, pruning.rewind_to)
+        rounds = self._schedule(schedule)
+        cls = type(scorer)
+        aggregate, normalise = declared(
+            pruning.aggregate, pruning.normalise, scale=cls.scale, coupled=cls.coupled
+        )
         early = None
         if schedule == "rewind":
             key = trace_key(score.dense.key, updates=False, rewind_to=pruning.rewind_to)
             early = TraceTask(False, pruning.rewind_to, key)
         recipes = _recoveries(suite, score.dense.recipe, schedule)
         for scope, budget, recovery in itertools.product(pruning.scope, pruning.budget, recipes):
-            settings = PruningSettings(scope, budget, pruning.floor, pruning.aggregate, pruning.normalise)
+            settings = PruningSettings(scope, budget, pruning.floor, aggregate, normalise)
             content = {
                 "variant": [variant, draw] if variant else None,
                 "settings": vars(settings),
                 "schedule": rounds.content,
                 "early": early.key if early else None,
                 "recovery": recovery.model_dump(),
+                "recalibrate": suite.recovery.recalibrate,
                 "sparsity": sparsity,
                 **self._measured,
             }
@@ -223,6 +254,7 @@ class _Plan:
                 schedule=rounds,
                 early=early,
                 recovery=recovery,
+                recalibrate=suite.recovery.recalibrate,
                 sparsity=sparsity,
                 latency=suite.metrics.latency,
                 latency_key=self._latency_key,

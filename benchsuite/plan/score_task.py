@@ -20,6 +20,7 @@ class ScoreTask:
         trace: what the scorer needs of the training's course, if it does.
         at_init: score the network as it was before training.
         native: also ask for the criterion's own rule of how much to remove.
+        target: for a scorer that depends on it, the share of the budget that the first cut removes.
         key: content key of the stage.
     """
 
@@ -31,4 +32,5 @@ class ScoreTask:
     scoring: ScoringSettings
     at_init: bool
     native: bool
+    target: float | None
     key: str

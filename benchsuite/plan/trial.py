@@ -33,6 +33,7 @@ class Trial:
         schedule: how the pruning is spread over rounds.
         early: the early network that the schedule "rewind" goes back to.
         recovery: the recipe of what follows a cut.
+        recalibrate: training samples for new statistics of batch normalisation after the last cut; 0: none.
         sparsity: fraction of the budget to remove.
         latency: at which batch sizes inference is timed, if at all.
         latency_key: content key of how it is timed: code, libraries and settings.
@@ -49,6 +50,7 @@ class Trial:
     schedule: ScheduleSettings
     early: TraceTask | None
     recovery: TrainingRecipe
+    recalibrate: int
     sparsity: float | Literal["native"]
     latency: LatencySettings | None
     latency_key: str | None

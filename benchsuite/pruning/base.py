@@ -93,6 +93,11 @@ class PrunedNetwork(ABC):
     def take_weights(self, dense: nn.Module) -> None:
         """Replace the weights by those of another dense network, pruned in the same places."""
 
+    def share_of_what_is_left(self, sparsity: float) -> float:
+        """What share of the budget of the network as it is a cut to a sparsity of the dense one removes."""
+        gone = self.metrics.get(metric_names.sparsity(self._settings.budget), 0.0)
+        return max(0.0, (sparsity - gone) / (1 - gone))
+
     def _tie_seed(self) -> int:
         """The seed of the order among equal scores, another one for each cut."""
         self._cuts += 1

@@ -47,12 +47,14 @@ class CostModel:
 
     def cost(self, removed: Integers) -> tuple[int, int]:
         """Parameters and MACs after removing `removed[g]` positions of each group, shape (groups,)."""
-        left = self.widths - self.per_position @ removed
+        params, macs = self.costs(removed[:, None])
+        return int(params[0]), int(macs[0])
+
+    def costs(self, removed: Integers) -> tuple[Integers, Integers]:
+        """Parameters (n,) and MACs (n,) for each column of `removed`, (groups, n)."""
+        left = self.widths[:, None] - self.per_position @ removed
         products = left[self.factors[:, 0]] * left[self.factors[:, 1]]
-        return (
-            self.fixed_params + int(self.params @ products),
-            self.fixed_macs + int(self.macs @ products),
-        )
+        return self.fixed_params + self.params @ products, self.fixed_macs + self.macs @ products
 
     def after(self, removed: Integers, groups: tuple[str, ...]) -> CostModel:
         """The cost model of the network that is left after a removal, for the groups named."""

@@ -47,8 +47,9 @@ def select_weights(
 ) -> WeightSelection:
     """Choose the weights to remove so that the removed share of the budget is nearest to the target.
 
-    The scopes are those of unit pruning, with a layer's weights instead of a group's positions. With the
-    budget "macs" a weight counts as often as it is multiplied for one sample.
+    The scopes are those of unit pruning, with a layer's weights instead of a group's positions; "row" is
+    "layer" with the weights of one unit, a row of the weight as a matrix, instead (Sun et al. 2023 compare
+    there). With the budget "macs" a weight counts as often as it is multiplied for one sample.
 
     Args:
         graph: the network's pruning graph.
@@ -81,7 +82,8 @@ def select_weights(
     price = torch.ones_like(macs) if settings.budget == "params" else macs
     total = dense_params if settings.budget == "params" else dense_macs
 
-    order = _ordered(values, settings, seed)
+    units = [len(scores[name]) for name in names]
+    order = _ordered(values, units, settings, seed)
     gone = price[order.layers].cumsum(0)
     count = _nearest_prefix(gone, sparsity * total)
     if count == len(gone) and sparsity * total - float(gone[-1]) > float(price.max()):
@@ -108,47 +110,60 @@ def select_weights(
 class _Order:
     """Weights in their order of removal, as tensors of the same length.
 
-    `weights` are indices over all layers together; `scores` are normalised.
+    Attributes:
+        weights: indices over all layers together.
+        layers: the layer's number.
+        scores: normalised.
+        parts: the number of the layer or row that has its own cut; 0 for all where there is one cut.
     """
 
     weights: Tensor
     layers: Tensor
     scores: Tensor
-    per_layer: bool
+    parts: Tensor
 
     def ties(self, count: int) -> int:
-        """Number of weights with the score at the cut, if the cut falls among equal scores."""
-        if not self.per_layer:
-            return _ties(self.scores, count)
-        sizes = torch.bincount(self.layers)
-        removed = torch.bincount(self.layers[:count], minlength=len(sizes))
-        in_layers = torch.sort(self.layers, stable=True).indices
-        parts = self.scores[in_layers].split(sizes.tolist())
-        return sum(_ties(part, n) for part, n in zip(parts, removed.tolist(), strict=True))
+        """Number of weights with the score at their part's cut, where it falls among equal scores."""
+        sizes = torch.bincount(self.parts)
+        removed = torch.bincount(self.parts[:count], minlength=len(sizes))
+        by_part = torch.sort(self.parts, stable=True).indices
+        scores, cut = self.scores[by_part], sizes.cumsum(0) - sizes + removed
+        inside = (removed > 0) & (removed < sizes)
+        first_kept, last_gone = scores[cut.clamp(max=len(scores) - 1)], scores[(cut - 1).clamp(min=0)]
+        tied = inside & (first_kept == last_gone)
+        return int((tied[self.parts] & (self.scores == first_kept[self.parts])).sum())
 
 
-def _ties(scores: Tensor, count: int) -> int:
-    if not 0 < count < len(scores) or scores[count - 1] != scores[count]:
-        return 0
-    return int((scores == scores[count]).sum())
+def _ordered(values: list[Tensor], units: list[int], settings: PruningSettings, seed: int) -> _Order:
+    """All weights in their order of removal.
 
-
-def _ordered(values: list[Tensor], settings: PruningSettings, seed: int) -> _Order:
+    Args:
+        values: by layer, the scores, one dimension.
+        units: by layer, how many units its weights belong to.
+        settings: the scope, and the floor.
+        seed: decides the order of equal keys.
+    """
     generator = torch.Generator().manual_seed(seed)
-    weights, layers, keys, offset = [], [], [], 0
-    for number, value in enumerate(values):
+    weights, layers, parts, keys, offset = [], [], [], [], 0
+    for number, (value, rows) in enumerate(zip(values, units, strict=True)):
         size = len(value)
         ascending = torch.arange(size)
-        key = value
+        key, part = value, torch.zeros_like(ascending)
         if settings.scope != "global":
             ascending = _ascending(value, generator)
-            if settings.scope == "protected":
-                ascending = ascending[: size - max(1, math.ceil(settings.floor * size - 1e-9))]
-                key = value[ascending]
-            else:
-                key = torch.arange(1, size + 1, dtype=torch.float64) / size
+        if settings.scope == "protected":
+            ascending = ascending[: size - max(1, math.ceil(settings.floor * size - 1e-9))]
+            key, part = value[ascending], torch.zeros_like(ascending)
+        elif settings.scope == "layer":
+            key, part = torch.arange(1, size + 1, dtype=torch.float64) / size, torch.full_like(part, number)
+        elif settings.scope == "row":
+            width = size // rows
+            ascending = ascending[torch.sort(ascending // width, stable=True).indices]
+            key = (torch.arange(1, width + 1, dtype=torch.float64) / width).repeat(rows)
+            part = ascending // width + sum(units[:number])
         weights.append(ascending + offset)
         layers.append(torch.full_like(ascending, number))
+        parts.append(part)
         keys.append(key)
         offset += size
     order = _ascending(torch.cat(keys), generator)
@@ -157,7 +172,7 @@ def _ordered(values: list[Tensor], settings: PruningSettings, seed: int) -> _Ord
         weights=chosen,
         layers=torch.cat(layers)[order],
         scores=torch.cat(values)[chosen],
-        per_layer=settings.scope == "layer",
+        parts=torch.cat(parts)[order],
     )
 
 

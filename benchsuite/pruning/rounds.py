@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from benchsuite.pruning.settings import ScheduleSettings
+
+
+def rounds_of(schedule: ScheduleSettings, sparsity: float) -> list[float]:
+    """The sparsity after each round of a schedule."""
+    if schedule.name == "iterative":
+        return geometric_rounds(sparsity, schedule.rounds)
+    if schedule.name == "rewind":
+        return rounds_of_share(sparsity, schedule.rewind_share)
+    return [sparsity]
 
 
 def geometric_rounds(sparsity: float, rounds: int) -> list[float]:

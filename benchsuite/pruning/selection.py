@@ -14,7 +14,7 @@ from torch import Tensor
 from benchsuite.errors import Collapsed, Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from benchsuite.contracts.layers import CoupledGroup
     from benchsuite.pruning.graph import PruningGraph
@@ -122,7 +122,9 @@ def select_units(
 
     All scopes order the positions and remove the beginning of that order: "layer" orders by the fraction of
     its group that would be removed, "global" by score, "protected" by score without the best positions of
-    each group. Equal keys are in a random order given by the seed.
+    each group. Equal keys are in a random order given by the seed. With "layer" many groups reach the same
+    fraction at once: of those at the cut the ones are removed that bring the budget nearest to the target,
+    which depends on the seed alone and not on the scores (see `nearest_choice`).
 
     Args:
         graph: the network's pruning graph.
@@ -138,6 +140,8 @@ def select_units(
     order = _ordered(graph, scores, settings, seed)
     budget = _Budget(graph, settings.budget)
     count = _prefix(graph, order, budget, settings, sparsity)
+    if order.per_group and 0 < count < len(order.groups):
+        order, count = _nearest_of_equals(order, count, budget, sparsity)
     chosen = order.take(count)
     _refuse_empty_layers(graph, chosen, settings)
     removed = {
@@ -156,11 +160,17 @@ class _Order:
     groups: Integers
     positions: Integers
     scores: Floats
+    keys: Floats
     per_group: bool
     """Whether each group has its own cut, rather than one cut for all."""
 
+    def at(self, index: Integers | slice) -> _Order:
+        return _Order(
+            self.groups[index], self.positions[index], self.scores[index], self.keys[index], self.per_group
+        )
+
     def take(self, count: int) -> _Order:
-        return _Order(self.groups[:count], self.positions[:count], self.scores[:count], self.per_group)
+        return self.at(slice(count))
 
     def ties(self, count: int) -> int:
         """Number of positions with the score at the cut, if the cut falls among equal scores."""
@@ -203,6 +213,7 @@ def _ordered(
         np.concatenate(groups)[order],
         np.concatenate(positions)[order],
         np.concatenate(values)[order],
+        key[order],
         per_group=settings.scope == "layer",
     )
 
@@ -216,14 +227,19 @@ class _Budget:
         self._units = graph.units
         self._per_position = np.array([units_per_position(group) for group in graph.groups], np.int64)
         self._dense = self._model.cost(np.zeros(len(graph.groups), np.int64))
+        self.groups = len(graph.groups)
 
     def gone(self, removed: Integers) -> float:
+        """The fraction for `removed[g]` positions of each group."""
+        return float(self.gone_of_each(removed[:, None])[0])
+
+    def gone_of_each(self, removed: Integers) -> Floats:
+        """The fraction for each column of `removed`, (groups, n)."""
         if self._budget == "units":
-            return int(self._per_position @ removed) / self._units
-        params, macs = self._model.cost(removed)
-        if self._budget == "params":
-            return 1 - params / self._dense[0]
-        return 1 - macs / self._dense[1]
+            fractions: Floats = (self._per_position @ removed) / self._units
+            return fractions
+        params, macs = self._model.costs(removed)
+        return 1 - (params / self._dense[0] if self._budget == "params" else macs / self._dense[1])
 
 
 def units_per_position(group: CoupledGroup) -> int:
@@ -260,6 +276,62 @@ def _prefix(
         else:
             high = middle
     return low if sparsity - gone(low) <= gone(high) - sparsity else high
+
+
+def _nearest_of_equals(order: _Order, count: int, budget: _Budget, sparsity: float) -> tuple[_Order, int]:
+    """Reorder the positions with the key at the cut so that the nearest choice of them comes first."""
+    number = budget.groups
+
+    def counted(end: int) -> Integers:
+        return np.bincount(order.groups[:end], minlength=number).astype(np.int64)
+
+    # The target lies between what is removed without the last position and what is removed with the next.
+    at = count if budget.gone(counted(count)) < sparsity else count - 1
+    start, end = (int(np.searchsorted(order.keys, order.keys[at], side)) for side in ("left", "right"))
+    base, equals = counted(start), order.groups[start:end]
+
+    def distance(choices: NDArray[np.bool_]) -> Floats:
+        removed = np.repeat(base[:, None], len(choices), axis=1)
+        np.add.at(removed, equals, choices.T)
+        return np.abs(budget.gone_of_each(removed) - sparsity)
+
+    chosen = nearest_choice(np.arange(start, end) < count, distance)
+    block = np.arange(start, end)
+    index = np.concatenate([np.arange(start), block[chosen], block[~chosen], np.arange(end, len(order.keys))])
+    return order.at(index), start + int(chosen.sum())
+
+
+_EVERY_CHOICE = 12
+"""Of so many, every choice is tried: 4096."""
+
+
+def nearest_choice(
+    first: NDArray[np.bool_], distance: Callable[[NDArray[np.bool_]], Floats]
+) -> NDArray[np.bool_]:
+    """Choose some of n things so that a distance is smallest.
+
+    Up to 12 things every choice is tried. Of more, the choice is improved as long as one that differs from
+    it in at most two things is nearer.
+
+    Args:
+        first: a choice to begin with, bool (n,).
+        distance: gives for choices (m, n) their distances (m,).
+    """
+    things = len(first)
+    if things <= _EVERY_CHOICE:
+        every = (np.arange(2**things)[:, None] >> np.arange(things)) & 1 == 1
+        nearest_of_all: NDArray[np.bool_] = every[int(distance(every).argmin())]
+        return nearest_of_all
+    best, nearest = first, float(distance(first[None])[0])
+    flips = np.eye(things, dtype=bool)
+    pairs = np.concatenate([flips, *(flips[i] ^ flips[i + 1 :] for i in range(things - 1))])
+    while True:
+        near = best ^ pairs
+        distances = distance(near)
+        where = int(distances.argmin())
+        if not distances[where] < nearest:
+            return best
+        best, nearest = near[where], float(distances[where])
 
 
 def _refuse_empty_layers(graph: PruningGraph, chosen: _Order, settings: PruningSettings) -> None:

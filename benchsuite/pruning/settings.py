@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Scope = Literal["layer", "global", "protected", "2:4"]
+Scope = Literal["layer", "global", "protected", "row", "2:4"]
 Budget = Literal["units", "params", "macs"]
 Aggregate = Literal["mean", "sum", "max"]
 Normalise = Literal["mean", "max", "l2", "none"]
+Declared = Literal["declared"]
+"""What a suite says where each criterion declares itself how its scores are put together."""
 Schedule = Literal["one-shot", "iterative", "rewind", "at-init"]
 
 
@@ -18,11 +20,14 @@ class PruningSettings:
 
     Attributes:
         scope: "layer" removes the same fraction of each group, "global" ranks the whole network at once,
-            "protected" does so with a floor per group, "2:4" removes two of every four consecutive weights.
+            "protected" does so with a floor per group, "row" removes the same fraction of each unit's
+            weights, "2:4" removes two of every four consecutive weights.
         budget: what the sparsity is a fraction of.
         floor: share of each group that the scope "protected" always keeps.
         aggregate: how the scores of coupled units are combined into one.
         normalise: divide each layer's scores by their mean or largest absolute value or Euclidean norm first.
+
+    The last two may differ between criteria; see `declared`.
     """
 
     scope: Scope = "protected"
@@ -30,6 +35,35 @@ class PruningSettings:
     floor: float = 0.1
     aggregate: Aggregate = "mean"
     normalise: Normalise = "mean"
+
+
+WEIGHT_SCOPES = ("row", "2:4")
+"""Scopes that say which single weights go; units have none of them."""
+
+
+def declared(
+    aggregate: Aggregate | Declared, normalise: Normalise | Declared, *, scale: str, coupled: bool
+) -> tuple[Aggregate, Normalise]:
+    """How one criterion's scores are put together, where a suite may leave that to the criterion.
+
+    Scores of the scale "layer" are divided by the layer's mean and averaged over a coupled group; those of
+    the scale "network" are used as they are and added up. Scores that are already those of coupled units are
+    never added up: they are the same number at each unit.
+
+    Args:
+        aggregate: the suite's; a value other than "declared" holds for every criterion.
+        normalise: likewise.
+        scale: `Scorer.scale`.
+        coupled: `Scorer.coupled`.
+    """
+    network = scale == "network"
+    if normalise == "declared":
+        normalise = "none" if network else "mean"
+    if coupled:
+        return "mean", normalise
+    if aggregate == "declared":
+        aggregate = "sum" if network else "mean"
+    return aggregate, normalise
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from benchsuite.metrics.cost import measure_cost
 from benchsuite.pruning.base import GONE, Merges, PrunedNetwork, Vary
 from benchsuite.pruning.native import merge_units, positions_to_remove
 from benchsuite.pruning.selection import UnitSelection, group_scores, select_units, selection_of
+from benchsuite.pruning.settings import WEIGHT_SCOPES
 from benchsuite.pruning.surgery import check_surgery, remove_units
 from benchsuite.store import metric_names
 
@@ -31,8 +32,10 @@ class SmallerNetwork(PrunedNetwork):
     """
 
     def _begin(self) -> None:
-        if self._settings.scope == "2:4":
-            raise Unsupported('the scope 2:4 is a pattern of single weights: it needs granularity = "weight"')
+        if self._settings.scope in WEIGHT_SCOPES:
+            raise Unsupported(
+                f'the scope {self._settings.scope} is one of single weights: it needs granularity = "weight"'
+            )
         self._dense_graph = self._graph
         self._graph = self._graph.of(self.model)
 

@@ -181,7 +181,12 @@ def disagreement(claimed: TrialRecord, again: TrialRecord, test_samples: int) ->
     problems = []
     if claimed.provenance.get("data_digest") != again.provenance.get("data_digest"):
         problems.append(Problem("was made with other data", where))
-    for name in (metric_names.TOP1, metric_names.TOP1_DENSE, metric_names.TOP1_BEFORE_RECOVERY):
+    for name in (
+        metric_names.TOP1,
+        metric_names.TOP1_DENSE,
+        metric_names.TOP1_BEFORE_RECOVERY,
+        metric_names.TOP1_RECALIBRATED,
+    ):
         if name not in again.metrics and name not in claimed.metrics:
             continue  # a network that was trained anew has no accuracy before recovery
         ours, theirs = again.metrics.get(name, math.nan), claimed.metrics.get(name, math.nan)

@@ -19,6 +19,7 @@ KINDS: dict[Kind, tuple[type[Plugin], str]] = {
     "dataset": (DatasetPlugin, "load"),
     "concepts": (ConceptPlugin, "concepts"),
 }
+_FLAGS = ("coupled", "sums_to_units", "needs_target", "absolute", "data_free", "needs_training_trace")
 _NAME = re.compile(r"[a-z0-9]+([-_.][a-z0-9]+)*")
 
 
@@ -139,16 +140,25 @@ def _class_problem(kind: Kind, cls: object) -> str | None:
         return f"{cls.__name__}.name is {cls.name!r}; it must be lower-case words joined by hyphens"
     if getattr(cls, method) is getattr(base, method):
         return f"{cls.__name__} does not define {method}()"
-    if issubclass(cls, Scorer) and cls.granularity not in ("unit", "weight", "both"):
-        return f"{cls.__name__}.granularity is {cls.granularity!r}; it must be unit, weight or both"
-    if issubclass(cls, Scorer) and not (
-        isinstance(cls.imports, tuple) and all(isinstance(module, str) for module in cls.imports)
-    ):
-        return f"{cls.__name__}.imports is {cls.imports!r}; it must be a tuple of modules' names"
+    if issubclass(cls, Scorer) and (problem := _scorer_problem(cls)) is not None:
+        return problem
     try:
         validated_parameters(cls, {})
     except Exception as error:  # noqa: BLE001 - anything a stranger's annotations can raise
         return f"its parameters are malformed: {error}"
+    return None
+
+
+def _scorer_problem(cls: type[Scorer]) -> str | None:
+    if cls.granularity not in ("unit", "weight", "both"):
+        return f"{cls.__name__}.granularity is {cls.granularity!r}; it must be unit, weight or both"
+    if cls.scale not in ("layer", "network"):
+        return f"{cls.__name__}.scale is {cls.scale!r}; it must be layer or network"
+    for name in _FLAGS:
+        if not isinstance(getattr(cls, name), bool):
+            return f"{cls.__name__}.{name} is {getattr(cls, name)!r}; it must be True or False"
+    if not (isinstance(cls.imports, tuple) and all(isinstance(module, str) for module in cls.imports)):
+        return f"{cls.__name__}.imports is {cls.imports!r}; it must be a tuple of modules' names"
     return None
 
 

@@ -125,7 +125,29 @@ def checked_scores(scorer: Scorer, context: ScoringContext, returned: object) ->
             )
         scores[name] = wide.clone()
     ordered = {name: scores[name] for name in layers if name in scores}
-    return sum_over_units(ordered) if context.granularity == "unit" else ordered
+    if context.granularity == "weight":
+        return ordered
+    by_unit = sum_over_units(ordered)
+    if scorer.coupled:
+        _refuse_differing(say, context, by_unit)
+    return by_unit
+
+
+def _refuse_differing(say: str, context: ScoringContext, scores: Mapping[str, Tensor]) -> None:
+    """Raise `PluginError` if coupled units have different scores."""
+    for group in context.groups:
+        first: Tensor | None = None
+        for member in group.members:
+            if member.layer not in scores:
+                continue
+            found = scores[member.layer][torch.tensor(member.units)]
+            first = found[:, :1] if first is None else first
+            if not torch.allclose(found, first.expand_as(found), rtol=1e-5, atol=0):
+                raise PluginError(
+                    f"{say}: it says that its scores are those of coupled units, but in the group "
+                    f"{group.name} units of {member.layer} have other scores than those they are coupled with; "
+                    "context.spread gives each the score of its position"
+                )
 
 
 def count_ties(scores: Mapping[str, Tensor]) -> int:

@@ -108,6 +108,24 @@ class ScoringContext(SampledNetwork):
                 self.skip(layer, "none of its units can be removed by itself")
         return scores
 
+    def sum_over_groups(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Add up scores of units, or of their weights, over coupled units: by group name, (group.size,).
+
+        Args:
+            scores: by layer, (units,) or the weight's shape; absent layers add nothing.
+        """
+        flat = sum_over_units(scores)
+        sums = {}
+        for group in self.groups:
+            parts = [
+                flat[member.layer][torch.tensor(member.units, device=flat[member.layer].device)].sum(1)
+                for member in group.members
+                if member.layer in flat
+            ]
+            if parts:
+                sums[group.name] = torch.stack(parts).sum(0)
+        return sums
+
     def skip(self, layer: Layer | str, reason: str) -> None:
         """Declare that the criterion cannot score a layer, which is then left out of the scores."""
         name = layer if isinstance(layer, str) else layer.name

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from benchsuite.contracts.layers import CoupledGroup, GroupMember
 from benchsuite.errors import PluginError
 from benchsuite.scoring.gradients import own_parameters
 from benchsuite.scoring.points import ActivationPoint, find_points, reading
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from benchsuite.contracts.layers import CoupledGroup, Granularity, Layer
+    from benchsuite.contracts.layers import Granularity, Layer
 
 
 class Sampling(TypedDict, total=False):
@@ -28,6 +29,7 @@ class Sampling(TypedDict, total=False):
     normalise: Callable[[Tensor], Tensor] | None
     classes: int | None
     samples: int | None
+    half: Literal[0, 1] | None
     batch_size: int
     seed: int
     device: torch.device | str
@@ -42,10 +44,12 @@ class SampledNetwork:
         layers: the layers to score.
         inputs: the training split's inputs, samples first: floats, or what `normalise` accepts.
         labels: their class numbers.
-        groups: the coupled groups that `layers` form.
+        groups: the coupled groups that `layers` form; without any, each layer is one, whose readers are not
+            known.
         normalise: turns a batch of inputs, already on the device, into what the network expects.
         classes: number of classes; by default one more than the largest label.
         samples: how many of the inputs to use, drawn with `seed`; None for all.
+        half: use the first or the second half of those only.
         batch_size: samples per forward pass.
         seed: decides the samples.
         device: where the network and the batches are.
@@ -63,6 +67,7 @@ class SampledNetwork:
         normalise: Callable[[Tensor], Tensor] | None = None,
         classes: int | None = None,
         samples: int | None = None,
+        half: Literal[0, 1] | None = None,
         batch_size: int = 128,
         seed: int = 0,
         device: torch.device | str = "cpu",
@@ -71,13 +76,15 @@ class SampledNetwork:
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
         self.layers = tuple(layers)
-        self.groups = tuple(groups)
+        self.groups = tuple(groups) or tuple(_alone(layer) for layer in self.layers)
         self.granularity: Granularity = granularity
         self.batch_size = batch_size
         self.seed = seed
         self._normalise = normalise
         count = min(samples or len(labels), len(labels))
         chosen = torch.randperm(len(labels), generator=seeded(seed, "samples"))[:count].to(inputs.device)
+        if half is not None:
+            chosen = chosen[: count // 2] if half == 0 else chosen[count // 2 : count // 2 * 2]
         self._inputs = inputs[chosen].to(self.device)
         self._labels = labels[chosen].to(self.device)
         self.classes = int(labels.max()) + 1 if classes is None else classes
@@ -155,6 +162,12 @@ class SampledNetwork:
                 for handle in handles:
                     handle.remove()
             yield entered
+
+
+def _alone(layer: Layer) -> CoupledGroup:
+    """A group of one layer's units."""
+    units = tuple((unit,) for unit in range(layer.units))
+    return CoupledGroup(layer.name, (GroupMember(layer.name, units),), layer.units)
 
 
 def _keep_input(

@@ -12,6 +12,8 @@ INTERPRETABILITY, ROUNDS, SYSTEM = "interpretability/", "rounds/", "system/"
 
 TOP1 = "accuracy/top1"
 TOP1_BEFORE_RECOVERY = "accuracy/top1_before_recovery"
+TOP1_RECALIBRATED = "accuracy/top1_recalibrated"
+"""Before recovery, with batch normalisation's statistics estimated anew."""
 TOP1_DENSE = "accuracy/top1_dense"
 TOP = "accuracy/top"
 """What all top-k accuracies begin with."""
@@ -32,7 +34,7 @@ TRAIN_SECONDS, SCORE_SECONDS, PRUNE_SECONDS = "time/train_s", "time/score_s", "t
 RECOVER_SECONDS, TRIAL_SECONDS = "time/recover_s", "time/trial_s"
 SCORE_PEAK_MB = "memory/score_peak_mb"
 
-SCORE_TIES = "scoring/ties"
+SCORE_TIES, STABILITY = "scoring/ties", "scoring/stability"
 SELECTION_TIES = "selection/ties"
 SURGERY_DIFFERENCE = "surgery/max_difference"
 

@@ -12,7 +12,7 @@ from benchsuite.contracts.table import Axis, Table
 from benchsuite.errors import UsageError
 from benchsuite.metrics.dissection.settings import DissectionSettings
 from benchsuite.metrics.latency_settings import LatencySettings
-from benchsuite.pruning.settings import Aggregate, Budget, Normalise, Schedule, Scope
+from benchsuite.pruning.settings import Aggregate, Budget, Declared, Normalise, Schedule, Scope
 from benchsuite.suite.references import DatasetRef, ModelRef, ScorerRef
 from benchsuite.suite.registry_context import registry_of
 
@@ -136,8 +136,14 @@ class Pruning(Table):
         description="share of the dense training's steps that rewinding goes back to",
     )
     floor: Fraction = Field(default=0.1, description="share of each group that the scope protected keeps")
-    aggregate: Aggregate = Field(default="mean", description="how scores of coupled units become one")
-    normalise: Normalise = Field(default="mean", description="what each layer's scores are divided by")
+    aggregate: Aggregate | Declared = Field(
+        default="declared",
+        description="how scores of coupled units become one; declared: as the criterion says",
+    )
+    normalise: Normalise | Declared = Field(
+        default="declared",
+        description="what each layer's scores are divided by; declared: as the criterion's scale says",
+    )
 
 
 class Recovery(RecipeOverrides):
@@ -147,10 +153,16 @@ class Recovery(RecipeOverrides):
     learning_rate: float | None = Field(
         default=None, gt=0, description="default: a fifth of the dense recipe's"
     )
+    recalibrate: int = Field(
+        default=1024,
+        ge=0,
+        description="training samples on which batch normalisation's statistics are estimated anew after the "
+        "cut, for accuracy/top1_recalibrated; 0: not measured",
+    )
 
     def recipe(self, dense: TrainingRecipe, epochs: float) -> TrainingRecipe:
         """The recovery recipe for a model whose dense recipe is given."""
-        update = self.model_dump(exclude_none=True, exclude={"epochs"})
+        update = self.model_dump(exclude_none=True, exclude={"epochs", "recalibrate"})
         return dense.model_copy(update={"learning_rate": dense.learning_rate / 5, **update, "epochs": epochs})
 
 

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from benchsuite.drawing.confusion import confusion_csv, confusion_svg
+from benchsuite.pruning.rounds import rounds_of
 from benchsuite.store.files import write_atomically
 from benchsuite.trials.dense_training import curve
 from benchsuite.trials.pruned_model import keep_pruned
-from benchsuite.trials.recovery import rounds_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -82,6 +82,7 @@ class ScoreFacts(Facts):
         ties: how many units (or weights) share their score with an earlier one of their layer.
         skipped: reasons of the layers that the scorer could not serve.
         merges: by layer, pairs (removed unit, kept unit) of the criterion's own rule.
+        stability: see `benchsuite.scoring.stability`; None of a criterion that reads no samples.
     """
 
     decide = ("skipped", "merges")
@@ -91,6 +92,7 @@ class ScoreFacts(Facts):
     ties: int
     skipped: dict[str, str]
     merges: dict[str, list[tuple[int, int]]]
+    stability: float | None = None
 
 
 class DissectionFacts(Facts):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchsuite.pruning.rounds import geometric_rounds, rounds_of_share
+from benchsuite.pruning.rounds import rounds_of
 from benchsuite.training import TrainingLog, train
 from benchsuite.trials.dense_training import build_model
 from benchsuite.trials.training_trace import early_step, load_trace
@@ -17,18 +17,8 @@ if TYPE_CHECKING:
     from benchsuite.plan.dense_task import DenseTask, TraceTask
     from benchsuite.plan.trial import Trial
     from benchsuite.pruning.networks import PrunedNetwork
-    from benchsuite.pruning.settings import ScheduleSettings
     from benchsuite.trials.dense_model import DenseModel
     from benchsuite.trials.worker_context import WorkerContext
-
-
-def rounds_of(schedule: ScheduleSettings, sparsity: float) -> list[float]:
-    """The sparsity after each round of a schedule."""
-    if schedule.name == "iterative":
-        return geometric_rounds(sparsity, schedule.rounds)
-    if schedule.name == "rewind":
-        return rounds_of_share(sparsity, schedule.rewind_share)
-    return [sparsity]
 
 
 def recover(

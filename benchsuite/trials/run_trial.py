@@ -8,21 +8,23 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchsuite.errors import Unsupported
 from benchsuite.hardware import devices
 from benchsuite.metrics.accuracy import evaluate
 from benchsuite.pruning.networks import MaskedNetwork, PrunedNetwork, SmallerNetwork
+from benchsuite.pruning.rounds import rounds_of
 from benchsuite.pruning.signature import architecture_signature
 from benchsuite.scoring.controls import reversed_scores, shuffled_scores
 from benchsuite.store import metric_names
 from benchsuite.store.keys import content_key, derived_seed
 from benchsuite.store.record import TrialRecord
+from benchsuite.training.recalibration import recalibrated
 from benchsuite.trials.artifacts import RoundOutcome, keep_rounds, keep_trial
 from benchsuite.trials.dense_training import evaluation_metrics, finite_or_none
 from benchsuite.trials.dissection import dissect_pruned
-from benchsuite.trials.recovery import recover, rounds_of
+from benchsuite.trials.recovery import recover
 from benchsuite.trials.scores import ScoredModel, score_network
 
 if TYPE_CHECKING:
@@ -54,11 +56,7 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: ScoredModel) -> Trial
     if rounds:
         rounds.append(_round(dense, network, recovery))
     # The test split is read here and nowhere else: nothing above can have been chosen on it.
-    before_recovery = {}
-    if trial.variant != "scratch":  # whose recovery begins with new weights
-        before_recovery[metric_names.TOP1_BEFORE_RECOVERY] = evaluate(
-            before, dense.data.test, dense.data.classes
-        ).top1
+    before_recovery = _before_recovery(trial, dense, before)
     evaluation = evaluate(network.model, dense.data.test, dense.data.classes)
     interpretability = dissect_pruned(worker, trial, dense, network.model, network.removed)
     file_bytes = keep_trial(worker, trial, network, evaluation, dense, recovery)
@@ -79,6 +77,8 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: ScoredModel) -> Trial
         metric_names.SCORE_PEAK_MB: scored.facts.peak_memory_mb,
         metric_names.SCORE_TIES: scored.facts.ties,
     }
+    if scored.facts.stability is not None:
+        metrics[metric_names.STABILITY] = scored.facts.stability
     if rounds:
         keep_rounds(worker, trial, rounds)
     return TrialRecord(
@@ -122,12 +122,33 @@ def prune(
             logs = [log for log, _ in rounds]
             log = recover(worker, trial, dense, network, before=logs, last=False)
             rounds.append((log, _round(dense, network, log)))
-            task, model = trial.score, network.model.eval()
             scores = score_network(
-                worker, task, dense, model, network.layers, network.groups, round_number=number
+                worker,
+                trial.score,
+                dense,
+                network.model.eval(),
+                network.layers,
+                network.groups,
+                round_number=number,
+                target=None if trial.score.target is None else network.share_of_what_is_left(sparsity),
             ).scores
         network.cut(scores, sparsity, partial(_variant, trial, number))
     return network, rounds
+
+
+def _before_recovery(trial: Trial, dense: DenseModel, model: nn.Module) -> dict[str, float]:
+    """The accuracy right after the last cut, as the network is and with statistics estimated anew."""
+    if trial.variant == "scratch":  # its recovery begins with new weights
+        return {}
+    data = dense.data
+    found = {metric_names.TOP1_BEFORE_RECOVERY: evaluate(model, data.test, data.classes).top1}
+    if trial.recalibrate:
+        anew = recalibrated(
+            model, data.train, trial.recalibrate, trial.recovery.batch_size, trial.seed_for("recalibrate")
+        )
+        if anew is not None:
+            found[metric_names.TOP1_RECALIBRATED] = evaluate(anew, data.test, data.classes).top1
+    return found
 
 
 def _round(dense: DenseModel, network: PrunedNetwork, recovery: TrainingLog) -> RoundOutcome:
@@ -194,4 +215,7 @@ def provenance(worker: WorkerContext, trial: Trial, dense: DenseModel) -> dict[s
         "data_digest": dense.facts.data_digest,
         "training_recipe": trial.dense.recipe.model_dump(mode="json"),
         "recovery_recipe": trial.last_training.model_dump(mode="json"),
+        # Each criterion may declare these itself.
+        "normalise": trial.settings.normalise,
+        "aggregate": trial.settings.aggregate,
     }

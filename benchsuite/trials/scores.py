@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import TYPE_CHECKING, Literal, cast
 
 from benchsuite.contracts.digests import uncovered_files
-from benchsuite.errors import PluginError, Unsupported
+from benchsuite.errors import BenchsuiteError, PluginError, Unsupported
 from benchsuite.scoring.check import ScoringResult, run_scorer
 from benchsuite.scoring.context import ScoringContext
+from benchsuite.scoring.stability import stability
 from benchsuite.scoring.tables import TableStore
 from benchsuite.store.keys import derived_seed
 from benchsuite.store.stages import Stage, content_digest, load_tensors, save_tensors
@@ -18,7 +20,7 @@ from benchsuite.trials.facts import SCORES, ScoreFacts
 from benchsuite.trials.training_trace import load_trace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor, nn
 
@@ -78,7 +80,13 @@ def _score(
     scorer = create_scorer(worker, task.scorer)
     worker.check_content("scorer", task.scorer, scorer.fingerprint)
     loaded = set(sys.modules)
-    result = score_network(worker, task, dense, dense.model, layers, dense.graph.groups, store, trace)
+    score = partial(
+        score_network,
+        *(worker, task, dense, dense.model, layers, dense.graph.groups, store, trace),
+        target=task.target,
+    )
+    result = score()
+    halves = None if type(scorer).data_free else _stability(worker, score)
     _check_sources(scorer, set(sys.modules) - loaded)
     worker.check_content("scorer", task.scorer, scorer.fingerprint)
     tensors = {f"score/{name}": score for name, score in result.scores.items()}
@@ -90,7 +98,18 @@ def _score(
         ties=result.ties,
         skipped=result.skipped,
         merges=result.merges,
+        stability=halves,
     )
+
+
+def _stability(worker: WorkerContext, score: Callable[..., ScoringResult]) -> float | None:
+    """How stable the scores are over samples; None where a half of the samples is not enough for them."""
+    try:
+        first, second = (score(half=half).scores for half in (0, 1))
+    except BenchsuiteError as reason:
+        worker.tell(f"no stability of the scores, since half of the samples give none: {reason}")
+        return None
+    return stability(first, second)
 
 
 def _check_sources(scorer: Scorer, loaded: set[str]) -> None:
@@ -114,6 +133,8 @@ def score_network(
     store: TableStore | None = None,
     trace: TrainingTrace | None = None,
     round_number: int = 0,
+    target: float | None = None,
+    half: Literal[0, 1] | None = None,
 ) -> ScoringResult:
     """Score the dense network or what earlier rounds have made of it, on the samples that all criteria see.
 
@@ -127,6 +148,8 @@ def score_network(
         store: where activation tables and gradient statistics are shared; None shares nothing.
         trace: what training recorded, for the dense network.
         round_number: how many cuts the network has had.
+        target: the share of the budget that the next cut removes from the network, where the scorer needs it.
+        half: score on one half of those samples only.
     """
     split = dense.data.train
     # What the suite's other scorers will ask for is worth computing only where they will find it.
@@ -146,6 +169,8 @@ def score_network(
         seed=seed,
         draw=task.draw,
         round_number=round_number,
+        target=target,
+        half=half,
         device=worker.device,
         granularity=task.granularity,
         store=store,

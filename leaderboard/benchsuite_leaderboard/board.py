@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 AFTER = metric_names.TOP1
 BEFORE = metric_names.TOP1_BEFORE_RECOVERY
+RECALIBRATED = metric_names.TOP1_RECALIBRATED
 DENSE = metric_names.TOP1_DENSE
 
 RANDOM = "random"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from benchsuite_leaderboard.board import (
     AFTER,
     BEFORE,
+    RECALIBRATED,
     Board,
     BoardTrial,
     Criterion,
@@ -56,12 +57,14 @@ class BoardReport:
         name: the protocol in words, with what distinguishes it from the site's other boards.
         after: accuracy after recovery.
         before: accuracy before recovery; None if there is none or it is the same.
+        recalibrated: accuracy before recovery with batch normalisation's statistics estimated anew; likewise.
     """
 
     board: Board
     name: str
     after: Standings
     before: Standings | None
+    recalibrated: Standings | None = None
 
     @property
     def anchor(self) -> str:
@@ -71,8 +74,12 @@ class BoardReport:
     @cached_property
     def metrics(self) -> tuple[tuple[str, str, Standings], ...]:
         """Short name, title and statistics of each metric that the reader can choose."""
-        after = ("after", "after recovery", self.after)
-        return (after,) if self.before is None else (after, ("before", "before recovery", self.before))
+        offered = [("after", "after recovery", self.after)]
+        if self.before is not None:
+            offered.append(("before", "before recovery", self.before))
+        if self.recalibrated is not None:
+            offered.append(("recalibrated", "recalibrated, before recovery", self.recalibrated))
+        return tuple(offered)
 
     @cached_property
     def looks(self) -> Mapping[Criterion, Look]:
@@ -156,12 +163,15 @@ def make_report(records: Sequence[TrialRecord], *, title: str, pending: int, not
         if labels[name] > 1:
             alike = [other.protocol for other in found if other.protocol.label == name]
             name = f"{name} · {differing_settings(alike)[board.protocol]}"
-        made.append(BoardReport(board, name, Standings(board, AFTER), _before(board)))
+        made.append(
+            BoardReport(
+                board, name, Standings(board, AFTER), _other(board, BEFORE), _other(board, RECALIBRATED)
+            )
+        )
     return Report(title, tuple(made), pending, tuple(notes))
 
 
-def _before(board: Board) -> Standings | None:
-    standings = Standings(board, BEFORE)
-    after = board.values(AFTER)
-    has_values = any(standings.values.values())
-    return standings if has_values and standings.values != after else None
+def _other(board: Board, metric: str) -> Standings | None:
+    """The standings by another accuracy; None where there is none or it is the one after recovery."""
+    standings = Standings(board, metric)
+    return standings if any(standings.values.values()) and standings.values != board.values(AFTER) else None

@@ -185,9 +185,13 @@ class Standings:
             (c for c in self.board.criteria if c.wrapper == wrapper and c.inner == criterion.label), None
         )
 
-    def mean_metric(self, criterion: Criterion, name: str) -> float | None:
-        """Mean of any metric over the finished trials of a criterion."""
-        found = [v for t in self.board.by_criterion[criterion] if (v := t.metric(name)) is not None]
+    def mean_metric(self, criterion: Criterion, name: str, pair: Workload | None = None) -> float | None:
+        """Mean of any metric over the finished trials of a criterion, on one workload or on all."""
+        found = [
+            value
+            for trial in self.board.by_criterion[criterion]
+            if pair in (None, trial.block.dense_model.workload) and (value := trial.metric(name)) is not None
+        ]
         return math.fsum(found) / len(found) if found else None
 
     @cached_property

@@ -12,7 +12,7 @@ from benchsuite_models.simple_cnn import SimpleCnn
 from benchsuite_models.small_resnet import SmallResNet
 from benchsuite_models.timm import TimmModel
 from benchsuite_models.torchvision import TorchvisionModel
-from benchsuite_models.vgg import Vgg16Bn, Vgg19Bn
+from benchsuite_models.vgg import SmallVgg, Vgg16Bn, Vgg19Bn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +29,7 @@ def benchsuite_register_models(register: Callable[[type[benchsuite.ModelPlugin]]
         SmallResNet,
         ResNet20,
         ResNet56,
+        SmallVgg,
         Vgg16Bn,
         Vgg19Bn,
         TorchvisionModel,

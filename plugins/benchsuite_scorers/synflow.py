@@ -9,6 +9,7 @@ from pydantic import Field
 from benchsuite import Scorer, Unsupported
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from benchsuite import ScoringContext
@@ -18,15 +19,22 @@ class SynFlow(Scorer):
     """abs(w x dR/dw), where R sums the outputs of the network with abs(w) for an input of ones.
 
     Computed in rounds: each round scores the remaining weights and removes those with the lowest scores, so
-    that the density falls exponentially to `density`; this prevents a layer from losing all its weights. The
-    score is the place in that order of removal, from 0 (removed first) to 1 (kept longest); the weights that
-    remain at the end are ordered by their last flow. With one round the score is the flow itself. Every
-    parameter is made positive, buffers are not changed; evaluation mode and double precision are used. Unit:
-    the sum over the unit's weights; a removed unit also loses its bias and its normalisation's scale and
-    shift. It needs no data except the shape of an input. Cost: `rounds` backward passes of one sample.
-    Designed for untrained networks. It fails for layers before activations that saturate, such as sigmoids:
-    large weights saturate them, and then get a low flow. Networks whose flow is outside the range of double
-    precision are not scored.
+    that the density falls exponentially to what the suite's sparsity leaves; this prevents a layer from
+    losing all its weights. The score is the place in that order of removal, from 0 (removed first) to 1 (kept
+    longest); the weights that remain at the end are ordered by their last flow. With one round the score is
+    the flow itself. Units: the flow of all weights of a unit and of the units coupled with it is added up;
+    such units go together, with their biases and their normalisations' scale and shift. Every parameter is
+    made positive, buffers are not changed; evaluation mode and double precision are used. It needs no data
+    except the shape of an input.
+
+    Scores can be compared over layers as they are: the flow through every layer is the same, so that a wide
+    layer's weights have less of it each, and this is what keeps thin layers alive (Tanaka et al. 2020,
+    theorems 1 and 2). The sparsity is taken for the share of parameters that go, or of coupled units, also
+    where the suite's budget is another.
+
+    Cost: `rounds` backward passes of one sample. Designed for untrained networks. It fails for layers before
+    activations that saturate, such as sigmoids: large weights saturate them, and then get a low flow.
+    Networks whose flow is outside the range of double precision are not scored.
 
     Source: Tanaka et al. 2020, algorithm 1.
     """
@@ -34,10 +42,14 @@ class SynFlow(Scorer):
     name = "synflow"
     granularity = "both"
     data_free = True
+    scale = "network"
+    coupled = True
+    needs_target = True
     rounds: Annotated[int, Field(ge=1)] = 100
     """Rounds of scoring and removing; the paper uses 100."""
-    density: Annotated[float, Field(gt=0, le=1)] = 0.01
-    """Share of the weights or units that are left after the last round."""
+    density: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of the weights or units that are left after the last round; by default what the suite's sparsity
+    leaves, or a hundredth where there is none."""
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
         """Return the flow (one round) or the place in the order of removal.
@@ -47,25 +59,33 @@ class SynFlow(Scorer):
         """
         import torch
 
-        by_unit = context.granularity == "unit"
-        shapes = {layer.name: (layer.units,) if by_unit else layer.weight.shape for layer in context.layers}
-        kept = {
-            name: torch.ones(shape, dtype=torch.bool, device=context.device) for name, shape in shapes.items()
-        }
-        flow = self._flow(context, kept)
+        flow = self._flow(context, {})
         strength = torch.stack([score.sum() for score in flow.values()]).sum()
         if not strength.isfinite():
             raise Unsupported("the flow overflows double precision")
         if strength == 0:
             raise Unsupported("no flow reaches the outputs: it vanishes in double precision")
-        if self.rounds == 1:
-            return flow
+        if self.rounds > 1:
+            flow = self._places(context, flow)
+        return context.spread(flow) if context.granularity == "unit" else flow
+
+    def _places(self, context: ScoringContext, flow: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return each weight's or position's place in the order of removal."""
+        import torch
+
+        shapes = {name: score.shape for name, score in flow.items()}
         sizes = [score.numel() for score in flow.values()]
         total = sum(sizes)
         places = torch.zeros(total, dtype=torch.float64, device=context.device)
         left = torch.arange(total, device=context.device)
+        if context.granularity == "weight":
+            # What earlier cuts of a schedule removed comes first, and is no part of what is left.
+            gone = torch.cat([context.layer(name).weight.flatten() == 0 for name in flow])
+            places[left[gone]] = torch.arange(int(gone.sum()), device=context.device, dtype=places.dtype)
+            left = left[~gone]
+        alive, density = len(left), self._density(context, len(left), total)
         for number in range(1, self.rounds + 1):
-            keep = round(total * self.density ** (number / self.rounds))
+            keep = round(alive * density ** (number / self.rounds))
             flat = torch.cat([score.flatten() for score in flow.values()])
             left = left[rising_order(flat[left])]
             # The last round orders everything that is left, the other rounds only what they remove.
@@ -77,35 +97,51 @@ class SynFlow(Scorer):
             left = left[len(leaving) :]
             mask = torch.zeros(total, dtype=torch.bool, device=context.device)
             mask[left] = True
-            kept = {
-                name: part.reshape(shape)
-                for (name, shape), part in zip(shapes.items(), mask.split(sizes), strict=True)
-            }
             if number < self.rounds:
-                flow = self._flow(context, kept)
-        ordered = (places / max(total - 1, 1)).split(sizes)
-        return {
-            name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), ordered, strict=True)
-        }
+                flow = self._flow(context, _by_name(mask, shapes))
+        return _by_name(places / max(total - 1, 1), shapes)
+
+    def _density(self, context: ScoringContext, alive: int, total: int) -> float:
+        """Return the share of `alive`, of all `total` weights or positions, that the rounds leave."""
+        if self.density is not None:
+            return self.density
+        if context.target is None:
+            return 0.01
+        if context.granularity == "unit":
+            return 1 - context.target
+        # Biases and normalisations count in the budget, but cannot be removed.
+        others = sum(parameter.numel() for parameter in context.model.parameters()) - total
+        return max(1 - context.target * (alive + others) / alive, 1 / alive)
 
     @staticmethod
     def _flow(context: ScoringContext, kept: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return each weight's or unit's flow in the network that is left."""
+        """Return the flow in the network that is left.
+
+        Args:
+            context: the network.
+            kept: by group, bool (positions,), or by layer, bool in the weight's shape; all where absent.
+
+        Returns:
+            By group, (positions,), or by layer, in the weight's shape.
+        """
         import torch
         from torch.func import functional_call
 
-        model = context.model
+        model, by_unit = context.model, context.granularity == "unit"
         values = {name: value.detach().double().abs() for name, value in model.named_parameters()}
         buffers = {
             name: value.double() if value.is_floating_point() else value
             for name, value in model.named_buffers()
         }
-        for layer in context.layers:
-            mask = kept[layer.name]
-            keys = context.own_parameters(layer) if mask.ndim == 1 else [f"{layer.name}.weight"]
-            for key in keys:
-                rows = mask.reshape(-1, *[1] * (values[key].ndim - 1)) if mask.ndim == 1 else mask
-                values[key] = values[key] * rows
+        if by_unit:
+            for group in context.groups if kept else ():
+                for member in group.members:
+                    gone = torch.tensor(member.units, device=context.device)[~kept[group.name]].flatten()
+                    for key in context.own_parameters(context.layer(member.layer)):
+                        values[key][gone] = 0
+        else:
+            for name, mask in kept.items():
+                values[f"{name}.weight"] *= mask
         weights = {layer.name: values[f"{layer.name}.weight"].requires_grad_() for layer in context.layers}
         inputs, _ = next(context.batches(1))
         ones = torch.ones_like(inputs, dtype=torch.float64)
@@ -117,9 +153,14 @@ class SynFlow(Scorer):
             name: (weight.detach() * gradient).abs()
             for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
         }
-        if context.granularity == "unit":
-            return {name: score.flatten(1).sum(1) for name, score in scores.items()}
-        return scores
+        return context.sum_over_groups(scores) if by_unit else scores
+
+
+def _by_name(flat: Tensor, shapes: dict[str, torch.Size]) -> dict[str, Tensor]:
+    """Return the parts of a tensor (n,) under their names and in their shapes."""
+    sizes = [shape.numel() for shape in shapes.values()]
+    parts = zip(shapes.items(), flat.split(sizes), strict=True)
+    return {name: part.reshape(shape) for (name, shape), part in parts}
 
 
 def rising_order(flow: Tensor) -> Tensor:

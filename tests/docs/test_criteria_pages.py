@@ -105,8 +105,8 @@ def test_time_is_measured_up_to_a_limit(script):
 def test_durations_are_shown_up_to_the_limit(script):
     shown = [script._duration(seconds) for seconds in (None, 0.123, 25.04, script.LIMIT, math.inf)]
     assert shown == ["not served", "0.12 s", "25 s", f"{script.LIMIT} s", f"> {script.LIMIT} s"]
-    everything = {scorer.name: script.Measured(6, 6, None, 125.4) for scorer in SCORERS}
-    assert script.index(everything).count("| 125 s |") == len(SCORERS)
+    everything = {scorer.name: script.Measured(6, 6, None, 125.4, 0.417) for scorer in SCORERS}
+    assert script.index(everything).count("| 125 s | 0.42 |") == len(SCORERS)
     assert f"stopped after {script.LIMIT} s." in script.index(everything)
 
 

@@ -77,3 +77,26 @@ def test_accuracy_before_recovery_is_offered_where_it_differs(record: Make) -> N
     same.metrics["accuracy/top1_before_recovery"] = same.metrics[AFTER]
     untouched = make_report([same], title="", pending=0, notes=[]).boards[0]
     assert [key for key, _, _ in untouched.metrics] == ["after"]
+
+
+def test_recalibrated_accuracy_is_offered_where_there_is_one(record: Make) -> None:
+    made = record("a", 0.5, 0.9)
+    made.metrics["accuracy/top1_recalibrated"] = 0.6
+    board = make_report([made], title="", pending=0, notes=[]).boards[0]
+    assert [key for key, _, _ in board.metrics] == ["after", "before", "recalibrated"]
+    assert list(board.metrics[2][2].values.values()) == [
+        dict.fromkeys(board.after.values[board.board.criteria[0]], 0.6)
+    ]
+
+
+def test_scores_that_depend_on_the_samples_are_marked_below_a_half(record: Make) -> None:
+    records = []
+    for scorer, stabilities in (("steady", (0.5, 0.6)), ("noise", (0.1, 0.8)), ("free", ())):
+        for seed, stability in enumerate(stabilities or (None, None)):
+            made = record(scorer, 0.5, 0.9, seed=seed)
+            if stability is not None:
+                made.metrics["scoring/stability"] = stability
+            records.append(made)
+    (board,) = make_report(records, title="", pending=0, notes=[]).boards
+    rows = {row.criterion.label: row.unstable for row in Views().overall(board, board.after).rows}
+    assert rows == {"steady": False, "noise": True, "free": False}

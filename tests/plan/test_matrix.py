@@ -66,10 +66,75 @@ def test_scorers_share_dense_models_and_variants_share_scores(plan):
     assert by_scorer["magnitude-l1"].isdisjoint(by_scorer["taylor-weight"])
 
 
-def test_all_means_every_scorer_once(plan, registry):
-    trials = plan(TEXT.replace('["magnitude-l1", "taylor-weight"]', '["all", "magnitude-l1"]'))
+@pytest.mark.parametrize("granularity", ["unit", "weight"])
+def test_all_means_every_scorer_that_serves_the_granularity_once(plan, registry, granularity):
+    text = TEXT.replace('["magnitude-l1", "taylor-weight"]', '["all", "magnitude-l1"]')
+    trials = plan(text + f'[pruning]\ngranularity = "{granularity}"\n')
     plain = {t.scorer_label for t in trials if t.variant is None}
-    assert plain == set(registry.names("scorer"))
+    classes = {name: registry.get("scorer", name) for name in registry.names("scorer")}
+    if granularity == "weight":
+        assert plain == {name for name, cls in classes.items() if cls.granularity != "unit"}
+    else:
+        assert plain == {name for name, c in classes.items() if c.granularity != "weight" or c.sums_to_units}
+    left_out = classes.keys() - plain
+    assert {"wanda", "lamp", "mean-threshold"} <= left_out or granularity == "weight"
+    varied = {t.scorer_label for t in trials if t.variant == "shuffled"}
+    assert varied == {f"shuffled({name})" for name in plain - {"random"}}
+
+
+def test_a_criterion_of_weights_that_is_named_is_used_for_units_too(plan):
+    trials = plan(TEXT.replace('"taylor-weight"]', '"wanda", "all"]'))
+    assert {"wanda", "magnitude-l2"} <= {t.scorer_label for t in trials}
+    assert "lamp" not in {t.scorer_label for t in trials}
+
+
+def test_with_both_granularities_all_serves_each(plan):
+    trials = plan(
+        TEXT.replace('["magnitude-l1", "taylor-weight"]', '["all"]')
+        + '[pruning]\ngranularity = ["unit", "weight"]\n'
+    )
+    found = {(t.scorer_label, t.score.granularity) for t in trials if t.variant is None}
+    assert ("lamp", "weight") in found
+    assert ("lamp", "unit") not in found
+    assert ("fpgm", "unit") in found
+    assert ("fpgm", "weight") not in found
+
+
+def test_scores_are_put_together_as_each_criterion_declares_unless_the_suite_says_how(plan):
+    text = TEXT.replace('"taylor-weight"]', '"synflow", "snip"]')
+
+    def settings(extra=""):
+        return {t.scorer_label: (t.settings.normalise, t.settings.aggregate) for t in plan(text + extra)}
+
+    declared = settings()
+    assert declared["magnitude-l1"] == declared["reversed(magnitude-l1)"] == ("mean", "mean")
+    assert declared["snip"] == declared["shuffled(snip)"] == ("none", "sum")
+    # Its scores are already those of coupled units.
+    assert declared["synflow"] == ("none", "mean")
+    every = settings('[pruning]\nnormalise = "max"\naggregate = "sum"\n')
+    assert set(every.values()) == {("max", "sum"), ("max", "mean")}
+    assert every["synflow"] == ("max", "mean")
+
+
+def test_what_is_said_is_one_result_with_the_same_that_is_declared(plan):
+    keys = {t.key for t in plan() if t.scorer_label == "magnitude-l1"}
+    said = plan(TEXT + '[pruning]\nnormalise = "mean"\naggregate = "mean"\n')
+    assert {t.key for t in said if t.scorer_label == "magnitude-l1"} == keys
+
+
+def test_only_a_criterion_that_needs_the_target_is_scored_for_each(plan):
+    trials = plan(
+        TEXT.replace('"taylor-weight"]', '"synflow"]')
+        + '[pruning]\nschedule = ["one-shot", "iterative"]\nrounds = 2\n'
+    )
+    targets, keys = {}, {}
+    for trial in trials:
+        targets.setdefault(trial.scorer_label, set()).add(trial.score.target)
+        keys.setdefault(trial.scorer_label, set()).add(trial.score.key)
+    assert targets["magnitude-l1"] == {None}
+    # The first of two rounds removes 1 - sqrt(1 - sparsity).
+    assert sorted(targets["synflow"]) == pytest.approx(sorted([0.3, 0.6, *(1 - 0.7**0.5, 1 - 0.4**0.5)]))
+    assert len(keys["synflow"]) == 4 * len(keys["magnitude-l1"])
 
 
 @pytest.mark.parametrize(

@@ -33,5 +33,5 @@ def test_all_models_register() -> None:
     found: list[str] = []
     models.benchsuite_register_models(lambda cls: found.append(cls.name))
     expected = {"lenet5", "lenet-10-20-100-25", "mlp", "simple-cnn", "small-resnet", "resnet20", "resnet56"}
-    assert expected | {"vgg16-bn", "vgg19-bn", "torchvision", "timm"} == set(found)
+    assert expected | {"small-vgg", "vgg16-bn", "vgg19-bn", "torchvision", "timm"} == set(found)
     assert len(found) == len(set(found))

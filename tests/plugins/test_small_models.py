@@ -20,12 +20,12 @@ from benchsuite_models.lenet import LeNet5, LeNet102010025
 from benchsuite_models.mlp import Mlp
 from benchsuite_models.simple_cnn import SimpleCnn
 from benchsuite_models.small_resnet import SmallResNet
-from benchsuite_models.vgg import Vgg16Bn, Vgg19Bn
+from benchsuite_models.vgg import SmallVgg, Vgg16Bn, Vgg19Bn
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-EVERY = (LeNet5, LeNet102010025, Mlp, SimpleCnn, SmallResNet, ResNet20, ResNet56, Vgg16Bn, Vgg19Bn)
+EVERY = (LeNet5, LeNet102010025, Mlp, SimpleCnn, SmallResNet, ResNet20, ResNet56, SmallVgg, Vgg16Bn, Vgg19Bn)
 
 
 def size(network: nn.Module) -> int:
@@ -47,6 +47,8 @@ def size(network: nn.Module) -> int:
         (ResNet56(), (3, 32, 32), 10, 853_018),
         (ResNet20(shortcut="projection"), (3, 32, 32), 10, 269_722 + 16 * 32 + 64 + 32 * 64 + 128),
         # Convolutions without bias, batch norm, one linear layer.
+        (SmallVgg(), (1, 28, 28), 10, 9 * (16 + 16 * 32 + 32 * 64 + 64 * 128) + 2 * 240 + 1290),
+        (SmallVgg(widths=(8, 8)), (3, 4, 4), 5, 9 * (24 + 64) + 2 * 16 + 45),
         (Vgg16Bn(), (3, 32, 32), 10, 14_710_464 + 2 * 4224 + 5130),
         (Vgg16Bn(hidden=(512,)), (3, 32, 32), 10, 14_710_464 + 2 * 4224 + 513 * 512 + 5130),
         (Vgg19Bn(), (3, 32, 32), 100, 20_018_880 + 2 * 5504 + 51300),
@@ -92,6 +94,7 @@ def test_mlp_computes_what_its_weights_say() -> None:
         (SmallResNet(), (40,), r"takes images.* samples have shape \(40,\)"),
         (ResNet20(), (3, 4, 4), "8 x 8 or more"),
         (Vgg16Bn(), (3, 28, 28), "32 x 32 or more"),
+        (SmallVgg(), (1, 15, 16), "16 x 16 or more"),
     ],
 )
 def test_inputs_that_do_not_fit(model: benchsuite.ModelPlugin, shape: tuple[int, ...], message: str) -> None:

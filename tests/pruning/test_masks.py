@@ -187,3 +187,43 @@ def test_ten_million_weights() -> None:
     graph = trace(model, example())
     selection = select_weights(graph, magnitudes(graph), PruningSettings("protected", "macs"), 0.9, seed=0)
     assert selection.macs_removed == pytest.approx(0.9, abs=1e-6)
+
+
+@pytest.mark.parametrize("budget", ["params", "macs"])
+@pytest.mark.parametrize("sparsity", [0.1, 0.5, 0.8])
+def test_row_scope_takes_the_lowest_of_each_row_at_one_fraction(budget: Budget, sparsity: float) -> None:
+    _, graph = traced("resnet")
+    generator = torch.Generator().manual_seed(0)
+    scores = {
+        layer.name: torch.rand(layer.weight.shape, generator=generator) for layer in graph.weight_layers
+    }
+    # Rows of very different sizes: only the order within a row may count.
+    scaled = {
+        name: score * 10 ** torch.arange(len(score)).double().view(-1, *[1] * (score.ndim - 1))
+        for name, score in scores.items()
+    }
+    chosen = PruningSettings("row", budget)
+    selection = select_weights(graph, scaled, chosen, sparsity, seed=0)
+    removed = selection.params_removed if budget == "params" else selection.macs_removed
+    assert removed == pytest.approx(sparsity, abs=0.01)
+    lost, next_lost = [], []
+    for name, score in scores.items():
+        for row, keep in zip(score.flatten(1), selection.keep[name].flatten(1), strict=True):
+            gone = int((~keep).sum())
+            lowest = torch.zeros_like(keep).index_fill(0, row.argsort()[:gone], 1)
+            assert torch.equal(lowest, ~keep)
+            lost.append(gone / len(row))
+            next_lost.append((gone + 1) / len(row))
+    assert max(lost) <= min(next_lost)
+
+
+def test_ties_in_rows_are_those_at_each_rows_cut() -> None:
+    _, graph = traced("mlp")
+    scores = {layer.name: torch.ones_like(layer.weight) for layer in graph.weight_layers[:1]}
+    scores = {name: score + torch.arange(score.shape[1]) for name, score in scores.items()}
+    (name,) = scores
+    scores[name][3] = 1.0  # one row of equal weights
+    selection = select_weights(graph, scores, PruningSettings("row", "params"), 0.2, seed=0)
+    gone = (~selection.keep[name]).sum(1)
+    assert int(gone.min()) > 0
+    assert selection.ties == scores[name].shape[1]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from functools import cache
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,12 +16,20 @@ from pruning_networks import build, example, unit_scores
 from torch import Tensor
 
 from benchsuite.errors import Collapsed, Unsupported
-from benchsuite.pruning.selection import UnitSelection, group_scores, normalised, select_units
+from benchsuite.pruning.selection import (
+    UnitSelection,
+    group_scores,
+    nearest_choice,
+    normalised,
+    select_units,
+)
 from benchsuite.pruning.settings import Budget, Normalise, PruningSettings, Scope
 from benchsuite.pruning.signature import architecture_signature
 from benchsuite.pruning.tracing.trace import trace
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from benchsuite.pruning.graph import PruningGraph
 
 SCOPES: tuple[Scope, ...] = ("layer", "global", "protected")
@@ -108,6 +118,65 @@ def test_layer_scope_takes_the_same_fraction_of_each_group(
     for group in graph.groups:
         lowest = torch.argsort(scores[group.name])[: counts[group.name]]
         assert set(selection.removed.get(group.name, ())) == set(lowest.tolist())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["resnet", "mobilenet", "vit", "densenet"]),
+    st.sampled_from(BUDGETS),
+    st.floats(0.02, 0.7),
+    st.integers(0, 10_000),
+)
+def test_layer_scope_comes_as_near_as_equal_fractions_allow(
+    name: str, budget: Budget, sparsity: float, seed: int
+) -> None:
+    """Every choice is tried that takes all below a fraction and some of those that reach it."""
+    graph = graph_of(name)
+    fractions = sorted({n / group.size for group in graph.groups for n in range(1, group.size)})
+    best = sparsity  # with nothing removed
+    for fraction in fractions:
+        below = {g.name: math.ceil(fraction * g.size - 1e-9) - 1 for g in graph.groups}
+        at = [g.name for g in graph.groups if (fraction * g.size) % 1 < 1e-9]
+        for more in itertools.product((0, 1), repeat=len(at)):
+            counts = {**below, **{n: below[n] + one for n, one in zip(at, more, strict=True)}}
+            removed = {group: list(range(count)) for group, count in counts.items()}
+            best = min(best, abs(gone(graph, removed, budget) - sparsity))
+    chosen = PruningSettings(scope="layer", budget=budget)
+    selection = select_units(graph, random_scores(graph, seed), chosen, sparsity, seed=seed)
+    found = {group: list(positions) for group, positions in selection.removed.items()}
+    assert abs(gone(graph, found, budget) - sparsity) == pytest.approx(best, abs=1e-12)
+
+
+def test_the_choice_among_equal_fractions_is_the_same_for_all_criteria() -> None:
+    graph = graph_of("resnet")
+    chosen = PruningSettings(scope="layer", budget="macs")
+    for sparsity in (0.2, 0.3, 0.5, 0.7):
+        widths = {
+            architecture_signature(
+                graph, select_units(graph, random_scores(graph, of), chosen, sparsity, seed=7).removed
+            )
+            for of in range(10)
+        }
+        assert len(widths) == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 16), st.integers(0, 10_000))
+def test_a_choice_is_nearest_or_no_change_of_two_things_comes_nearer(things: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    sizes, target = random.random(things), float(random.random() * things / 2)
+
+    def distance(choices: NDArray[np.bool_]) -> NDArray[np.float64]:
+        return np.abs(choices @ sizes - target)
+
+    found = nearest_choice(random.random(things) < 0.5, distance)
+    reached = float(distance(found[None])[0])
+    if things <= 12:
+        every = [np.array(c) for c in itertools.product((False, True), repeat=things)]
+    else:
+        pairs = itertools.combinations_with_replacement(range(things), 2)
+        every = [found ^ np.isin(np.arange(things), pair) for pair in pairs]
+    assert reached <= min(float(distance(choice[None])[0]) for choice in every) + 1e-12
 
 
 @settings(max_examples=40, deadline=None)

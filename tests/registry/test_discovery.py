@@ -78,6 +78,11 @@ def test_a_plugin_file_is_listed_beside_the_installed_ones(tmp_path):
             GOOD.replace('name = "constant"', 'name = "constant"\n    imports = "sklearn.tree"'),
             "a tuple of modules' names",
         ),
+        (GOOD.replace('name = "constant"', 'name = "constant"\n    scale = "net"'), "layer or network"),
+        *(
+            (GOOD.replace('name = "constant"', f'name = "constant"\n    {flag} = "yes"'), "True or False")
+            for flag in ("coupled", "sums_to_units", "needs_target", "absolute", "data_free")
+        ),
     ],
 )
 def test_a_broken_plugin_is_listed_with_its_error_and_harms_nobody(tmp_path, text, error):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import benchsuite
+from benchsuite.contracts.layers import CoupledGroup, GroupMember, Layer
 from benchsuite.errors import PluginError, Unsupported
 from benchsuite.scoring.check import ScoringResult, count_ties, run_scorer
 from benchsuite.testing import context_for, tiny_convnet, tiny_samples
@@ -196,3 +197,27 @@ def test_native_rule_must_be_bool_of_the_scores_shape() -> None:
         run_scorer(Half(wrong=True), context, native=True)
     with pytest.raises(Unsupported, match="tried has no rule of its own"):
         run_scorer(scorer(ones), context, native=True)
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_scores_that_say_to_be_of_coupled_units_have_to_be(*, wrong: bool) -> None:
+    model = nn.ModuleDict({name: nn.Linear(3, 4) for name in ("a", "b")})
+    layers = [Layer(name, "linear", module) for name, module in model.items()]
+    members = (GroupMember("a", ((2,), (0,))), GroupMember("b", ((0, 1), (2, 3))))
+    groups = [CoupledGroup("a", members, 2)]
+    context = benchsuite.ScoringContext(
+        model, layers, torch.zeros(5, 3), torch.zeros(5).long(), groups=groups
+    )
+
+    def score(context: benchsuite.ScoringContext) -> dict[str, Tensor]:
+        scores = context.spread({"a": torch.tensor([5.0, 7.0])})
+        scores["b"][3] += float(wrong)
+        return scores
+
+    tried = scorer(score)
+    type(tried).coupled = True
+    if wrong:
+        with pytest.raises(PluginError, match=r"group a units of b have other scores.*context\.spread"):
+            run_scorer(tried, context)
+    else:
+        assert run_scorer(tried, context).scores["b"].tolist() == [5, 5, 7, 7]

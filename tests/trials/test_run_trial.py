@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 import benchsuite
@@ -19,7 +20,9 @@ from benchsuite.metrics.accuracy import evaluate
 from benchsuite.plan.matrix import build_plan
 from benchsuite.pruning.networks import MaskedNetwork, SmallerNetwork
 from benchsuite.registry.discovery import discover
+from benchsuite.scoring.sampled_network import seeded
 from benchsuite.store import stages
+from benchsuite.store.keys import derived_seed
 from benchsuite.suite import load_suite
 from benchsuite.training import DeviceDataset
 from benchsuite.trials import recovery, run_trial
@@ -30,6 +33,7 @@ from benchsuite.trials.pruned_model import load_pruned
 from benchsuite.trials.scores import score_dense
 from benchsuite.trials.training_trace import load_trace, train_with_traces
 from benchsuite.trials.worker_context import RunConfiguration, WorkerContext
+from benchsuite_scorers.synflow import SynFlow
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,7 +147,13 @@ class Workshop:
 
     def plan(self, model: str = "perceptron", scorer: str = '"magnitude-l1"', **settings: Any) -> list[Trial]:
         """Trials of one scorer on one model; settings of the suite by their dotted names."""
-        sections: dict[str, list[str]] = {"pruning": [], "recovery": [], "suite": [], "training": []}
+        sections: dict[str, list[str]] = {
+            "pruning": [],
+            "recovery": [],
+            "suite": [],
+            "training": [],
+            "scoring": [],
+        }
         defaults = {
             "suite_sparsities": "[0.5]",
             "pruning_scope": '"layer"',
@@ -803,3 +813,72 @@ def test_networks_of_other_structure_are_no_equal_architectures(workshop: Worksh
     same = replace(dense, model=copy.deepcopy(dense.model))
     keys = [run_trial._architecture(trial, each, {}) for each in (dense, same, other)]
     assert keys[0] == keys[1] != keys[2]
+
+
+# What is reported besides
+
+
+def test_recalibrated_accuracy_is_before_recovery_with_new_statistics(workshop):
+    (trial,) = workshop.plan("tiny-residual", recovery_recalibrate="100", recovery_epochs="0")
+    record = workshop.run(trial)
+    dense = load_dense(workshop.worker, trial.dense)
+    network = load_pruned(workshop.worker, trial).model  # as it was after the cut, since nothing followed
+    generator = torch.Generator().manual_seed(trial.seed_for("recalibrate"))
+    chosen = torch.randperm(len(dense.data.train), generator=generator)[:100]
+    network.norm.train()
+    network.norm.reset_running_stats()
+    network.norm.momentum = None
+    with torch.no_grad():
+        for batch in chosen[:80].split(40):  # whole batches
+            network((dense.data.train.inputs[batch].float() / 255 - 0.4) / 0.2)
+    assert record.metrics["accuracy/top1_recalibrated"] == workshop.accuracy(trial, network)
+    assert record.metrics["accuracy/top1"] == record.metrics["accuracy/top1_before_recovery"]
+
+
+def test_nothing_is_recalibrated_without_norms_or_where_the_suite_says_so(workshop):
+    (without,) = workshop.plan()
+    assert "accuracy/top1_recalibrated" not in workshop.run(without).metrics
+    (off,) = workshop.plan("tiny-residual", recovery_recalibrate="0")
+    assert "accuracy/top1_recalibrated" not in workshop.run(off).metrics
+    (on,) = workshop.plan("tiny-residual")
+    assert on.key != off.key
+    assert "accuracy/top1_recalibrated" in workshop.run(on).metrics
+
+
+def test_stability_is_that_of_the_halves_of_the_samples(workshop):
+    free, reading = workshop.plan(scorer='"magnitude-l1", "mean-activation"', scoring_samples="60")
+    assert "scoring/stability" not in workshop.run(free).metrics
+    found = workshop.run(reading).metrics["scoring/stability"]
+    dense = load_dense(workshop.worker, reading.dense)
+    seed = derived_seed("score", "blobs", "perceptron", 0)
+    order = torch.randperm(len(dense.data.train), generator=seeded(seed, "samples"))[:60]
+    maps: dict[str, Tensor] = {}
+    for name, place in ((FIRST, 2), (SECOND, 4)):
+        with torch.no_grad():
+            maps[name] = dense.model[: place + 1]((dense.data.train.inputs[order].float() / 255 - 0.4) / 0.2)
+    r = sum(spearmanr(m[:30].mean(0), m[30:].mean(0)).statistic for m in maps.values()) / 2
+    assert found == pytest.approx(2 * r / (1 + r), abs=1e-6)
+
+
+@pytest.mark.parametrize("granularity", ["unit", "weight"])
+def test_each_round_tells_what_it_removes_of_what_is_left(workshop, monkeypatch, granularity):
+    seen = []
+    score = SynFlow.score
+
+    def observed(self, context):
+        seen.append(context.target)
+        return score(self, context)
+
+    monkeypatch.setattr(SynFlow, "score", observed)
+    (trial,) = workshop.plan(
+        scorer='"synflow"',
+        suite_sparsities="[0.6]",
+        pruning_schedule='"iterative"',
+        pruning_rounds="3",
+        pruning_granularity=f'"{granularity}"',
+        pruning_scope='"global"',
+    )
+    workshop.run(trial)
+    # Each of the three rounds removes the same share, but for the units that no share hits exactly.
+    assert seen == pytest.approx([1 - 0.4 ** (1 / 3)] * 3, abs=0.06 if granularity == "unit" else 0.002)
+    assert seen[0] == pytest.approx(1 - 0.4 ** (1 / 3), abs=1e-12)

@@ -14,6 +14,7 @@ globalThis.benchsuiteMetrics = (() => {
     ["Accuracy", "on the test split", [
       ["accuracy/top1", "top-1 after recovery", share],
       ["accuracy/top1_before_recovery", "top-1 before recovery", share],
+      ["accuracy/top1_recalibrated", "top-1 recalibrated", share],
       ["accuracy/top1_dense", "top-1 of the dense network", share],
       ["accuracy/loss", "cross-entropy after recovery", tiny],
     ]],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from benchsuite.store import metric_names
 from benchsuite_leaderboard.board import sparsity_order
 from benchsuite_leaderboard.pages.environment import environment
+from benchsuite_leaderboard.pages.views import UNSTABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,6 +54,7 @@ class Section:
     trials: tuple[tuple[Workload, tuple[BoardTrial, ...]], ...]
     score_seconds: float | None
     score_memory: float | None
+    stability: float | None
 
 
 _MEANINGS = {
@@ -77,6 +79,7 @@ def criterion_page(report: Report, views: Views, criterion: Criterion, about: Ma
             sections=sections,
             command=_command(criterion),
             about=_about(criterion, about),
+            unstable=UNSTABLE,
             root="../",
             here="",
         )
@@ -97,6 +100,7 @@ def _section(views: Views, board: BoardReport, criterion: Criterion) -> Section:
         ),
         standings.mean_metric(criterion, metric_names.SCORE_SECONDS),
         standings.mean_metric(criterion, metric_names.SCORE_PEAK_MB),
+        standings.mean_metric(criterion, metric_names.STABILITY),
     )
 
 

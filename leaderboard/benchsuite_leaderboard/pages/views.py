@@ -41,9 +41,17 @@ INTERPRETABILITY = (
 """The metrics of network dissection for a pruned network: metric and scale."""
 
 
+UNSTABLE = 0.5
+"""Scores whose stability is below it are marked."""
+
+
 @dataclass(frozen=True)
 class TableRow:
-    """One line of a table of criteria."""
+    """One line of a table of criteria.
+
+    Attributes:
+        unstable: whether its scores say more of the samples than of the network: their stability is below .5.
+    """
 
     criterion: Criterion
     cells: tuple[Cell, ...]
@@ -51,6 +59,7 @@ class TableRow:
     place_interval: tuple[int, int] | None
     mean_rank: float | None
     gain: Estimate | None
+    unstable: bool
 
 
 @dataclass(frozen=True)
@@ -239,7 +248,9 @@ def _rows(standings: Standings, table: Table, pair: Workload | None) -> tuple[Ta
             place, mean_rank = int(ranking.places[i]), float(ranking.mean_ranks[i])
             if ranking.place_intervals is not None:
                 interval = (int(ranking.place_intervals[i, 0]), int(ranking.place_intervals[i, 1]))
-        rows.append(TableRow(criterion, cells, place, interval, mean_rank, gain))
+        stability = standings.mean_metric(criterion, metric_names.STABILITY, pair)
+        unstable = stability is not None and stability < UNSTABLE
+        rows.append(TableRow(criterion, cells, place, interval, mean_rank, gain, unstable))
     return tuple(sorted(rows, key=_row_order))
 
 

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from benchsuite.errors import Unsupported
+from benchsuite.errors import Collapsed, Unsupported
+from benchsuite.pruning.masks import select_weights
+from benchsuite.pruning.settings import PruningSettings, declared
+from benchsuite.pruning.surgery import remove_units
+from benchsuite.pruning.tracing.trace import trace
 from benchsuite.scoring.check import run_scorer
+from benchsuite.scoring.context import ScoringContext
 from benchsuite.testing import context_for, tiny_convnet, tiny_samples
-from benchsuite_scorers.registration import SynFlow
+from benchsuite_scorers.registration import MagnitudeL1, SynFlow
 from benchsuite_scorers.synflow import rising_order
+
+if TYPE_CHECKING:
+    from benchsuite import Scorer
+    from benchsuite.contracts.layers import Granularity
+    from benchsuite.pruning.settings import Normalise
 
 
 def chain(depth: int, scale: float) -> nn.Sequential:
@@ -160,3 +172,119 @@ def test_a_removed_unit_loses_its_bias_and_normalisation() -> None:
     for name in names:
         expected = [order.index((name, unit)) / (len(units) - 1) for unit in range(len(found[name]))]
         assert found[name].tolist() == pytest.approx(expected, abs=1e-12)
+
+
+class Blocks(nn.Module):
+    """A residual block behind a stem, without biases: the flow is the same through every cut of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.norm = nn.Conv2d(2, 5, 3, padding=1, bias=False), nn.BatchNorm2d(5)
+        self.inner = nn.Conv2d(5, 7, 3, padding=1, bias=False)
+        self.back = nn.Conv2d(7, 5, 1, bias=False)
+        self.last = nn.Linear(5, 3, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.norm(self.stem(x)))
+        return self.last((x + self.back(torch.relu(self.inner(x)))).mean((2, 3)))
+
+
+def test_rounds_remove_coupled_units_together() -> None:
+    """Compared with rounds of real removal of the lowest position, by surgery."""
+    model = Blocks().eval()
+    inputs = torch.zeros(1, 2, 8, 8)
+    graph = trace(model, inputs)
+    context = ScoringContext(model, graph.layers, inputs, torch.zeros(1).long(), groups=graph.groups)
+    assert {group.name: len(group.members) for group in context.groups} == {"stem": 2, "inner": 1}
+    found = run_scorer(SynFlow(rounds=200, density=0.2), context).scores
+    assert torch.equal(found["stem"], found["back"])
+
+    left = {group.name: list(range(group.size)) for group in graph.groups}
+    order = []
+    while sum(map(len, left.values())) > 3:  # 0.2 of twelve are two; the last cut is not one of single places
+        removed = {
+            group.name: [p for p in range(group.size) if p not in left[group.name]] for group in graph.groups
+        }
+        smaller = copy.deepcopy(remove_units(model, graph, removed)).double()
+        with torch.no_grad():
+            for parameter in smaller.parameters():
+                parameter.abs_()
+        smaller(torch.ones(1, 2, 8, 8, dtype=torch.float64)).sum().backward()
+        flows = {
+            n: (m.weight * m.weight.grad).detach().abs().flatten(1).sum(1)
+            for n, m in smaller.named_children()
+            if n != "norm"
+        }
+        lowest = min(
+            (float(flow), name, position)
+            for name, flow_of_group in (("stem", flows["stem"] + flows["back"]), ("inner", flows["inner"]))
+            for flow, position in zip(flow_of_group, left[name], strict=True)
+        )
+        order.append(lowest[1:])
+        left[lowest[1]].remove(lowest[2])
+    places = sorted(
+        (float(score), name, p) for name in ("stem", "inner") for p, score in enumerate(found[name])
+    )
+    assert [(name, position) for _, name, position in places][: len(order)] == order
+
+
+@pytest.mark.parametrize("granularity", ["unit", "weight"])
+def test_the_target_is_what_the_rounds_leave(granularity: Granularity) -> None:
+    def scores(target: float | None, density: float | None = None) -> dict[str, Tensor]:
+        context = context_for(tiny_convnet(), *tiny_samples(4), granularity=granularity, target=target)
+        return run_scorer(SynFlow(rounds=7, density=density), context).scores
+
+    # Biases and normalisations count in the budget of parameters: all but the weights of the four layers.
+    weights = 6 * 18 + 5 * 54 + 7 * 20 + 3 * 7
+    left = 0.4 if granularity == "unit" else 1 - 0.6 * (weights + 6 * 3 + 7 + 3) / weights
+    for target, density in ((0.6, left), (None, 0.01), (0.0, 1.0)):
+        found, expected = scores(target), scores(0.5, density)
+        assert all(torch.equal(found[name], expected[name]) for name in found)
+    assert any(not torch.equal(score, scores(0.9)[name]) for name, score in scores(0.3).items())
+
+
+def test_weights_that_are_gone_come_first_and_are_not_part_of_what_is_left() -> None:
+    model = wide_and_narrow()
+    with torch.no_grad():
+        model[2].weight[:30] = 0
+    dead = model[2].weight == 0
+    found = flow_of(model, rounds=20)
+    assert float(found["2"][dead].max()) < min(float(found["2"][~dead].min()), float(found["0"].min()))
+
+
+def small_vgg() -> nn.Sequential:
+    """Four wide layers and a thin one, with batch normalisation, as drawn for training."""
+    torch.manual_seed(0)
+    model, width = nn.Sequential(), 3
+    for units in (16, 64, 64, 128, 128):
+        model.extend([nn.Conv2d(width, units, 3, padding=1, bias=False), nn.BatchNorm2d(units), nn.ReLU()])
+        width = units
+        if units == 64:
+            model.append(nn.MaxPool2d(2))
+    return model.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10)]).eval()
+
+
+def test_the_picture_of_the_paper_a_thin_layer_survives_as_returned_and_collapses_when_scaled() -> None:
+    """Tanaka et al. 2020, figure 1: SynFlow has no layer collapse at any compression."""
+    model, inputs = small_vgg(), torch.randn(2, 3, 32, 32)
+    graph = trace(model, inputs[:1])
+
+    def kept(share: float, scorer: Scorer, normalise: Normalise | None = None) -> int:
+        context = ScoringContext(
+            model, graph.weight_layers, inputs, torch.arange(2), granularity="weight", target=1 - share
+        )
+        scores = run_scorer(scorer, context).scores
+        own = declared("declared", "declared", scale=type(scorer).scale, coupled=type(scorer).coupled)
+        settings = PruningSettings("global", "params", normalise=normalise or own[1])
+        try:
+            selection = select_weights(graph, scores, settings, 1 - share, seed=0)
+        except Collapsed:
+            return 0
+        return min(int(mask.sum()) for mask in selection.keep.values())
+
+    for share in (0.1, 0.01, 0.002):
+        assert kept(share, SynFlow()) > 0
+    assert kept(0.1, SynFlow()) > 10 * kept(0.1, SynFlow(), "mean")
+    assert kept(0.01, SynFlow(), "mean") == 0
+    assert kept(0.01, MagnitudeL1()) == 0 or kept(0.002, MagnitudeL1()) == 0
