@@ -59,24 +59,31 @@ class PartialForward:
         with torch.no_grad(), varied.recording(recorder), recorder:
             self.outputs: Tensor = model(inputs)
         self._calls = recorder.finished()
-        self._fast, self._stacks = False, False
         with torch.no_grad():
-            self._check()
+            self._fast = self._repeats()
+        self._stacks: bool | None = None  # tested when it is first needed
 
-    def _check(self) -> None:
-        """Compare repetitions with full passes, and stacked variants with single ones."""
+    def _repeats(self) -> bool:
+        """Compare repetitions with full passes."""
         varied = self._varied
         try:
             found = torch.cat([self._replay(varied.neutral(), 1), self._replay(varied.probe(), 1)])
         except _FAILED:
-            return
-        self._fast = _close(found, torch.cat([self.outputs, self._full(varied.probe())]))
+            return False
+        return _close(found, torch.cat([self.outputs, self._full(varied.probe())]))
+
+    def _stacked(self) -> bool:
+        """Compare stacked variants with single ones.
+
+        Where a network keeps its samples in another dimension, variants would get each other's values.
+        """
+        varied = self._varied
+        single = torch.cat([self._replay(varied.neutral(), 1), self._replay(varied.probe(), 1)])
         try:
             both = self._replay(torch.cat([varied.neutral(), varied.probe()]), 2)
         except _FAILED:
-            return
-        # Where a network keeps its samples elsewhere, variants get each other's values.
-        self._stacks = self._fast and _close(both, found)
+            return False
+        return _close(both, single)
 
     def run(self, values: Tensor, variants: int = 1) -> Tensor:
         """Return the network's outputs with other values, variant by variant.
@@ -85,7 +92,10 @@ class PartialForward:
             values: of all variants, concatenated.
             variants: how many there are.
         """
-        if self._stacks or (self._fast and variants == 1):
+        if self._fast and variants > 1 and self._stacks is None:
+            with torch.no_grad():
+                self._stacks = self._stacked()
+        if self._fast and (variants == 1 or self._stacks):
             return self._replay(values, variants)
         parts = values.split(len(values) // variants)
         return torch.cat([self._replay(part, 1) if self._fast else self._full(part) for part in parts])
