@@ -145,7 +145,7 @@ def _refuse_differing(say: str, context: ScoringContext, scores: Mapping[str, Te
             if not torch.allclose(found, first.expand_as(found), rtol=1e-5, atol=0):
                 raise PluginError(
                     f"{say}: it says that its scores are those of coupled units, but in the group "
-                    f"{group.name} units of {member.layer} have other scores than those they are coupled with; "
+                    f"{group.name} units of {member.layer} have other scores than those coupled with them; "
                     "context.spread gives each the score of its position"
                 )
 
