@@ -23,15 +23,17 @@ class ImportanceSwitch(Scorer):
     distribution Dir(phi) maximise the log-likelihood of the training samples at the mean switch, minus the
     divergence KL(Dir(phi) || Dir(alpha0)); all weights are frozen. The score is the mean phi / sum(phi).
 
-    The switches are learnt one after the other, from the input to the output. Those learnt before stay in
-    place at their means: the paper learns them "sequentially from the input layer", and in its eqs. 4 and 5 a
-    layer reads what went through the switch before. It does not say so in words; with `order = "alone"` each
-    is learnt in the unchanged network.
+    The paper learns the switches "sequentially from the input layer" and does not say that those learnt
+    before stay in place: eq. 8 has the likelihood given one layer's switch, all else is at the trained values
+    (section 5), and the authors' program has one switch at a time. So each switch is learnt in the unchanged
+    network by default; `order = "forward"` reads eqs. 4 and 5 to the letter, where a layer's input went
+    through the switch before.
 
     Cost: `epochs` passes forward and backward through the part of the network after each group. It fails if
     it has not converged, since it then depends on the optimiser. Each switch divides the signal by about the
-    number of units, and layers without a residual sum cannot restore it: in deep networks later switches may
-    see nothing in the order "forward". It does not consider that several layers are pruned together.
+    number of units; in the order "forward" the last switches of a small ResNet stayed at the prior, since
+    nothing reached them. A unit of several layers on one path is multiplied in each. It does not consider
+    that several layers are pruned together.
 
     The scale is "layer": the shares of each switch sum to 1, so they are larger where units are few.
 
@@ -47,9 +49,9 @@ class ImportanceSwitch(Scorer):
     """Passes over the samples per switch; the paper uses 300, and says that a few are enough."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.1
     """The learning rate of Adam, for log(phi)."""
-    order: Literal["forward", "alone", "backward"] = "forward"
-    """forward, backward: the switches that were learnt before, starting from the input or from the output,
-    stay in place. alone: each switch in the unchanged network."""
+    order: Literal["alone", "forward", "backward"] = "alone"
+    """alone: each switch in the unchanged network. forward, backward: the switches that were learnt before,
+    starting from the input or from the output, stay in place at their means."""
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
         """Return the posterior mean by unit."""

@@ -134,6 +134,33 @@ def test_one_reading_layer_is_the_fast_way(how: str) -> None:
         assert {batch.contributions is not None for batch in game._kept.values()} == {fast}
 
 
+class TwoReaders(nn.Module):
+    """Two layers read what a sigmoid makes of the units, which is not zero where they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.inner, self.last = nn.Conv2d(2, 4, 3), nn.Conv2d(4, 3, 1), nn.Linear(36 * 7, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.sigmoid(3 * self.first(x))
+        outputs: Tensor = self.last(torch.cat([self.inner(x).square(), x], 1).flatten(1))
+        return outputs
+
+
+def test_removed_is_surgery_where_two_layers_read_what_is_not_zero() -> None:
+    model = TwoReaders().eval()
+    context, graph = grouped(model, *learnable(model), batch_size=25, classes=3)
+    (group,) = (group for group in graph.groups if group.name == "first")
+    assert len(group.readers) == 2
+    masks = power_set(4)[1:]
+    zero, gone = (CoalitionGame(context, group, how).payoffs(masks).tolist() for how in ("zeroed", "removed"))
+    cut = [accuracy(remove_units(model, graph, {"first": off(mask)}), context) for mask in masks]
+    assert gone == pytest.approx(cut, abs=1e-6)
+    assert zero == pytest.approx([accuracy(zeroed(context, group, off(m)), context) for m in masks], abs=1e-6)
+    assert zero != gone
+
+
 class Mixing(nn.Module):
     """A softmax over the units before the layer that reads them, so that they do not act apart."""
 

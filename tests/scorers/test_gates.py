@@ -253,9 +253,14 @@ def test_coupled_layers_get_the_same_scores() -> None:
 
 
 def test_a_layer_of_which_one_group_is_skipped_is_skipped() -> None:
-    context, graph = setting("option-a")
-    shared = [m.layer for m in graph.groups[0].members]
-    positions = {group.name: torch.rand(group.size) for group in graph.groups[1:]}
-    scores = spread(context, positions, {graph.groups[0].name: "a reason"})
-    assert set(shared).isdisjoint(scores)
-    assert {context.skipped[name] for name in shared} == {"a reason"}
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3)).eval()
+    groups = [
+        CoupledGroup(name, (GroupMember("0", ((unit,), (unit + 1,))),), 2)
+        for name, unit in (("0", 0), ("0#2", 2))
+    ]
+    layers = [Layer("0", "linear", model[0])]
+    context = ScoringContext(model, layers, *tiny_samples(4, (4,)), groups=groups)
+    both = {"0": torch.tensor([1.0, 2.0]), "0#2": torch.tensor([3.0, 4.0])}
+    assert spread(context, both, {})["0"].tolist() == [1, 2, 3, 4]
+    assert spread(context, {"0": both["0"]}, {"0#2": "a reason"}) == {}
+    assert context.skipped == {"0": "a reason"}
