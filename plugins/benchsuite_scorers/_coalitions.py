@@ -1,4 +1,4 @@
-"""The accuracy of a network in which only a coalition of one layer's units is on."""
+"""The accuracy of a network in which only a coalition of a coupled group's units is on."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from benchsuite import Unsupported
-from benchsuite_scorers._next_layer import NextLayer, connect_next, find_next, unit_mask
-from benchsuite_scorers._partial_forward import PartialForward
+from benchsuite_scorers._completeness import check_readers
+from benchsuite_scorers._coupled import member_gates, reader_gates
+from benchsuite_scorers._partial_forward import ModuleOutput, PartialForward
+from benchsuite_scorers._reader import Reader, inputs_of
 
 if TYPE_CHECKING:
-    from benchsuite import Layer, ScoringContext
+    from benchsuite import CoupledGroup, ScoringContext
 
 _CONTRIBUTIONS = 2**27
 """Largest size of the units' contributions for one batch, in numbers; larger ones are not stored."""
@@ -29,48 +31,64 @@ class _Batch:
 
     Attributes:
         labels: of its samples.
-        rest: the network after the layer, or after the next layer if `contributions` are given.
-        base: the output that is varied, with every unit off and channels last (or, without contributions,
-            with every unit on and in the network's own layout).
+        rest: the network after the gates, or after the reading layer if `contributions` are given.
+        numbers: size of the largest tensor that is varied, for one coalition.
+        base: the reading layer's output with every unit off, channels last; None without contributions.
         contributions: (units, *base's shape): what turning a unit on adds to `base`.
     """
 
     labels: Tensor
     rest: PartialForward
-    base: Tensor
-    contributions: Tensor | None
+    numbers: int
+    base: Tensor | None = None
+    contributions: Tensor | None = None
 
     @property
     def size(self) -> int:
         """Bytes, roughly."""
-        return 4 * (self.base.numel() + (0 if self.contributions is None else self.contributions.numel()))
+        return 4 * (self.numbers + (0 if self.contributions is None else self.contributions.numel()))
+
+    def answers(self, masks: Tensor) -> Tensor:
+        """Return the classes that are predicted with each coalition, (coalitions, samples)."""
+        if self.base is None or self.contributions is None:
+            outputs = self.rest.run(masks.to(self.rest.outputs.dtype), len(masks))
+        else:
+            added = masks.to(self.base.dtype) @ self.contributions.flatten(1)
+            varied = (self.base + added.reshape(len(masks), *self.base.shape)).flatten(0, 1)
+            # Channels are moved back from the end; there pooling is several times faster on a CPU.
+            outputs = self.rest.run(varied.movedim(-1, 1), len(masks))
+        return outputs.argmax(-1).reshape(len(masks), -1)
 
 
 class CoalitionGame:
-    """Payoffs of coalitions of a layer's units: the accuracy with the other units off.
+    """Payoffs of coalitions of a group's units: the accuracy with the other units off.
 
-    The layer's input is computed once per batch. If the units reach the rest of the network through one next
-    layer, which is linear in them, their contributions to its output are also computed once and only added up
-    for each coalition; then only the part after that layer is run, for many coalitions at once. Otherwise
-    everything after the layer is run.
+    In general, everything that depends on the group is run again, with factors of 0 and 1. If the units reach
+    the rest of the network through one layer, which is linear in them, their contributions to its output are
+    computed once per batch and only added up for each coalition; then only the part after that layer is run.
 
     Args:
         context: the network and its samples.
-        layer: the layer whose units are the players.
-        off: "zeroed": a unit's weights and bias are zero, and what follows still transforms its output;
-            "removed": it adds nothing to the next layer, as after surgery.
+        group: the coupled group whose positions are the players.
+        off: "zeroed": a unit's weights and bias, and those of its normalisation, are zero, and what follows
+            still transforms that; "removed": it adds nothing to the layers that read it, as after surgery.
 
     Raises:
-        Unsupported: "removed", and the units do not reach the rest of the network through a single next
-            layer.
+        Unsupported: a layer is never called; or "removed", and the layers that read the units are not known
+            or a normalisation is computed over the units.
     """
 
-    def __init__(self, context: ScoringContext, layer: Layer, off: Literal["zeroed", "removed"]) -> None:
-        self._context, self._layer, self._off = context, layer, off
+    def __init__(
+        self, context: ScoringContext, group: CoupledGroup, off: Literal["zeroed", "removed"]
+    ) -> None:
+        self._context, self._off = context, off
+        self._members = member_gates(context, group)
+        self._readers = reader_gates(context, group) if group.readers or off == "removed" else None
         self._kept: dict[int, _Batch] = {}
-        inputs, _ = next(context.batches())
-        self._next = find_next(context.model, layer, inputs)
         self._room = _KEPT
+        self._members.require_called(context.model, next(context.batches(min(2, context.samples)))[0])
+        if off == "removed" and check_readers(context, group):
+            raise Unsupported("a layer normalisation over its units depends on which of them are left")
 
     def payoffs(self, coalitions: Tensor) -> Tensor:
         """Return the accuracy for each row of a bool tensor (coalitions, units), float64 on the CPU."""
@@ -84,57 +102,55 @@ class CoalitionGame:
                     if batch.size <= self._room:
                         self._room -= batch.size
                         self._kept[number] = batch
-                correct += self._correct(batch, masks)
+                parts = masks.split(max(1, _CHUNK // batch.numbers))
+                correct += torch.cat([(batch.answers(part) == batch.labels).sum(1) for part in parts])
         return correct.cpu().double() / self._context.samples
-
-    def _correct(self, batch: _Batch, masks: Tensor) -> Tensor:
-        """Count the right answers for each coalition."""
-        counts = []
-        for part in masks.split(max(1, _CHUNK // batch.base.numel())):
-            if batch.contributions is None:
-                outputs = batch.base * unit_mask(self._layer, part.to(batch.base.dtype), batch.base)
-            else:
-                added = part.to(batch.base.dtype) @ batch.contributions.flatten(1)
-                outputs = batch.base + added.reshape(len(part), *batch.base.shape)
-            # Channels are moved back from the end; in that position pooling is several times faster on a CPU.
-            varied = outputs.flatten(0, 1)
-            varied = varied.movedim(-1, 1) if batch.contributions is not None else varied
-            answers = batch.rest.run(varied, len(part)).argmax(-1)
-            counts.append((answers.reshape(len(part), -1) == batch.labels).sum(1))
-        return torch.cat(counts)
 
     def _prepare(self, inputs: Tensor, labels: Tensor) -> _Batch:
         model = self._context.model
-        rest = PartialForward(model, self._layer.module, inputs)
-        module = self._next
-        reader = None if module is None else connect_next(module, self._layer, rest)
-        if module is not None and reader is not None:
-            behind = PartialForward(model, module, inputs)
-            if self._passes_through(rest, behind, reader):
-                batch = self._with_contributions(labels, behind, reader)
-                if batch is not None:
-                    return batch
+        if self._readers is not None and len(self._readers.gates) == 1:
+            reader = Reader(self._readers.gates[0], self._members.size)
+            passed, _ = inputs_of(model, [reader.module], inputs)
+            entered = passed[reader.module]
+            if len(entered) == 1:
+                behind = ModuleOutput(reader.module)
+                rest = PartialForward(model, behind, inputs)
+                if reader.size * behind.own.numel() <= _CONTRIBUTIONS:
+                    nothing = self._turned_off(reader, rest, inputs, entered[0])
+                    if nothing is not None:
+                        return _through_reader(labels, reader, rest, entered[0], nothing)
+        gates = self._readers if self._off == "removed" and self._readers is not None else self._members
+        rest = PartialForward(model, gates, inputs)
+        return _Batch(labels, rest, gates.numbers)
+
+    def _turned_off(
+        self, reader: Reader, behind: PartialForward, inputs: Tensor, on: Tensor
+    ) -> Tensor | None:
+        """Return the reading layer's input with every unit off; None if units act otherwise than apart there.
+
+        That is tested with every second unit off, by the layer's input and by the network's outputs.
+        """
+        every, none = self._members.neutral()[0], self._members.neutral()[0] * 0
         if self._off == "removed":
-            raise Unsupported(
-                "its units do not act through one next layer alone, so they cannot be taken out singly"
-            )
-        return _Batch(labels, rest, rest.output, None)
-
-    def _passes_through(self, rest: PartialForward, behind: PartialForward, reader: NextLayer) -> bool:
-        """Test whether the units affect the network only through the next layer's output."""
-        half = torch.arange(reader.units, device=rest.output.device) % 2 == 0
-        expected = rest.run(rest.output * unit_mask(self._layer, half, rest.output))
-        entered = reader.masked(reader.on, half) + reader.masked(reader.off, ~half)
-        return torch.allclose(behind.run(reader.module(entered)), expected, rtol=1e-3, atol=1e-4)
-
-    def _with_contributions(self, labels: Tensor, behind: PartialForward, reader: NextLayer) -> _Batch | None:
-        if reader.units * behind.output.numel() > _CONTRIBUTIONS and self._off == "zeroed":
+            return reader.only(on, none)
+        half = every.clone()
+        half[::2] = 0
+        (off, _), (mixed, outputs) = (self._passed(reader, inputs, factors) for factors in (none, half))
+        apart = torch.allclose(mixed, off + reader.only(on - off, half), rtol=1e-4, atol=1e-5)
+        alone = torch.allclose(reader.only(on - off, none), torch.zeros_like(on), atol=1e-5)
+        if not (apart and alone):
             return None
-        changed = reader.on - reader.off if self._off == "zeroed" else reader.on
-        numbers = torch.arange(reader.units, device=changed.device)
-        contributions = torch.stack(
-            [reader.contribution(reader.masked(changed, numbers == unit)) for unit in range(reader.units)]
-        )
-        nothing = reader.off if self._off == "zeroed" else torch.zeros_like(reader.off)
-        base = reader.module(nothing).movedim(1, -1).contiguous()
-        return _Batch(labels, behind, base, contributions.movedim(2, -1).contiguous())
+        found = behind.run(reader.module(mixed))
+        return off if torch.allclose(found, outputs, rtol=1e-3, atol=1e-4) else None
+
+    def _passed(self, reader: Reader, inputs: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the reading layer's input and the network's outputs with the members multiplied."""
+        with self._members.putting(factors[None]):
+            entered, outputs = inputs_of(self._context.model, [reader.module], inputs)
+        return entered[reader.module][0], outputs
+
+
+def _through_reader(labels: Tensor, reader: Reader, rest: PartialForward, on: Tensor, off: Tensor) -> _Batch:
+    contributions = torch.stack(list(reader.contributions(on - off)))
+    base = reader.module(off).movedim(1, -1).contiguous()
+    return _Batch(labels, rest, base.numel(), base, contributions.movedim(2, -1).contiguous())

@@ -1,263 +1,176 @@
-"""Runs only the part of a network that depends on one layer's output."""
+"""Runs only the part of a network that depends on what is varied in it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.weak import WeakTensorKeyDictionary
+
+from benchsuite_scorers._recording import Player, Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
-_INPUTS = -1
-_SHAPE_QUERIES = frozenset({"size", "dim", "numel", "__len__", "ndimension", "nelement", "__get__"})
+_FAILED = (RuntimeError, KeyError, TypeError, ValueError, IndexError)
+
+
+class Varied(Protocol):
+    """What is varied in a network, by hooks. Its values are stacked along the first dimension."""
+
+    def recording(self, recorder: Recorder) -> AbstractContextManager[None]:
+        """Inside, the network computes what it computes; what will be varied is tainted."""
+
+    def putting(self, values: Tensor, variants: int) -> AbstractContextManager[None]:
+        """Inside, the network computes with these values."""
+
+    def neutral(self) -> Tensor:
+        """Return the values that change nothing."""
+
+    def probe(self) -> Tensor:
+        """Return values that change something, to test whether the rest follows."""
 
 
 class PartialForward:
-    """The part of a network after one of its modules, for fixed inputs.
+    """The part of a network that depends on what is varied, for fixed inputs.
 
-    One full pass records which calls to torch depend on the module's output. Later passes run the same Python
-    code, but only those calls are executed; the results of other calls that they need are stored, and the
-    rest return empty tensors of the right shape. So skip connections and functional code need no special
-    handling. Several variants of the module's output can be run at once, concatenated along the first
-    dimension.
+    One full pass records which calls to torch depend on it. Later passes run the same Python code, but only
+    those calls are executed; the results of other calls that they need are stored, and the rest return empty
+    tensors of the right shape. So skip connections and functional code need no special handling. Several
+    variants can be run at once, concatenated along the first dimension.
 
-    The recording is checked: if replaying it does not give the network's own outputs, every later run is a
-    full pass with the module's output replaced.
+    The recording is checked: if a repetition does not give what full passes give, for the neutral values and
+    for the probe, every later run is a full pass.
 
     Args:
         model: the network, in evaluation mode.
-        module: the module whose output will be varied, in its first call.
+        varied: what is varied.
         inputs: the fixed inputs, samples first.
 
     Attributes:
-        output: the module's own output, a copy.
-        outputs: the network's outputs.
+        outputs: the network's outputs with nothing changed.
     """
 
-    def __init__(self, model: nn.Module, module: nn.Module, inputs: Tensor) -> None:
-        self._model, self._module, self._inputs = model, module, inputs
-        recorder = _Recorder(inputs)
-        original: list[Tensor] = []
-
-        def begin(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-            if not original:
-                recorder.paused = True
-                original.append(output.clone())
-                recorder.paused = False
-                recorder.taint(output)
-
-        handle = module.register_forward_hook(begin)
-        try:
-            with torch.no_grad(), recorder:
-                self.outputs: Tensor = model(inputs)
-        finally:
-            handle.remove()
-        if not original:
-            raise ValueError("the forward pass does not reach the module")
-        self.output = original[0]
+    def __init__(self, model: nn.Module, varied: Varied, inputs: Tensor) -> None:
+        self._model, self._varied, self._inputs = model, varied, inputs
+        recorder = Recorder(inputs)
+        with torch.no_grad(), varied.recording(recorder), recorder:
+            self.outputs: Tensor = model(inputs)
         self._calls = recorder.finished()
-        self._fast, self._stacks = True, True
-        self._fast = self._agrees(1)
-        self._stacks = self._fast and self._agrees(2)
+        with torch.no_grad():
+            self._fast = self._repeats()
+        self._stacks: bool | None = None  # tested when it is first needed
 
-    def _agrees(self, variants: int) -> bool:
-        outputs = self.output.repeat(variants, *[1] * (self.output.ndim - 1))
+    def _repeats(self) -> bool:
+        """Compare repetitions with full passes."""
+        varied = self._varied
         try:
-            with torch.no_grad():
-                found = self._replay(outputs, variants)
-        except (RuntimeError, KeyError, TypeError, ValueError, IndexError):
+            found = torch.cat([self._replay(varied.neutral(), 1), self._replay(varied.probe(), 1)])
+        except _FAILED:
             return False
-        expected = self.outputs.repeat(variants, *[1] * (self.outputs.ndim - 1))
-        return found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-4, atol=1e-5)
+        return _close(found, torch.cat([self.outputs, self._full(varied.probe())]))
 
-    def run(self, outputs: Tensor, variants: int = 1) -> Tensor:
-        """Return the network's outputs with the module's replaced.
+    def _stacked(self) -> bool:
+        """Compare stacked variants with single ones.
+
+        Where a network keeps its samples in another dimension, variants would get each other's values.
+        """
+        varied = self._varied
+        single = torch.cat([self._replay(varied.neutral(), 1), self._replay(varied.probe(), 1)])
+        try:
+            both = self._replay(torch.cat([varied.neutral(), varied.probe()]), 2)
+        except _FAILED:
+            return False
+        return _close(both, single)
+
+    def run(self, values: Tensor, variants: int = 1) -> Tensor:
+        """Return the network's outputs with other values, variant by variant.
 
         Args:
-            outputs: (variants x samples, ...), variant by variant.
-            variants: how many variants of the module's output there are.
+            values: of all variants, concatenated.
+            variants: how many there are.
         """
-        if self._stacks or (self._fast and variants == 1):
-            return self._replay(outputs, variants)
-        parts = outputs.split(len(self.output))
-        if self._fast:
-            return torch.cat([self._replay(part, 1) for part in parts])
-        return torch.cat([self._full(part) for part in parts])
+        if self._fast and variants > 1 and self._stacks is None:
+            with torch.no_grad():
+                self._stacks = self._stacked()
+        if self._fast and (variants == 1 or self._stacks):
+            return self._replay(values, variants)
+        parts = values.split(len(values) // variants)
+        return torch.cat([self._replay(part, 1) if self._fast else self._full(part) for part in parts])
 
-    def _replay(self, outputs: Tensor, variants: int) -> Tensor:
-        player = _Player(self._calls, len(self._inputs), variants)
-        with _replacing(self._module, outputs), player:
+    def _replay(self, values: Tensor, variants: int) -> Tensor:
+        player = Player(self._calls, len(self._inputs), variants)
+        with self._varied.putting(values, variants), player:
             result: Tensor = self._model(player.inputs)
         return result
 
-    def _full(self, outputs: Tensor) -> Tensor:
-        with _replacing(self._module, outputs):
+    def _full(self, values: Tensor) -> Tensor:
+        with self._varied.putting(values, 1):
             result: Tensor = self._model(self._inputs)
         return result
 
 
-class _replacing:  # noqa: N801 - used like a function
-    """Replaces the output of a module's first call inside the block."""
+class ModuleOutput:
+    """The output of a module's first call as what is varied; the values are outputs.
 
-    def __init__(self, module: nn.Module, outputs: Tensor) -> None:
-        self._module, self._outputs, self._done = module, outputs, False
+    Attributes:
+        own: the module's own output, a copy, once a pass was recorded.
+        calls: how often that pass called the module.
+    """
 
-    def __enter__(self) -> None:
-        self._handle = self._module.register_forward_hook(self._replace)
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self.own: Tensor
+        self.calls = 0
 
-    def _replace(self, _module: nn.Module, _inputs: Any, _output: Any) -> Tensor | None:
-        if self._done:
-            return None
-        self._done = True
-        return self._outputs
+    @contextmanager
+    def recording(self, recorder: Recorder) -> Iterator[None]:
+        """Taint the output; raises `ValueError` at the end if the module was never called."""
+        self.calls = 0
 
-    def __exit__(self, *_: object) -> None:
-        self._handle.remove()
+        def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            if not self.calls:
+                with recorder.pause():
+                    self.own = output.clone()
+                recorder.taint(output)
+            self.calls += 1
 
+        handle = self._module.register_forward_hook(keep)
+        try:
+            yield
+        finally:
+            handle.remove()
+        if not self.calls:
+            raise ValueError("the forward pass does not reach the module")
 
-class _Calls:
-    """A recording, by number of the call: the dependent calls, and the results of the others."""
+    @contextmanager
+    def putting(self, values: Tensor, variants: int) -> Iterator[None]:  # noqa: ARG002 - as any `Varied`
+        """Replace the output of the first call."""
+        done = False
 
-    def __init__(self) -> None:
-        self.dependent: set[int] = set()
-        self.results: dict[int, Any] = {}
-        self.copied: set[int] = set()
+        def replace(_module: nn.Module, _inputs: Any, _output: Any) -> Tensor | None:
+            nonlocal done
+            first, done = not done, True
+            return values if first else None
 
+        handle = self._module.register_forward_hook(replace)
+        try:
+            yield
+        finally:
+            handle.remove()
 
-class _Recorder(TorchFunctionMode):
-    """Records a pass; results that no dependent call needs are replaced by empty tensors at the end."""
+    def neutral(self) -> Tensor:
+        """Return the module's own output, which may then be overwritten."""
+        return self.own.clone()
 
-    def __init__(self, inputs: Tensor) -> None:
-        super().__init__()
-        self.paused = False
-        self._count = 0
-        self._calls = _Calls()
-        self._dependent = WeakTensorKeyDictionary()
-        self._born = WeakTensorKeyDictionary()
-        self._needed: dict[int, list[Tensor]] = {}
-        self._snapshots: dict[int, dict[int, Tensor]] = {}
-        # The inputs count as the result of a call before the first.
-        self._born[inputs] = _INPUTS
-        self._calls.results[_INPUTS] = inputs
-
-    def taint(self, tensor: Tensor) -> None:
-        self._dependent[tensor] = True
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        if self.paused:
-            return func(*args, **kwargs)
-        number = self._count
-        self._count += 1
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        dependent = any(tensor in self._dependent for tensor in tensors)
-        if dependent:
-            for tensor in tensors:
-                if tensor in self._born and tensor not in self._dependent:
-                    self._needed.setdefault(self._born[tensor], []).append(tensor)
-        if _in_place(func) and args and isinstance(args[0], Tensor) and args[0] in self._born:
-            self._preserve(args[0], by_dependent=dependent)
-        result = func(*args, **kwargs)
-        leaves = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
-        if dependent:
-            self._calls.dependent.add(number)
-            for leaf in leaves:
-                self._dependent[leaf] = True
-        else:
-            self._calls.results[number] = result
-            for leaf in leaves:
-                self._born[leaf] = number
-        return result
-
-    def _preserve(self, tensor: Tensor, *, by_dependent: bool) -> None:
-        """Copy a needed tensor before it is overwritten."""
-        number = self._born[tensor]
-        if tensor in self._dependent or not any(tensor is needed for needed in self._needed.get(number, [])):
-            return
-        self._snapshots.setdefault(number, {}).setdefault(id(tensor), tensor.clone())
-        if by_dependent:
-            self._calls.copied.add(number)
-
-    def finished(self) -> _Calls:
-        for number, result in self._calls.results.items():
-            needed = {id(tensor) for tensor in self._needed.get(number, [])}
-            snapshots = self._snapshots.get(number, {})
-
-            def slim(leaf: Any, needed: set[int] = needed, snapshots: dict[int, Tensor] = snapshots) -> Any:
-                if not isinstance(leaf, Tensor):
-                    return leaf
-                if id(leaf) in snapshots:
-                    return snapshots[id(leaf)]
-                return leaf if id(leaf) in needed else leaf.new_empty(()).expand(leaf.shape)
-
-            self._calls.results[number] = tree_map(slim, result)
-        return self._calls
+    def probe(self) -> Tensor:
+        """Return its own output with every second entry halved."""
+        factors = torch.ones(self.own.numel(), dtype=self.own.dtype, device=self.own.device)
+        factors[::2] = 0.5
+        return self.own * factors.reshape(self.own.shape)
 
 
-class _Player(TorchFunctionMode):
-    """Executes the dependent calls of a recording and returns the recorded results for the others."""
-
-    def __init__(self, calls: _Calls, samples: int, variants: int) -> None:
-        super().__init__()
-        self._calls, self._samples, self._variants = calls, samples, variants
-        self._count = 0
-        self.inputs = self._answer(_INPUTS)
-
-    def _stretched(self, tensor: Tensor) -> Tensor:
-        """Repeat a tensor for every variant if its first dimension is the samples."""
-        if self._variants == 1 or tensor.ndim == 0 or tensor.shape[0] != self._samples:
-            return tensor
-        wide = tensor.unsqueeze(0).expand(self._variants, *tensor.shape)
-        if tensor.numel() and all(stride == 0 for stride in tensor.stride()):
-            return tensor.new_empty(()).expand(self._variants * self._samples, *tensor.shape[1:])
-        return wide.reshape(-1, *tensor.shape[1:])
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        number = self._count
-        self._count += 1
-        if number in self._calls.dependent:
-            return func(*args, **kwargs)
-        result = self._calls.results[number]
-        if not any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
-            if getattr(func, "__name__", "") in _SHAPE_QUERIES:
-                return func(*args, **kwargs)
-            return result
-        return self._answer(number)
-
-    def _answer(self, number: int) -> Any:
-        copied = number in self._calls.copied
-
-        def stretch(leaf: Any) -> Any:
-            if not isinstance(leaf, Tensor):
-                return leaf
-            stretched = self._stretched(leaf)
-            return stretched.clone() if copied and stretched is leaf else stretched
-
-        return tree_map(stretch, self._calls.results[number])
-
-
-def _in_place(func: Callable[..., Any]) -> bool:
-    name = getattr(func, "__name__", "")
-    if name.startswith("__"):
-        return name == "__setitem__" or (
-            name.startswith("__i") and name not in {"__index__", "__int__", "__invert__"}
-        )
-    return name.endswith("_")
+def _close(found: Tensor, expected: Tensor) -> bool:
+    return found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-4, atol=1e-5)

@@ -6,93 +6,91 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from benchsuite import Scorer
+from benchsuite import Scorer, Unsupported
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from benchsuite import Layer, ScoringContext
+    from benchsuite import ScoringContext
+    from benchsuite_scorers._gates import Gates
 
 
 class ImportanceSwitch(Scorer):
     """The posterior mean of a Dirichlet switch on a layer's pre-activations.
 
-    A switch s, one share per unit and summing to 1, multiplies the layer's outputs. The parameters phi of its
+    A switch s, one share per unit and summing to 1, multiplies the layer's pre-activations: its outputs, or
+    those of the normalisation that follows it. Coupled layers share one switch. The parameters phi of its
     distribution Dir(phi) maximise the log-likelihood of the training samples at the mean switch, minus the
     divergence KL(Dir(phi) || Dir(alpha0)); all weights are frozen. The score is the mean phi / sum(phi).
-    The switches of the layers are learnt one after the other.
 
-    Cost: `epochs` passes forward and backward through the part of the network after each layer. It fails if
-    it has not converged, since it then depends on the optimiser, and it does not consider that several layers
-    are pruned together.
+    The paper learns the switches "sequentially from the input layer" and does not say that those learnt
+    before stay in place: eq. 8 has the likelihood given one layer's switch, all else is at the trained values
+    (section 5), and the authors' program has one switch at a time. So each switch is learnt in the unchanged
+    network by default; `order = "forward"` reads eqs. 4 and 5 to the letter, where a layer's input went
+    through the switch before.
+
+    Cost: `epochs` passes forward and backward through the part of the network after each group. It fails if
+    it has not converged, since it then depends on the optimiser. Each switch divides the signal by about the
+    number of units; in the order "forward" the last switches of a small ResNet stayed at the prior, since
+    nothing reached them. A unit of several layers on one path is multiplied in each. It does not consider
+    that several layers are pruned together.
+
+    The scale is "layer": the shares of each switch sum to 1, so they are larger where units are few.
 
     Source: Adamczewski and Park 2019, eqs. 3 to 9.
     """
 
     name = "importance-switch"
+    scale = "layer"
+    coupled = True
     alpha0: Annotated[float, Field(gt=0)] = 1.0
     """The prior's parameter: below 1 it favours few units, above 1 equal ones."""
     epochs: Annotated[int, Field(ge=1)] = 20
-    """Passes over the samples per layer; the paper uses 300, and says that a few are enough."""
+    """Passes over the samples per switch; the paper uses 300, and says that a few are enough."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.1
     """The learning rate of Adam, for log(phi)."""
     order: Literal["alone", "forward", "backward"] = "alone"
-    """alone: each layer in the unchanged network. forward, backward: the switches of the layers that were
-    learnt before, starting from the input or from the output, remain active."""
+    """alone: each switch in the unchanged network. forward, backward: the switches that were learnt before,
+    starting from the input or from the output, stay in place at their means."""
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
         """Return the posterior mean by unit."""
-        from benchsuite_scorers._next_layer import unit_mask
+        from contextlib import ExitStack
 
-        scores: dict[str, Tensor] = {}
-        handles = []
-        layers = context.layers[::-1] if self.order == "backward" else context.layers
-        try:
-            for layer in layers:
-                mean = self._learn(context, layer)
-                if mean is None:
-                    context.skip(layer, "the network's forward pass does not reach it")
+        from benchsuite_scorers._coupled import by_first_call, coupled_groups, member_gates, spread
+
+        positions, skipped = {}, {}
+        groups = by_first_call(context, coupled_groups(context))
+        with ExitStack() as learnt:
+            for group in groups[::-1] if self.order == "backward" else groups:
+                gates = member_gates(context, group)
+                try:
+                    mean = self._learn(context, gates)
+                except Unsupported as reason:
+                    skipped[group.name] = str(reason)
                     continue
-                scores[layer.name] = mean
+                positions[group.name] = mean
                 if self.order != "alone":
+                    learnt.enter_context(gates.putting(mean[None]))
+        return spread(context, positions, skipped)
 
-                    def switch(
-                        _module: object,
-                        _inputs: object,
-                        output: Tensor,
-                        layer: Layer = layer,
-                        mean: Tensor = mean,
-                    ) -> Tensor:
-                        return output * unit_mask(layer, mean.to(output.dtype), output)
-
-                    handles.append(layer.module.register_forward_hook(switch))
-        finally:
-            for handle in handles:
-                handle.remove()
-        return scores
-
-    def _learn(self, context: ScoringContext, layer: Layer) -> Tensor | None:
-        """Return the mean of one layer's learnt switch."""
+    def _learn(self, context: ScoringContext, gates: Gates) -> Tensor:
+        """Return the mean of one group's learnt switch."""
         import torch
 
-        from benchsuite_scorers._next_layer import unit_mask
         from benchsuite_scorers._partial_forward import PartialForward
 
-        try:
-            batches = [
-                (PartialForward(context.model, layer.module, inputs), labels)
-                for inputs, labels in context.batches()
-            ]
-        except ValueError:
-            return None
-        start = torch.full((layer.units,), self.alpha0, device=context.device).log()
+        batches = [
+            (PartialForward(context.model, gates, inputs), labels) for inputs, labels in context.batches()
+        ]
+        start = torch.full((gates.size,), self.alpha0, device=context.device).log()
         log_phi = start.clone().requires_grad_()
         optimiser = torch.optim.Adam([log_phi], lr=self.learning_rate)
         for _ in range(self.epochs):
             for rest, labels in batches:
                 phi = log_phi.exp()
-                switch = unit_mask(layer, phi / phi.sum(), rest.output)
-                likelihood = -context.samples * context.loss(rest.run(rest.output * switch), labels)
+                switch = phi / phi.sum()
+                likelihood = -context.samples * context.loss(rest.run(switch[None]), labels)
                 objective = likelihood - dirichlet_divergence(phi, self.alpha0)
                 (log_phi.grad,) = torch.autograd.grad(-objective, log_phi)
                 optimiser.step()

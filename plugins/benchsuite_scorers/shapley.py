@@ -16,39 +16,56 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from benchsuite import Layer, ScoringContext
+    from benchsuite import CoupledGroup, ScoringContext
 
     Payoffs = Callable[[Tensor], Tensor]
     """Takes coalitions (n, units) as bool and returns their payoffs (n,)."""
 
 
+FEWEST = 20
+"""Permutations below which no standard error is given: with 5, values were up to 9.8 of them off."""
+
+
 @dataclass(frozen=True, eq=False)
 class ShapleyEstimate:
-    """Shapley values of one layer.
+    """Shapley values of one coupled group.
 
     Attributes:
-        values: (units,), float64.
-        standard_error: (units,), of sampled values; zero where they are exact.
+        values: (positions,), float64.
+        standard_error: (positions,), of sampled values; zero where nothing is sampled; None from fewer than
+            20 permutations.
         coalitions: how many payoffs were computed.
     """
 
     values: Tensor
-    standard_error: Tensor
+    standard_error: Tensor | None
     coalitions: int
 
 
 class Shapley(Scorer):
     """What a unit adds to the accuracy, averaged over all orders in which the layer's units could be added.
 
-    The payoff of a coalition is the accuracy on the context's samples with the layer's other units off. Small
-    layers are computed exactly from the power set; for larger ones permutations are sampled, or only
-    coalitions up to a size are counted. Cost: 2^units, or `permutations` x units, runs of the part of the
-    network after the layer. It fails to consider that several layers are pruned together.
+    The payoff of a coalition is the accuracy on the context's samples with the layer's other units off. Units
+    that are coupled are one player, on or off in all their layers. Small layers are computed exactly from the
+    power set; for larger ones permutations are sampled, or only coalitions up to a size are counted.
+
+    Cost: 2^units, or `permutations` x units, runs of the part of the network that depends on the units; where
+    one layer reads them and they act apart there, only of the part after that layer. It fails to consider
+    that several layers are pruned together. A standard error is given from 20 permutations on; sampling stops
+    by what was sampled, so that it is a little too small.
+
+    The scale is "network": every value is a difference of the whole network's accuracy, and a layer's values
+    sum to the accuracy minus that with the layer off. So they have one unit, and are small in wide layers
+    because one of many units matters less. That sum may be zero or negative, beside a skip connection for
+    instance, so that dividing by a layer's mean would turn its ranking round. It does not hold for the method
+    "coalitions", whose weights do not sum to 1 and become smaller with the number of units.
 
     Source: Adamczewski and Park 2019, eqs. 1 and 2.
     """
 
     name = "shapley"
+    scale = "network"
+    coupled = True
     imports = ("scipy.stats",)
     method: Literal["auto", "exact", "coalitions", "permutations"] = "auto"
     """auto: exact up to `exact_units`, otherwise permutations. coalitions: eq. 2 over small ones only."""
@@ -62,40 +79,40 @@ class Shapley(Scorer):
     """Sampling stops when Kendall's tau between the ranking and the one of the round before is at least this
     in two consecutive rounds; with 1 it hardly ever stops early."""
     off: Literal["zeroed", "removed"] = "zeroed"
-    """zeroed: only weights and bias become zero. removed: nothing reaches the next layer either."""
+    """zeroed: a unit's weights and bias are zero, and the scale and shift of its normalisation; what follows
+    still acts on that. removed: nothing reaches the layers that read it, as after surgery."""
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
         """Return the Shapley value by unit."""
-        scores = {}
-        for layer in context.layers:
-            try:
-                scores[layer.name] = self.estimate(context, layer).values
-            except Unsupported as reason:
-                context.skip(layer, str(reason))
-        return scores
+        from benchsuite_scorers._coupled import coupled_groups, spread
 
-    def estimate(self, context: ScoringContext, layer: Layer) -> ShapleyEstimate:
-        """Return one layer's Shapley values with their standard error.
+        positions, skipped = {}, {}
+        for group in coupled_groups(context):
+            try:
+                positions[group.name] = self.estimate(context, group).values
+            except Unsupported as reason:
+                skipped[group.name] = str(reason)
+        return spread(context, positions, skipped)
+
+    def estimate(self, context: ScoringContext, group: CoupledGroup) -> ShapleyEstimate:
+        """Return one coupled group's Shapley values with their standard error.
 
         Raises:
-            Unsupported: the layer cannot be scored with these parameters.
+            Unsupported: the group cannot be scored with these parameters.
         """
         from benchsuite_scorers._coalitions import CoalitionGame
 
-        try:
-            game = CoalitionGame(context, layer, self.off)
-        except ValueError as error:
-            raise Unsupported(str(error)) from error
+        game = CoalitionGame(context, group, self.off)
         method = self.method
         if method == "auto":
-            method = "exact" if layer.units <= self.exact_units else "permutations"
+            method = "exact" if group.size <= self.exact_units else "permutations"
         if method == "exact":
-            if layer.units > 25:
-                raise Unsupported(f"its power set of {layer.units} units is too large; 25 units are the most")
-            return exact_values(game.payoffs, layer.units)
+            if group.size > 25:
+                raise Unsupported(f"its power set of {group.size} units is too large; 25 units are the most")
+            return exact_values(game.payoffs, group.size)
         if method == "coalitions":
-            return limited_values(game.payoffs, layer.units, self.coalition_size)
-        return sampled_values(game.payoffs, layer.units, self.permutations, self.stable, context.generator)
+            return limited_values(game.payoffs, group.size, self.coalition_size)
+        return sampled_values(game.payoffs, group.size, self.permutations, self.stable, context.generator)
 
 
 def exact_values(payoffs: Payoffs, units: int) -> ShapleyEstimate:
@@ -155,6 +172,8 @@ def sampled_values(
 ) -> ShapleyEstimate:
     """Return the mean over random orders of what a unit adds, with its standard error (eq. 1, sampled).
 
+    The standard error is None if fewer than 20 orders were drawn.
+
     Orders are drawn in rounds of `size`; sampling ends after `most` orders, or when the ranking was stable
     (Kendall's tau of at least `stable`) for two rounds.
     """
@@ -177,5 +196,5 @@ def sampled_values(
         if len(added) > number and units > 1:
             tau = kendalltau(before.numpy(), added.mean(0).numpy()).statistic
             calm = calm + 1 if tau >= stable else 0
-    error = added.std(0) / math.sqrt(len(added))
+    error = added.std(0) / math.sqrt(len(added)) if len(added) >= FEWEST else None
     return ShapleyEstimate(added.mean(0), error, len(added) * (units - 1) + 2)

@@ -1,79 +1,95 @@
-"""ThiNet: keep what the next layer needs."""
+"""ThiNet: keep what the layers that read the units need."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from benchsuite import Scorer
+from benchsuite import Scorer, Unsupported
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
-    from benchsuite import Layer, ScoringContext
+    from benchsuite import CoupledGroup, ScoringContext
+    from benchsuite_scorers._reader import Reader
 
 
 class ThiNet(Scorer):
-    """The order of removal if each time the unit is removed that changes the next layer's output least.
+    """The order of removal if each time the unit is removed that changes the next layers' outputs least.
 
-    For sampled entries of the next layer's output (a position and a unit of it), each unit's contribution is
-    computed once; in each greedy step the unit is removed that increases the squared sum of all removed
-    contributions least. The score is the number of units removed before. Cost: one forward pass per batch and
-    layer, the next layer once per unit; the greedy search works on a (units x units) matrix in double
-    precision. It fails if the next layer is not the only reader of the units, and its scores are only
-    comparable within a layer.
+    Each unit's contribution to the output of every layer that reads it is computed for sampled entries (a
+    place and a unit of the output); in each greedy step the unit is removed that increases the squared sum of
+    all removed contributions least, summed over samples, entries and reading layers. Each layer's sampled
+    entries stand for all of its output. Units that are coupled are one unit. The score is the number of units
+    removed before it.
 
-    Source: Luo et al. 2017, algorithm 1 (without the rescaling of what is kept).
+    Cost: one forward pass per batch and coupled group, and the reading layers once; the greedy search works
+    on a (units x units) matrix in double precision. It fails to see what the network does with the outputs
+    that change, and that a layer normalisation has other means once units are gone. Units that reach the
+    network past the layers known to read them are skipped.
+
+    The scale is "layer": a place in an order says nothing about other layers.
+
+    Source: Luo et al. 2017, algorithm 1 (without the rescaling of what is kept); the sum over several reading
+    layers is ours, the paper's networks have one.
     """
 
     name = "thinet"
+    scale = "layer"
+    coupled = True
     places: Annotated[int, Field(ge=1)] = 10
-    """Number of sampled entries of the next layer's output, per sample."""
+    """Number of sampled entries of each reading layer's output, per sample."""
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
         """Return the place of each unit in the order of removal."""
-        scores = {}
-        for layer in context.layers:
-            products = self._products(context, layer)
-            if products is None:
-                context.skip(layer, "its units do not reach a next layer as channels of their own")
-            else:
-                scores[layer.name] = removal_order(products)
-        return scores
+        from benchsuite_scorers._coupled import coupled_groups, spread
 
-    def _products(self, context: ScoringContext, layer: Layer) -> Tensor | None:
-        """Return the (units, units) matrix of products of contributions, summed over samples and entries."""
+        positions, skipped = {}, {}
+        for group in coupled_groups(context):
+            try:
+                positions[group.name] = removal_order(self._products(context, group))
+            except Unsupported as reason:
+                skipped[group.name] = str(reason)
+        return spread(context, positions, skipped)
+
+    def _products(self, context: ScoringContext, group: CoupledGroup) -> Tensor:
+        """Return the (size, size) matrix of products of contributions, summed over samples and entries."""
         import torch
 
-        from benchsuite_scorers._next_layer import connect_next, find_next
-        from benchsuite_scorers._partial_forward import PartialForward
+        from benchsuite_scorers._completeness import check_readers
+        from benchsuite_scorers._coupled import reader_gates
+        from benchsuite_scorers._reader import Reader, inputs_of
 
-        following = find_next(context.model, layer, next(context.batches())[0])
-        if following is None:
-            return None
-        products = torch.zeros(layer.units, layer.units, dtype=torch.float64, device=context.device)
+        check_readers(context, group)
+        readers = [Reader(gate, group.size) for gate in reader_gates(context, group).gates]
+        modules = [reader.module for reader in readers]
+        products = torch.zeros(group.size, group.size, dtype=torch.float64, device=context.device)
         with torch.no_grad():
             for inputs, _ in context.batches():
-                rest = PartialForward(context.model, layer.module, inputs)
-                reader = connect_next(following, layer, rest)
-                if reader is None:
-                    return None
-                numbers = torch.arange(layer.units, device=context.device)
-                width = reader.contribution(reader.on[:1]).numel()
-                shape = (len(inputs), self.places)
-                sampled = torch.randint(width, shape, generator=context.generator).to(context.device)
-                contributions = torch.stack(
-                    [
-                        reader.contribution(reader.masked(reader.on, numbers == unit))
-                        .flatten(1)
-                        .gather(1, sampled)
-                        for unit in numbers
-                    ]
-                )
-                flat = contributions.flatten(1).double()
-                products += flat @ flat.T
+                entered, _ = inputs_of(context.model, modules, inputs)
+                for reader in readers:
+                    for values in entered[reader.module]:
+                        flat = self._sampled(reader, values, context.generator)
+                        products += flat @ flat.T
         return products
+
+    def _sampled(self, reader: Reader, values: Tensor, generator: torch.Generator) -> Tensor:
+        """Return (positions, rows x places) contributions, weighted to stand for all entries."""
+        import torch
+
+        sampled: Tensor | None = None
+        width, found = 0, []
+        for contribution in reader.contributions(values):
+            rows = contribution.flatten(1)
+            if sampled is None:
+                width = rows.shape[1]
+                drawn = torch.randint(width, (len(rows), self.places), generator=generator)
+                sampled = drawn.to(rows.device)
+            found.append(rows.gather(1, sampled).flatten())
+        return torch.stack(found).double() * math.sqrt(width / self.places)
 
 
 def removal_order(products: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchsuite.pruning.tracing.trace import trace
 from benchsuite.scoring.reductions import Rank
 from benchsuite.testing import context_for
 from benchsuite_models.cifar_resnet import ResNet20
@@ -97,10 +98,11 @@ def lenet5() -> nn.Sequential:
 def test_shapley_by_permutations_on_lenet5(benchmark: Any) -> None:
     """200 permutations of the second convolution on 2,000 images, against a full pass per coalition."""
     model, inputs = lenet5(), images(2000, (1, 32, 32))
-    context = context_for(model, inputs, torch.arange(2000) % 10, batch_size=128)
+    groups = trace(model, inputs[:1]).groups
+    context = context_for(model, inputs, torch.arange(2000) % 10, batch_size=128, groups=groups)
     scorer = Shapley(method="permutations", permutations=200, stable=1.0)
-    coalitions = scorer.estimate(context, context.layers[1]).coalitions
-    fast = benchmark.pedantic(lambda: seconds(lambda: scorer.estimate(context, context.layers[1])), rounds=1)
+    coalitions = scorer.estimate(context, groups[1]).coalitions
+    fast = benchmark.pedantic(lambda: seconds(lambda: scorer.estimate(context, groups[1])), rounds=1)
     full = full_pass(model, context) * coalitions
     benchmark.extra_info["ratio"] = round(full / fast, 1)
     assert full / fast >= 10
@@ -114,9 +116,11 @@ def test_every_coalition_of_ten_units(benchmark: Any) -> None:
         *(nn.Conv2d(10, 20, 5), nn.MaxPool2d(2), nn.ReLU(), nn.BatchNorm2d(20), nn.Flatten()),
         *(nn.Linear(320, 100), nn.ReLU(), nn.Linear(100, 25), nn.ReLU(), nn.Linear(25, 10)),
     ).eval()
-    context = context_for(model, images(5000, (1, 28, 28)), torch.arange(5000) % 10)
+    inputs = images(5000, (1, 28, 28))
+    groups = trace(model, inputs[:1]).groups
+    context = context_for(model, inputs, torch.arange(5000) % 10, groups=groups)
     exact = Shapley(method="exact")
-    fast = benchmark.pedantic(lambda: seconds(lambda: exact.estimate(context, context.layers[0])), rounds=1)
+    fast = benchmark.pedantic(lambda: seconds(lambda: exact.estimate(context, groups[0])), rounds=1)
     full = full_pass(model, context) * 2**10
     benchmark.extra_info["ratio"] = round(full / fast, 1)
     assert full > fast

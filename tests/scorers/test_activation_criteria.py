@@ -24,10 +24,8 @@ from benchsuite_scorers.registration import (
     HRank,
     MeanActivation,
     TaylorActivation,
-    ThiNet,
     Wanda,
 )
-from benchsuite_scorers.thinet import removal_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,7 +107,7 @@ def dead_setting() -> ScoringContext:
     return context_for(model, *tiny_samples(), batch_size=8)
 
 
-@pytest.mark.parametrize("scorer", [*LOOPS, TaylorActivation, ThiNet, Wanda])
+@pytest.mark.parametrize("scorer", [*LOOPS, TaylorActivation, Wanda])
 def test_a_dead_unit_scores_lowest(scorer: type[Scorer]) -> None:
     score = run_scorer(scorer(), dead_setting()).scores["0"]
     assert float(score[2]) == pytest.approx(0, abs=1e-6)
@@ -190,46 +188,6 @@ def test_wanda_equals_the_loop_over_patches(record_property: Record) -> None:
             agree(record_property, "wanda", found[name][unit], expected, rel=1e-5, absolute=1e-6)
     expected = model[6].weight.detach().abs() * entered["6"].norm(dim=0)
     agree(record_property, "wanda", found["6"], expected, rel=1e-5, absolute=1e-6)
-
-
-def brute_removal(contributions: np.ndarray) -> list[int]:
-    """Contributions (units, places): each step minimises the squared sum of the removed."""
-    removed: list[int] = []
-    while len(removed) < len(contributions):
-        left = [unit for unit in range(len(contributions)) if unit not in removed]
-        errors = {unit: float((contributions[[*removed, unit]].sum(0) ** 2).sum()) for unit in left}
-        removed.append(min(left, key=lambda unit: errors[unit]))
-    return [removed.index(unit) for unit in range(len(contributions))]
-
-
-def test_thinet_order_equals_brute_force() -> None:
-    for seed in range(5):
-        contributions = np.random.default_rng(seed).normal(size=(7, 30))
-        products = torch.from_numpy(contributions @ contributions.T)
-        assert removal_order(products).tolist() == brute_removal(contributions)
-
-
-def test_thinet_sees_the_next_layers_output(record_property: Record) -> None:
-    # Sampling every place many times gives the order for all places.
-    model, context = setting()
-    found = run_scorer(ThiNet(places=4000), context).scores
-    for name, following, entered in (
-        ("0", model[4], functional.max_pool2d(maps(model, context)["0"], 2)),
-        ("4", model[7], maps(model, context)["4"].flatten(1)),
-        ("7", model[9], maps(model, context)["7"].flatten(1)),
-    ):
-        units = found[name].numel()
-        block = entered.shape[1] // units
-        contributions = []
-        for unit in range(units):
-            alone = torch.zeros_like(entered)
-            alone[:, unit * block : (unit + 1) * block] = entered[:, unit * block : (unit + 1) * block]
-            with torch.no_grad():
-                contributions.append(
-                    (following(alone) - following(torch.zeros_like(entered))).flatten().numpy()
-                )
-        order = brute_removal(np.stack(contributions).astype(np.float64))
-        agree(record_property, "thinet", found[name], order, rel=0)
 
 
 def test_hrank_of_linear_layers_is_the_share_of_active_samples() -> None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pytest
 import torch
 from deviations import agree
+from grouped import Coupled, grouped
 from scipy.optimize import minimize
 from scipy.special import digamma, gammaln
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from torch.distributions import Dirichlet, kl_divergence
 from torch.nn import functional
 
 from benchsuite.scoring.check import run_scorer
-from benchsuite.testing import TinyResidual, context_for, tiny_convnet, tiny_samples
+from benchsuite.testing import tiny_convnet, tiny_samples
 from benchsuite_scorers.importance_switch import dirichlet_divergence
 from benchsuite_scorers.registration import ImportanceSwitch
 
@@ -41,7 +42,7 @@ def small_setting() -> tuple[nn.Sequential, ScoringContext]:
     inputs, _ = tiny_samples(60, (2,), 2)
     with torch.no_grad():
         labels = model(inputs).argmax(1)
-    return model, context_for(model, inputs, labels, batch_size=60)
+    return model, grouped(model, inputs, labels, batch_size=60)[0]
 
 
 def best_mean(model: nn.Sequential, context: ScoringContext, alpha0: float) -> np.ndarray:
@@ -75,38 +76,92 @@ def test_the_learnt_switch_maximises_the_bound(alpha0: float, record_property: R
     assert float(found.sum()) == pytest.approx(1.0)
 
 
-def by_full_passes(context: ScoringContext, layer: str, epochs: int) -> Tensor:
-    """The same optimisation with a hook on the layer and full passes."""
-    module, model = context.model.get_submodule(layer), context.model
-    log_phi = torch.zeros(context.layer(layer).units, requires_grad=True)
+class Switched(Coupled):
+    """The same network with a switch for each coupled group, written out."""
+
+    def __init__(self, **switches: Tensor) -> None:
+        super().__init__()
+        self.switches = switches
+
+    def switch(self, name: str, values: Tensor) -> Tensor:
+        return values * self.switches[name][:, None, None] if name in self.switches else values
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.switch("stem", self.stem_norm(self.stem(x))))
+        y = self.branch_norm(self.branch(torch.relu(self.switch("inner", self.inner(x)))))
+        y = torch.relu(self.switch("stem", y) + x)
+        y = torch.tanh(self.switch("stem", self.depthwise_norm(self.depthwise(y))))
+        y = torch.cat([torch.relu(self.switch("side", self.side(y))), y], 1)
+        outputs: Tensor = self.last(functional.adaptive_avg_pool2d(y, 2).flatten(1))
+        return outputs
+
+
+def written_out(context: ScoringContext, group: str, size: int, epochs: int, **learnt: Tensor) -> Tensor:
+    """The same optimisation with full passes through the network with explicit multiplications."""
+    log_phi = torch.zeros(size, requires_grad=True)
     optimiser = torch.optim.Adam([log_phi], lr=0.1)
     for _ in range(epochs):
         for inputs, labels in context.batches():
-            switch = log_phi.softmax(0)[:, None, None]
-            handle = module.register_forward_hook(lambda m, i, output, switch=switch: output * switch)
+            model = Switched(**learnt, **{group: log_phi.softmax(0)})
             loss = context.samples * functional.cross_entropy(model(inputs), labels)
-            handle.remove()
             phi = log_phi.exp()
             divergence = kl_divergence(Dirichlet(phi), Dirichlet(torch.ones_like(phi)))
             (log_phi.grad,) = torch.autograd.grad(loss + divergence, log_phi)
             optimiser.step()
-    return log_phi.detach().softmax(0).double()
+    return log_phi.detach().softmax(0)
 
 
-def test_the_rest_of_the_network_learns_what_full_passes_learn() -> None:
-    context = context_for(TinyResidual(), *tiny_samples(20), batch_size=8)
-    found = run_scorer(ImportanceSwitch(epochs=5), context).scores
-    for layer in ("stem", "branch", "bare"):
-        torch.testing.assert_close(found[layer], by_full_passes(context, layer, 5), rtol=1e-4, atol=1e-6)
+@pytest.mark.parametrize("order", ["alone", "forward", "backward"])
+def test_coupled_units_share_a_switch_behind_their_norms(
+    order: Literal["alone", "forward", "backward"], record_property: Record
+) -> None:
+    context, graph = grouped(Coupled(), *tiny_samples(20), batch_size=8)
+    found = run_scorer(ImportanceSwitch(epochs=4, order=order), context).scores
+    groups = [("stem", 4), ("inner", 3), ("side", 3)]
+    assert [(group.name, group.size) for group in graph.groups] == groups
+    learnt: dict[str, Tensor] = {}
+    for name, size in groups[::-1] if order == "backward" else groups:
+        mean = written_out(context, name, size, 4, **({} if order == "alone" else learnt))
+        learnt[name] = mean
+        agree(record_property, "importance-switch", found[name], mean, rel=1e-4, absolute=1e-6)
+    for member in graph.groups[0].members:
+        assert torch.equal(found[member.layer], found["stem"])
+
+
+def test_the_switch_stands_behind_the_norm() -> None:
+    model = tiny_convnet()
+    context, _ = grouped(model, *tiny_samples(20), batch_size=8)
+
+    def learnt(module: nn.Module) -> Tensor:
+        log_phi = torch.zeros(6, requires_grad=True)
+        optimiser = torch.optim.Adam([log_phi], lr=0.1)
+        for _ in range(3):
+            for inputs, labels in context.batches():
+                switch = log_phi.softmax(0)[:, None, None]
+                handle = module.register_forward_hook(lambda m, i, output, switch=switch: output * switch)
+                loss = context.samples * functional.cross_entropy(model(inputs), labels)
+                handle.remove()
+                phi = log_phi.exp()
+                divergence = kl_divergence(Dirichlet(phi), Dirichlet(torch.ones_like(phi)))
+                (log_phi.grad,) = torch.autograd.grad(loss + divergence, log_phi)
+                optimiser.step()
+        return log_phi.detach().softmax(0).double()
+
+    found = run_scorer(ImportanceSwitch(epochs=3), context).scores["0"]
+    torch.testing.assert_close(found, learnt(model[1]), rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(found, learnt(model[0]), rtol=1e-2)
 
 
 def test_order_decides_which_switches_stay_in_place() -> None:
-    context = context_for(tiny_convnet(), *tiny_samples(20), batch_size=8)
-    alone, forward, backward = (
-        run_scorer(ImportanceSwitch(epochs=3, order=order), context).scores
-        for order in ("alone", "forward", "backward")
+    context, _ = grouped(tiny_convnet(), *tiny_samples(20), batch_size=8)
+    default, alone, forward, backward = (
+        run_scorer(ImportanceSwitch(epochs=3, **order), context).scores
+        for order in ({}, {"order": "alone"}, {"order": "forward"}, {"order": "backward"})
     )
+    assert all(torch.equal(default[name], alone[name]) for name in default)
     assert torch.equal(alone["0"], forward["0"])
     assert not torch.equal(alone["7"], forward["7"])
     assert torch.equal(alone["7"], backward["7"])
     assert not torch.equal(alone["0"], backward["0"])
+    model = context.model
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import timm
 import torch
 import torchvision
 from torch import Tensor, nn
 
-from benchsuite.testing import TinyResidual, simple_layers, tiny_convnet, tiny_mlp, tiny_samples
-from benchsuite_scorers._next_layer import connect_next, find_next
-from benchsuite_scorers._partial_forward import PartialForward
+from benchsuite.testing import TinyResidual, tiny_convnet, tiny_mlp, tiny_samples
+from benchsuite_scorers._gates import Gate, Gates
+from benchsuite_scorers._partial_forward import ModuleOutput, PartialForward
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,44 +93,92 @@ CASES: dict[str, Callable[[], tuple[nn.Module, nn.Module]]] = {
 }
 
 
+class Detour(InPlace):
+    """Computes with numpy, which no recording of calls to torch follows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.from_numpy(np.tanh(self.varied(self.first(x)).numpy()))
+        return self.last(x.mean((2, 3)))
+
+
+CASES["detour"] = lambda: ((model := Detour()), model.varied)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_the_rest_equals_a_full_pass(case: str) -> None:
     model, module = CASES[case]()
     size = (3, 32, 32) if case in ("resnet", "densenet", "transformer") else (2, 8, 8)
     inputs, _ = tiny_samples(3, size)
-    rest = PartialForward(model, module, inputs)
+    varied = ModuleOutput(module)
+    rest = PartialForward(model, varied, inputs)
     with torch.no_grad():
         torch.testing.assert_close(rest.outputs, model(inputs))
     generator = torch.Generator().manual_seed(0)
-    variants = [rest.output * torch.rand(rest.output.shape, generator=generator) * 2 for _ in range(3)]
+    variants = [varied.own * torch.rand(varied.own.shape, generator=generator) * 2 for _ in range(3)]
     with torch.no_grad():
         found = rest.run(torch.cat(variants), 3)
     expected = torch.cat([full(model, module, inputs, outputs) for outputs in variants])
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(found[:3], rest.outputs)
-    if case == "chance":
-        assert not rest._fast
-    else:
-        assert rest._fast
+    assert rest._fast is (case not in ("chance", "detour"))
+    if rest._fast:
         assert rest._stacks is (case != "own size")
+
+
+def sequence(name: str) -> tuple[nn.Module, nn.Linear]:
+    """A linear layer over tokens, samples in the first or in the second dimension."""
+    torch.manual_seed(0)
+
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.varied, self.last = nn.Linear(4, 5), nn.Linear(5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if name == "second":
+                x = x.transpose(0, 1)
+            x = self.last(torch.relu(self.varied(x)))
+            return x.mean(0 if name == "second" else 1)
+
+    model = Tokens().eval()
+    return model, model.varied
+
+
+@pytest.mark.parametrize("name", ["first", "second"])
+def test_variants_never_get_each_others_factors(name: str) -> None:
+    model, module = sequence(name)
+    inputs, _ = tiny_samples(3, (6, 4))
+    gates = Gates([Gate("varied", module, False, True, torch.arange(5))], 5, module.weight)
+    rest = PartialForward(model, gates, inputs)
+    masks = torch.rand(4, 5, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found = rest.run(masks, 4).split(3)
+        for mask, outputs in zip(masks, found, strict=True):
+            handle = module.register_forward_hook(lambda m, i, o, mask=mask: o * mask)
+            torch.testing.assert_close(outputs, model(inputs))
+            handle.remove()
+    assert rest._fast
+    assert rest._stacks is (name == "first")
 
 
 def test_only_what_depends_on_the_layer_is_computed() -> None:
     model = tiny_convnet()
-    rest = PartialForward(model, model[7], tiny_samples(3)[0])
+    varied = ModuleOutput(model[7])
+    rest = PartialForward(model, varied, tiny_samples(3)[0])
     with torch.no_grad():
         for part in (model[0].weight, model[4].weight):
             part.fill_(float("nan"))
-        assert rest.run(rest.output).isfinite().all()
+        assert rest.run(varied.own.clone()).isfinite().all()
         model[9].weight.fill_(float("nan"))
-        assert rest.run(rest.output).isnan().all()
+        assert rest.run(varied.own.clone()).isnan().all()
 
 
 def test_the_gradient_reaches_the_replaced_output() -> None:
     model = TinyResidual()
     inputs, _ = tiny_samples(3)
-    rest = PartialForward(model, model.branch, inputs)
-    outputs = rest.output.clone().requires_grad_()
+    varied = ModuleOutput(model.branch)
+    rest = PartialForward(model, varied, inputs)
+    outputs = varied.own.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(rest.run(outputs).square().sum(), outputs)
     step = 1e-2 * gradient / gradient.norm()
     with torch.no_grad():
@@ -139,39 +188,4 @@ def test_the_gradient_reaches_the_replaced_output() -> None:
 
 def test_a_module_that_is_not_reached_is_an_error() -> None:
     with pytest.raises(ValueError, match="does not reach"):
-        PartialForward(tiny_mlp(), nn.Linear(1, 1), tiny_samples(3, (4,))[0])
-
-
-def test_the_next_layer_and_its_blocks_are_found() -> None:
-    model = tiny_convnet()
-    inputs, _ = tiny_samples(3)
-    layers = {layer.name: layer for layer in simple_layers(model)}
-    for name, following, block in (("0", model[4], 1), ("4", model[7], 4), ("7", model[9], 1)):
-        module = find_next(model, layers[name], inputs)
-        assert module is following
-        consumer = connect_next(module, layers[name], PartialForward(model, layers[name].module, inputs))
-        assert consumer is not None
-        only = consumer.masked(torch.ones_like(consumer.on), torch.arange(layers[name].units) == 1)
-        kept = only[0].flatten(1).any(1) if only.ndim == 4 else only[0] != 0
-        assert kept.nonzero().flatten().tolist() == list(range(block, 2 * block))
-
-
-def test_depthwise_convolutions_are_passed_and_mixed_channels_refused() -> None:
-    class Shuffled(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first, self.last = nn.Conv2d(2, 4, 1), nn.Conv2d(4, 3, 1)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.last(self.first(x).flip(1)).mean((2, 3))
-
-    inputs, _ = tiny_samples(3)
-    model = TinyResidual()
-    stem = simple_layers(model)[0]
-    assert find_next(model, stem, inputs) is model.branch
-    assert find_next(model, simple_layers(model)[1], inputs) is model.bare
-    shuffled = Shuffled()
-    layer = simple_layers(shuffled)[0]
-    module = find_next(shuffled, layer, inputs)
-    assert module is shuffled.last
-    assert connect_next(module, layer, PartialForward(shuffled, layer.module, inputs)) is None
+        PartialForward(tiny_mlp(), ModuleOutput(nn.Linear(1, 1)), tiny_samples(3, (4,))[0])

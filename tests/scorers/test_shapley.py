@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING
 import captum.attr
 import pytest
 import torch
-from deviations import agree
+from grouped import grouped, learnable
 from torch import Tensor, nn
 
-from benchsuite import Layer, ScoringContext, Unsupported
+from benchsuite import Unsupported
 from benchsuite.scoring.check import run_scorer
-from benchsuite.testing import TinyResidual, context_for, tiny_convnet, tiny_samples
-from benchsuite_scorers._coalitions import CoalitionGame
+from benchsuite.testing import tiny_convnet, tiny_samples
 from benchsuite_scorers.registration import Shapley
 from benchsuite_scorers.shapley import exact_values, limited_values, sampled_values
 
 if TYPE_CHECKING:
-    from deviations import Record
+    from benchsuite import ScoringContext
 
 
 Payoff = Callable[[frozenset[int]], float]
@@ -35,29 +34,11 @@ def brute_force(payoff: Payoff, units: int) -> list[float]:
     return [value / math.factorial(units) for value in values]
 
 
-def accuracy(context: ScoringContext, layer: Layer, on: frozenset[int]) -> float:
-    """By zeroing weights and biases in a copy of the layer's parameters."""
-    off = [unit for unit in range(layer.units) if unit not in on]
-    kept = {name: value.detach().clone() for name, value in layer.module.named_parameters()}
-    right = 0
-    with torch.no_grad():
-        for parameter in layer.module.parameters():
-            parameter[off] = 0
-        for inputs, labels in context.batches():
-            right += int((context.model(inputs).argmax(1) == labels).sum())
-        for name, parameter in layer.module.named_parameters():
-            parameter.copy_(kept[name])
-    return right / context.samples
-
-
 def trained_setting(model: nn.Module | None = None, count: int = 60) -> ScoringContext:
     """Labels that the network mostly predicts correctly, so that payoffs differ."""
     model = model or tiny_convnet()
-    inputs, noise = tiny_samples(count)
-    with torch.no_grad():
-        labels = model(inputs).argmax(1)
-    labels[::7] = noise[::7]
-    return context_for(model, inputs, labels, batch_size=25, classes=3)
+    context, _ = grouped(model, *learnable(model, count), batch_size=25, classes=3)
+    return context
 
 
 def lookup(table: dict[frozenset[int], float]) -> Callable[[Tensor], Tensor]:
@@ -84,23 +65,6 @@ def test_exact_values_equal_the_definition(units: int) -> None:
     assert float(found.values.sum()) == pytest.approx(everything - nothing)
 
 
-def test_exact_on_a_six_unit_layer_equals_brute_force_on_the_network(record_property: Record) -> None:
-    context = trained_setting()
-    layer = context.layers[0]
-    found = Shapley(method="exact").estimate(context, layer)
-    cache: dict[frozenset[int], float] = {}
-
-    def payoff(on: frozenset[int]) -> float:
-        if on not in cache:
-            cache[on] = accuracy(context, layer, on)
-        return cache[on]
-
-    agree(record_property, "shapley", found.values, brute_force(payoff, 6), rel=0, absolute=1e-6)
-    efficiency = payoff(frozenset(range(6))) - payoff(frozenset())
-    assert float(found.values.sum()) == pytest.approx(efficiency, abs=1e-9)
-    assert len(set(cache.values())) > 5
-
-
 def test_the_sampled_value_covers_the_exact_within_its_error() -> None:
     table = random_game(6, 1)
     exact = exact_values(lookup(table), 6).values
@@ -108,6 +72,7 @@ def test_the_sampled_value_covers_the_exact_within_its_error() -> None:
     inside = []
     for _ in range(40):
         found = sampled_values(lookup(table), 6, 100, 1.0, generator)
+        assert found.standard_error is not None
         inside.append(((found.values - exact).abs() <= 2 * found.standard_error).double().mean())
     # Two standard errors cover 95%.
     assert 0.9 < float(torch.stack(inside).mean()) < 0.99
@@ -119,6 +84,7 @@ def test_sampling_is_efficient_and_stops_when_the_ranking_is_still() -> None:
     found = sampled_values(lookup(clear), 6, 1000, 0.99, torch.Generator().manual_seed(0))
     assert found.coalitions == 60 * 5 + 2
     assert found.values.tolist() == pytest.approx([2.0**-unit for unit in range(6)])
+    assert found.standard_error is not None
     assert found.standard_error.tolist() == pytest.approx([0.0] * 6, abs=1e-9)
     table = random_game(6, 2)
     noisy = sampled_values(lookup(table), 6, 40, 1.0, torch.Generator().manual_seed(0))
@@ -157,51 +123,6 @@ def test_sampling_agrees_with_captum() -> None:
     torch.testing.assert_close(ours.values, theirs.double(), rtol=0, atol=0.02)
 
 
-@pytest.mark.parametrize("layer", [0, 1, 2])
-def test_payoffs_are_accuracies_with_units_zeroed(layer: int) -> None:
-    context = trained_setting()
-    chosen = context.layers[layer]
-    game = CoalitionGame(context, chosen, "zeroed")
-    masks = torch.rand(12, chosen.units, generator=torch.Generator().manual_seed(0)) < 0.5
-    expected = [accuracy(context, chosen, frozenset(m.nonzero().flatten().tolist())) for m in masks]
-    assert game.payoffs(masks).tolist() == pytest.approx(expected, abs=1e-9)
-    assert all(batch.contributions is not None for batch in game._kept.values())
-
-
-@pytest.mark.parametrize("name", ["stem", "branch", "shortcut", "depthwise", "bare"])
-def test_payoffs_hold_with_residuals_and_depthwise_layers(name: str) -> None:
-    context = trained_setting(TinyResidual())
-    chosen = context.layer(name)
-    masks = torch.rand(8, chosen.units, generator=torch.Generator().manual_seed(0)) < 0.5
-    expected = [accuracy(context, chosen, frozenset(m.nonzero().flatten().tolist())) for m in masks]
-    assert CoalitionGame(context, chosen, "zeroed").payoffs(masks).tolist() == pytest.approx(
-        expected, abs=1e-9
-    )
-
-
-def test_removed_units_leave_nothing_behind_a_normalisation() -> None:
-    context = trained_setting()
-    layer = context.layers[0]
-    masks = torch.rand(10, 6, generator=torch.Generator().manual_seed(1)) < 0.5
-    expected = []
-    for mask in masks:
-        handle = context.model[4].register_forward_pre_hook(
-            lambda module, inputs, mask=mask: (inputs[0] * mask[:, None, None],)
-        )
-        expected.append(accuracy(context, layer, frozenset(range(6))))
-        handle.remove()
-    removed = CoalitionGame(context, layer, "removed").payoffs(masks)
-    assert removed.tolist() == pytest.approx(expected, abs=1e-9)
-    zeroed = CoalitionGame(context, layer, "zeroed").payoffs(masks)
-    assert not torch.equal(removed, zeroed)
-
-
-def test_removal_needs_a_single_next_layer() -> None:
-    result = run_scorer(Shapley(off="removed"), trained_setting(TinyResidual()))
-    assert "one next layer alone" in result.skipped["stem"]
-    assert "depthwise" in result.scores
-
-
 def test_dead_and_twin_units() -> None:
     model = tiny_convnet()
     with torch.no_grad():
@@ -217,14 +138,22 @@ def test_dead_and_twin_units() -> None:
 
 def test_the_method_follows_the_number_of_units() -> None:
     context = trained_setting()
-    layer = context.layers[0]
-    assert Shapley().estimate(context, layer).coalitions == 64
-    sampled = Shapley(exact_units=3, permutations=30, stable=1).estimate(context, layer)
+    group = context.groups[0]
+    assert Shapley().estimate(context, group).coalitions == 64
+    sampled = Shapley(exact_units=3, permutations=30, stable=1).estimate(context, group)
     assert sampled.coalitions == 30 * 5 + 2
-    assert float(sampled.standard_error.min()) >= 0
-    assert Shapley(method="coalitions").estimate(context, layer).coalitions == 1 + 6 + 15
-    wide = context_for(
-        nn.Sequential(nn.Linear(2, 30), nn.ReLU(), nn.Linear(30, 2)), *tiny_samples(8, (2,), 2)
-    )
+    assert Shapley(method="coalitions").estimate(context, group).coalitions == 1 + 6 + 15
+    model = nn.Sequential(nn.Linear(2, 30), nn.ReLU(), nn.Linear(30, 2))
+    wide, _ = grouped(model, *tiny_samples(8, (2,), 2))
     with pytest.raises(Unsupported, match="25 units"):
-        Shapley(method="exact").estimate(wide, wide.layers[0])
+        Shapley(method="exact").estimate(wide, wide.groups[0])
+
+
+def test_few_permutations_have_no_standard_error() -> None:
+    table = lookup(random_game(6, 1))
+    for permutations in (2, 5, 19):
+        found = sampled_values(table, 6, permutations, 1.0, torch.Generator().manual_seed(0))
+        assert found.standard_error is None
+    found = sampled_values(table, 6, 20, 1.0, torch.Generator().manual_seed(0))
+    assert found.standard_error is not None
+    assert float(found.standard_error.min()) > 0

@@ -86,6 +86,7 @@ def _lenet5() -> nn.Sequential:
 
 
 def _shapley(found: Figures) -> None:
+    from benchsuite.pruning.tracing.trace import trace
     from benchsuite_scorers.shapley import Shapley
 
     count, permutations = found.size(2000, 16), found.size(20, 2)
@@ -94,11 +95,13 @@ def _shapley(found: Figures) -> None:
     took: dict[str, float] = {}
     values: dict[str, Tensor] = {}
     for device in ("cpu", DEVICE):
-        context = context_for(_lenet5(), inputs, labels, batch_size=128, device=device)
+        model = _lenet5()
+        groups = trace(model, inputs[:1]).groups
+        context = context_for(model, inputs, labels, batch_size=128, device=device, groups=groups)
         with exact_float32():
-            estimate = scorer.estimate(context, context.layers[1])  # also pays for what is loaded
+            estimate = scorer.estimate(context, groups[1])  # also pays for what is loaded
             context.restart()
-            took[device] = seconds_of(lambda c=context: scorer.estimate(c, c.layers[1]))
+            took[device] = seconds_of(lambda c=context, g=groups[1]: scorer.estimate(c, g))
             values[device] = estimate.values.cpu().double()
             full = _full_pass(context) * estimate.coalitions
     what = f"Shapley values of LeNet-5's second convolution, {permutations} permutations"

@@ -1,0 +1,114 @@
+"""A network's coupled groups, the gates of their members and readers, and scores of their positions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from benchsuite import CoupledGroup, GroupMember, Unsupported
+from benchsuite_scorers._gates import Gate, Gates
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from benchsuite import ScoringContext
+
+
+def coupled_groups(context: ScoringContext) -> tuple[CoupledGroup, ...]:
+    """Return the context's groups; if it has none, each layer as its own group, without readers."""
+    if context.groups:
+        return context.groups
+    return tuple(
+        CoupledGroup(
+            layer.name,
+            (GroupMember(layer.name, tuple((unit,) for unit in range(layer.units))),),
+            layer.units,
+        )
+        for layer in context.layers
+    )
+
+
+def spread(
+    context: ScoringContext, positions: Mapping[str, Tensor], skipped: Mapping[str, str]
+) -> dict[str, Tensor]:
+    """Return the scores of units from those of coupled groups' positions.
+
+    Layers with units in a group that was skipped are skipped, with the group's reason.
+    """
+    for group in coupled_groups(context):
+        if group.name in skipped:
+            for member in group.members:
+                context.skip(member.layer, skipped[group.name])
+    scores = context.spread(positions) if context.groups else dict(positions)
+    return {name: score for name, score in scores.items() if name not in context.skipped}
+
+
+def member_gates(context: ScoringContext, group: CoupledGroup) -> Gates:
+    """Return gates behind the normalisation of each member, or at its output where none follows.
+
+    A normalisation with modules of its own, such as an activation, is gated before the first of these.
+    """
+    gates: dict[nn.Module, Gate] = {}
+    for member in group.members:
+        layer = context.layer(member.layer)
+        places = _places(member.units, layer.units, group.size, layer.weight)
+        if layer.norm is None:
+            gates[layer.module] = Gate(layer.name, layer.module, False, layer.kind == "linear", places)
+        else:
+            inner = next(layer.norm.children(), None)
+            module = layer.norm if inner is None else inner
+            gates[module] = Gate(layer.norm_name or layer.name, module, inner is not None, False, places)
+    return Gates(list(gates.values()), group.size, context.layer(group.members[0].layer).weight)
+
+
+def reader_gates(context: ScoringContext, group: CoupledGroup) -> Gates:
+    """Return gates at the inputs of the layers that read a group: with 0 they get nothing, as after surgery.
+
+    They are in the order in which the network defines them.
+
+    Raises:
+        Unsupported: the readers are not known.
+    """
+    if not group.readers:
+        raise Unsupported("the layers that read its units are not known")
+    order = [name for name, _ in context.model.named_modules()]
+    gates = []
+    for reader in sorted(group.readers, key=lambda reader: order.index(reader.layer)):
+        module = context.model.get_submodule(reader.layer)
+        weight = module.get_parameter("weight")
+        places = _places(reader.inputs, weight.shape[1], group.size, weight)
+        gates.append(Gate(reader.layer, module, True, isinstance(module, nn.Linear), places))
+    return Gates(gates, group.size, context.layer(group.members[0].layer).weight)
+
+
+def by_first_call(context: ScoringContext, groups: Sequence[CoupledGroup]) -> list[CoupledGroup]:
+    """Return groups in the order in which a forward pass first calls one of their layers."""
+    called: list[nn.Module] = []
+    handles = [
+        layer.module.register_forward_pre_hook(lambda module, _inputs: called.append(module))
+        for layer in context.layers
+    ]
+    try:
+        with torch.no_grad():
+            context.model(next(context.batches(min(2, context.samples)))[0])
+    finally:
+        for handle in handles:
+            handle.remove()
+
+    def place(group: CoupledGroup) -> int:
+        modules = [context.layer(member.layer).module for member in group.members]
+        return min((called.index(module) for module in modules if module in called), default=len(called))
+
+    return sorted(groups, key=place)
+
+
+def _places(entries: Sequence[Sequence[int]], channels: int, size: int, like: Tensor) -> Tensor:
+    """Return for each channel its position, or `size` if it has none."""
+    places = torch.full((channels,), size, device=like.device)
+    for position, channels_of in enumerate(entries):
+        places[list(channels_of)] = position
+    return places
