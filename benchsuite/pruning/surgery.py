@@ -148,7 +148,8 @@ def in_precision(model: nn.Module, dtype: torch.dtype) -> nn.Module:
             return tensor.to(complex_dtype)
         return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
-    return model._apply(converted)
+    model._apply(converted)
+    return model
 
 
 def compare(

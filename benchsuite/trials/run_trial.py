@@ -57,9 +57,11 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: ScoredModel) -> Trial
     before_recovery = {}
     if trial.variant != "scratch":  # whose recovery begins with new weights
         before_recovery[metric_names.TOP1_BEFORE_RECOVERY] = evaluate(
-            before, dense.data.test, dense.data.classes
+            before, dense.data.test, dense.data.classes, network="the network before recovery"
         ).top1
-    evaluation = evaluate(network.model, dense.data.test, dense.data.classes)
+    evaluation = evaluate(
+        network.model, dense.data.test, dense.data.classes, network="the network after recovery"
+    )
     interpretability = dissect_pruned(worker, trial, dense, network.model, network.removed)
     file_bytes = keep_trial(worker, trial, network, evaluation, dense, recovery)
     metrics = {
@@ -133,7 +135,10 @@ def prune(
 def _round(dense: DenseModel, network: PrunedNetwork, recovery: TrainingLog) -> RoundOutcome:
     """What a round came to. Its accuracy is of the validation split: the test split is not for watching."""
     validation = dense.data.validation
-    top1 = evaluate(network.model, validation, dense.data.classes).top1 if len(validation) else None
+    top1 = None
+    if len(validation):
+        which = "the network after a round"
+        top1 = evaluate(network.model, validation, dense.data.classes, network=which).top1
     return RoundOutcome(
         params_nonzero=network.cost.nonzero_params,
         macs_nonzero=network.cost.nonzero_macs,

@@ -22,7 +22,7 @@ from benchsuite.registry.discovery import discover
 from benchsuite.store import stages
 from benchsuite.suite import load_suite
 from benchsuite.training import DeviceDataset
-from benchsuite.trials import recovery, run_trial
+from benchsuite.trials import dense_training, recovery, run_trial
 from benchsuite.trials.data import load_data
 from benchsuite.trials.dense_model import load_dense
 from benchsuite.trials.dense_training import build_model
@@ -82,14 +82,14 @@ class Residual(benchsuite.ModelPlugin):
 
 
 class Gain(nn.Module):
-    """A module of a kind whose multiply-accumulates are unknown."""
+    """A module with an operation whose multiply-accumulates are unknown."""
 
     def __init__(self) -> None:
         super().__init__()
         self.factor = nn.Parameter(torch.ones(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.factor
+        return x / torch.linalg.det(self.factor.view(1, 1))
 
 
 class Scaled(benchsuite.ModelPlugin):
@@ -363,11 +363,41 @@ def test_modules_of_unknown_cost_are_named(workshop):
     (trial,) = workshop.plan("scaled")
     record = workshop.run(trial)
     assert record.metrics["cost/uncounted_modules"] == 1
-    assert record.provenance["uncounted_modules"] == ["0"]
+    assert record.provenance["uncounted_modules"] == ["0: aten._linalg_det"]
     (known,) = workshop.plan()
     record = workshop.run(known)
     assert record.metrics["cost/uncounted_modules"] == 0
     assert "uncounted_modules" not in record.provenance
+
+
+@pytest.mark.parametrize("when", ["before recovery", "after recovery", "after a round", "dense"])
+def test_a_network_that_computes_no_numbers_is_an_error_that_says_which(workshop, monkeypatch, when):
+    """Its largest output is a NaN, which says nothing of a class: it has no accuracy."""
+    (trial,) = workshop.plan(pruning_schedule='"iterative"', pruning_rounds="2", recovery_epochs="2")
+    if when != "dense":
+        train_with_traces(workshop.worker, trial.dense, trial.traces)
+
+    def spoil(model: nn.Module) -> None:
+        with torch.no_grad():
+            model.get_parameter(f"{OUTPUT}.bias")[1] = float("nan")
+
+    module = dense_training if when == "dense" else run_trial
+    measured = module.evaluate
+
+    def evaluate_spoilt(model: nn.Module, *arguments: Any, network: str) -> Any:
+        if when in network:
+            spoil(model)
+        return measured(model, *arguments, network=network)
+
+    monkeypatch.setattr(module, "evaluate", evaluate_spoilt)
+    said = rf"the (dense )?network .*cannot be evaluated: its outputs are not finite on (\d+) of \2 samples; .*{OUTPUT}.bias"
+    with pytest.raises(BenchsuiteError, match=said) as caught:
+        if when == "dense":
+            (other,) = workshop.plan(training_epochs="1")
+            workshop.run(other)
+        else:
+            workshop.run(trial)
+    assert when in str(caught.value)
 
 
 # Rounds
