@@ -141,5 +141,5 @@ def test_a_mask_may_hold_infinities_and_no_nan():
     model.register_buffer("mask", torch.full((3,), -math.inf))
     assert evaluate(model, split_of(torch.zeros(10).long()), CLASSES).samples == 10
     model.mask[1] = math.nan
-    with pytest.raises(BenchsuiteError, match="not finite are mask$"):
+    with pytest.raises(BenchsuiteError, match=r"not finite are mask$"):
         evaluate(model, split_of(torch.zeros(10).long()), CLASSES)
