@@ -84,6 +84,19 @@ def prepare(device: str, cpu_threads: int | None = None) -> torch.device:
     return chosen
 
 
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Within the context one operation on the CPU runs on so many threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def synchronise(device: torch.device | str) -> None:
     """Wait until everything queued on the device is done; on a CPU nothing is ever queued."""
     import torch
