@@ -239,6 +239,7 @@ def latency_conditions(device: str) -> dict[str, str]:
         "cores": str(_cores()),
         "python": platform.python_version(),
         "torch": version("torch"),
+        **devices.device_libraries(device),
     }
 
 

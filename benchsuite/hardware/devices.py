@@ -139,6 +139,15 @@ def device_name(device: torch.device | str) -> str:
     return platform.processor() or platform.machine()
 
 
+def device_libraries(device: torch.device | str) -> dict[str, str]:
+    """Versions of what computes on the device beside torch: CUDA and cuDNN on a GPU, nothing on a CPU."""
+    if str(device) == "cpu":
+        return {}
+    import torch
+
+    return {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
+
+
 @contextmanager
 def searched_convolutions(device: torch.device | str, calls: int | None = None) -> Iterator[None]:
     """Within the context cuDNN tries its kernels for each convolution that it meets, and keeps the fastest.

@@ -16,13 +16,16 @@ import benchsuite
 from benchsuite.errors import BenchsuiteError, Collapsed, PluginError, Unsupported
 from benchsuite.hardware.devices import prepare
 from benchsuite.metrics.accuracy import evaluate
+from benchsuite.metrics.latency import Latency, Timing
+from benchsuite.metrics.latency_settings import LatencySettings
+from benchsuite.metrics.median_interval import MedianInterval
 from benchsuite.plan.matrix import build_plan
 from benchsuite.pruning.networks import MaskedNetwork, SmallerNetwork
 from benchsuite.registry.discovery import discover
 from benchsuite.store import stages
 from benchsuite.suite import load_suite
 from benchsuite.training import DeviceDataset
-from benchsuite.trials import dense_training, recovery, run_trial
+from benchsuite.trials import dense_training, latency, recovery, run_trial
 from benchsuite.trials.data import load_data
 from benchsuite.trials.dense_model import load_dense
 from benchsuite.trials.dense_training import build_model
@@ -357,6 +360,45 @@ def test_the_size_of_the_file_is_that_of_what_is_kept(workshop, granularity):
         assert metrics["cost/file_bytes"] == metrics["cost/file_bytes_dense"]
     else:
         assert metrics["cost/file_bytes"] < metrics["cost/file_bytes_dense"]
+
+
+def test_latencies_are_measured_with_each_number_of_threads(workshop, monkeypatch):
+    (trial,) = workshop.plan()
+    workshop.run(trial)
+    seen: list[tuple[int, int]] = []
+
+    def measured(dense: nn.Module, pruned: nn.Module, example: Tensor, size: int, *_: Any) -> Latency:
+        threads = torch.get_num_threads()
+        seen.append((threads, size))
+        timing = Timing(1.0, 2.0, 3.0)
+        ratio = MedianInterval(threads + size / 100, 0.5, 0.5 + 0.01 * threads)
+        return Latency(timing, timing, ratio, size, samples=12, threads=threads)
+
+    monkeypatch.setattr(latency, "measure_latency", measured)
+    before = torch.get_num_threads()
+    settings = LatencySettings(batch_sizes=[1, 8], threads=[1, 3])
+    metrics = latency.latency_metrics(workshop.worker, replace(trial, latency=settings))
+    assert torch.get_num_threads() == before
+    assert seen == [(1, 1), (1, 8), (3, 1), (3, 8)]
+    speedups = {name: value for name, value in metrics.items() if name.endswith("_speedup")}
+    assert speedups == {
+        "latency/batch1_speedup": 1.01,
+        "latency/batch8_speedup": 1.08,
+        "latency/batch1_threads3_speedup": 3.01,
+        "latency/batch8_threads3_speedup": 3.08,
+    }
+    assert metrics["latency/batch8_threads3_ms"] == 2.0
+    assert metrics["latency/batch1_speedup_low"] == 0.5
+    assert metrics["latency/batch1_threads3_speedup_high"] == 0.53
+    assert metrics["latency/batch1_speedup_wide"] == 0
+    assert metrics["latency/threads"] == 1
+    settings = LatencySettings(batch_sizes=[1], threads=3)
+    metrics = latency.latency_metrics(workshop.worker, replace(trial, latency=settings))
+    assert all("batch1_threads3_" in name for name in metrics)
+    monkeypatch.setattr(MedianInterval, "width", 0.031)
+    assert latency.latency_metrics(workshop.worker, replace(trial, latency=settings))[
+        "latency/batch1_threads3_speedup_wide"
+    ]
 
 
 def test_modules_of_unknown_cost_are_named(workshop):
