@@ -87,7 +87,9 @@ def _print_table(records: Sequence[TrialRecord]) -> None:
         table.add_column(title, justify="right")
     for record in records:
         numbers = [
-            format(record.metrics[name] * factor, form) if name in record.metrics else ""
+            _mark(record, name) + format(record.metrics[name] * factor, form)
+            if name in record.metrics
+            else ""
             for name, _, factor, form in columns
         ]
         axes = [Text(str(record.axes.get(axis, ""))) for axis in shown]
@@ -96,10 +98,41 @@ def _print_table(records: Sequence[TrialRecord]) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, width=240)
     console.print(table)
+    for line in _explanations(records):
+        console.print(line, markup=False, soft_wrap=True)
     for record in records:
         if record.error:
             cell = " · ".join(str(record.axes.get(axis)) for axis in shown)
             console.print(f"{record.status}: {cell}: {record.error}", markup=False, soft_wrap=True)
+
+
+_LOWER_BOUND, _UNSETTLED = "≥", "~"
+
+
+def _mark(record: TrialRecord, metric: str) -> str:
+    """What stands before a number that is less certain than it looks."""
+    if metric == metric_names.MACS and record.metrics.get(metric_names.UNCOUNTED_MODULES):
+        return _LOWER_BOUND
+    return _UNSETTLED if metric_names.is_wide(record.metrics, metric) else ""
+
+
+def _explanations(records: Sequence[TrialRecord]) -> list[str]:
+    """What the marks mean, where there are some."""
+    found = []
+    unknown: dict[str, set[str]] = {}
+    for record in records:
+        if record.metrics.get(metric_names.UNCOUNTED_MODULES):
+            named = record.provenance.get("uncounted_modules")
+            model = str(record.axes.get("model"))
+            unknown.setdefault(model, set()).update(map(str, named if isinstance(named, list) else ()))
+    for model, names in sorted(unknown.items()):
+        found.append(
+            f"{_LOWER_BOUND} the MACs of {model} are a lower bound: what may multiply and has no formula is "
+            f"{', '.join(sorted(names)) or 'not named'}"
+        )
+    if any(_mark(record, name) == _UNSETTLED for record in records for name in record.metrics):
+        found.append(f"{_UNSETTLED} the 95% interval of this speedup is wider than 3% (see docs/method.md)")
+    return found
 
 
 def _print_csv(records: Sequence[TrialRecord]) -> None:

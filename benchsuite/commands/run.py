@@ -180,7 +180,7 @@ def _work(
                 with tracker.quiet():
                     job.measure_latencies(
                         work,
-                        _exclusive(loaded, configuration, slots, options.timeout),
+                        _exclusive(configuration, slots, options.timeout),
                         latency_conditions(slots[0]),
                     )
                 update_agreement(directory, loaded.trials, view.say)
@@ -214,17 +214,20 @@ def _summary(loaded: Loaded, records: Mapping[str, TrialRecord]) -> Path | None:
 
 def slots_of(chosen: list[str], jobs: int | None) -> list[str]:
     """The device of each slot; by default one a GPU, or on a CPU one a core."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = jobs or (cores if chosen == ["cpu"] else len(chosen))
+    count = jobs or (_cores() if chosen == ["cpu"] else len(chosen))
     return [chosen[n % len(chosen)] for n in range(count)]
 
 
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _exclusive(
-    loaded: Loaded, configuration: RunConfiguration, slots: list[str], timeout: float | None
+    configuration: RunConfiguration, slots: list[str], timeout: float | None
 ) -> Callable[[], Executor]:
-    """One slot on the first device, with the threads that the suite times with."""
-    latency = loaded.suite.metrics.latency
-    return lambda: LocalExecutor(configuration, slots[:1], latency.threads if latency else 1, timeout)
+    """One slot on the first device; what is timed sets its threads itself."""
+    return lambda: LocalExecutor(configuration, slots[:1], 1, timeout)
 
 
 def latency_conditions(device: str) -> dict[str, str]:
@@ -232,8 +235,11 @@ def latency_conditions(device: str) -> dict[str, str]:
     return {
         "device": devices.device_name(device),
         "host": platform.node(),
+        "platform": platform.platform(),
+        "cores": str(_cores()),
         "python": platform.python_version(),
         "torch": version("torch"),
+        **devices.device_libraries(device),
     }
 
 

@@ -84,6 +84,19 @@ def prepare(device: str, cpu_threads: int | None = None) -> torch.device:
     return chosen
 
 
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Within the context one operation on the CPU runs on so many threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def synchronise(device: torch.device | str) -> None:
     """Wait until everything queued on the device is done; on a CPU nothing is ever queued."""
     import torch
@@ -124,6 +137,15 @@ def device_name(device: torch.device | str) -> str:
         if match is not None:
             return match[1].strip()
     return platform.processor() or platform.machine()
+
+
+def device_libraries(device: torch.device | str) -> dict[str, str]:
+    """Versions of what computes on the device beside torch: CUDA and cuDNN on a GPU, nothing on a CPU."""
+    if str(device) == "cpu":
+        return {}
+    import torch
+
+    return {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
 
 
 @contextmanager

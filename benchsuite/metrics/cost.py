@@ -19,15 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Cost", "MacCount", "count_macs", "evaluating", "measure_cost"]
 
-_NO_MACS = (
-    nn.modules.batchnorm._NormBase,
-    nn.LayerNorm,
-    nn.GroupNorm,
-    nn.RMSNorm,
-    nn.PReLU,
-    nn.Embedding,
-)
-
 
 def measure_cost(model: nn.Module, example: Tensor) -> Cost:
     """Count the cost of one sample, by running the network on the first sample of `example`.
@@ -36,23 +27,16 @@ def measure_cost(model: nn.Module, example: Tensor) -> Cost:
     count is that of the actual network and not of its description.
     """
     with evaluating(model):
-        macs = count_macs(model, example)
+        macs = count_macs(model, example, zeros=True)
         peak = _peak_activation_bytes(model, example[:1])
-    weights = _weights(model)
-    zeros = {name: int((weight == 0).sum()) for name, weight in weights.items()}
     params = sum(p.numel() for p in model.parameters())
-    skipped = sum(
-        macs.of_module.get(name, 0) * zeros[name] // weight.numel()
-        for name, weight in weights.items()
-        if zeros[name]
-    )
     return Cost(
         params=params,
         macs=macs.total,
-        nonzero_params=params - sum(zeros.values()),
-        nonzero_macs=macs.total - skipped,
+        nonzero_params=params - sum(int((weight == 0).sum()) for weight in _weights(model)),
+        nonzero_macs=macs.nonzero,
         peak_activation_bytes=peak,
-        unknown_modules=_unknown_modules(model, macs),
+        unknown_modules=macs.unknown,
     )
 
 
@@ -68,35 +52,10 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = was
 
 
-def _weights(model: nn.Module) -> dict[str, Tensor]:
+def _weights(model: nn.Module) -> list[Tensor]:
     """Weights of the convolutions and linear layers, shared ones once."""
-    found: dict[str, Tensor] = {}
-    seen: set[Tensor] = set()
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear | nn.modules.conv._ConvNd) and module.weight not in seen:
-            seen.add(module.weight)
-            found[name] = module.weight.detach()
-    return found
-
-
-def _unknown_modules(model: nn.Module, macs: MacCount) -> tuple[str, ...]:
-    unknown = []
-    for name, module in model.named_modules():
-        owns = any(True for _ in module.parameters(recurse=False))
-        if not owns or isinstance(module, _NO_MACS) or macs.of_module.get(name, 0):
-            continue
-        if not _counted_in_parent(model, name, macs):
-            unknown.append(name)
-    return tuple(unknown)
-
-
-def _counted_in_parent(model: nn.Module, name: str, macs: MacCount) -> bool:
-    """Whether the parent did MACs outside all of its children: it then used the child's weights itself."""
-    if not name:
-        return False
-    parent = name.rpartition(".")[0]
-    children = (f"{parent}.{child}".lstrip(".") for child, _ in model.get_submodule(parent).named_children())
-    return macs.of_module.get(parent, 0) > sum(macs.of_module.get(child, 0) for child in children)
+    layers = (m for m in model.modules() if isinstance(m, nn.Linear | nn.modules.conv._ConvNd))
+    return list({id(weight): weight for weight in (layer.weight for layer in layers)}.values())
 
 
 class _LiveBytes(TorchDispatchMode):

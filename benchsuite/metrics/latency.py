@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import math
 import statistics
 import time
 from contextlib import contextmanager
@@ -18,15 +19,25 @@ from benchsuite.hardware.devices import (
     searched_convolutions,
     synchronise,
 )
+from benchsuite.metrics.median_interval import FEWEST, MedianInterval, median_interval
 from benchsuite.metrics.sparse_kernels import use_sparse_kernels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor, nn
 
 _WARM_UP_CALLS = 3
-_FEWEST_ROUNDS = 7
+_BLOCK_SECONDS = 0.015
+_PAIRS_OF_A_BLOCK = 500
+_BLOCKS = 10
+"""How many there are at least, where time allows; six are made in any case."""
+_GROWTH = 1.25
+"""Blocks before the next look at the interval, as a factor: many looks stop where it is narrow by chance."""
+_SHORTEST_MS = 1e-6
+"""What a clock cannot tell from nothing."""
+WIDEST = 0.03
+"""How wide the interval of a speedup may be, as a fraction of it."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,7 @@ class Latency:
     Attributes:
         dense: durations of the dense network.
         pruned: durations of the pruned network.
+        ratio: of the duration of the dense network to that of the pruned one, over blocks of rounds.
         batch_size: samples per forward pass.
         samples: forward passes timed of each network.
         threads: threads of one operation on the CPU.
@@ -53,6 +65,7 @@ class Latency:
 
     dense: Timing
     pruned: Timing
+    ratio: MedianInterval
     batch_size: int
     samples: int
     threads: int
@@ -60,8 +73,13 @@ class Latency:
 
     @property
     def speedup(self) -> float:
-        """Median of the dense network over median of the pruned one: above 1 means pruning made it faster."""
-        return self.dense.median_ms / self.pruned.median_ms
+        """Median ratio of the durations: above 1 means pruning made it faster."""
+        return self.ratio.median
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the interval of the speedup is as narrow as it should be."""
+        return self.ratio.width <= WIDEST
 
 
 def measure_latency(
@@ -71,16 +89,21 @@ def measure_latency(
     batch_size: int,
     device: torch.device | str,
     *,
-    seconds: float = 0.1,
-    most_rounds: int = 200,
+    seconds: float = 5.0,
     sparse_kernels: bool = False,
 ) -> Latency:
     """Time single forward passes of both networks in evaluation mode, in float32, on the same batch.
 
-    A round times each network once, in an order that alternates, so that drifts of the clock rate meet
-    both alike. Rounds go on for about `seconds` after the warm-up, but number at least 7 and at most
-    `most_rounds`. The networks are copied, not changed. CUDA events time a GPU, the monotonic clock a CPU.
-    On a GPU float32 is exact (no TF32), and convolutions run on the fastest kernels that cuDNN has.
+    A round times each network once. Rounds come in pairs, the second in the reverse order, and each pair
+    gives one ratio: the geometric mean of its two. Load of other programs, drifts of the clock rate and what
+    one call does to the next meet both networks alike in it; pairs begin with each network in turn. Pairs of
+    15 ms are a block, whose value is their median. Where a copy is made in less than that, each block has new
+    copies of both networks: where they lie in memory moves the durations of small networks by some tenths of
+    a percent. Blocks go on, after the warm-up, until the 95% interval of their median is at most 3% wide, or
+    for `seconds`; six are made in any case, ten where there is time.
+
+    The networks are copied, not changed. CUDA events time a GPU, the monotonic clock a CPU. On a GPU float32
+    is exact (no TF32), and convolutions run on the fastest kernels that cuDNN has.
 
     Args:
         dense: the network before pruning.
@@ -88,45 +111,109 @@ def measure_latency(
         example: some normalised inputs, repeated or cut to make the batch.
         batch_size: samples per forward pass.
         device: where to measure; nothing else should run there.
-        seconds: time to spend on rounds.
-        most_rounds: bound on rounds.
+        seconds: most time to spend on blocks.
         sparse_kernels: time both in half precision, the pruned one with kernels for the 2:4 pattern, in
             those layers whose kernels run on this batch.
     """
     device = torch.device(device)
     batch = batch_of(example, batch_size, device)
-    networks = [prepared(network, device, batch) for network in (dense, pruned)]
-    sparse_layers = 0
-    if sparse_kernels:
-        batch = batch.half()
-        networks = [network.half() for network in networks]
-        sparse_layers = use_sparse_kernels(networks[1], batch)
-    time_call = _time_on_gpu if device.type == "cuda" else _time_on_cpu
-    durations: tuple[list[float], list[float]] = ([], [])
-    with (
-        torch.inference_mode(),
-        exact_float32(),
-        searched_convolutions(device),
-        _no_garbage_collection(),
-    ):
-        for _ in range(_WARM_UP_CALLS):
-            for network in networks:
-                network(batch)
-        synchronise(device)
-        end = time.perf_counter() + seconds
-        while len(durations[0]) < _FEWEST_ROUNDS or (
-            len(durations[0]) < most_rounds and time.perf_counter() < end
-        ):
-            order = (0, 1) if len(durations[0]) % 2 == 0 else (1, 0)
-            for which in order:
-                durations[which].append(time_call(networks[which], batch))
+    with torch.inference_mode(), exact_float32(), searched_convolutions(device), _no_garbage_collection():
+        pair = _Pair(dense, pruned, batch, sparse_kernels=sparse_kernels)
+        blocks = _blocks(pair, seconds)
+    rounds = [both for block in blocks for both in block]
     return Latency(
-        dense=_timing(durations[0]),
-        pruned=_timing(durations[1]),
+        dense=_timing([dense for dense, _ in rounds]),
+        pruned=_timing([pruned for _, pruned in rounds]),
+        ratio=_ratio(blocks),
         batch_size=batch_size,
-        samples=len(durations[0]),
+        samples=len(rounds),
         threads=torch.get_num_threads(),
-        sparse_layers=sparse_layers,
+        sparse_layers=pair.sparse_layers,
+    )
+
+
+class _Pair:
+    """Copies of both networks, warm and ready to be timed."""
+
+    def __init__(self, dense: nn.Module, pruned: nn.Module, batch: Tensor, *, sparse_kernels: bool) -> None:
+        self._originals = (dense, pruned)
+        self._batch = batch
+        self._copies: dict[int, nn.Module] = {}
+        self._time_call = _time_on_gpu if batch.is_cuda else _time_on_cpu
+        self.sparse_layers = 0
+        start = time.perf_counter()
+        self._copy(0)
+        self._renews = not sparse_kernels and time.perf_counter() - start < _BLOCK_SECONDS
+        if sparse_kernels:
+            self._batch = batch.half()
+            self._copies = {which: network.half() for which, network in self._copies.items()}
+            self.sparse_layers = use_sparse_kernels(self._copies[1], self._batch)
+        self._call(_WARM_UP_CALLS)
+
+    def block(self, number: int) -> list[tuple[float, float]]:
+        """Durations in milliseconds of some pairs of rounds."""
+        if number and self._renews:
+            self._copy(number % 2)
+            self._call(1)
+        rounds: list[tuple[float, float]] = []
+        start = time.perf_counter()
+        while len(rounds) < 2 * _PAIRS_OF_A_BLOCK:
+            rounds += self._two_rounds(first=(number + len(rounds) // 2) % 2)
+            if time.perf_counter() - start >= _BLOCK_SECONDS:
+                break
+        return rounds
+
+    def _copy(self, first: int) -> None:
+        """Make new copies, the first or the second network's before the other's."""
+        self._copies = {}
+        for which in (first, 1 - first):
+            self._copies[which] = prepared(self._originals[which], self._batch.device, self._batch)
+
+    def _call(self, times: int) -> None:
+        for _ in range(times):
+            for which in (0, 1):
+                self._copies[which](self._batch)
+        synchronise(self._batch.device)
+
+    def _two_rounds(self, first: int) -> list[tuple[float, float]]:
+        """Two rounds, the second in reverse order; what lies before them slows down the first call."""
+        order = (first, 1 - first, 1 - first, first)
+        one, two, three, four = (self._time_call(self._copies[which], self._batch) for which in order)
+        return [(one, two), (four, three)] if first == 0 else [(two, one), (three, four)]
+
+
+def _blocks(pair: _Pair, seconds: float) -> list[list[tuple[float, float]]]:
+    """Durations of both networks in rounds, by block."""
+    blocks: list[list[tuple[float, float]]] = []
+    start = time.perf_counter()
+    next_look = _BLOCKS
+    while True:
+        blocks.append(pair.block(len(blocks)))
+        if len(blocks) < FEWEST:
+            continue
+        if time.perf_counter() - start >= seconds:
+            return blocks
+        if len(blocks) >= next_look:
+            if _ratio(blocks).width <= WIDEST:
+                return blocks
+            next_look = math.ceil(_GROWTH * len(blocks))
+
+
+def _ratio(blocks: Sequence[Sequence[tuple[float, float]]]) -> MedianInterval:
+    """Dense over pruned, with its interval, from the pairs of rounds in each block."""
+
+    def of_pair(first: tuple[float, float], second: tuple[float, float]) -> float:
+        dense, pruned = (
+            math.sqrt(max(one, _SHORTEST_MS) * max(two, _SHORTEST_MS))
+            for one, two in zip(first, second, strict=True)
+        )
+        return dense / pruned
+
+    return median_interval(
+        [
+            statistics.median(of_pair(*pair) for pair in zip(block[::2], block[1::2], strict=True))
+            for block in blocks
+        ]
     )
 
 

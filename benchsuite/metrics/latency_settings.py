@@ -10,7 +10,9 @@ from benchsuite.contracts.table import Axis, Table
 
 
 class LatencySettings(Table):
-    """`latency`: at which batch sizes inference is timed, and with how many threads."""
+    """`latency`: at which batch sizes inference is timed, and with how many threads, each with each."""
 
     batch_sizes: Axis[Annotated[int, Field(ge=1)]] = Field(default=[1, 128])
-    threads: int = Field(default=1, ge=1, description="CPU threads while inference is timed")
+    threads: Axis[Annotated[int, Field(ge=1)]] = Field(
+        default=[1], description="CPU threads while inference is timed"
+    )

@@ -130,10 +130,26 @@ def computing_dtype(model: nn.Module, probe: Tensor) -> torch.dtype:
         return torch.float32
     try:
         with torch.no_grad():
-            copy.deepcopy(model).double()(probe[:1].double())
-    except RuntimeError:
+            in_precision(copy.deepcopy(model), torch.float64)(probe[:1].double())
+    except Exception:  # noqa: BLE001 - a network's code may refuse another precision in any way
         return torch.float32
     return torch.float64
+
+
+def in_precision(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Give all that is real this precision and all that is complex the same one; in place, and returned.
+
+    `nn.Module.to` would make what is complex real.
+    """
+    complex_dtype = dtype.to_complex()
+
+    def converted(tensor: Tensor) -> Tensor:
+        if tensor.is_complex():
+            return tensor.to(complex_dtype)
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+    model._apply(converted)
+    return model
 
 
 def compare(

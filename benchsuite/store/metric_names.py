@@ -5,6 +5,11 @@ A name is `group/what`; what was measured on the dense network ends in `_dense`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 ACCURACY, COST, SPARSITY = "accuracy/", "cost/", "sparsity/"
 LATENCY, ENERGY, TIME = "latency/", "energy/", "time/"
 INTERPRETABILITY, ROUNDS, SYSTEM = "interpretability/", "rounds/", "system/"
@@ -39,6 +44,7 @@ SELECTION_TIES = "selection/ties"
 SURGERY_DIFFERENCE = "surgery/max_difference"
 
 LATENCY_THREADS = "latency/threads"
+"""CPU threads of those latencies whose names say none."""
 SPARSE_KERNELS = "latency/sparse_kernels"
 
 DETECTORS = "interpretability/detectors"
@@ -47,6 +53,11 @@ NULL_DETECTORS = "interpretability/null_detectors"
 
 TRAINING_LOSS = "training/loss"
 LEARNING_RATE = "training/learning_rate"
+
+
+def is_wide(metrics: Mapping[str, float], speedup: str) -> bool:
+    """Whether the 95% interval of this speedup is wider than it should be."""
+    return bool(metrics.get(f"{speedup}_wide"))
 
 
 def sparsity(budget: str) -> str:
@@ -59,19 +70,27 @@ def cost(budget: str, of: str = "") -> str:
     return f"{COST}{budget}_{of}" if of else f"{COST}{budget}"
 
 
-def latency(batch_size: int, what: str) -> str:
-    """A latency at a batch size; `what` is ms, lower_ms, upper_ms, dense_ms or speedup."""
-    return f"{LATENCY}batch{batch_size}_{what}"
+def latency(batch_size: int, threads: int, what: str) -> str:
+    """A latency at a batch size and with so many CPU threads, which the name leaves out where it is one.
+
+    `what` is ms, lower_ms, upper_ms, dense_ms, speedup, or speedup_low, _high and _wide: the ends of the
+    speedup's 95% interval, and 1 where that is wider than it should be.
+    """
+    return f"{LATENCY}{_setting(batch_size, threads)}_{what}"
 
 
-def sparse_half_latency(batch_size: int, what: str) -> str:
+def sparse_half_latency(batch_size: int, threads: int, what: str) -> str:
     """The same in half precision, the pruned network with kernels for the 2:4 pattern."""
-    return f"{LATENCY}sparse_half/batch{batch_size}_{what}"
+    return f"{LATENCY}sparse_half/{_setting(batch_size, threads)}_{what}"
 
 
-def energy(batch_size: int, what: str = "mj") -> str:
-    """The energy of a sample at a batch size; `what` is mj or dense_mj."""
-    return f"{ENERGY}batch{batch_size}_{what}"
+def energy(batch_size: int, threads: int = 1, what: str = "mj") -> str:
+    """The energy of a sample at a batch size and with so many threads; `what` is mj or dense_mj."""
+    return f"{ENERGY}{_setting(batch_size, threads)}_{what}"
+
+
+def _setting(batch_size: int, threads: int) -> str:
+    return f"batch{batch_size}" if threads == 1 else f"batch{batch_size}_threads{threads}"
 
 
 def class_recall(name: str) -> str:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from benchsuite.store import metric_names
+
 if TYPE_CHECKING:
     from benchsuite.store.record import TrialRecord
 
@@ -67,11 +69,28 @@ def tags(record: TrialRecord) -> dict[str, str]:
     }
     if record.error:
         found |= {"error": record.error, NOTE_TAG: _note(record.status, record.error)}
+    elif warnings := _warnings(record):
+        found[NOTE_TAG] = "\n\n".join(warnings)
     if "train" in record.stages:
         found[DENSE_TAG] = record.stages["train"]
     if "commit" in record.provenance:
         found["mlflow.source.git.commit"] = str(record.provenance["commit"])
     return within_limits(found)
+
+
+def _warnings(record: TrialRecord) -> list[str]:
+    """Sentences on numbers that are less certain than they look, in Markdown."""
+    found = []
+    if record.metrics.get(metric_names.UNCOUNTED_MODULES):
+        names = record.provenance.get("uncounted_modules")
+        shown = ", ".join(map(str, names)) if isinstance(names, list) else "not named"
+        what = _cut(shown.replace("`", "'"), _LONGEST_TAG // 2)
+        found.append(f"MACs are a lower bound: what may multiply and has no formula is `{what}`")
+    wide = [name for name in record.metrics if metric_names.is_wide(record.metrics, name)]
+    if wide:
+        names = ", ".join(f"`{name}`" for name in sorted(wide))
+        found.append(f"Not settled, as the 95% interval is wider than 3%: {names}")
+    return found
 
 
 def within_limits(labels: Mapping[str, str]) -> dict[str, str]:

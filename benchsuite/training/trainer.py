@@ -13,6 +13,7 @@ import torch
 from benchsuite.errors import BenchsuiteError
 from benchsuite.hardware.devices import exact_float32, memory_format_for, searched_convolutions
 from benchsuite.hardware.kernels import trusted_gradients
+from benchsuite.training.finite import named, not_finite
 from benchsuite.training.schedule import learning_rates
 from benchsuite.training.step import Step, capture
 from benchsuite.training.trace import TraceRecorder, TraceRequest, TrainingTrace
@@ -166,8 +167,8 @@ def _check_finite(model: nn.Module, losses: list[float], recipe: TrainingRecipe)
     for epoch, loss in enumerate(losses, start=1):
         if not math.isfinite(loss):
             raise BenchsuiteError(f"training diverged: the mean loss of epoch {epoch} is {loss}; {advice}")
-    finite = torch.stack([parameter.detach().isfinite().all() for parameter in model.parameters()])
-    if not bool(finite.all()):
+    if spoilt := not_finite(model):
         raise BenchsuiteError(
-            f"training diverged: weights are no longer finite after the last step; {advice}"
+            f"training diverged: weights or statistics are no longer finite after the last step "
+            f"({named(spoilt)}); {advice}"
         )

@@ -72,7 +72,8 @@ def train_dense(
         model, log = trained(worker, task, data, request)
         seconds = time.perf_counter() - started
         logs.append(log)
-        evaluation = evaluate(model, data.test, data.classes)
+        which = f"the dense network {task.model.label} on {task.dataset.label}, seed {task.seed},"
+        evaluation = evaluate(model, data.test, data.classes, network=which)
         save_tensors(folder / WEIGHTS, model.state_dict())
         write_atomically(folder / "training.json", json.dumps(curve(log), indent=1))
         return DenseFacts(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING
 
+from benchsuite.hardware.devices import cpu_threads
 from benchsuite.metrics.energy import measure_energy
 from benchsuite.metrics.latency import Latency, measure_latency
 from benchsuite.metrics.sparse_kernels import device_has_sparse_kernels
@@ -15,42 +17,62 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from benchsuite.plan.trial import Trial
+    from benchsuite.trials.pruned_model import PrunedModel
     from benchsuite.trials.worker_context import WorkerContext
 
 
 def latency_metrics(worker: WorkerContext, trial: Trial) -> dict[str, float]:
-    """Latencies of a finished trial's architecture beside its dense model's."""
+    """Latencies of a finished trial's architecture beside its dense model's, by threads and batch size."""
     pruned = load_pruned(worker, trial)
-    dense = pruned.dense
-    metrics: dict[str, float] = {}
-    assert trial.latency is not None
+    settings = trial.latency
+    assert settings is not None
     sparse = trial.settings.scope == "2:4" and device_has_sparse_kernels(worker.device)
-    for size in trial.latency.batch_sizes:
-        example = dense.probe[:1]
-        found = measure_latency(dense.model, pruned.model, example, size, worker.device)
-        metrics |= _timings(partial(metric_names.latency, size), found)
-        energy = measure_energy(dense.model, pruned.model, example, found, worker.device)
-        if energy is not None:
-            metrics |= {
-                metric_names.energy(size): energy.pruned_mj,
-                metric_names.energy(size, "dense_mj"): energy.dense_mj,
-            }
+    metrics: dict[str, float] = {}
     sparse_layers = 0
-    for size in trial.latency.batch_sizes if sparse else ():
-        try:
-            half = measure_latency(
-                dense.model, pruned.model, dense.probe[:1], size, worker.device, sparse_kernels=True
-            )
-        except RuntimeError as error:  # of the kernels: the ordinary latencies stand all the same
-            worker.tell(f"no latency on 2:4 kernels at batch size {size}: {error}")
-            continue
-        sparse_layers += half.sparse_layers
-        if half.sparse_layers:
-            metrics |= _timings(partial(metric_names.sparse_half_latency, size), half)
+    for threads, size in product(settings.threads, settings.batch_sizes):
+        with cpu_threads(threads):
+            metrics |= _ordinary(worker, pruned, threads, size)
+            if sparse:
+                layers, found = _on_sparse_kernels(worker, pruned, threads, size)
+                sparse_layers += layers
+                metrics |= found
     if trial.score.granularity == "weight":
         # Masked weights run on dense kernels; only what stands under sparse_half was measured without them.
         metrics[metric_names.SPARSE_KERNELS] = float(sparse_layers > 0)
-    return {**metrics, metric_names.LATENCY_THREADS: float(worker.threads)}
+    if 1 in settings.threads:
+        metrics[metric_names.LATENCY_THREADS] = 1.0
+    return metrics
+
+
+def _ordinary(worker: WorkerContext, pruned: PrunedModel, threads: int, size: int) -> dict[str, float]:
+    dense = pruned.dense
+    example = dense.probe[:1]
+    found = measure_latency(dense.model, pruned.model, example, size, worker.device)
+    metrics = _timings(partial(metric_names.latency, size, threads), found)
+    energy = measure_energy(dense.model, pruned.model, example, found, worker.device)
+    if energy is not None:
+        metrics |= {
+            metric_names.energy(size, threads): energy.pruned_mj,
+            metric_names.energy(size, threads, "dense_mj"): energy.dense_mj,
+        }
+    return metrics
+
+
+def _on_sparse_kernels(
+    worker: WorkerContext, pruned: PrunedModel, threads: int, size: int
+) -> tuple[int, dict[str, float]]:
+    """How many layers ran on kernels for the 2:4 pattern, and the latencies with them."""
+    dense = pruned.dense
+    try:
+        half = measure_latency(
+            dense.model, pruned.model, dense.probe[:1], size, worker.device, sparse_kernels=True
+        )
+    except RuntimeError as error:  # of the kernels: the ordinary latencies stand all the same
+        worker.tell(f"no latency on 2:4 kernels at batch size {size}: {error}")
+        return 0, {}
+    if not half.sparse_layers:
+        return 0, {}
+    return half.sparse_layers, _timings(partial(metric_names.sparse_half_latency, size, threads), half)
 
 
 def _timings(name: Callable[[str], str], found: Latency) -> dict[str, float]:
@@ -60,4 +82,7 @@ def _timings(name: Callable[[str], str], found: Latency) -> dict[str, float]:
         name("upper_ms"): found.pruned.upper_ms,
         name("dense_ms"): found.dense.median_ms,
         name("speedup"): found.speedup,
+        name("speedup_low"): found.ratio.low,
+        name("speedup_high"): found.ratio.high,
+        name("speedup_wide"): float(not found.is_settled),
     }

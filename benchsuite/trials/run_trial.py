@@ -57,7 +57,9 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: ScoredModel) -> Trial
         rounds.append(_round(dense, network, recovery))
     # The test split is read here and nowhere else: nothing above can have been chosen on it.
     before_recovery = _before_recovery(trial, dense, before)
-    evaluation = evaluate(network.model, dense.data.test, dense.data.classes)
+    evaluation = evaluate(
+        network.model, dense.data.test, dense.data.classes, network="the network after recovery"
+    )
     interpretability = dissect_pruned(worker, trial, dense, network.model, network.removed)
     file_bytes = keep_trial(worker, trial, network, evaluation, dense, recovery)
     metrics = {
@@ -141,20 +143,25 @@ def _before_recovery(trial: Trial, dense: DenseModel, model: nn.Module) -> dict[
     if trial.variant == "scratch":  # its recovery begins with new weights
         return {}
     data = dense.data
-    found = {metric_names.TOP1_BEFORE_RECOVERY: evaluate(model, data.test, data.classes).top1}
+    evaluation = evaluate(model, data.test, data.classes, network="the network before recovery")
+    found = {metric_names.TOP1_BEFORE_RECOVERY: evaluation.top1}
     if trial.recalibrate:
         anew = recalibrated(
             model, data.train, trial.recalibrate, trial.recovery.batch_size, trial.seed_for("recalibrate")
         )
         if anew is not None:
-            found[metric_names.TOP1_RECALIBRATED] = evaluate(anew, data.test, data.classes).top1
+            evaluation = evaluate(anew, data.test, data.classes, network="the recalibrated network")
+            found[metric_names.TOP1_RECALIBRATED] = evaluation.top1
     return found
 
 
 def _round(dense: DenseModel, network: PrunedNetwork, recovery: TrainingLog) -> RoundOutcome:
     """What a round came to. Its accuracy is of the validation split: the test split is not for watching."""
     validation = dense.data.validation
-    top1 = evaluate(network.model, validation, dense.data.classes).top1 if len(validation) else None
+    top1 = None
+    if len(validation):
+        which = "the network after a round"
+        top1 = evaluate(network.model, validation, dense.data.classes, network=which).top1
     return RoundOutcome(
         params_nonzero=network.cost.nonzero_params,
         macs_nonzero=network.cost.nonzero_macs,

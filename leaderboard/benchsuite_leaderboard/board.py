@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,8 @@ RECALIBRATED = metric_names.TOP1_RECALIBRATED
 DENSE = metric_names.TOP1_DENSE
 
 RANDOM = "random"
+LATENCY = "latency"
+"""A measured time as a cost, with one CPU thread."""
 
 Sparsity = float | str
 """The requested fraction removed, or a word such as "native" if the criterion chose it itself."""
@@ -127,12 +130,12 @@ class BoardTrial:
         return float(value) if math.isfinite(value) else None
 
     def remaining(self, cost: str) -> float | None:
-        """What is left of the dense network's "macs", "params" or "latency", as a fraction.
+        """What is left of the dense network's "macs", "params" or one of the `times`, as a fraction.
 
         Masked weights count as removed, though they still cost time on dense kernels.
         """
-        if cost == "latency":
-            speedup = self.metric(metric_names.latency(1, "speedup"))
+        if cost.startswith(LATENCY):
+            speedup = self.metric(metric_names.latency(1, threads_of(cost), "speedup"))
             return 1 / speedup if speedup else None
         kept = f"{cost}_nonzero" if self.record.axes.get("granularity") == "weight" else cost
         left, dense = self.metric(metric_names.cost(kept)), self.metric(metric_names.cost(cost, "dense"))
@@ -192,6 +195,13 @@ class Board:
         """The names of all metrics that some trial has."""
         return frozenset(name for trial in self.trials for name in trial.record.metrics)
 
+    @cached_property
+    def times(self) -> tuple[str, ...]:
+        """The costs that are measured times: "latency" with one CPU thread, "latency-4" with four."""
+        found = (re.fullmatch(r"latency/batch1(?:_threads(\d+))?_speedup", name) for name in self.metrics)
+        threads = sorted({int(match[1] or 1) for match in found if match is not None})
+        return tuple(LATENCY if count == 1 else f"{LATENCY}-{count}" for count in threads)
+
     def values(self, metric: str) -> dict[Criterion, dict[Block, float]]:
         """One value per criterion and block: the mean over the draws that finished."""
         drawn: dict[tuple[Criterion, Block], list[float]] = defaultdict(list)
@@ -221,18 +231,45 @@ class Board:
                 found[trial.block.dense_model].append(value)
         return {dense: math.fsum(values) / len(values) for dense, values in sorted(found.items())}
 
+    def uncertain_costs(self, workload: Workload, cost: str) -> frozenset[tuple[Criterion, Sparsity]]:
+        """Cells whose cost is less certain than it looks.
+
+        MACs are where operations without a formula were executed, a latency where the interval of the speedup
+        is wider than it should be.
+        """
+        if cost == "params":
+            return frozenset()
+        name = metric_names.UNCOUNTED_MODULES
+        if cost.startswith(LATENCY):
+            name = metric_names.latency(1, threads_of(cost), "speedup_wide")
+        return frozenset(
+            (trial.criterion, trial.block.sparsity)
+            for trial in self.by_workload[workload]
+            if trial.metric(name)
+        )
+
+    def uncounted(self, workload: Workload) -> tuple[str, ...]:
+        """What multiplies in networks of this workload, maybe, and has no formula."""
+        found = [t.record.provenance.get("uncounted_modules") for t in self.by_workload[workload]]
+        return tuple(sorted({str(name) for names in found if isinstance(names, list) for name in names}))
+
     def remaining_cost(self, workload: Workload | None, cost: str) -> dict[tuple[Criterion, Sparsity], float]:
         """What is left of a dense network's cost, as a mean over finished trials.
 
         Args:
             workload: the workload, or None for the mean over all trials of the board.
-            cost: "macs", "params", or "latency" (the inverse of the speedup measured at batch size 1).
+            cost: "macs", "params", or one of `times` (the inverse of the speedup measured at batch size 1).
         """
         found: dict[tuple[Criterion, Sparsity], list[float]] = defaultdict(list)
         for trial in self.trials if workload is None else self.by_workload[workload]:
             if (left := trial.remaining(cost)) is not None:
                 found[trial.criterion, trial.block.sparsity].append(left)
         return {cell: math.fsum(values) / len(values) for cell, values in found.items()}
+
+
+def threads_of(cost: str) -> int:
+    """With how many CPU threads a measured time was measured."""
+    return int(cost.partition("-")[2] or 1)
 
 
 def sparsity_order(sparsity: Sparsity) -> tuple[int, float, str]:

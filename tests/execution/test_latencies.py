@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
+from benchsuite.commands.run import latency_conditions
 from benchsuite.execution.jobs import Ended, Job, LatencyJob, Measured, Message, Started
 from benchsuite.execution.pending_work import needs_latency, pending_work
 from benchsuite.execution.run import Run
+from benchsuite.hardware.devices import device_libraries
 from benchsuite.metrics.network_cost import Cost
 from benchsuite.plan import matrix, stage_keys
 from benchsuite.plan.matrix import build_plan
@@ -47,7 +51,14 @@ DENSE = DenseFacts(
     data_digest="",
     device="a chip",
 )
-HERE = {"device": "a chip", "host": "here", "python": "3.12", "torch": "2.6"}
+HERE = {
+    "device": "a chip",
+    "host": "here",
+    "platform": "Linux",
+    "cores": "2",
+    "python": "3.12",
+    "torch": "2.6",
+}
 
 
 class Stopwatch:
@@ -164,7 +175,15 @@ def test_nothing_is_shared_between_other_conditions(bench: Bench, condition: str
     assert bench.records[trials[0].key].provenance["latency"] == HERE
 
 
-@pytest.mark.parametrize("latency", ["{ batch_sizes = [1] }", "{ threads = 2 }"])
+def test_these_are_the_conditions_of_a_run() -> None:
+    conditions = latency_conditions("cpu")
+    assert conditions.keys() == HERE.keys()
+    assert conditions["torch"] == torch.__version__.partition("+")[0]
+    assert 1 <= int(conditions["cores"]) <= (os.cpu_count() or 1)
+    assert device_libraries("cuda:0")["cuda"] == str(torch.version.cuda)
+
+
+@pytest.mark.parametrize("latency", ["{ batch_sizes = [1] }", "{ threads = 2 }", "{ threads = [1, 2] }"])
 def test_other_settings_are_measured_anew_for_all(bench: Bench, latency: str) -> None:
     first = bench.trials()
     bench.finish(first, ["a", "b", "a", "b"])

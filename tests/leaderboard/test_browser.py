@@ -79,6 +79,9 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[TrialReco
     records = make_matrix(workloads=[("digits", "mlp")], seeds=[0])
     records = [TrialRecord(**{**vars(r), "key": f"{i:020x}"}) for i, r in enumerate(records)]
     records[0].metrics.update(
+        {"latency/batch1_threads4_speedup_low": 2.5, "latency/batch1_speedup_wide": 1.0}
+    )
+    records[0].metrics.update(
         {"latency/batch1_lower_ms": 0.4, "interpretability/color/detectors": 3.0, HOSTILE: 2.5}
     )
     folder = run / "stages" / records[0].key
@@ -247,6 +250,10 @@ def test_a_trial_shows_its_whole_record(browser: Browser, kept: tuple[Path, list
             environment = [str(value) for value in record.provenance.values()]
             assert [each for each in (record.key, *axes, *environment, "aggregate") if each not in text] == []
         page.goto((folder / "trial.html").as_uri() + f"#{records[0].key}")
+        words = " ".join(page.locator("table.metrics tr").all_inner_texts())
+        assert "batch of 1: speedup" in words
+        assert "batch of 1, 4 threads: speedup, lower end of its 95% interval" in words
+        assert shown_metrics(page)["latency/batch1_speedup_wide"][1] == "wider than 3%: not settled"
         layers = page.locator("table.layers tbody tr").all_inner_texts()
         assert "4 of 16" in layers[0]
         assert "25.00%" in layers[0]

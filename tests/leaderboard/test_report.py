@@ -44,6 +44,26 @@ def test_what_is_left_of_a_cost_is_a_mean_of_ratios(record: Make) -> None:
     assert board.remaining_cost(pair, "latency") == {(criterion, 0.5): pytest.approx((1 / 1.5 + 1 / 2.5) / 2)}
 
 
+def test_measured_times_are_told_apart_by_their_threads(record: Make) -> None:
+    first, second = record("a", 0.5, 0.9), record("a", 0.5, 0.8, seed=1)
+    first.metrics.update(
+        {"latency/batch1_threads4_speedup": 4.0, "latency/batch1_threads4_speedup_wide": 1.0}
+    )
+    second.metrics.update({"latency/batch128_threads2_speedup": 3.0, "latency/batch1_speedup_wide": 0.0})
+    (board,) = boards([first, second])
+    (criterion,) = board.criteria
+    pair = Workload("digits", "mlp")
+    assert board.times == ("latency", "latency-4")
+    assert board.remaining_cost(pair, "latency-4") == {(criterion, 0.5): pytest.approx(1 / 4)}
+    assert board.uncertain_costs(pair, "latency-4") == {(criterion, 0.5)}
+    assert board.uncertain_costs(pair, "latency") == board.uncertain_costs(pair, "macs") == frozenset()
+    first.metrics["cost/uncounted_modules"] = 2.0
+    first.provenance["uncounted_modules"] = ["b: aten._fft_r2c", "a: aten.linalg_inv_ex"]
+    assert board.uncertain_costs(pair, "macs") == {(criterion, 0.5)}
+    assert board.uncertain_costs(pair, "params") == frozenset()
+    assert board.uncounted(pair) == ("a: aten.linalg_inv_ex", "b: aten._fft_r2c")
+
+
 def test_masked_weights_count_as_gone(record: Make) -> None:
     masked = record("a", 0.5, 0.9, granularity="weight")
     masked.metrics.update({"cost/macs": 10000.0, "cost/macs_nonzero": 4000.0, "cost/params_nonzero": 1000.0})

@@ -149,6 +149,30 @@ def test_odd_collections_have_their_pages(record: Make, records: str, tmp_path: 
     assert "line 7 of results.jsonl" in page.text
 
 
+def test_costs_that_are_less_certain_than_they_look_are_marked(record: Make, tmp_path: Path) -> None:
+    records = [record(scorer, 0.5, 0.9, seed=seed) for scorer in "ab" for seed in range(2)]
+    render(records, tmp_path / "certain", title="t")
+    cells = (tmp_path / "certain" / "cells.html").read_text("utf-8")
+    assert "less certain than it looks" not in cells
+    records[0].metrics.update({"latency/batch1_speedup_wide": 1.0, "latency/batch1_threads4_speedup": 3.0})
+    records[0].metrics["cost/uncounted_modules"] = 1.0
+    records[0].provenance["uncounted_modules"] = ["stem: <b>aten._fft_r2c"]
+    render(records, tmp_path / "uncertain", title="t")
+    cells = (tmp_path / "uncertain" / "cells.html").read_text("utf-8")
+    text = Page(cells).text
+    assert "* less certain than it looks" in text
+    assert "Time left, 4 threads" in text
+    assert cells.count('title="some operations have no formula') == 1
+    assert cells.count('title="not settled') == 1
+    page = (tmp_path / "uncertain" / "workloads" / f"{slug('digits', 'mlp')}.html").read_text("utf-8")
+    text = Page(page).text
+    assert (
+        "MACs are a lower bound here: what may multiply and has no formula is stem: <b>aten._fft_r2c" in text
+    )
+    assert "In 1 cell the time left is not settled" in text
+    assert "latency with 4 threads" in text
+
+
 def test_boards_are_separate(record: Make, tmp_path: Path) -> None:
     records = [record("a", 0.5, value, scope=scope) for scope, value in (("layer", 0.9), ("global", 0.7))]
     render(records, tmp_path, title="two")

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import math
+import re
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn import metrics
 from torch import nn
 
@@ -71,3 +76,70 @@ def test_wrong_outputs_and_empty_splits_are_errors(model):
         evaluate(model, split_of(torch.zeros(10).long()), CLASSES[:3])
     with pytest.raises(BenchsuiteError, match="empty split"):
         evaluate(model, split_of(torch.zeros(0).long()), CLASSES)
+
+
+class Spoils(nn.Module):
+    """A classifier whose outputs are spoilt at some samples and classes."""
+
+    def __init__(self, places: dict[tuple[int, int], float]) -> None:
+        super().__init__()
+        self.places, self.seen = places, 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs = torch.zeros(len(x), 4)
+        for (sample, column), value in self.places.items():
+            if self.seen <= sample < self.seen + len(x):
+                outputs[sample - self.seen, column] = value
+        self.seen += len(x)
+        return outputs
+
+
+@settings(deadline=None)
+@given(
+    places=st.dictionaries(
+        st.tuples(st.integers(0, 9), st.integers(0, 3)),
+        st.sampled_from([0.5, math.nan, math.inf, -math.inf]),
+        max_size=8,
+    ),
+    batch_size=st.integers(1, 12),
+)
+def test_outputs_that_are_no_numbers_are_no_predictions(places, batch_size):
+    split = split_of(torch.zeros(10).long())
+    bad = {sample for (sample, _), value in places.items() if not math.isfinite(value)}
+    if not bad:
+        assert evaluate(Spoils(places), split, CLASSES, batch_size).samples == 10
+        return
+    with pytest.raises(BenchsuiteError) as caught:
+        evaluate(Spoils(places), split, CLASSES, batch_size, network="the network of a test")
+    assert str(caught.value) == (
+        f"the network of a test cannot be evaluated: its outputs are not finite on {len(bad)} of 10 samples"
+    )
+
+
+def state_names() -> list[str]:
+    names = [name for name, _ in (*small().named_parameters(), *small().named_buffers())]
+    return [name for name in names if "num_batches" not in name]
+
+
+def small() -> nn.Module:
+    return nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Dropout(0.9), nn.Linear(8, 4))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("name", state_names())
+def test_a_spoilt_parameter_or_statistic_is_named(name, value):
+    """An infinite running variance makes a unit zero: the outputs would look like any others."""
+    model = small()
+    model.state_dict()[name].view(-1)[-1] = value
+    with pytest.raises(BenchsuiteError, match=f"not finite are {re.escape(name)}$"):
+        evaluate(model, split_of(torch.zeros(10).long()), CLASSES)
+    assert model.training
+
+
+def test_a_mask_may_hold_infinities_and_no_nan():
+    model = small()
+    model.register_buffer("mask", torch.full((3,), -math.inf))
+    assert evaluate(model, split_of(torch.zeros(10).long()), CLASSES).samples == 10
+    model.mask[1] = math.nan
+    with pytest.raises(BenchsuiteError, match=r"not finite are mask$"):
+        evaluate(model, split_of(torch.zeros(10).long()), CLASSES)

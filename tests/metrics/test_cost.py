@@ -85,29 +85,6 @@ def test_zeros_of_masked_weights_are_left_out_of_the_nonzero_counts() -> None:
     assert cost.nonzero_params == cost.params - 9 - 50
 
 
-def test_modules_that_contribute_nothing_are_reported() -> None:
-    class Scale(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.factor = nn.Parameter(torch.ones(6))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return x * self.factor
-
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layers = nn.Sequential(Scale(), nn.LayerNorm(6), nn.Linear(6, 2))
-            self.idle = nn.Linear(6, 2)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.layers(x)
-
-    cost = measure_cost(Net(), torch.randn(1, 6))
-    assert cost.unknown_modules == ("layers.0", "idle")
-    assert cost.params == 6 + 12 + 14 + 14
-
-
 def test_shared_weights_count_once_as_parameters_and_each_time_as_work() -> None:
     class Net(nn.Module):
         def __init__(self) -> None:

@@ -52,6 +52,7 @@ def test_defaults_are_filled_in(tmp_path, registry):
     assert suite.recovery.epochs == [1.0]
     assert suite.metrics.latency is not None
     assert suite.metrics.latency.batch_sizes == [1, 128]
+    assert suite.metrics.latency.threads == [1]
 
 
 def test_anything_that_can_be_listed_is_an_axis(tmp_path, registry):
@@ -110,6 +111,8 @@ def test_each_error_names_its_line_and_what_would_be_right(tmp_path, registry, o
         ("[recovery]", "learning_rate = 0", "greater than 0 (got 0)"),
         ("[scoring]", "samples = 0", "greater than or equal to 1 (got 0)"),
         ("[metrics]", "latency = { batch_sizes = [0] }", "greater than or equal to 1 (got 0)"),
+        ("[metrics]", "latency = { threads = [1, 0] }", "greater than or equal to 1 (got 0)"),
+        ("[metrics]", "latency = { threads = [2, 2] }", "threads lists 2 twice"),
         ("[metrics]", 'dissection = { concepts = "shaps" }', "did you mean 'shapes'?"),
         ("[metrics]", "dissection = { concepts = 'shapes', detector = 0.1 }", "unknown key"),
     ],

@@ -31,6 +31,16 @@ def test_an_error_cannot_leave_its_block_of_the_description():
     assert note == "**failed**\n\n```text\n'''\n<b>bold</b>\n```"
 
 
+def test_numbers_that_are_less_certain_than_they_look_have_a_note():
+    certain = {"cost/uncounted_modules": 0.0, "latency/batch1_speedup_wide": 0.0}
+    assert "mlflow.note.content" not in mlflow_fields.tags(record(metrics=certain))
+    metrics = {"cost/uncounted_modules": 1.0, "latency/batch1_speedup": 2, "latency/batch1_speedup_wide": 1.0}
+    names = {"uncounted_modules": ["stem: aten._fft_r2c", "`<b>"]}
+    note = mlflow_fields.tags(record(metrics=metrics, provenance=names))["mlflow.note.content"]
+    assert "lower bound: what may multiply and has no formula is `stem: aten._fft_r2c, '<b>`" in note
+    assert "wider than 3%: `latency/batch1_speedup`" in note
+
+
 def test_a_run_name_tells_draws_apart():
     assert (
         mlflow_fields.run_name({**AXES, "draw": 3}) == "weight-entropy · mlp · digits · 0.5 · seed 2 · draw 3"

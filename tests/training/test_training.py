@@ -243,8 +243,20 @@ def test_weights_spoilt_by_the_last_step_are_an_error():
     def spoil() -> None:
         model.weight.detach().fill_(float("inf"))
 
-    with pytest.raises(BenchsuiteError, match="weights are no longer finite"):
+    with pytest.raises(BenchsuiteError, match=r"no longer finite after the last step \(weight\)"):
         train(model, on_device(features(), "cpu"), RECIPE, seed=0, device="cpu", epochs=0.1, after_step=spoil)
+
+
+def test_statistics_spoilt_by_training_are_an_error():
+    """All weights may be finite: a running mean is no parameter."""
+    model = conv_net()
+
+    def spoil() -> None:
+        norm = next(module for module in model if isinstance(module, nn.BatchNorm2d))
+        norm.running_mean.fill_(float("nan"))
+
+    with pytest.raises(BenchsuiteError, match=r"no longer finite after the last step \(.*running_mean\)"):
+        train(model, on_device(images(), "cpu"), RECIPE, seed=0, device="cpu", epochs=0.1, after_step=spoil)
 
 
 class _CountOps(TorchDispatchMode):

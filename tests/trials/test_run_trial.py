@@ -17,6 +17,9 @@ import benchsuite
 from benchsuite.errors import BenchsuiteError, Collapsed, PluginError, Unsupported
 from benchsuite.hardware.devices import prepare
 from benchsuite.metrics.accuracy import evaluate
+from benchsuite.metrics.latency import Latency, Timing
+from benchsuite.metrics.latency_settings import LatencySettings
+from benchsuite.metrics.median_interval import MedianInterval
 from benchsuite.plan.matrix import build_plan
 from benchsuite.pruning.networks import MaskedNetwork, SmallerNetwork
 from benchsuite.registry.discovery import discover
@@ -25,7 +28,7 @@ from benchsuite.store import stages
 from benchsuite.store.keys import derived_seed
 from benchsuite.suite import load_suite
 from benchsuite.training import DeviceDataset
-from benchsuite.trials import recovery, run_trial
+from benchsuite.trials import dense_training, latency, recovery, run_trial
 from benchsuite.trials.data import load_data
 from benchsuite.trials.dense_model import load_dense
 from benchsuite.trials.dense_training import build_model
@@ -86,14 +89,14 @@ class Residual(benchsuite.ModelPlugin):
 
 
 class Gain(nn.Module):
-    """A module of a kind whose multiply-accumulates are unknown."""
+    """A module with an operation whose multiply-accumulates are unknown."""
 
     def __init__(self) -> None:
         super().__init__()
         self.factor = nn.Parameter(torch.ones(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.factor
+        return x / torch.linalg.det(self.factor.view(1, 1))
 
 
 class Scaled(benchsuite.ModelPlugin):
@@ -369,15 +372,82 @@ def test_the_size_of_the_file_is_that_of_what_is_kept(workshop, granularity):
         assert metrics["cost/file_bytes"] < metrics["cost/file_bytes_dense"]
 
 
+def test_latencies_are_measured_with_each_number_of_threads(workshop, monkeypatch):
+    (trial,) = workshop.plan()
+    workshop.run(trial)
+    seen: list[tuple[int, int]] = []
+
+    def measured(dense: nn.Module, pruned: nn.Module, example: Tensor, size: int, *_: Any) -> Latency:
+        threads = torch.get_num_threads()
+        seen.append((threads, size))
+        timing = Timing(1.0, 2.0, 3.0)
+        ratio = MedianInterval(threads + size / 100, 0.5, 0.5 + 0.01 * threads)
+        return Latency(timing, timing, ratio, size, samples=12, threads=threads)
+
+    monkeypatch.setattr(latency, "measure_latency", measured)
+    before = torch.get_num_threads()
+    settings = LatencySettings(batch_sizes=[1, 8], threads=[1, 3])
+    metrics = latency.latency_metrics(workshop.worker, replace(trial, latency=settings))
+    assert torch.get_num_threads() == before
+    assert seen == [(1, 1), (1, 8), (3, 1), (3, 8)]
+    speedups = {name: value for name, value in metrics.items() if name.endswith("_speedup")}
+    assert speedups == {
+        "latency/batch1_speedup": 1.01,
+        "latency/batch8_speedup": 1.08,
+        "latency/batch1_threads3_speedup": 3.01,
+        "latency/batch8_threads3_speedup": 3.08,
+    }
+    assert metrics["latency/batch8_threads3_ms"] == 2.0
+    assert metrics["latency/batch1_speedup_low"] == 0.5
+    assert metrics["latency/batch1_threads3_speedup_high"] == 0.53
+    assert metrics["latency/batch1_speedup_wide"] == 0
+    assert metrics["latency/threads"] == 1
+    settings = LatencySettings(batch_sizes=[1], threads=3)
+    metrics = latency.latency_metrics(workshop.worker, replace(trial, latency=settings))
+    assert all("batch1_threads3_" in name for name in metrics)
+    monkeypatch.setattr(MedianInterval, "width", 0.031)
+    assert latency.latency_metrics(workshop.worker, replace(trial, latency=settings))[
+        "latency/batch1_threads3_speedup_wide"
+    ]
+
+
 def test_modules_of_unknown_cost_are_named(workshop):
     (trial,) = workshop.plan("scaled")
     record = workshop.run(trial)
     assert record.metrics["cost/uncounted_modules"] == 1
-    assert record.provenance["uncounted_modules"] == ["0"]
+    assert record.provenance["uncounted_modules"] == ["0: aten._linalg_det"]
     (known,) = workshop.plan()
     record = workshop.run(known)
     assert record.metrics["cost/uncounted_modules"] == 0
     assert "uncounted_modules" not in record.provenance
+
+
+@pytest.mark.parametrize("when", ["before recovery", "after recovery", "after a round", "dense"])
+def test_a_network_that_computes_no_numbers_is_an_error_that_says_which(workshop, monkeypatch, when):
+    """Its largest output is a NaN, which says nothing of a class: it has no accuracy."""
+    (trial,) = workshop.plan(pruning_schedule='"iterative"', pruning_rounds="2", recovery_epochs="2")
+    if when != "dense":
+        train_with_traces(workshop.worker, trial.dense, trial.traces)
+
+    def spoil(model: nn.Module) -> None:
+        with torch.no_grad():
+            model.get_parameter(f"{OUTPUT}.bias")[1] = float("nan")
+
+    module = dense_training if when == "dense" else run_trial
+    measured = module.evaluate
+
+    def evaluate_spoilt(model: nn.Module, *arguments: Any, network: str) -> Any:
+        if when in network:
+            spoil(model)
+        return measured(model, *arguments, network=network)
+
+    monkeypatch.setattr(module, "evaluate", evaluate_spoilt)
+    if when == "dense":
+        (trial,) = workshop.plan(training_epochs="1")  # one that is not trained yet
+    said = rf"cannot be evaluated: its outputs are not finite on (\d+) of \1 samples; .*{OUTPUT}.bias"
+    with pytest.raises(BenchsuiteError, match=said) as caught:
+        workshop.run(trial)
+    assert when in str(caught.value)
 
 
 # Rounds

@@ -10,7 +10,13 @@ from torch import nn
 
 from benchsuite.errors import BenchsuiteError
 from benchsuite.metrics.cost import count_macs
-from benchsuite.pruning.surgery import compare, computing_dtype, remove_units, removed_entries
+from benchsuite.pruning.surgery import (
+    compare,
+    computing_dtype,
+    in_precision,
+    remove_units,
+    removed_entries,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,8 +41,7 @@ def failing_groups(twin: nn.Module, graph: PruningGraph, example: Tensor) -> dic
     """
     randomise(twin)
     probe = torch.randn(example.shape, generator=torch.Generator().manual_seed(_SEED)).to(example.device)
-    dtype = computing_dtype(twin, probe)
-    return _Removals(twin.to(dtype), graph, probe.to(dtype)).failing(graph.groups)
+    return _Removals(twin, graph, probe.to(example.dtype)).failing(graph.groups)
 
 
 def randomise(model: nn.Module) -> None:
@@ -63,12 +68,18 @@ def randomise(model: nn.Module) -> None:
 
 
 class _Removals:
-    """Removes half of the positions of some groups from the twin and checks the rest."""
+    """Removes half of the positions of some groups from the twin and checks the rest.
+
+    What it computes is checked in the precision in which rounding errors are small, what it costs in its own:
+    the network's cost was counted in that one.
+    """
 
     def __init__(self, twin: nn.Module, graph: PruningGraph, probe: Tensor) -> None:
-        self._twin = twin
+        self._as_built, self._example = copy.deepcopy(twin), probe
+        dtype = computing_dtype(twin, probe)
+        self._twin = twin = in_precision(twin, dtype)
         self._graph = graph
-        self._probe = probe
+        self._probe = probe = probe.to(dtype)
         # Parts that only training uses, such as auxiliary classifiers, may read units as well.
         self._trains = _has_idle_layers(twin, probe) and self._training_failure(twin) is None
 
@@ -78,7 +89,7 @@ class _Removals:
             return {}
         # Finding the groups that stop the network from running is much cheaper than finding those that change
         # its output.
-        single, probe = copy.deepcopy(self._twin).float(), self._probe.float()
+        single, probe = in_precision(copy.deepcopy(self._twin), torch.float32), self._probe.float()
 
         def breakage(some: Sequence[CoupledGroup]) -> str | None:
             try:
@@ -103,7 +114,8 @@ class _Removals:
         try:
             pruned = remove_units(self._twin, self._graph, removed)
             compare(pruned, self._twin, removed_entries(self._graph, removed), self._probe)
-            counted = (sum(p.numel() for p in pruned.parameters()), count_macs(pruned, self._probe).total)
+            smaller = remove_units(self._as_built, self._graph, removed)
+            counted = (sum(p.numel() for p in pruned.parameters()), count_macs(smaller, self._example).total)
         except BenchsuiteError as error:
             return str(error)
         except Exception as error:  # noqa: BLE001 - a network's code can break in any way when widths change

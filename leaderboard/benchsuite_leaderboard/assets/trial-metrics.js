@@ -8,6 +8,8 @@ globalThis.benchsuiteMetrics = (() => {
   const tiny = (value) => (value !== 0 && Math.abs(value) < 1e-4 ? value.toExponential(2) : quantity(value));
   const with_unit = (unit) => (value) => `${tiny(value)} ${unit}`;
   const [ms, s, mb, mj] = ["ms", "s", "MB", "mJ"].map(with_unit);
+  const times = (value) => `${quantity(value)} ×`;
+  const batch = (what) => (_, size, threads) => `batch of ${size}${threads ? `, ${threads} threads` : ""}: ${what}`;
   const kib = (value) => `${quantity(value / 1024)} KiB`;
 
   const groups = [
@@ -31,20 +33,23 @@ globalThis.benchsuiteMetrics = (() => {
       ["cost/macs_nonzero", "MACs with weights that are not zero", quantity],
       ["cost/macs_dense", "MACs of the dense network", quantity],
       ["cost/flops", "FLOPs (2 × MACs) per sample", quantity],
-      ["cost/uncounted_modules", "modules whose MACs are not known", quantity],
+      ["cost/uncounted_modules", "operations whose MACs are not known; above 0, MACs are a lower bound", quantity],
       ["cost/file_bytes", "file of the network’s weights", kib],
       ["cost/file_bytes_dense", "file of the dense network’s weights", kib],
       ["cost/activation_peak_bytes", "activations at the peak, one sample", kib],
     ]],
     ["Latency and energy", "measured on the run’s own machine, in turn with the dense network", [
-      [/^latency\/batch(\d+)_ms$/, "batch of $1: median", ms],
-      [/^latency\/batch(\d+)_lower_ms$/, "batch of $1: lower quartile", ms],
-      [/^latency\/batch(\d+)_upper_ms$/, "batch of $1: upper quartile", ms],
-      [/^latency\/batch(\d+)_dense_ms$/, "batch of $1: median of the dense network", ms],
-      [/^latency\/batch(\d+)_speedup$/, "batch of $1: speedup", (value) => `${quantity(value)} ×`],
-      ["latency/threads", "CPU threads", quantity],
-      [/^energy\/batch(\d+)_mj$/, "batch of $1: energy", mj],
-      [/^energy\/batch(\d+)_dense_mj$/, "batch of $1: energy of the dense network", mj],
+      ["latency/threads", "CPU threads where none are named", quantity],
+      [/^latency\/batch(\d+)(?:_threads(\d+))?_ms$/, batch("median"), ms],
+      [/^latency\/batch(\d+)(?:_threads(\d+))?_lower_ms$/, batch("lower quartile"), ms],
+      [/^latency\/batch(\d+)(?:_threads(\d+))?_upper_ms$/, batch("upper quartile"), ms],
+      [/^latency\/batch(\d+)(?:_threads(\d+))?_dense_ms$/, batch("median of the dense network"), ms],
+      [/^latency\/batch(\d+)(?:_threads(\d+))?_speedup$/, batch("speedup"), times],
+      [/^latency\/batch(\d+)(?:_threads(\d+))?_speedup_low$/, batch("speedup, lower end of its 95% interval"), times],
+      [/^latency\/batch(\d+)(?:_threads(\d+))?_speedup_high$/, batch("speedup, upper end of its 95% interval"), times],
+      [/^latency\/batch(\d+)(?:_threads(\d+))?_speedup_wide$/, batch("interval of the speedup"), (value) => (value ? "wider than 3%: not settled" : "at most 3% wide")],
+      [/^energy\/batch(\d+)(?:_threads(\d+))?_mj$/, batch("energy"), mj],
+      [/^energy\/batch(\d+)(?:_threads(\d+))?_dense_mj$/, batch("energy of the dense network"), mj],
     ]],
     ["Interpretability", "network dissection of what is left", [
       ["interpretability/units", "units dissected", quantity],
@@ -99,7 +104,8 @@ globalThis.benchsuiteMetrics = (() => {
           continue;
         }
         for (const name of [...left].filter((each) => pattern.test(each))) {
-          variants.push([name.match(pattern)[1], take(name, name.replace(pattern, words), write)]);
+          const variant = name.match(pattern).slice(1).map((part) => part ?? "").join(" ");
+          variants.push([variant, take(name, name.replace(pattern, words), write)]);
         }
       }
       // What belongs to one batch size or one category stands together.

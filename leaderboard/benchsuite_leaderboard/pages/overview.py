@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from benchsuite_leaderboard.pages.environment import ASSETS, environment
-from benchsuite_leaderboard.pages.views import COSTS
+from benchsuite_leaderboard.pages.views import costs_of
 
 if TYPE_CHECKING:
     from benchsuite_leaderboard.downloads import Download
@@ -27,7 +27,7 @@ def overview(report: Report, views: Views, downloads: list[Download], *, digest:
             report=report,
             views=views,
             downloads=downloads,
-            costs=COSTS,
+            costs=costs_of(report.boards),
             digest=digest,
             style=Markup((ASSETS / "style.css").read_text("utf-8")),  # noqa: S704 - our own file
             script=Markup((ASSETS / "site.js").read_text("utf-8")),  # noqa: S704 - our own file

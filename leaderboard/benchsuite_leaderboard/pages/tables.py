@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from benchsuite_leaderboard.pages.addresses import slug, trial_id
 from benchsuite_leaderboard.pages.environment import environment
 from benchsuite_leaderboard.pages.formats import sparsity
+from benchsuite_leaderboard.pages.views import costs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from benchsuite_leaderboard.board import BoardTrial, Criterion, Protocol, Sparsity, Workload
     from benchsuite_leaderboard.pages.views import Views
@@ -38,6 +39,8 @@ class Line:
     """One criterion on one workload at one sparsity.
 
     Attributes:
+        costs: what is left of MACs, parameters and of each measured time.
+        uncertain: names of the costs that are less certain than they look.
         address: the address of its trials.
         facets: the number of each filter's value that this line has.
     """
@@ -48,9 +51,8 @@ class Line:
     sparsity: Sparsity
     cell: Cell
     before: Estimate | None
-    macs: float | None
-    params: float | None
-    latency: float | None
+    costs: Mapping[str, float]
+    uncertain: frozenset[str]
     address: str
     facets: tuple[int, ...]
 
@@ -61,7 +63,14 @@ def cells_page(report: Report, views: Views) -> str:
     return (
         environment()
         .get_template("cells.html.j2")
-        .render(report=report, filters=filters, lines=lines, root="", here="cells")
+        .render(
+            report=report,
+            filters=filters,
+            lines=lines,
+            costs=[key for key, _, _ in costs_of(report.boards)],
+            root="",
+            here="cells",
+        )
     )
 
 
@@ -90,7 +99,8 @@ def _lines(report: Report, views: Views) -> tuple[list[Filter], list[Line]]:
         for pair in board.board.workloads:
             table = views.workload(board, board.after, pair).table
             before = None if board.before is None else views.workload(board, board.before, pair).table
-            costs = {name: board.board.remaining_cost(pair, name) for name in ("macs", "params", "latency")}
+            costs = {name: board.board.remaining_cost(pair, name) for name, _, _ in costs_of([board])}
+            uncertain = {name: board.board.uncertain_costs(pair, name) for name in costs}
             for criterion, cells in table.rows.items():
                 for column, (value, cell) in enumerate(zip(table.sparsities, cells, strict=True)):
                     if cell.estimate is None and not cell.troubles:
@@ -103,9 +113,8 @@ def _lines(report: Report, views: Views) -> tuple[list[Filter], list[Line]]:
                         value,
                         cell,
                         None if before is None else before.rows[criterion][column].estimate,
-                        costs["macs"].get(at),
-                        costs["params"].get(at),
-                        costs["latency"].get(at),
+                        {name: left[at] for name, left in costs.items() if at in left},
+                        frozenset(name for name, cells_ in uncertain.items() if at in cells_),
                         _address(board, pair, trials[pair, criterion, value]),
                         (),
                     )

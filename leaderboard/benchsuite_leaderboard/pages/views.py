@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from benchsuite.store import metric_names
+from benchsuite_leaderboard.board import LATENCY, threads_of
 from benchsuite_leaderboard.charts.curves import Scale, curves
 from benchsuite_leaderboard.charts.ranks import critical_difference_diagram
 from benchsuite_leaderboard.charts.trade_off import Choice, front, trade_off
@@ -15,7 +16,7 @@ from benchsuite_leaderboard.pages.formats import percent, sparsity, workload
 from benchsuite_leaderboard.standings import Standings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from markupsafe import Markup
 
@@ -24,12 +25,22 @@ if TYPE_CHECKING:
     from benchsuite_leaderboard.standings import Cell, Table
     from benchsuite_leaderboard.statistics.intervals import Estimate
 
-COSTS = (
+COUNTED = (
     ("macs", "MACs", "MACs left, of the dense network’s"),
     ("params", "parameters", "parameters left, of the dense network’s"),
-    ("latency", "latency", "time for one sample, of the dense network’s (measured)"),
 )
-"""The costs that the reader can plot accuracy against: key, name, axis title."""
+
+
+def costs_of(reports: Iterable[BoardReport]) -> list[tuple[str, str, str]]:
+    """The costs that the reader can plot accuracy against on some boards: key, name, axis title."""
+    times = {cost for report in reports for cost in report.board.times}
+    return [*COUNTED, *(_time(cost) for cost in sorted(times, key=threads_of))]
+
+
+def _time(cost: str) -> tuple[str, str, str]:
+    with_threads = "" if cost == LATENCY else f" with {threads_of(cost)} threads"
+    title = f"time for one sample{with_threads}, of the dense network’s (measured)"
+    return cost, f"latency{with_threads}", title
 
 
 INTERPRETABILITY = (
@@ -147,6 +158,8 @@ class Views:
         self, board: BoardReport, standings: Standings, pair: Workload | None, cost: str
     ) -> TradeOff | None:
         """Accuracy against the remaining cost; None if the cost was not measured."""
+        if cost.startswith(LATENCY) and cost not in board.board.times:
+            return None
         key = (board.anchor, standings.metric, pair, cost)
         if key not in self._trade_offs:
             self._trade_offs[key] = self._draw_trade_off(board, standings, pair, cost)
@@ -155,8 +168,8 @@ class Views:
     def _draw_trade_off(
         self, board: BoardReport, standings: Standings, pair: Workload | None, cost: str
     ) -> TradeOff | None:
-        name, title = next((name, title) for key, name, title in COSTS if key == cost)
-        if board.board.protocol.granularity == "weight" and cost != "latency":
+        name, title = next((name, title) for key, name, title in costs_of([board]) if key == cost)
+        if board.board.protocol.granularity == "weight" and not cost.startswith(LATENCY):
             title = title.replace(" left", " with weights that are not zero")
         view = self._view(board, standings, pair)
         costs = board.board.remaining_cost(pair, cost)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchsuite_leaderboard.pages.environment import environment
-from benchsuite_leaderboard.pages.views import COSTS
+from benchsuite_leaderboard.pages.views import costs_of
 
 if TYPE_CHECKING:
     from benchsuite_leaderboard.board import Workload
@@ -23,7 +23,7 @@ def workload_page(report: Report, views: Views, pair: Workload) -> str:
             views=views,
             pair=pair,
             boards=[board for board in report.boards if pair in board.board.workloads],
-            costs=COSTS,
+            costs=costs_of(report.boards),
             root="../",
             here="",
         )

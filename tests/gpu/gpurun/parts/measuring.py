@@ -78,7 +78,7 @@ def _search(found: Figures, share: float) -> None:
 
 def _latency(found: Figures, size: int) -> None:
     dense, example = resnet20().eval(), torch.randn(8, 3, 32, 32)
-    latency = measure_latency(dense, dense, example, size, DEVICE, most_rounds=found.size(200, 7))
+    latency = measure_latency(dense, dense, example, size, DEVICE, seconds=found.size(500, 0) / 100)
     times = (latency.dense.median_ms, latency.pruned.median_ms)
     found.ratio(
         f"ResNet-20 beside itself, batch size {size}", ("first", times[0]), ("second", times[1]), "ms"
@@ -104,7 +104,7 @@ def _two_four(found: Figures) -> None:
             layer.weight.view(-1, 4)[:, 2:] = 0
     for size in (1, found.size(1024, 8)):
         found_latency = measure_latency(
-            dense, dense, torch.randn(1, width), size, DEVICE, sparse_kernels=True, most_rounds=50
+            dense, dense, torch.randn(1, width), size, DEVICE, sparse_kernels=True, seconds=1
         )
         found.fact(f"layers on 2:4 kernels at batch size {size}, of 2", found_latency.sparse_layers)
         found.ratio(
