@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from benchsuite.errors import Unsupported
+from benchsuite.scoring.nonlinearity import NonLinearity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -57,31 +58,6 @@ class ActivationPoint:
     zero_below: bool = False
 
 
-@dataclass(frozen=True)
-class _Call:
-    """A call of a non-linearity."""
-
-    function: Any
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-
-    @property
-    def name(self) -> str:
-        name: str = self.function.__name__
-        return name.strip("_")
-
-    def zero_below(self, like: Tensor) -> bool:
-        """Whether it gives exactly zero for what is just below zero and for what is far below.
-
-        GELU is zero far below, but not near zero; Hardtanh from -1 to 1 is zero for neither.
-        """
-        settings = {key: value for key, value in self.kwargs.items() if key not in {"input", "out"}}
-        return all(
-            not self.function(torch.full_like(like, value), *self.args[1:], **settings).any()
-            for value in (-1e-3, -1e4)
-        )
-
-
 class _PointMode(TorchFunctionMode):
     """Follows the layers' outputs through normalisation, pooling, dropout and additions.
 
@@ -90,7 +66,7 @@ class _PointMode(TorchFunctionMode):
     mix or move channels (another layer, concatenation, reshaping) end it.
     """
 
-    def __init__(self, reached: Callable[[str, Stage, _Call | None, Tensor], None]) -> None:
+    def __init__(self, reached: Callable[[str, Stage, NonLinearity | None, Tensor], None]) -> None:
         super().__init__()
         self._reached = reached
         # Per tensor: the layers whose chain it belongs to; True while nothing was added to it.
@@ -102,7 +78,9 @@ class _PointMode(TorchFunctionMode):
         self._chains[output] = {layer: True}
         self._report({layer: True}, "output", None, output)
 
-    def _report(self, chain: Mapping[str, bool], stage: Stage, call: _Call | None, tensor: Tensor) -> None:
+    def _report(
+        self, chain: Mapping[str, bool], stage: Stage, call: NonLinearity | None, tensor: Tensor
+    ) -> None:
         self._busy = True
         try:
             for layer, pure in chain.items():
@@ -123,7 +101,7 @@ class _PointMode(TorchFunctionMode):
         if chain and isinstance(result, Tensor):
             if name in NONLINEAR:
                 self._chains.pop(result, None)
-                self._report(chain, "activation", _Call(func, args, kwargs), result)
+                self._report(chain, "activation", NonLinearity(func, args, kwargs), result)
             else:
                 self._chains[result] = chain
                 if name in NORMS:
@@ -144,7 +122,7 @@ class _PointMode(TorchFunctionMode):
 
 @contextmanager
 def _following(
-    layers: Sequence[Layer], reached: Callable[[str, Stage, _Call | None, Tensor], None]
+    layers: Sequence[Layer], reached: Callable[[str, Stage, NonLinearity | None, Tensor], None]
 ) -> Iterator[None]:
     mode = _PointMode(reached)
     called: set[str] = set()
@@ -178,7 +156,7 @@ def find_points(model: nn.Module, layers: Sequence[Layer], sample: Tensor) -> di
     """
     points: dict[str, ActivationPoint] = {}
 
-    def reached(layer: str, stage: Stage, call: _Call | None, tensor: Tensor) -> None:
+    def reached(layer: str, stage: Stage, call: NonLinearity | None, tensor: Tensor) -> None:
         known = points.get(layer)
         if known is not None and known.stage == "activation":
             return
@@ -203,7 +181,7 @@ def reading(
     """
     seen: set[str] = set()
 
-    def reached(layer: str, stage: Stage, _call: _Call | None, tensor: Tensor) -> None:
+    def reached(layer: str, stage: Stage, _call: NonLinearity | None, tensor: Tensor) -> None:
         if layer in points and stage == points[layer].stage and layer not in seen:
             seen.add(layer)
             sink(layer, tensor)

@@ -151,8 +151,10 @@ def test_obd_of_units_is_the_sum_over_their_weights() -> None:
         torch.testing.assert_close(found[name], score.sum(1), rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("granularity", ["unit", "weight"])
-def test_obd_draws_until_it_is_precise(granularity: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("granularity", "smooth"), [("unit", True), ("unit", False), ("weight", False)])
+def test_obd_draws_until_it_is_precise(
+    granularity: str, smooth: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The rule, from all draws at once."""
     draws: list[Tensor] = []
     original = Obd._draws
@@ -162,11 +164,14 @@ def test_obd_draws_until_it_is_precise(granularity: str, monkeypatch: pytest.Mon
         return draws[-1]
 
     monkeypatch.setattr(Obd, "_draws", kept)
-    _, context = setting(granularity)
+    _, context = smooth_setting(granularity) if smooth else setting(granularity)
     scores = run_scorer(Obd(), context).scores
     every = torch.cat(draws)
     torch.testing.assert_close(
-        torch.cat([score.flatten() for score in scores.values()]), every.mean(0).float(), rtol=1e-4, atol=1e-8
+        torch.cat([score.flatten() for score in scores.values()]).double(),
+        every.mean(0),
+        rtol=1e-4,
+        atol=1e-8,
     )
 
     def precise(values: Tensor) -> bool:
@@ -174,9 +179,22 @@ def test_obd_draws_until_it_is_precise(granularity: str, monkeypatch: pytest.Mon
         return float(errors.median()) <= 0.1 * float(values.mean(0).std(correction=0))
 
     assert len(every) == 256 or precise(every)
+    assert (len(every) < 256) is smooth
     sizes = torch.tensor([len(part) for part in draws]).cumsum(0).tolist()
     assert sizes[0] == 8
     assert not any(precise(every[:size]) for size in sizes[:-1])
+
+
+@pytest.mark.parametrize(("spread", "enough"), [(0.9, True), (1.1, False)])
+def test_a_tenth_of_the_standard_deviation_is_precise(spread: float, enough: bool) -> None:
+    """50 draws of two values around each score, whose standard error is `spread` tenths of the deviation."""
+    mean = torch.arange(9.0, dtype=torch.float64) ** 2
+    error = 0.1 * spread * float(mean.std(correction=0))
+    signs = torch.tensor([1.0, -1.0] * 25, dtype=torch.float64)[:, None]
+    values = mean + signs * error * 49**0.5  # their variance, with 49 in the denominator, is 50 error^2
+    assert torch.allclose(values.std(0) / 50**0.5, torch.full((9,), error, dtype=torch.float64))
+    squares = ((values - mean) ** 2).sum(0)
+    assert obd.precise(values.mean(0), squares, 50) is enough
 
 
 def test_obd_draws_no_more_than_it_may() -> None:

@@ -169,13 +169,13 @@ def trained(network: str) -> tuple[nn.Module, ScoringContext, dict[str, Tensor]]
     """A network that has learned four noisy patterns, and the true change of the loss, by group."""
     generator = torch.Generator().manual_seed(0)
     patterns = torch.randn(4, 1, 8, 8, generator=generator)
-    labels = torch.randint(4, (256,), generator=generator)
-    inputs = patterns[labels] + 1.5 * torch.randn(256, 1, 8, 8, generator=generator)
+    labels = torch.randint(4, (512,), generator=generator)
+    inputs = patterns[labels] + 1.5 * torch.randn(512, 1, 8, 8, generator=generator)
     torch.manual_seed(0)
     model = conv_norm() if network == "chain" else Residual()
     optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
-    for step in range(80):
-        part = torch.arange(64) + 64 * (step % 4)
+    for step in range(120):
+        part = torch.arange(64) + 64 * (step % 8)
         optimiser.zero_grad()
         functional.cross_entropy(model(inputs[part]), labels[part]).backward()
         optimiser.step()
@@ -201,7 +201,6 @@ def correlations(scores: dict[str, Tensor], truth: dict[str, Tensor]) -> list[fl
     return [float(spearmanr(scores[name], change).statistic) for name, change in truth.items()]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("network", ["chain", "residual"])
 def test_the_gates_rank_as_the_removal_of_each_unit_does(network: str, record_property: Record) -> None:
     _, context, truth = trained(network)

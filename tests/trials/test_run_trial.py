@@ -28,7 +28,7 @@ from benchsuite.store import stages
 from benchsuite.store.keys import derived_seed
 from benchsuite.suite import load_suite
 from benchsuite.training import DeviceDataset
-from benchsuite.trials import dense_training, latency, recovery, run_trial
+from benchsuite.trials import dense_training, latency, recovery, run_trial, scores
 from benchsuite.trials.data import load_data
 from benchsuite.trials.dense_model import load_dense
 from benchsuite.trials.dense_training import build_model
@@ -675,6 +675,22 @@ def test_at_init_scores_and_trains_the_untrained_network(workshop, course, granu
     assert course.trainings[0]["recipe"] == trial.dense.recipe
     assert course.trainings[0]["seed"] == trial.seed_for("train")
     assert record.metrics["accuracy/top1_before_recovery"] < record.metrics["accuracy/top1"]
+
+
+@pytest.mark.parametrize("schedule", ["one-shot", "at-init"])
+def test_a_scorer_is_told_whether_the_network_is_at_init(workshop, schedule, monkeypatch):
+    told = []
+    original = scores.run_scorer
+
+    def seen(scorer, context, **settings):
+        told.append(context.at_init)
+        return original(scorer, context, **settings)
+
+    monkeypatch.setattr(scores, "run_scorer", seen)
+    # Scores that no other test has made: these would be taken from their stage.
+    (trial,) = workshop.plan(scorer='"magnitude-l2"', pruning_schedule=f'"{schedule}"')
+    workshop.run(trial)
+    assert told == [schedule == "at-init"]
 
 
 # Controls
