@@ -65,9 +65,10 @@ class PruningGraph:
         layers: convolutions and linear layers with removable units, in the order of the network's modules.
         groups: coupled groups; every removable unit is in exactly one position of one group.
         cuts: by group, every axis that its positions cut, the inputs of reading layers included.
-        weight_layers: all convolutions and linear layers that are used, the output layer included.
+        weight_layers: all convolutions and linear layers that are used, the output layer included; of layers
+            that share a weight the first.
         cost_model: parameters and MACs as a function of removed positions.
-        weight_macs: by layer of `weight_layers`, MACs of one sample per weight.
+        weight_macs: by layer of `weight_layers`, MACs of one sample per weight, in all layers that share it.
         pinned: layers with units that cannot be removed, and why.
     """
 

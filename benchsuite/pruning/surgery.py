@@ -115,7 +115,7 @@ def check_surgery(
     entries = removed_entries(graph, removed)
     with evaluating(dense), evaluating(pruned):
         dtype = computing_dtype(dense, probe)
-        small, twin = copy.deepcopy(pruned).to(dtype), copy.deepcopy(dense).to(dtype)
+        small, twin = (in_precision(copy.deepcopy(model), dtype) for model in (pruned, dense))
         result = compare(small, twin, entries, probe.to(dtype))
         _check_state(pruned)
     return result

@@ -289,3 +289,19 @@ def test_readers_are_the_layers_whose_inputs_a_removal_cuts(name: str) -> None:
         named = {reader.layer: sum(len(reader.inputs[p]) for p in set(gone)) for reader in group.readers}
         lost = {layer: count for layer, count in lost.items() if count}
         assert named == lost
+
+
+class NormAct(nn.BatchNorm2d):
+    """A normalisation that ends in an activation of its own."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(super().forward(x))
+
+
+def test_a_norm_with_an_activation_of_its_own_follows_its_layer() -> None:
+    model = nn.Sequential(
+        *(nn.Conv2d(1, 6, 3, bias=False), NormAct(6), nn.Conv2d(6, 8, 3), nn.BatchNorm2d(8), nn.ReLU()),
+        *(nn.Conv2d(8, 4, 1), nn.ReLU(), NormAct(4), nn.Flatten(), nn.Linear(64, 5)),
+    )
+    found = {layer.name: layer.norm_name for layer in trace(model.eval(), example()).layers}
+    assert found == {"0": "1", "2": "3", "5": None}

@@ -227,3 +227,36 @@ def test_ties_in_rows_are_those_at_each_rows_cut() -> None:
     gone = (~selection.keep[name]).sum(1)
     assert int(gone.min()) > 0
     assert selection.ties == scores[name].shape[1]
+
+
+class Tied(nn.Module):
+    """Two layers, one before and one behind another, with one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.enter, self.middle = nn.Linear(64, 6), nn.Linear(6, 8, bias=False)
+        self.first = nn.Linear(8, 8, bias=False)
+        self.second, self.last = nn.Linear(8, 8, bias=False), nn.Linear(8, 5)
+        self.second.weight = self.first.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.middle(self.enter(x.flatten(1)).relu()).relu()
+        return self.last(self.second(self.first(x).relu()).relu())
+
+
+@pytest.mark.parametrize("budget", ["params", "macs"])
+def test_a_weight_that_layers_share_is_one_weight(budget: Budget) -> None:
+    model = Tied().eval()
+    graph = trace(model, example())
+    assert [layer.name for layer in graph.weight_layers] == ["enter", "middle", "first", "last"]
+    params, macs = 65 * 6 + 48 + 64 + 9 * 5, 64 * 6 + 48 + 2 * 64 + 8 * 5
+    selection = select_weights(graph, magnitudes(graph), PruningSettings("layer", budget), 0.5, seed=0)
+    WeightMasks(selection.keep).apply_(model)
+    gone = {name: int((~mask).sum()) for name, mask in selection.keep.items()}
+    assert selection.params_removed == pytest.approx(sum(gone.values()) / params)
+    assert selection.macs_removed == pytest.approx((sum(gone.values()) + gone["first"]) / macs)
+    assert torch.equal(model.second.weight == 0, ~selection.keep["first"])
+    cost = measure_cost(model, example())
+    assert cost.nonzero_params == params - sum(gone.values())
+    assert cost.nonzero_macs == macs - sum(gone.values()) - gone["first"]

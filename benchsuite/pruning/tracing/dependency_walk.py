@@ -217,9 +217,15 @@ class Walk:
 
     def _norm_after(self, layer: nn.Module) -> str | None:
         outputs = self.graph.module2node[layer].outputs
-        if len(outputs) == 1 and isinstance(outputs[0].module, nn.modules.batchnorm._BatchNorm):
-            return self.names[outputs[0].module]
-        return None
+        first = outputs[0] if len(outputs) == 1 else None
+        if first is not None and not _is_norm(first) and "BatchNorm" in type(first.grad_fn).__name__:
+            # A norm that ends in an activation of its own is known by that: its first step is without module.
+            outputs = first.outputs
+        return self.names[outputs[0].module] if len(outputs) == 1 and _is_norm(outputs[0]) else None
+
+
+def _is_norm(node: Any) -> bool:
+    return isinstance(node.module, nn.modules.batchnorm._BatchNorm)
 
 
 def _is_layer(module: nn.Module) -> bool:

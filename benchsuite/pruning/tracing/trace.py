@@ -90,17 +90,21 @@ def _assemble(
         )
         groups.append(CoupledGroup(name, members, len(components), readers_of(cuts[name])))
     prunable = {member.layer for group in groups for member in group.members}
-    weight_layers = _weight_layers(model, counted, found.norms)
+    used = _used_layers(model, counted, found.norms)
+    uses: dict[int, list[Layer]] = {}
+    for layer in used:
+        uses.setdefault(id(layer.module.weight), []).append(layer)
     return PruningGraph(
-        layers=tuple(layer for layer in weight_layers if layer.name in prunable),
+        layers=tuple(layer for layer in used if layer.name in prunable),
         groups=tuple(groups),
         cuts=cuts,
-        weight_layers=weight_layers,
+        weight_layers=tuple(layers[0] for layers in uses.values()),
         cost_model=build_cost_model(
             model, counted, tuple(group.name for group in groups), _axis_cuts(cuts, found.sizes)
         ),
         weight_macs={
-            layer.name: counted.of_module[layer.name] // layer.weight.numel() for layer in weight_layers
+            layers[0].name: sum(counted.of_module[layer.name] for layer in layers) // layers[0].weight.numel()
+            for layers in uses.values()
         },
         pinned=tuple(Pinned(layer, units, reason) for (layer, reason), units in stay.items()),
     )
@@ -138,7 +142,7 @@ def _axis_cuts(cuts: Mapping[str, tuple[Cut, ...]], sizes: Mapping[Axis, int]) -
     return [AxisCut(axis.name, axis.side, sizes[axis], per) for axis, per in taken.items()]
 
 
-def _weight_layers(model: nn.Module, counted: MacCount, norms: Mapping[str, str]) -> tuple[Layer, ...]:
+def _used_layers(model: nn.Module, counted: MacCount, norms: Mapping[str, str]) -> tuple[Layer, ...]:
     layers = []
     for name, module in model.named_modules():
         conv = isinstance(module, nn.modules.conv._ConvNd) and not module.transposed
