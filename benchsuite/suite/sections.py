@@ -136,11 +136,11 @@ class Pruning(Table):
         description="share of the dense training's steps that rewinding goes back to",
     )
     floor: Fraction = Field(default=0.1, description="share of each group that the scope protected keeps")
-    aggregate: Aggregate | Declared = Field(
+    aggregate: Literal[Declared, Aggregate] = Field(
         default="declared",
         description="how scores of coupled units become one; declared: as the criterion says",
     )
-    normalise: Normalise | Declared = Field(
+    normalise: Literal[Declared, Normalise] = Field(
         default="declared",
         description="what each layer's scores are divided by; declared: as the criterion's scale says",
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import pytest
 
 from benchsuite.contracts.layers import Granularity
-from benchsuite.pruning.settings import Budget, Schedule, Scope
+from benchsuite.pruning.settings import WEIGHT_SCOPES, Budget, Schedule, Scope
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +83,7 @@ def test_granularities_schedules_patterns_and_own_rules_meet(tmp_path):
 
 
 def test_scopes_budgets_and_recoveries_meet(tmp_path):
-    scopes = [scope for scope in get_args(Scope) if scope != "2:4"]
+    scopes = [scope for scope in get_args(Scope) if scope not in WEIGHT_SCOPES]
     records = run(tmp_path, scope=scopes, budget=get_args(Budget), recovery=[0, 1])
     assert [record["status"] for record in records] == ["done"] * 3 * 3 * 2
     for record in records:
