@@ -161,6 +161,9 @@ def _ordered(values: list[Tensor], units: list[int], settings: PruningSettings, 
             ascending = ascending[torch.sort(ascending // width, stable=True).indices]
             key = (torch.arange(1, width + 1, dtype=torch.float64) / width).repeat(rows)
             part = ascending // width + sum(units[:number])
+        if settings.scope in ("layer", "row"):
+            # What earlier cuts removed goes first.
+            key = torch.where(value[ascending].isneginf(), -torch.inf, key)
         weights.append(ascending + offset)
         layers.append(torch.full_like(ascending, number))
         parts.append(part)

@@ -140,7 +140,7 @@ def select_units(
     order = _ordered(graph, scores, settings, seed)
     budget = _Budget(graph, settings.budget)
     count = _prefix(graph, order, budget, settings, sparsity)
-    if order.per_group and 0 < count < len(order.groups):
+    if order.per_group and sparsity > 0:
         order, count = _nearest_of_equals(order, count, budget, sparsity)
     chosen = order.take(count)
     _refuse_empty_layers(graph, chosen, settings)
@@ -206,7 +206,9 @@ def _ordered(
         positions.append(ascending)
         values.append(of_group[ascending])
         fraction = np.arange(1, len(ascending) + 1) / group.size
-        keys.append(fraction if settings.scope == "layer" else of_group[ascending])
+        # What earlier cuts removed (see `GONE`) goes first in every scope.
+        before = np.isneginf(of_group[ascending])
+        keys.append(np.where(before, -np.inf, fraction) if settings.scope == "layer" else of_group[ascending])
     key = np.concatenate(keys)
     order = np.lexsort((generator.random(len(key)), key))
     return _Order(
@@ -287,6 +289,9 @@ def _nearest_of_equals(order: _Order, count: int, budget: _Budget, sparsity: flo
 
     # The target lies between what is removed without the last position and what is removed with the next.
     at = count if budget.gone(counted(count)) < sparsity else count - 1
+    at = max(at, int(np.isneginf(order.keys).sum()))  # what earlier cuts removed is no choice
+    if at >= len(order.keys):
+        return order, count
     start, end = (int(np.searchsorted(order.keys, order.keys[at], side)) for side in ("left", "right"))
     base, equals = counted(start), order.groups[start:end]
 
@@ -303,6 +308,8 @@ def _nearest_of_equals(order: _Order, count: int, budget: _Budget, sparsity: flo
 
 _EVERY_CHOICE = 12
 """Of so many, every choice is tried: 4096."""
+_EVERY_PAIR = 60
+"""Of so many, every change of two is tried: 1830."""
 
 
 def nearest_choice(
@@ -311,7 +318,7 @@ def nearest_choice(
     """Choose some of n things so that a distance is smallest.
 
     Up to 12 things every choice is tried. Of more, the choice is improved as long as one that differs from
-    it in at most two things is nearer.
+    it in one or two things is nearer; of more than 60, in one.
 
     Args:
         first: a choice to begin with, bool (n,).
@@ -323,10 +330,11 @@ def nearest_choice(
         nearest_of_all: NDArray[np.bool_] = every[int(distance(every).argmin())]
         return nearest_of_all
     best, nearest = first, float(distance(first[None])[0])
-    flips = np.eye(things, dtype=bool)
-    pairs = np.concatenate([flips, *(flips[i] ^ flips[i + 1 :] for i in range(things - 1))])
+    changes = flips = np.eye(things, dtype=bool)
+    if things <= _EVERY_PAIR:
+        changes = np.concatenate([flips, *(flips[i] ^ flips[i + 1 :] for i in range(things - 1))])
     while True:
-        near = best ^ pairs
+        near = best ^ changes
         distances = distance(near)
         where = int(distances.argmin())
         if not distances[where] < nearest:

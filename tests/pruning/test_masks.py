@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from benchsuite.errors import Collapsed, Unsupported
 from benchsuite.metrics.cost import measure_cost
+from benchsuite.pruning.base import GONE
 from benchsuite.pruning.masks import WeightMasks, select_weights
 from benchsuite.pruning.settings import Budget, PruningSettings, Scope
 from benchsuite.pruning.tracing.trace import trace
@@ -260,3 +261,22 @@ def test_a_weight_that_layers_share_is_one_weight(budget: Budget) -> None:
     cost = measure_cost(model, example())
     assert cost.nonzero_params == params - sum(gone.values())
     assert cost.nonzero_macs == macs - sum(gone.values()) - gone["first"]
+
+
+@pytest.mark.parametrize("scope", ["layer", "row", "global", "protected"])
+def test_no_cut_brings_weights_back(scope: Scope) -> None:
+    _, graph = traced("mlp")
+    for seed in range(4):
+        gone = {
+            layer.name: torch.zeros(layer.weight.shape, dtype=torch.bool) for layer in graph.weight_layers
+        }
+        for number in range(1, 7):
+            generator = torch.Generator().manual_seed(100 * seed + number)
+            scores = {
+                name: torch.rand(mask.shape, generator=generator).masked_fill(mask, GONE)
+                for name, mask in gone.items()
+            }
+            chosen = PruningSettings(scope, "params", normalise="none")
+            keep = select_weights(graph, scores, chosen, 0.08 * number, seed=number).keep
+            assert not any((keep[name] & mask).any() for name, mask in gone.items())
+            gone = {name: ~mask for name, mask in keep.items()}

@@ -968,3 +968,26 @@ def test_each_round_tells_what_it_removes_of_what_is_left(workshop, monkeypatch,
     # Each of the three rounds removes the same share, but for the units that no share hits exactly.
     assert seen == pytest.approx([1 - 0.4 ** (1 / 3)] * 3, abs=0.06 if granularity == "unit" else 0.002)
     assert seen[0] == pytest.approx(1 - 0.4 ** (1 / 3), abs=1e-12)
+
+
+@pytest.mark.parametrize("schedule", ["iterative", "rewind"])
+@pytest.mark.parametrize("granularity", ["unit", "weight"])
+@pytest.mark.parametrize("scope", ["layer", "row", "protected"])
+def test_rounds_add_to_what_earlier_ones_removed(workshop, course, schedule, granularity, scope):
+    if scope == "row" and granularity == "unit":
+        pytest.skip("a scope of single weights")
+    (trial,) = workshop.plan(
+        "perceptron",
+        suite_sparsities="[0.4]",
+        pruning_scope=f'"{scope}"',
+        pruning_schedule=f'"{schedule}"',
+        pruning_rounds="5",
+        pruning_rewind_share="0.1",
+        pruning_granularity=f'"{granularity}"',
+        recovery_epochs="0.5",
+    )
+    record = workshop.run(trial)
+    assert record.metrics["sparsity/params"] == pytest.approx(0.4, abs=0.06)
+    assert len(course.gone) == 5
+    for earlier, later in itertools.pairwise(course.gone):
+        assert all(where <= later.get(name, set()) for name, where in earlier.items())
