@@ -109,6 +109,7 @@ def test_each_error_names_its_line_and_what_would_be_right(tmp_path, registry, o
         ("[pruning]", 'normalize = "l2"', "unknown key; did you mean 'normalise'?"),
         ("[recovery]", "epochs = -1", "greater than or equal to 0 (got -1)"),
         ("[recovery]", "learning_rate = 0", "greater than 0 (got 0)"),
+        ("[recovery]", "recalibrate = 1", "0 (not measured) or at least 2"),
         ("[scoring]", "samples = 0", "greater than or equal to 1 (got 0)"),
         ("[metrics]", "latency = { batch_sizes = [0] }", "greater than or equal to 1 (got 0)"),
         ("[metrics]", "latency = { threads = [1, 0] }", "greater than or equal to 1 (got 0)"),
