@@ -124,6 +124,18 @@ def test_each_bad_value_of_an_axis_or_setting_gets_its_message(tmp_path, registr
     assert message in found
 
 
+@pytest.mark.parametrize("field", ["epochs = 3", "learning_rate = 0.1", "augment = false"])
+@pytest.mark.parametrize("schedules", ['"at-init"', '"rewind"', '["at-init", "rewind"]'])
+def test_a_recovery_that_no_schedule_uses_is_refused(tmp_path, registry, field, schedules):
+    text = f"{SMALL}[pruning]\nschedule = {schedules}\n[recovery]\n"
+    (found,) = errors_of(tmp_path, f"{text}{field}\n", registry)
+    assert f"suite.toml:{len(text.splitlines())}: recovery: {field.split()[0]} would do nothing" in found
+    assert "under [training]" in found
+    assert load_suite(write(tmp_path, f"{text}recalibrate = 64\n"), registry).recovery.recalibrate == 64
+    mixed = f'{SMALL}[pruning]\nschedule = ["one-shot", "at-init"]\n[recovery]\n{field}\n'
+    assert load_suite(write(tmp_path, mixed), registry).recovery.model_fields_set
+
+
 def test_all_errors_are_reported_at_once(tmp_path, registry):
     text = SMALL.replace("[0.5]", "[2]").replace("mlp", "mpl").replace("digits", "didgets") + "[prunig]\n"
     found = errors_of(tmp_path, text, registry)
