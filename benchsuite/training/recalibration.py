@@ -34,8 +34,8 @@ def recalibrated(
         seed: decides which samples.
 
     Returns:
-        The copy, in evaluation mode; None if the network has no batch normalisation with running statistics, or
-        there are fewer than two samples.
+        The copy, in evaluation mode; None if the network has no batch normalisation with running statistics,
+        or there are fewer than two samples.
     """
     twin = copy.deepcopy(model).eval()
     norms = [
