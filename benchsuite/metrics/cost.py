@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from benchsuite.metrics.macs import MacCount, count_macs
 from benchsuite.metrics.network_cost import Cost
+from benchsuite.metrics.storages import storages_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,7 +65,9 @@ class _LiveBytes(TorchDispatchMode):
     def __init__(self, model: nn.Module, example: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch gives no types here
         self._given = {
-            tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers(), example)
+            storage._cdata
+            for tensor in (*model.parameters(), *model.buffers(), example)
+            for storage in storages_of(tensor)
         }
         self._live: dict[int, tuple[StorageWeakRef, int]] = {}
         self.peak: int = 0
@@ -79,9 +82,9 @@ class _LiveBytes(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor):
-                storage = tensor.untyped_storage()
-                if storage._cdata not in self._given:
-                    self._live[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+                for storage in storages_of(tensor):
+                    if storage._cdata not in self._given:
+                        self._live[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
         self._live = {key: entry for key, entry in self._live.items() if not entry[0].expired()}
         self.peak = max(self.peak, sum(size for _, size in self._live.values()))
         return result

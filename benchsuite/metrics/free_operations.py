@@ -34,7 +34,7 @@ _FREE = re.compile(
     r"\w*select\w*|\w*slice\w*|embedding|_?embedding_bag\w*|_embedding_bag_forward_only|im2col|col2im|"
     r"pixel_(un)?shuffle|channel_shuffle|native_channel_shuffle|unsafe_(split|chunk)\w*|split_with_sizes_copy|"
     r"tril|triu|diag_embed|diagonal_\w+|unfold\w*|set|resize\w*|_pack_padded_sequence|"
-    r"_to_dense|_to_sparse\w*|_local_scalar_dense|item|equal|_assert\w*|\w*detach\w*|"
+    r"_to_dense|_to_sparse\w*|_?coalesced?|_?sparse_\w+_tensor\w*|_validate_sparse_\w+|_local_scalar_dense|item|equal|_assert\w*|\w*detach\w*|"
     # new tensors
     r"new_\w+|\w+_like|fill|zero|\w*normal\w*|\w*uniform\w*|bernoulli|multinomial|complex|polar"
     r")_?|torchvision\.(roi_(align|pool)|ps_roi_(align|pool)|nms)"

@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchsuite.metrics.free_operations import is_free, is_view
-from benchsuite.metrics.products import Product, products_of
+from benchsuite.metrics.products import Product, products_of, vector_products
 from benchsuite.metrics.weight_origin import WeightOrigin, storage_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import nn
     from torch.utils.hooks import RemovableHandle
@@ -65,7 +66,7 @@ def count_macs(model: nn.Module, example: Tensor, *, zeros: bool = False) -> Mac
     torch.backends.mha.set_fastpath_enabled(False)
     counter = _Counter(model, WeightOrigin(model, example) if zeros else None)
     try:
-        with counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        with counter, _Undivided(counter), torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             model(example)
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
@@ -100,14 +101,36 @@ class _Counter(FlopCounterMode):
             if not is_free(func_packet, (args, kwargs), out):
                 self.unknown[f"{self._modules.innermost}: {func_packet}"] = None
             products = []
-        for macs, factors in products:
-            for name in self._modules.parents:
-                self.flop_counts[name][func_packet] += macs
-            if self._origin is not None:
-                self.flop_counts[_NONZERO][func_packet] += self._origin.without_zeros(macs, factors)
+        self.add(func_packet, products)
         if self._origin is not None:
             self._origin.follow((args, kwargs), out)
         return out
+
+    def add(self, operation: Any, products: Sequence[Product]) -> None:
+        """Count what an operation multiplies under every module that runs now."""
+        for macs, factors in products:
+            for name in self._modules.parents:
+                self.flop_counts[name][operation] += macs
+            if self._origin is not None:
+                self.flop_counts[_NONZERO][operation] += self._origin.without_zeros(macs, factors)
+
+
+class _Undivided(TorchFunctionMode):
+    """Counts products that torch takes apart, before a counter sees them, into steps that each are free."""
+
+    def __init__(self, counter: _Counter) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch gives no types here
+        self._counter = counter
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        if func is torch.linalg.vecdot:
+            factors = [*args, *(kwargs[name] for name in ("x", "y") if name in kwargs)]
+            self._counter.add(torch.ops.aten.linalg_vecdot, vector_products(factors))
+        return result
 
 
 def _only_views(operation: Any) -> bool:

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from benchsuite.metrics.storages import stored_numbers
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    Formula = Callable[[Sequence[Any], Any], "list[Product] | None"]
 
 
 class Product(NamedTuple):
@@ -43,15 +47,26 @@ def _product(macs: int, *factors: Tensor) -> list[Product]:
     return [Product(times * macs, factors)]
 
 
-def _matrices(first: int) -> Callable[[Sequence[Any], Any], list[Product]]:
+def _matrices(first: int) -> Formula:
     """Of a matrix product whose left factor, (…, rows, inner) or (inner,), is this argument."""
 
-    def count(args: Sequence[Any], _result: Any) -> list[Product]:
+    def count(args: Sequence[Any], _result: Any) -> list[Product] | None:
         left, right = args[first : first + 2]
+        sparse = [factor.layout is not torch.strided for factor in (left, right)]
+        if all(sparse):
+            return None  # which entries meet depends on where they are
+        if sparse[1]:
+            rows = 1 if left.ndim == 1 else left.shape[-2]
+            return _product(rows * stored_numbers(right), left, right)
         columns = 1 if right.ndim == 1 else right.shape[-1]
-        return _product(left.numel() * columns, left, right)
+        return _product(stored_numbers(left) * columns, left, right)
 
     return count
+
+
+def vector_products(factors: Sequence[Tensor]) -> list[Product]:
+    """Of dot products along an axis, between two tensors that are expanded to one shape."""
+    return _product(math.prod(torch.broadcast_shapes(*(factor.shape for factor in factors))), *factors)
 
 
 def _outer(args: Sequence[Any], _result: Any) -> list[Product]:
@@ -104,9 +119,9 @@ def _cudnn_rnn(args: Sequence[Any], _result: Any) -> list[Product]:
 _ADDED = ("addmm", "baddbmm", "addbmm", "addmv")
 """Products that are added to their first argument; an underscore after the name says that they replace it."""
 
-_FORMULAS: dict[str, Callable[[Sequence[Any], Any], list[Product]]] = {
+_FORMULAS: dict[str, Formula] = {
     **{f"aten.{name}": _matrices(0) for name in ("mm", "bmm", "mv", "dot", "vdot", "_scaled_mm", "_int_mm")},
-    **{f"aten.{name}": _matrices(1) for name in (*_ADDED, "_addmm_activation")},
+    **{f"aten.{name}": _matrices(1) for name in (*_ADDED, "_addmm_activation", "_sparse_addmm")},
     **{f"aten.{name}_": _matrices(1) for name in _ADDED},
     "aten.addr": _outer,
     "aten.addr_": _outer,

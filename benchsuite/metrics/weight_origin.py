@@ -5,10 +5,11 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._pytree import tree_leaves
+
+from benchsuite.metrics.storages import parts_of, stored_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,21 +50,26 @@ class WeightOrigin:
 
         Where both are weights, such as a learned token and a matrix, the one with more zeros counts.
         """
-        weights = (t for t in factors if t.numel() and self._of(t) is _Origin.WEIGHT)
-        return min((macs * int(torch.count_nonzero(t)) // t.numel() for t in weights), default=macs)
+        weights = [t for t in factors if self._of(t) is _Origin.WEIGHT and stored_numbers(t)]
+        return min((macs * _nonzero(t) // stored_numbers(t) for t in weights), default=macs)
 
     def _of(self, tensor: Tensor) -> _Origin:
         found = self._known.get(storage_of(tensor))
         return _Origin.CONSTANT if found is None or found[0].expired() else found[1]
 
     def _note(self, tensor: Tensor, origin: _Origin) -> None:
-        if tensor.layout is torch.strided:
-            self._known[storage_of(tensor)] = (StorageWeakRef(tensor.untyped_storage()), origin)
+        for numbers in parts_of(tensor)[:1]:
+            self._known[storage_of(tensor)] = (StorageWeakRef(numbers.untyped_storage()), origin)
 
 
 def storage_of(tensor: Tensor) -> int:
     """A number that tensors share which share memory, as long as they live."""
-    return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else id(tensor)
+    parts = parts_of(tensor)
+    return parts[0].untyped_storage()._cdata if parts else id(tensor)
+
+
+def _nonzero(tensor: Tensor) -> int:
+    return int(parts_of(tensor)[0].count_nonzero())
 
 
 def _tensors(values: Any) -> list[Tensor]:

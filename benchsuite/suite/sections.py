@@ -157,8 +157,15 @@ class Recovery(RecipeOverrides):
         default=1024,
         ge=0,
         description="training samples on which batch normalisation's statistics are estimated anew after the "
-        "cut, for accuracy/top1_recalibrated; 0: not measured",
+        "cut, for accuracy/top1_recalibrated, at least two; 0: not measured",
     )
+
+    @field_validator("recalibrate")
+    @classmethod
+    def _enough_for_a_variance(cls, samples: int) -> int:
+        if samples == 1:
+            raise ValueError("one sample has no variance: 0 (not measured) or at least 2")
+        return samples
 
     def recipe(self, dense: TrainingRecipe, epochs: float) -> TrainingRecipe:
         """The recovery recipe for a model whose dense recipe is given."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from benchsuite.contracts.table import Table
 from benchsuite.scoring.settings import ScoringSettings
@@ -19,6 +19,8 @@ from benchsuite.suite.sections import (
 )
 
 _SHARED_PRUNING = {"floor", "aggregate", "normalise", "rounds", "rewind_share", "rewind_to"}
+_DENSE_RECIPE = {"at-init", "rewind"}
+"""Schedules whose training after a cut is the dense one."""
 
 
 class Suite(Table):
@@ -31,6 +33,19 @@ class Suite(Table):
     recovery: Recovery = Recovery()
     scoring: ScoringSettings = ScoringSettings()
     metrics: Metrics = Metrics()
+
+    @field_validator("recovery", mode="after")
+    @classmethod
+    def _some_schedule_recovers(cls, recovery: Recovery, info: ValidationInfo) -> Recovery:
+        pruning = info.data.get("pruning")
+        unused = [name for name in Recovery.model_fields if name in recovery.model_fields_set]
+        unused = [name for name in unused if name != "recalibrate"]
+        if unused and pruning is not None and _DENSE_RECIPE.issuperset(pruning.schedule):
+            raise ValueError(
+                f"{', '.join(unused)} would do nothing: after a cut the schedule "
+                f"{' and '.join(pruning.schedule)} trains by the dense recipe, whose fields stand under [training]"
+            )
+        return recovery
 
     @property
     def name(self) -> str:

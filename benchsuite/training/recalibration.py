@@ -29,11 +29,13 @@ def recalibrated(
         model: the network; it is not changed.
         split: training samples, not augmented.
         samples: how many of them to use.
-        batch_size: samples per pass; what does not fill a batch is left out.
+        batch_size: samples per pass, at least two, since one sample has no variance; what does not fill a
+            batch is left out.
         seed: decides which samples.
 
     Returns:
-        The copy, in evaluation mode; None if the network has no batch normalisation with running statistics.
+        The copy, in evaluation mode; None if the network has no batch normalisation with running statistics,
+        or there are fewer than two samples.
     """
     twin = copy.deepcopy(model).eval()
     norms = [
@@ -41,7 +43,8 @@ def recalibrated(
         for module in twin.modules()
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None
     ]
-    if not norms or len(split) < 2:
+    samples = min(samples, len(split))
+    if not norms or samples < 2:
         return None
     for norm in norms:
         norm.reset_running_stats()
@@ -49,8 +52,8 @@ def recalibrated(
         norm.train()
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))
     chosen = order[:samples].to(split.inputs.device)
-    size = min(batch_size, len(chosen))
+    size = min(max(batch_size, 2), samples)
     with torch.no_grad(), exact_float32():
-        for batch in chosen[: len(chosen) // size * size].split(size):
+        for batch in chosen[: samples // size * size].split(size):
             twin(split.normalise(split.inputs[batch]))
     return twin.eval()

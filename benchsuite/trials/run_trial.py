@@ -50,13 +50,14 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: ScoredModel) -> Trial
     network, earlier = prune(worker, trial, scored)
     prune_seconds = time.perf_counter() - started
     before = copy.deepcopy(network.model)
+    anew = _recalibrated(trial, dense, before)  # ahead of the long recovery, which an error must not waste
     logs = [log for log, _ in earlier]
     recovery = recover(worker, trial, dense, network, before=logs, last=True)
     rounds = [outcome for _, outcome in earlier]
     if rounds:
         rounds.append(_round(dense, network, recovery))
     # The test split is read here and nowhere else: nothing above can have been chosen on it.
-    before_recovery = _before_recovery(trial, dense, before)
+    before_recovery = _before_recovery(trial, dense, before, anew)
     evaluation = evaluate(
         network.model, dense.data.test, dense.data.classes, network="the network after recovery"
     )
@@ -138,20 +139,26 @@ def prune(
     return network, rounds
 
 
-def _before_recovery(trial: Trial, dense: DenseModel, model: nn.Module) -> dict[str, float]:
+def _recalibrated(trial: Trial, dense: DenseModel, model: nn.Module) -> nn.Module | None:
+    """The network after the last cut with statistics estimated anew, where the suite asks for it."""
+    if trial.variant == "scratch" or not trial.recalibrate:
+        return None
+    seed = trial.seed_for("recalibrate")
+    return recalibrated(model, dense.data.train, trial.recalibrate, trial.recovery.batch_size, seed)
+
+
+def _before_recovery(
+    trial: Trial, dense: DenseModel, model: nn.Module, anew: nn.Module | None
+) -> dict[str, float]:
     """The accuracy right after the last cut, as the network is and with statistics estimated anew."""
     if trial.variant == "scratch":  # its recovery begins with new weights
         return {}
     data = dense.data
     evaluation = evaluate(model, data.test, data.classes, network="the network before recovery")
     found = {metric_names.TOP1_BEFORE_RECOVERY: evaluation.top1}
-    if trial.recalibrate:
-        anew = recalibrated(
-            model, data.train, trial.recalibrate, trial.recovery.batch_size, trial.seed_for("recalibrate")
-        )
-        if anew is not None:
-            evaluation = evaluate(anew, data.test, data.classes, network="the recalibrated network")
-            found[metric_names.TOP1_RECALIBRATED] = evaluation.top1
+    if anew is not None:
+        evaluation = evaluate(anew, data.test, data.classes, network="the recalibrated network")
+        found[metric_names.TOP1_RECALIBRATED] = evaluation.top1
     return found
 
 

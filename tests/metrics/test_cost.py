@@ -12,6 +12,9 @@ from torch.nn import functional
 from benchsuite.metrics.cost import count_macs, measure_cost
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:Sparse")
+
+
 def test_convolutions_and_linear_layers() -> None:
     model = nn.Sequential(
         nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=True),
@@ -192,3 +195,32 @@ def test_network_is_left_as_it_was() -> None:
     measure_cost(model, torch.randn(2, 4))
     assert [module.training for module in model] == [True, True, False]
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
+class Neighbours(nn.Module):
+    """A linear layer on the nodes of a graph, whose adjacency is a sparse buffer."""
+
+    def __init__(self, layout: torch.layout, *, twice: bool = False) -> None:
+        super().__init__()
+        self.fc, self.twice = nn.Linear(4, 3, bias=False), twice
+        self.register_buffer("adjacency", torch.eye(6).roll(1, 0).to_sparse(layout=layout))
+
+    def forward(self, x: Tensor) -> Tensor:
+        matrix = torch.sparse.mm(self.adjacency, self.adjacency) if self.twice else self.adjacency
+        return torch.sparse.mm(matrix, self.fc(x[0]))[None]
+
+
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
+def test_sparse_factors_cost_what_they_store(layout: torch.layout) -> None:
+    model = Neighbours(layout)
+    with torch.no_grad():
+        model.fc.weight[0] = 0
+    cost = measure_cost(model, torch.randn(1, 6, 4))
+    assert (cost.macs, cost.nonzero_macs) == (6 * 4 * 3 + 6 * 3, 6 * 4 * 2 + 6 * 3)
+    assert cost.unknown_modules == ()
+    assert cost.peak_activation_bytes >= 2 * 6 * 3 * 4
+
+
+def test_a_product_of_two_sparse_matrices_is_named() -> None:
+    (unknown,) = measure_cost(Neighbours(torch.sparse_coo, twice=True), torch.randn(1, 6, 4)).unknown_modules
+    assert "the network itself: aten._sparse_sparse_matmul" in unknown

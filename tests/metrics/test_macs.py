@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:Sparse")
+
+
 class Calls(nn.Module):
     """A network whose forward pass is a function."""
 
@@ -39,6 +42,13 @@ OPERATIONS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
     "vector times matrix": (lambda _: V @ B, 5 * 6),
     "dot": (lambda _: torch.dot(V, V), 5),
     "vdot": (lambda _: torch.vdot(V, V), 5),
+    "vecdot": (lambda _: torch.linalg.vecdot(A, V), 4 * 5),
+    "vecdot by names": (lambda _: torch.linalg.vecdot(x=STACK, y=A, dim=-2), 3 * 4 * 5),
+    "complex vecdot": (lambda _: torch.linalg.vecdot(COMPLEX, COMPLEX), 4 * 4 * 5),
+    "sparse mm": (lambda _: torch.sparse.mm(torch.eye(4).to_sparse(), A), 4 * 5),
+    "csr mm": (lambda _: torch.eye(4).to_sparse_csr() @ A, 4 * 5),
+    "sparse mv": (lambda _: torch.mv(torch.eye(5).to_sparse(), V), 5),
+    "mm with sparse": (lambda _: A @ torch.eye(5).to_sparse_csc(), 4 * 5),
     "inner": (lambda _: torch.inner(A, A), 4 * 4 * 5),
     "addmm": (lambda _: torch.addmm(torch.zeros(4, 6), A, B), 4 * 5 * 6),
     "addmv": (lambda _: torch.addmv(torch.zeros(4), A, V), 4 * 5),

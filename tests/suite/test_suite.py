@@ -109,6 +109,7 @@ def test_each_error_names_its_line_and_what_would_be_right(tmp_path, registry, o
         ("[pruning]", 'normalize = "l2"', "unknown key; did you mean 'normalise'?"),
         ("[recovery]", "epochs = -1", "greater than or equal to 0 (got -1)"),
         ("[recovery]", "learning_rate = 0", "greater than 0 (got 0)"),
+        ("[recovery]", "recalibrate = 1", "0 (not measured) or at least 2"),
         ("[scoring]", "samples = 0", "greater than or equal to 1 (got 0)"),
         ("[metrics]", "latency = { batch_sizes = [0] }", "greater than or equal to 1 (got 0)"),
         ("[metrics]", "latency = { threads = [1, 0] }", "greater than or equal to 1 (got 0)"),
@@ -121,6 +122,18 @@ def test_each_bad_value_of_an_axis_or_setting_gets_its_message(tmp_path, registr
     (found,) = errors_of(tmp_path, f"{SMALL}{section}\n{line}\n", registry)
     assert f"suite.toml:{len(SMALL.splitlines()) + 2}: " in found
     assert message in found
+
+
+@pytest.mark.parametrize("field", ["epochs = 3", "learning_rate = 0.1", "augment = false"])
+@pytest.mark.parametrize("schedules", ['"at-init"', '"rewind"', '["at-init", "rewind"]'])
+def test_a_recovery_that_no_schedule_uses_is_refused(tmp_path, registry, field, schedules):
+    text = f"{SMALL}[pruning]\nschedule = {schedules}\n[recovery]\n"
+    (found,) = errors_of(tmp_path, f"{text}{field}\n", registry)
+    assert f"suite.toml:{len(text.splitlines())}: recovery: {field.split()[0]} would do nothing" in found
+    assert "under [training]" in found
+    assert load_suite(write(tmp_path, f"{text}recalibrate = 64\n"), registry).recovery.recalibrate == 64
+    mixed = f'{SMALL}[pruning]\nschedule = ["one-shot", "at-init"]\n[recovery]\n{field}\n'
+    assert load_suite(write(tmp_path, mixed), registry).recovery.model_fields_set
 
 
 def test_all_errors_are_reported_at_once(tmp_path, registry):

@@ -65,3 +65,15 @@ def test_it_undoes_wrong_statistics() -> None:
 )
 def test_without_statistics_there_is_nothing_to_estimate(norm: nn.Module) -> None:
     assert recalibrated(nn.Sequential(nn.Conv2d(2, 5, 3), norm).eval(), split(), 10, 5, 0) is None
+
+
+def test_each_pass_has_two_samples_and_less_is_not_measured() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(72, 11), nn.BatchNorm1d(11)).eval()
+    one, two = (recalibrated(model, split(), 20, size, 0) for size in (1, 2))
+    assert one is not None
+    assert two is not None
+    assert torch.equal(one[2].running_var, two[2].running_var)
+    assert recalibrated(model, split(), 1, 64, 0) is None
+    assert recalibrated(model, split(1), 20, 64, 0) is None
+    assert recalibrated(model, split(2), 20, 64, 0) is not None
