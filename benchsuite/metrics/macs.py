@@ -119,7 +119,7 @@ class _Undivided(TorchFunctionMode):
     """Counts products that torch takes apart, before a counter sees them, into steps that each are free."""
 
     def __init__(self, counter: _Counter) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch gives no types here
+        super().__init__()
         self._counter = counter
 
     def __torch_function__(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchsuite.contracts.layers import CoupledGroup, GroupMember, GroupReader, Layer
+from benchsuite.errors import Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,6 +85,12 @@ class PruningGraph:
     def units(self) -> int:
         """Units of all prunable layers: what a sparsity under the budget "units" is a fraction of."""
         return sum(layer.units for layer in self.layers)
+
+    def require_units(self) -> None:
+        """Raise `Unsupported`, with the reasons, if no unit can be removed."""
+        if not self.groups:
+            why = "; ".join(sorted({f"{pin.layer}: {pin.reason}" for pin in self.pinned})[:3])
+            raise Unsupported(f"no layer of this network can be pruned ({why})")
 
     def of(self, model: nn.Module) -> PruningGraph:
         """The same graph with its layers taken from another copy of the network."""

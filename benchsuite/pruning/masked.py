@@ -111,10 +111,10 @@ class MaskedNetwork(PrunedNetwork):
         return self._masks.keep.get(name, torch.ones_like(score, dtype=torch.bool))
 
     def _silent_units(self) -> float:
-        """Share of the prunable units that have no weight left."""
+        """Share of the prunable units that have no weight left; 0 where no unit can be removed."""
         silent = sum(
             int((~self._masks.keep[layer.name].flatten(1).any(1)).sum())
             for layer in self._graph.layers
             if layer.name in self._masks.keep
         )
-        return silent / self._graph.units
+        return silent / max(self._graph.units, 1)

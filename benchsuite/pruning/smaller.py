@@ -28,7 +28,7 @@ class SmallerNetwork(PrunedNetwork):
     """A network whose units are removed, not only masked. See `PrunedNetwork`.
 
     Raises:
-        Unsupported: the scope is for single weights.
+        Unsupported: the scope is for single weights, or no unit can be removed.
     """
 
     def _begin(self) -> None:
@@ -36,6 +36,7 @@ class SmallerNetwork(PrunedNetwork):
             raise Unsupported(
                 f'the scope {self._settings.scope} is one of single weights: it needs granularity = "weight"'
             )
+        self._graph.require_units()
         self._dense_graph = self._graph
         self._graph = self._graph.of(self.model)
 

@@ -85,6 +85,7 @@ def survey(
         randomise(model)
         started = time.process_time()
         graph = trace(model, example, trace_limit)
+        graph.require_units()
         seconds = time.process_time() - started
         generator = torch.Generator().manual_seed(_SEED)
         scores = {group.name: torch.rand(group.size, generator=generator) for group in graph.groups}

@@ -55,7 +55,8 @@ def run_scorer(scorer: Scorer, context: ScoringContext, *, native: bool = False)
         native: also ask for the criterion's own rule of how much to remove.
 
     Raises:
-        Unsupported: the scorer cannot score this network, or any layer of it, or not at this granularity.
+        Unsupported: the scorer cannot score this network, or any layer of it, or not at this granularity;
+            or it fails on complex weights.
         PluginError: it raised an error, returned something invalid, or changed the network or a random state.
     """
     if scorer.granularity == "unit" and context.granularity == "weight":
@@ -79,7 +80,10 @@ def run_scorer(scorer: Scorer, context: ScoringContext, *, native: bool = False)
         except BenchsuiteError:
             raise
         except Exception as error:
-            raise PluginError(f"scorer {scorer.name}: {type(error).__name__}: {error}") from error
+            said = f"{type(error).__name__}: {error}"
+            if _is_complex(context):
+                raise Unsupported(f"{scorer.name} cannot serve complex weights: {said}") from error
+            raise PluginError(f"scorer {scorer.name}: {said}") from error
     if not scores:
         reasons = "; ".join(f"{layer}: {reason}" for layer, reason in context.skipped.items())
         raise Unsupported(f"{scorer.name} can serve no layer of this network: {reasons or 'it has none'}")
@@ -105,6 +109,8 @@ def checked_scores(scorer: Scorer, context: ScoringContext, returned: object) ->
         raise PluginError(f"{say}: layers {both} were skipped and scored")
     scores = {}
     for name, score in returned.items():
+        if isinstance(score, Tensor) and score.is_complex() and _is_complex(context):
+            raise Unsupported(f"{scorer.name} cannot serve complex weights: its scores are complex too")
         if not isinstance(score, Tensor) or not score.is_floating_point():
             got = score.dtype if isinstance(score, Tensor) else type(score).__name__
             raise PluginError(f"{say}: layer {name}: scores must be a float tensor, got {got}")
@@ -131,6 +137,11 @@ def checked_scores(scorer: Scorer, context: ScoringContext, returned: object) ->
     if scorer.coupled:
         _refuse_differing(say, context, by_unit)
     return by_unit
+
+
+def _is_complex(context: ScoringContext) -> bool:
+    """Whether a network has complex weights, which most criteria's formulas are not made for."""
+    return any(parameter.is_complex() for parameter in context.model.parameters())
 
 
 def _refuse_differing(say: str, context: ScoringContext, scores: Mapping[str, Tensor]) -> None:

@@ -43,7 +43,8 @@ class Suite(Table):
         if unused and pruning is not None and _DENSE_RECIPE.issuperset(pruning.schedule):
             raise ValueError(
                 f"{', '.join(unused)} would do nothing: after a cut the schedule "
-                f"{' and '.join(pruning.schedule)} trains by the dense recipe, whose fields stand under [training]"
+                f"{' and '.join(pruning.schedule)} trains by the dense recipe, "
+                "whose fields stand under [training]"
             )
         return recovery
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from benchsuite.contracts.layers import CoupledGroup, Granularity
     from benchsuite.scoring.scorer import Scorer
 
+TARGET = 0.5
+"""The share to be removed that the checks tell scorers which need it."""
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -66,7 +68,8 @@ def context_for(
         inputs: its inputs, samples first.
         labels: class numbers.
         layers: the layers to score; by default `simple_layers`, with the classifier if weights are pruned.
-        **settings: any other argument of `ScoringContext`; unless given, `groups` are traced as in a suite.
+        **settings: any other argument of `ScoringContext`, such as `target`; unless given, `groups` are
+            traced as in a suite.
     """
     if layers is None:
         layers = simple_layers(model, classifier=settings.get("granularity") == "weight")
@@ -121,6 +124,15 @@ def _granularities(scorer: Scorer) -> tuple[Granularity, ...]:
     return ("unit",) if scorer.granularity == "unit" else ("unit", "weight")
 
 
+def _context(
+    scorer: Scorer, model: nn.Module, inputs: Tensor, labels: Tensor, **settings: Any
+) -> ScoringContext:
+    """A context in which a scorer that needs a target has one, as in a suite."""
+    if scorer.needs_target:
+        settings.setdefault("target", TARGET)
+    return context_for(model, inputs, labels, **settings)
+
+
 def _scores(
     scorer: Scorer,
     model: nn.Module,
@@ -131,9 +143,8 @@ def _scores(
 ) -> dict[str, Tensor]:
     inputs, labels = tiny_samples(20, shape)
     trace = tiny_trace(model)
-    context = context_for(
-        model, inputs.to(dtype), labels, granularity=granularity, batch_size=8, trace=trace, **settings
-    )
+    settings |= {"granularity": granularity, "batch_size": 8, "trace": trace}
+    context = _context(scorer, model, inputs.to(dtype), labels, **settings)
     return run_scorer(scorer, context).scores
 
 
@@ -191,7 +202,7 @@ def check_permutation(scorer: Scorer) -> None:
         for name in ("0.weight", "0.bias", "1.weight", "1.bias"):
             values[name] = values[name][order]
         values["4.weight"] = values["4.weight"][:, order]
-    context = context_for(model, *tiny_samples(20), batch_size=8, trace=trace)
+    context = _context(scorer, model, *tiny_samples(20), batch_size=8, trace=trace)
     after = run_scorer(scorer, context).scores
     for name, score in before.items():
         expected = score[order] if name == "0" else score
@@ -221,7 +232,7 @@ def check_dead_unit(scorer: Scorer) -> None:
         bias = model.get_parameter("9.bias")
         bias.sub_(model(inputs).mean(0))
         labels = model(inputs).argmax(1)
-    context = context_for(model, inputs, labels, batch_size=8, classes=3)
+    context = _context(scorer, model, inputs, labels, batch_size=8, classes=3)
     scores = run_scorer(scorer, context).scores
     for name, unit in (("0", 2), ("4", 1)):
         if name in scores:

@@ -57,6 +57,8 @@ def score_dense(worker: WorkerContext, task: ScoreTask) -> ScoredModel:
     scorer = create_scorer(worker, task.scorer)
     if task.granularity == "weight" and scorer.granularity == "unit":
         raise Unsupported(f"{task.scorer.label} scores whole units; it has no scores for single weights")
+    if task.granularity == "unit":
+        dense.graph.require_units()
     trace = load_trace(worker, task.dense, task.trace) if task.trace is not None else None
     folder = worker.folder(task.key)
     stage = Stage(folder, ScoreFacts, [SCORES], made_from=dense.content)

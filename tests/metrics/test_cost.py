@@ -11,7 +11,6 @@ from torch.nn import functional
 
 from benchsuite.metrics.cost import count_macs, measure_cost
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse")
 
 

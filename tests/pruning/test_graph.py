@@ -12,6 +12,8 @@ from torch import nn
 
 from benchsuite.errors import Unsupported
 from benchsuite.metrics.cost import measure_cost
+from benchsuite.pruning.networks import MaskedNetwork, SmallerNetwork
+from benchsuite.pruning.settings import PruningSettings
 from benchsuite.pruning.surgery import remove_units
 from benchsuite.pruning.tracing.trace import trace
 
@@ -212,7 +214,19 @@ class Centred(nn.Module):
 
 def test_network_that_mixes_channels_is_unsupported_with_the_reason() -> None:
     with pytest.raises(Unsupported, match=r"no layer .* can be pruned .*differs from the masked one"):
-        trace(Centred(), example())
+        trace(Centred(), example()).require_units()
+
+
+def test_weights_can_be_pruned_where_no_unit_can_be_removed() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 5)).eval()
+    graph, dense = trace(model, example()), measure_cost(model, example()[:1])
+    assert (graph.groups, [layer.name for layer in graph.weight_layers]) == ((), ["1"])
+    network = MaskedNetwork(model, graph, dense, PruningSettings("global", "params"), 0, example())
+    network.cut({"1": model[1].weight.detach().abs()}, 0.5, dict)
+    assert network.cost.nonzero_params == dense.params - round(0.5 * dense.params)
+    assert network.metrics["sparsity/units"] == 0
+    with pytest.raises(Unsupported, match=r"no layer .* can be pruned .*the network's output"):
+        SmallerNetwork(model, graph, dense, PruningSettings("global", "params"), 0, example())
 
 
 def test_network_that_cannot_run_is_unsupported_with_the_reason() -> None:

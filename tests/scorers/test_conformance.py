@@ -28,6 +28,28 @@ def test_scorer_conforms(scorer: type[benchsuite.Scorer], check: str) -> None:
     CHECKS[check](scorer())
 
 
+def test_a_criterion_that_needs_a_target_gets_one_in_every_check() -> None:
+    asked = []
+
+    class Cautious(benchsuite.Scorer):
+        """Keeps the largest weights, and looks at the target."""
+
+        name = "cautious"
+        needs_target = True
+
+        def score(self, context: benchsuite.ScoringContext) -> dict[str, torch.Tensor]:
+            asked.append(context.target)
+            return {layer.name: layer.weight.flatten(1).abs().sum(1) for layer in context.layers}
+
+    for check in CHECKS.values():
+        check(Cautious())
+    assert set(asked) == {0.5}
+    Cautious.needs_target = False
+    CHECKS["networks"](Cautious())
+    assert asked[-1] is None
+    assert context_for(tiny_convnet(), *tiny_samples(), target=0.3).target == 0.3
+
+
 def test_every_criterion_is_registered_under_its_own_name() -> None:
     found: list[type[benchsuite.Scorer]] = []
     benchsuite_register_scorers(found.append)

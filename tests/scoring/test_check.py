@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 import benchsuite
-from benchsuite.contracts.layers import CoupledGroup, GroupMember, Layer
+from benchsuite.contracts.layers import CoupledGroup, Granularity, GroupMember, Layer
 from benchsuite.errors import PluginError, Unsupported
+from benchsuite.registry.discovery import discover
 from benchsuite.scoring.check import ScoringResult, count_ties, run_scorer
-from benchsuite.testing import context_for, tiny_convnet, tiny_samples
+from benchsuite.testing import context_for, tiny_convnet, tiny_samples, tiny_trace
 
 Score = Callable[[benchsuite.ScoringContext], object]
 
@@ -59,6 +61,46 @@ def test_weight_scores_become_unit_scores() -> None:
 def test_unit_scorers_cannot_rank_weights() -> None:
     with pytest.raises(Unsupported, match="cannot rank single weights"):
         run(ones, granularity="weight")
+
+
+class Waves(nn.Module):
+    """A network whose hidden layer has complex weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.hidden, self.last = nn.Linear(4, 6, dtype=torch.complex64), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        made: Tensor = self.last(self.hidden(x.to(torch.complex64)).abs())
+        return made
+
+
+@pytest.mark.parametrize("granularity", ["unit", "weight"])
+def test_criteria_of_weights_and_gradients_do_not_fail_on_complex_weights(granularity: Granularity) -> None:
+    registry = discover()[0]
+    served = set()
+    of_gradients = ("fisher", "grasp", "obd", "snip", "taylor-weight")
+    for name in ("magnitude-l1", "synflow", "wanda", "weight-sum", *of_gradients):
+        made = registry.create("scorer", name, {})
+        model = Waves()
+        target = 0.5 if made.needs_target else None
+        context = context_for(
+            model, *tiny_samples(20, (4,), 2), granularity=granularity, target=target, trace=tiny_trace(model)
+        )
+        with suppress(Unsupported):
+            run_scorer(made, context)
+            served.add(name)
+    assert "magnitude-l1" in served
+    assert "synflow" not in served
+
+
+def test_what_fails_on_complex_weights_says_why() -> None:
+    context = context_for(Waves(), *tiny_samples(20, (4,), 2))
+    with pytest.raises(Unsupported, match="cannot serve complex weights: its scores are complex"):
+        run_scorer(scorer(lambda c: {"hidden": c.layer("hidden").weight.sum(1)}), context)
+    with pytest.raises(Unsupported, match="cannot serve complex weights: ZeroDivisionError"):
+        run_scorer(scorer(lambda c: 1 / 0), context)
 
 
 @pytest.mark.parametrize(

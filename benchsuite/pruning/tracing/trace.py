@@ -9,7 +9,6 @@ import numpy as np
 from torch import nn
 
 from benchsuite.contracts.layers import CoupledGroup, GroupMember, Layer
-from benchsuite.errors import Unsupported
 from benchsuite.metrics.cost import MacCount, count_macs, evaluating
 from benchsuite.pruning.cost_model import AxisCut, build_cost_model
 from benchsuite.pruning.graph import ALONE, UNITS, Cut, Pinned, PruningGraph, readers_of
@@ -42,8 +41,11 @@ def trace(model: nn.Module, example: Tensor, seconds: float = TRACE_SECONDS) -> 
         example: an input of any number of samples; the first is used.
         seconds: how long the analysis may take.
 
+    Returns:
+        The graph, without groups where no unit can be removed; single weights may still be pruned then.
+
     Raises:
-        Unsupported: nothing can be pruned, or the analysis took too long; the message says why.
+        Unsupported: the network cannot be analysed, or not in time; the message says why.
     """
     with time_limit(seconds, "finding the coupled groups"), evaluating(model):
         example = example[:1].detach()
@@ -56,9 +58,6 @@ def trace(model: nn.Module, example: Tensor, seconds: float = TRACE_SECONDS) -> 
         reasons = failing_groups(twin, graph, example)
         if reasons:
             graph = _assemble(model, counted, found, reasons)
-        if not graph.groups:
-            why = "; ".join(sorted({f"{pin.layer}: {pin.reason}" for pin in graph.pinned})[:3])
-            raise Unsupported(f"no layer of this network can be pruned ({why})")
     return graph
 
 
