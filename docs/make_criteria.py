@@ -47,7 +47,8 @@ _SHAPES = {
     "both": "one score per unit, `(units,)`, or per weight, of the weight's shape, as the suite asks",
 }
 _SCALES = {
-    "layer": "compared within a layer only; elsewhere divided by the layer's mean (scale `layer`)",
+    "layer": "compared within a layer; in the scopes global and protected divided by the layer's mean"
+    " (scale `layer`)",
     "network": "compared as they are (scale `network`)",
 }
 

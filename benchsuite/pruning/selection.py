@@ -48,16 +48,22 @@ class UnitSelection:
     macs_removed: float
 
 
-def normalised(scores: Tensor, how: Normalise) -> Tensor:
+def normalised(scores: Tensor, how: Normalise, among: Tensor | None = None) -> Tensor:
     """One layer's scores, float64, divided by the mean or largest absolute value or the Euclidean norm.
 
     Scores that are all zero stay as they are.
+
+    Args:
+        scores: the layer's scores.
+        how: by what to divide.
+        among: bool, which of the scores that is computed from; by default all.
     """
     scores = scores.detach().double()
-    if how == "none" or scores.numel() == 0:
+    counted = scores if among is None else scores[among.to(scores.device)]
+    if how == "none" or counted.numel() == 0:
         return scores
-    size = scores.abs()
-    scale = {"mean": size.mean(), "max": size.max(), "l2": scores.norm()}[how]
+    size = counted.abs()
+    scale = {"mean": size.mean(), "max": size.max(), "l2": counted.norm()}[how]
     return scores / torch.where(scale > 0, scale, torch.ones_like(scale))
 
 
@@ -66,8 +72,8 @@ def group_scores(
 ) -> dict[str, Tensor]:
     """One score per position of every coupled group, float64 on the CPU, higher is more important.
 
-    Each layer's scores are normalised; those of units at the same position of a layer are aggregated, then
-    those of the group's layers that have scores.
+    Each layer's scores are normalised, by those of its units that can be removed; those of units at the same
+    position of a layer are aggregated, then those of the group's layers that have scores.
 
     Args:
         graph: the network's pruning graph.
@@ -81,8 +87,14 @@ def group_scores(
     for name, given in scores.items():
         if name in units and tuple(given.shape) != (units[name],):
             raise ValueError(f"scores of {name} have shape {tuple(given.shape)}; it has {units[name]} units")
+    removable = {name: torch.zeros(count, dtype=torch.bool) for name, count in units.items()}
+    for group in graph.groups:
+        for member in group.members:
+            removable[member.layer][torch.tensor(member.units).flatten()] = True
     scaled = {
-        name: normalised(given, settings.normalise).cpu() for name, given in scores.items() if name in units
+        name: normalised(given, settings.normalise, removable[name]).cpu()
+        for name, given in scores.items()
+        if name in units
     }
     unscored = [group.members[0].layer for group in graph.groups if not _scored(group, scaled)]
     if unscored:

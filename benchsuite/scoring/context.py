@@ -120,19 +120,27 @@ class ScoringContext(SampledNetwork):
                 self.skip(layer, "none of its units can be removed by itself")
         return scores
 
-    def sum_over_groups(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def sum_over_groups(
+        self, scores: Mapping[str, Tensor], owners: Mapping[str, str] | None = None
+    ) -> dict[str, Tensor]:
         """Add up scores of units, or of their weights, over coupled units: by group name, (group.size,).
 
         Args:
             scores: by layer, (units,) or the weight's shape; absent layers add nothing.
+            owners: by layer, the name of what is scored, where several layers may share it, such as a
+                normalisation or an activation map; what they share counts once in a group.
         """
         flat = sum_over_units(scores)
         sums = {}
         for group in self.groups:
-            parts = [
-                flat[member.layer][torch.tensor(member.units, device=flat[member.layer].device)].sum(1)
+            distinct = {
+                ((owners or {}).get(member.layer, member.layer), member.units): flat[member.layer]
                 for member in group.members
                 if member.layer in flat
+            }
+            parts = [
+                score[torch.tensor(units, device=score.device)].sum(1)
+                for (_, units), score in distinct.items()
             ]
             if parts:
                 sums[group.name] = torch.stack(parts).sum(0)
@@ -183,6 +191,12 @@ class ScoringContext(SampledNetwork):
         """Whether the non-linearity after a layer is exactly zero for negative inputs, as ReLU is."""
         point = self._points.get(layer if isinstance(layer, str) else layer.name)
         return point is not None and point.zero_below
+
+    def map_owner(self, layer: Layer | str) -> str:
+        """Name the first of the layers whose activation map is this layer's too, as that of their sum is."""
+        name = layer if isinstance(layer, str) else layer.name
+        point = self._points.get(name)
+        return name if point is None or point.owner is None else point.owner
 
     def activations(self, reduction: str | Reduction = "mean") -> dict[str, Tensor]:
         """Return a float32 table (samples, units) on the CPU for each layer: its reduced activation maps.

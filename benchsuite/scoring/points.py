@@ -51,19 +51,22 @@ class ActivationPoint:
         function: the non-linearity's name in torch without underscores around it, such as "relu", or None.
         zero_below: whether the non-linearity, called as the network calls it, is exactly zero for negative
             inputs, as ReLU is.
+        owner: the first of the layers whose point this is, where it is an activation.
     """
 
     stage: Stage
     function: str | None = None
     zero_below: bool = False
+    owner: str | None = None
 
 
 class _PointMode(TorchFunctionMode):
     """Follows the layers' outputs through normalisation, pooling, dropout and additions.
 
     A chain starts at a layer's output and ends at the first non-linearity. It continues through additions,
-    since the channels of a residual sum are the (coupled) units of every layer that is added. Operations that
-    mix or move channels (another layer, concatenation, reshaping) end it.
+    since the channels of a residual sum are the (coupled) units of every layer that is added; but behind one
+    a normalisation ends it, as in pre-activation networks, where it belongs to what reads the sum. Operations
+    that mix or move channels (another layer, concatenation, reshaping) end it.
     """
 
     def __init__(self, reached: Callable[[str, Stage, NonLinearity | None, Tensor], None]) -> None:
@@ -111,7 +114,10 @@ class _PointMode(TorchFunctionMode):
     def _chain_of(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, bool] | None:
         if name in NONLINEAR or name in _PASSING:
             source = args[0] if args else kwargs.get("input")
-            return self._chains.get(source) if isinstance(source, Tensor) else None
+            chain = self._chains.get(source) if isinstance(source, Tensor) else None
+            if chain and name in NORMS:
+                chain = {layer: pure for layer, pure in chain.items() if pure}
+            return chain
         if name in _ADDING:
             terms = [value for value in (*args[:2], kwargs.get("other")) if isinstance(value, Tensor)]
             if len(terms) == 2 and terms[0].shape == terms[1].shape:
@@ -150,20 +156,25 @@ def find_points(model: nn.Module, layers: Sequence[Layer], sample: Tensor) -> di
 
     The point is the first non-linearity on the way of the layer's channels, after any normalisation, pooling,
     dropout or residual addition (a residual sum's activation belongs to all layers that are added, which are
-    coupled). If there is none, it is the output of the normalisation that directly follows, or the layer's
-    own output. Layers that the pass does not reach are left out. A gate that is written out, such as
+    coupled). Behind an addition no normalisation is passed: it belongs to what reads the sum. If there is no
+    such non-linearity, the point is the output of the normalisation that directly follows, or the layer's own
+    output. Layers that the pass does not reach are left out. A gate that is written out, such as
     `x * sigmoid(x)`, is read at its sigmoid.
     """
     points: dict[str, ActivationPoint] = {}
+    first: tuple[NonLinearity | None, str] = (None, "")
 
     def reached(layer: str, stage: Stage, call: NonLinearity | None, tensor: Tensor) -> None:
+        nonlocal first
         known = points.get(layer)
         if known is not None and known.stage == "activation":
             return
         if call is None:
             points[layer] = ActivationPoint(stage)
         else:
-            points[layer] = ActivationPoint(stage, call.name, call.zero_below(tensor))
+            # The layers of one sum are told of one call, one after the other.
+            first = first if first[0] is call else (call, layer)
+            points[layer] = ActivationPoint(stage, call.name, call.zero_below(tensor), first[1])
 
     with torch.no_grad(), _following(layers, reached):
         model(sample)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from benchsuite.contracts.layers import CoupledGroup, GroupMember
 from benchsuite.errors import PluginError
-from benchsuite.scoring.gates import places_of
+from benchsuite.scoring.gates import entered, places_of
 from benchsuite.scoring.gradients import own_parameters
 from benchsuite.scoring.points import ActivationPoint, find_points, reading
 from benchsuite.scoring.readers import ungated_groups
@@ -164,9 +164,11 @@ class SampledNetwork:
     def layer_inputs(self) -> Iterator[dict[str, Tensor]]:
         """Yield for each batch, by layer, its input tensor, in the network's own layout."""
         for inputs, _ in self.batches():
-            entered: dict[str, Tensor] = {}
+            kept: dict[str, Tensor] = {}
             handles = [
-                layer.module.register_forward_pre_hook(partial(_keep_input, entered, layer.name))
+                layer.module.register_forward_pre_hook(
+                    partial(_keep_input, kept, layer.name), with_kwargs=True
+                )
                 for layer in self.layers
             ]
             try:
@@ -175,7 +177,7 @@ class SampledNetwork:
             finally:
                 for handle in handles:
                     handle.remove()
-            yield entered
+            yield kept
 
 
 def _alone(layer: Layer) -> CoupledGroup:
@@ -185,10 +187,11 @@ def _alone(layer: Layer) -> CoupledGroup:
 
 
 def _keep_input(
-    entered: dict[str, Tensor], name: str, _module: nn.Module, arguments: tuple[Tensor, ...]
+    kept: dict[str, Tensor], name: str, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     # The first use counts; the input is copied, since a later operation may overwrite it in place.
-    entered.setdefault(name, arguments[0].detach().clone())
+    if name not in kept:
+        kept[name] = entered(args, kwargs).detach().clone()
 
 
 def seeded(seed: int, purpose: str) -> torch.Generator:

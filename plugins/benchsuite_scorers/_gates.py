@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from benchsuite import Unsupported
+from benchsuite_scorers._calls import entered, replaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -118,14 +119,16 @@ class Gates:
             called[gate] = product.numel()
             return product
 
-        def before(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-            return (multiply(inputs[0]), *inputs[1:]) if inputs else None
+        def before(
+            _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+            return replaced(args, kwargs, multiply(entered(args, kwargs)))
 
         def after(_module: nn.Module, _inputs: Any, output: Any) -> Tensor | None:
             return multiply(output) if isinstance(output, Tensor) else None
 
         if gate.entering:
-            return gate.module.register_forward_pre_hook(before)
+            return gate.module.register_forward_pre_hook(before, with_kwargs=True)
         return gate.module.register_forward_hook(after)
 
     def neutral(self) -> Tensor:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+
+from benchsuite_scorers._calls import entered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +36,7 @@ class Reader:
         """The layer."""
         return self.gate.module
 
-    def contributions(self, entered: Tensor) -> Iterator[Tensor]:
+    def contributions(self, given: Tensor) -> Iterator[Tensor]:
         """Yield for each position what its part of an input adds to the layer's output."""
         weight = self.module.get_parameter("weight")
         # Subclasses may compute their weight from all inputs, so that they are given all of them.
@@ -42,11 +44,11 @@ class Reader:
         axis = -1 if self.gate.last else 1
         for position in range(self.size):
             chosen = (self.gate.places == position).nonzero().flatten()
-            part = entered.index_select(axis, chosen)
+            part = given.index_select(axis, chosen)
             if plain:
                 yield self._without_bias(part, weight.index_select(1, chosen))
             else:
-                yield self._without_bias(torch.zeros_like(entered).index_copy(axis, chosen, part), weight)
+                yield self._without_bias(torch.zeros_like(given).index_copy(axis, chosen, part), weight)
 
     def _without_bias(self, values: Tensor, weight: Tensor) -> Tensor:
         parameters = {"weight": weight}
@@ -55,25 +57,25 @@ class Reader:
         result: Tensor = functional_call(self.module, parameters, (values,))
         return result
 
-    def only(self, entered: Tensor, factors: Tensor) -> Tensor:
+    def only(self, given: Tensor, factors: Tensor) -> Tensor:
         """Return an input whose parts are multiplied by each position's factor; the rest stays."""
-        return self.gate.multiplied(entered, self.gate.wide(factors[None]))
+        return self.gate.multiplied(given, self.gate.wide(factors[None]))
 
 
 def inputs_of(
     model: nn.Module, modules: list[nn.Module], inputs: Tensor
 ) -> tuple[dict[nn.Module, list[Tensor]], Tensor]:
     """Return the input of each module at each of its calls in a forward pass, copied, and the outputs."""
-    entered: dict[nn.Module, list[Tensor]] = {module: [] for module in modules}
+    kept: dict[nn.Module, list[Tensor]] = {module: [] for module in modules}
 
-    def keep(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        entered[module] += [argument.clone() for argument in arguments[:1]]
+    def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        kept[module].append(entered(args, kwargs).clone())
 
-    handles = [module.register_forward_pre_hook(keep) for module in modules]
+    handles = [module.register_forward_pre_hook(keep, with_kwargs=True) for module in modules]
     try:
         with torch.no_grad():
             outputs: Tensor = model(inputs)
     finally:
         for handle in handles:
             handle.remove()
-    return entered, outputs
+    return kept, outputs

@@ -26,6 +26,9 @@ class Fisher(Scorer):
     loss. What surgery removes together counts together: the sums of all readers and of all coupled units are
     added before the square, so coupled units share one score. Weight: 1/2 mean over samples of (g_n w)^2.
 
+    Theis et al. and Liu et al. also divide by what the removal saves, in FLOPs or memory. That is left out:
+    here the budget counts it.
+
     Scores are changes of one loss, so those of different layers are compared as they are. Cost: one shared
     backward pass per batch for units. For single weights, a gradient for each sample: about as many backward
     passes as there are batches, but memory for `chunk` times the network's gradients. It fails if the network

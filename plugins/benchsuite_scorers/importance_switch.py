@@ -35,7 +35,8 @@ class ImportanceSwitch(Scorer):
     nothing reached them. A unit of several layers on one path is multiplied in each. It does not consider
     that several layers are pruned together.
 
-    The scale is "layer": the shares of each switch sum to 1, so they are larger where units are few.
+    The scale is "layer": the shares of each switch sum to 1, so they are larger where units are few; divided
+    by their mean, a share becomes share x units, 1 where all units are equal.
 
     Source: Adamczewski and Park 2019, eqs. 3 to 9.
     """

@@ -57,8 +57,10 @@ class Shapley(Scorer):
     The scale is "network": every value is a difference of the whole network's accuracy, and a layer's values
     sum to the accuracy minus that with the layer off. So they have one unit, and are small in wide layers
     because one of many units matters less. That sum may be zero or negative, beside a skip connection for
-    instance, so that dividing by a layer's mean would turn its ranking round. It does not hold for the method
-    "coalitions", whose weights do not sum to 1 and become smaller with the number of units.
+    instance, so that dividing by a layer's mean would turn its ranking round. None of this
+    holds for the method "coalitions", whose weights do not sum to 1 and become smaller with the number of
+    units: its values are compared as they are too, which favours the units of narrow layers, so use the scope
+    "layer" with it.
 
     Source: Adamczewski and Park 2019, eqs. 1 and 2.
     """

@@ -19,13 +19,15 @@ class SynFlow(Scorer):
     """abs(w x dR/dw), where R sums the outputs of the network with abs(w) for an input of ones.
 
     Computed in rounds: each round scores the remaining weights and removes those with the lowest scores, so
-    that the density falls exponentially to what the suite's sparsity leaves; this prevents a layer from
-    losing all its weights. The score is the place in that order of removal, from 0 (removed first) to 1 (kept
-    longest); the weights that remain at the end are ordered by their last flow. With one round the score is
-    the flow itself. Units: the flow of all weights of a unit and of the units coupled with it is added up;
-    such units go together, with their biases and their normalisations' scale and shift. Every parameter is
-    made positive, buffers are not changed; evaluation mode and double precision are used. It needs no data
-    except the shape of an input.
+    that the density falls exponentially to what the suite's sparsity leaves; where the flow is conserved, as
+    with ReLU, this prevents a layer from losing all its weights. The score is the place in that order of
+    removal, from 0 (removed first) to 1 (kept longest); the weights that remain at the end are ordered by
+    their last flow. With one round the score is the flow itself. Units: the flow of all weights of a unit and
+    of the units coupled with it is added up; such units go together, with their biases, their normalisations'
+    scale and shift, and the weights by which other layers read them, so that a round sees the network that
+    surgery leaves, except that norms over channels still have the mean and variance of all of them. Every
+    parameter is made positive, buffers are not changed; evaluation mode and double precision are used. It
+    needs no data except the shape of an input.
 
     Scores can be compared over layers as they are: the flow through every layer is the same, so that a wide
     layer's weights have less of it each, and this is what keeps thin layers alive (Tanaka et al. 2020,
@@ -135,10 +137,15 @@ class SynFlow(Scorer):
         }
         if by_unit:
             for group in context.groups if kept else ():
+                removed = ~kept[group.name]
                 for member in group.members:
-                    gone = torch.tensor(member.units, device=context.device)[~kept[group.name]].flatten()
+                    gone = torch.tensor(member.units, device=context.device)[removed].flatten()
                     for key in context.own_parameters(context.layer(member.layer)):
                         values[key][gone] = 0
+                # A norm behind an addition or a concatenation makes something of nothing: nobody reads it.
+                for reader in group.readers:
+                    gone = torch.tensor(reader.inputs, device=context.device)[removed].flatten()
+                    values[f"{reader.layer}.weight"][:, gone] = 0
         else:
             for name, mask in kept.items():
                 values[f"{name}.weight"] *= mask

@@ -133,6 +133,11 @@ class Changes:
     def _together(self, group: CoupledGroup, terms: Mapping[str, Tensor]) -> Tensor:
         import torch
 
-        added = [terms[member.layer][..., torch.tensor(member.units)].sum(-1) for member in group.members]
+        # A norm that several of the layers share is one gate, whose gradient is of all its uses.
+        norms = {layer.name: layer.norm_name or layer.name for layer in self.layers}
+        if self.variant == "weight":
+            norms = {name: name for name in norms}
+        distinct = {(norms[member.layer], member.units): terms[member.layer] for member in group.members}
+        added = [term[..., torch.tensor(units)].sum(-1) for (_, units), term in distinct.items()]
         total = torch.stack(added).sum(0)
         return total if self.variant == "weight" else total**2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -373,3 +374,17 @@ def test_signature_is_shared_by_equal_widths_only() -> None:
         len({one, architecture_signature(graph, {"1": (0,), "3": (1,)}), architecture_signature(graph, {})})
         == 3
     )
+
+
+def test_units_that_cannot_be_removed_do_not_count_in_a_layers_mean() -> None:
+    graph = graph_of("mlp")
+    group = graph.groups[0]
+    member = group.members[0]
+    # Half of the layer's units are pinned, and have the 0 that coupled criteria give them.
+    kept = len(member.units) // 2
+    half = replace(group, members=(replace(member, units=member.units[:kept]),), size=kept)
+    scores = torch.zeros(graph.layers[0].units)
+    scores[:kept] = torch.arange(1.0, kept + 1)
+    found = group_scores(replace(graph, groups=(half,)), {member.layer: scores}, PruningSettings())
+    mean = sum(range(1, kept + 1)) / kept
+    assert found[group.name].tolist() == pytest.approx([value / mean for value in range(1, kept + 1)])

@@ -24,9 +24,10 @@ from benchsuite_scorers._coupled import (
     spread,
 )
 from benchsuite_scorers._partial_forward import PartialForward
-from benchsuite_scorers.registration import ImportanceSwitch, Shapley, ThiNet
+from benchsuite_scorers.registration import SCORERS, ImportanceSwitch, Shapley, ThiNet
 
 if TYPE_CHECKING:
+    from benchsuite import Scorer
     from benchsuite.pruning.graph import PruningGraph
 
 CASES = ["coupled", *NETWORKS]
@@ -264,3 +265,36 @@ def test_a_layer_of_which_one_group_is_skipped_is_skipped() -> None:
     assert spread(context, both, {})["0"].tolist() == [1, 2, 3, 4]
     assert spread(context, {"0": both["0"]}, {"0#2": "a reason"}) == {}
     assert context.skipped == {"0": "a reason"}
+
+
+class Keywords(nn.Module):
+    """Calls its layers by position or by keyword."""
+
+    def __init__(self, by_keyword: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.by_keyword = by_keyword
+        self.c1, self.c2 = nn.Conv2d(2, 5, 3), nn.Conv2d(5, 4, 3)
+        self.norm, self.last = nn.BatchNorm2d(4), nn.Linear(4, 3)
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        def call(layer: nn.Module, values: Tensor) -> Tensor:
+            return layer(input=values) if self.by_keyword else layer(values)
+
+        x = torch.relu(call(self.c1, x))
+        x = torch.relu(call(self.norm, call(self.c2, x)))
+        return call(self.last, x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("scorer", [scorer for scorer in SCORERS if not scorer.needs_training_trace])
+def test_calls_by_keyword_are_calls(scorer: type[Scorer]) -> None:
+    granularity = "weight" if scorer.granularity == "weight" else "unit"
+    results = [
+        run_scorer(scorer(), grouped(Keywords(way), *tiny_samples(6), granularity=granularity)[0])
+        for way in (False, True)
+    ]
+    assert results[0].skipped == results[1].skipped
+    assert set(results[0].scores) == set(results[1].scores)
+    for name, score in results[0].scores.items():
+        torch.testing.assert_close(results[1].scores[name], score)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +19,7 @@ from benchsuite.pruning.surgery import remove_units
 from benchsuite.pruning.tracing.trace import trace
 from benchsuite.scoring.check import run_scorer
 from benchsuite.scoring.context import ScoringContext
-from benchsuite_scorers.registration import Fisher, TaylorActivation, TaylorWeight
+from benchsuite_scorers.registration import BatchNormScale, Fisher, TaylorActivation, TaylorWeight
 
 if TYPE_CHECKING:
     from deviations import Record
@@ -215,3 +216,71 @@ def test_the_gates_rank_as_the_removal_of_each_unit_does(network: str, record_pr
     assert means["fisher"] > 0.6
     assert means["taylor-weight"] > 0.6
     assert means["fisher"] > means["before the norm"]
+
+
+class Sums(nn.Module):
+    """Two layers that are added, with one norm, called twice, in front of the sum, or one behind it."""
+
+    def __init__(self, norm: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(2, 4, 1)
+        self.norm, self.last, self.where = nn.BatchNorm2d(4), nn.Linear(4, 3), norm
+        nn.init.uniform_(self.norm.weight, 0.5, 1.5)
+        nn.init.normal_(self.norm.bias)
+        self.double().eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = self.a(x), self.b(x)
+        total = self.norm(a) + self.norm(b) if self.where == "shared" else a + b
+        if self.where == "behind":
+            total = self.norm(total)
+        return self.last(torch.relu(total).mean((2, 3)))
+
+    def changes(self, inputs: Tensor, labels: Tensor, at: tuple[str, ...]) -> list[Tensor]:
+        """abs(sum over positions of map x gradient) of one sample, of the outputs or of the sum's ReLU."""
+        maps = {"a": self.a(inputs), "b": self.b(inputs)}
+        if self.where == "shared":
+            normed = [self.norm(each) for each in maps.values()]
+            maps["sum"] = torch.relu(normed[0] + normed[1])
+        else:
+            total = maps["a"] + maps["b"]
+            maps["sum"] = torch.relu(self.norm(total) if self.where == "behind" else total)
+        loss = functional.cross_entropy(self.last(maps["sum"].mean((2, 3))), labels)
+        slopes = torch.autograd.grad(loss, [maps[name] for name in at])
+        products = [(maps[name] * slope) for name, slope in zip(at, slopes, strict=True)]
+        return [product.sum((0, 2, 3)).abs().detach() for product in products]
+
+
+@pytest.mark.parametrize(("norm", "at"), [("none", ("sum",)), ("shared", ("sum",)), ("behind", ("a", "b"))])
+def test_taylor_activation_counts_each_map_of_a_group_once(norm: str, at: tuple[str, ...]) -> None:
+    model = Sums(norm)
+    graph = trace(model, samples()[0][:1])
+    (group,) = graph.groups
+    context = ScoringContext(model, graph.layers, *samples(), groups=graph.groups, batch_size=8)
+    found = run_scorer(TaylorActivation(), context).scores
+    each = [model.changes(*sample, at) for sample in context.batches(1)]
+    means = [sum(parts) for parts in zip(*each, strict=True)]
+    want = sum(mean / mean.norm() for mean in means)
+    for member in group.members:
+        torch.testing.assert_close(found[member.layer], want, rtol=1e-8, atol=1e-12)
+    if len(at) == 1:
+        assert float(found["a"].norm()) == pytest.approx(1)
+
+
+def test_a_norm_that_coupled_layers_share_counts_once() -> None:
+    model = Sums("shared")
+    graph = trace(model, samples()[0][:1])
+    layers = [replace(layer, norm=model.norm, norm_name="norm") for layer in graph.layers]
+    context = ScoringContext(model, layers, *samples(), groups=graph.groups, batch_size=8)
+    scale, gates = run_scorer(BatchNormScale(), context).scores, run_scorer(TaylorWeight(), context).scores
+    want = torch.zeros(4, dtype=torch.float64)
+    for inputs, labels in context.batches():
+        z = torch.ones(4, dtype=torch.float64, requires_grad=True)
+        parts = [model.norm(layer(inputs)) * z[:, None, None] for layer in (model.a, model.b)]
+        outputs = model.last(torch.relu(parts[0] + parts[1]).mean((2, 3)))
+        (slope,) = torch.autograd.grad(functional.cross_entropy(outputs, labels), z)
+        want += slope**2 / 3
+    for name in ("a", "b"):
+        torch.testing.assert_close(scale[name], model.norm.weight.detach().abs())
+        torch.testing.assert_close(gates[name], want, rtol=1e-8, atol=1e-14)

@@ -288,3 +288,51 @@ def test_the_picture_of_the_paper_a_thin_layer_survives_as_returned_and_collapse
     assert kept(0.1, SynFlow()) > 10 * kept(0.1, SynFlow(), "mean")
     assert kept(0.01, SynFlow(), "mean") == 0
     assert kept(0.006, MagnitudeL1()) == 0
+
+
+class PreActivation(Blocks):
+    """The norm is behind the addition, so that a removed unit's map would be its shift."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        return self.last(torch.relu(self.norm(x + self.back(torch.relu(self.inner(x))))).mean((2, 3)))
+
+
+class Concatenating(nn.Module):
+    """As in a DenseNet: a norm over what two layers gave."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.more = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 3, 3, padding=1)
+        self.norm, self.last = nn.BatchNorm2d(7), nn.Linear(7, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = torch.relu(self.norm(torch.cat([x, self.more(torch.relu(x))], 1)))
+        return self.last(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("build", [PreActivation, Concatenating])
+def test_the_flow_of_what_is_left_is_that_of_the_smaller_network(build: type[nn.Module]) -> None:
+    model, inputs = build().eval(), torch.zeros(1, 2, 8, 8)
+    nn.init.normal_(model.norm.bias)
+    graph = trace(model, inputs)
+    context = ScoringContext(model, graph.layers, inputs, torch.zeros(1).long(), groups=graph.groups)
+    removed = {group.name: [0, 2] for group in graph.groups}
+    kept = {group.name: torch.ones(group.size, dtype=torch.bool) for group in graph.groups}
+    for mask in kept.values():
+        mask[[0, 2]] = False
+    found = SynFlow._flow(context, kept)
+    smaller = remove_units(model, graph, removed)
+    with torch.no_grad():
+        for parameter in smaller.double().parameters():
+            parameter.abs_()
+    smaller(torch.ones_like(inputs, dtype=torch.float64)).sum().backward()
+    for group in graph.groups:
+        expected = torch.zeros(group.size - 2, dtype=torch.float64)
+        for member in group.members:
+            weight = smaller.get_parameter(f"{member.layer}.weight")
+            expected += (weight * weight.grad).detach().abs().flatten(1).sum(1)
+        torch.testing.assert_close(found[group.name][kept[group.name]], expected, rtol=1e-10, atol=0)
+        assert not found[group.name][[0, 2]].any()
