@@ -161,7 +161,6 @@ class Workshop:
             "suite_sparsities": "[0.5]",
             "pruning_scope": '"layer"',
             "pruning_budget": '"params"',
-            "recovery_epochs": "1",
         }
         for name, value in {**defaults, **settings}.items():
             section, _, key = name.partition("_")
