@@ -80,7 +80,8 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: ScoredModel) -> Trial
         metric_names.SCORE_PEAK_MB: scored.facts.peak_memory_mb,
         metric_names.SCORE_TIES: scored.facts.ties,
     }
-    if scored.facts.stability is not None:
+    # Permuted scores rank at random, however stable the criterion's own are.
+    if scored.facts.stability is not None and trial.variant != "shuffled":
         metrics[metric_names.STABILITY] = scored.facts.stability
     if rounds:
         keep_rounds(worker, trial, rounds)

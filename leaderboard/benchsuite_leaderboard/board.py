@@ -99,8 +99,18 @@ class Protocol:
     def recovery(self) -> str:
         """The fine-tuning after pruning in words."""
         if self.recovery_epochs in {"0", ""}:
-            return "no recovery" if self.recovery_epochs else "recovery not stated"
-        return f"{self.recovery_epochs} epoch{'s' if self.recovery_epochs != '1' else ''} of recovery"
+            return f"no {self.training}" if self.recovery_epochs else f"{self.training} not stated"
+        return f"{self.recovery_epochs} epoch{'s' if self.recovery_epochs != '1' else ''} of {self.training}"
+
+    @property
+    def at_init(self) -> bool:
+        """Whether networks are pruned before they are trained, so that what follows is no recovery."""
+        return self.schedule == "at-init"
+
+    @property
+    def training(self) -> str:
+        """What follows pruning: "recovery", or at initialisation "training"."""
+        return "training" if self.at_init else "recovery"
 
     @property
     def digest(self) -> str:

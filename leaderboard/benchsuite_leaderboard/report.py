@@ -74,11 +74,12 @@ class BoardReport:
     @cached_property
     def metrics(self) -> tuple[tuple[str, str, Standings], ...]:
         """Short name, title and statistics of each metric that the reader can choose."""
-        offered = [("after", "after recovery", self.after)]
+        training = self.board.protocol.training
+        offered = [("after", f"after {training}", self.after)]
         if self.before is not None:
-            offered.append(("before", "before recovery", self.before))
+            offered.append(("before", f"before {training}", self.before))
         if self.recalibrated is not None:
-            offered.append(("recalibrated", "recalibrated, before recovery", self.recalibrated))
+            offered.append(("recalibrated", f"recalibrated, before {training}", self.recalibrated))
         return tuple(offered)
 
     @cached_property

@@ -7,7 +7,7 @@ import pytest
 from benchsuite_leaderboard.board import AFTER, Workload
 from benchsuite_leaderboard.charts.theme import COLOURS
 from benchsuite_leaderboard.grouping import boards
-from benchsuite_leaderboard.pages.views import Views
+from benchsuite_leaderboard.pages.views import Views, stability_of
 from benchsuite_leaderboard.report import make_report
 
 if TYPE_CHECKING:
@@ -111,7 +111,9 @@ def test_recalibrated_accuracy_is_offered_where_there_is_one(record: Make) -> No
 
 def test_scores_that_depend_on_the_samples_are_marked_below_a_half(record: Make) -> None:
     records = []
-    for scorer, stabilities in (("steady", (0.5, 0.6)), ("noise", (0.1, 0.8)), ("free", ())):
+    noisy = ("noise", "shuffled(noise)", "reversed(noise)", "scratch(noise)")
+    given = (("steady", (0.5, 0.6)), ("free", ()), *((scorer, (0.1, 0.8)) for scorer in noisy))
+    for scorer, stabilities in given:
         for seed, stability in enumerate(stabilities or (None, None)):
             made = record(scorer, 0.5, 0.9, seed=seed)
             if stability is not None:
@@ -119,4 +121,7 @@ def test_scores_that_depend_on_the_samples_are_marked_below_a_half(record: Make)
             records.append(made)
     (board,) = make_report(records, title="", pending=0, notes=[]).boards
     rows = {row.criterion.label: row.unstable for row in Views().overall(board, board.after).rows}
-    assert rows == {"steady": False, "noise": True, "free": False}
+    assert {scorer for scorer, unstable in rows.items() if unstable} == {"noise"}
+    assert set(noisy) < set(rows)
+    shown = {c.label: stability_of(board.after, c) for c in board.board.criteria}
+    assert {label for label, stability in shown.items() if stability is not None} == {"steady", "noise"}

@@ -261,6 +261,18 @@ def test_every_trial_is_on_the_page_of_its_criterion(matrix: MakeMany, record: M
         assert [value for value in found if value != "–"] == accuracies
 
 
+def test_pages_of_networks_that_are_pruned_before_training_speak_of_no_recovery(
+    record: Make, tmp_path: Path
+) -> None:
+    made = [record(scorer, 0.5, 0.9, schedule="at-init", seed=seed) for scorer in "ab" for seed in (0, 1)]
+    render(made, tmp_path, title="demo")
+    for page in ("index.html", "cells.html", f"criteria/{slug('a')}.html"):
+        text = (tmp_path / page).read_text("utf-8")
+        text = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+        assert "efore training" in text
+        assert not re.findall(r"(?:of|after|before|After|Before) recovery|same trained", text)
+
+
 def test_pages_of_what_is_gone_are_removed(record: Make, tmp_path: Path) -> None:
     render([record("a", 0.5, 0.9), record("b", 0.5, 0.8)], tmp_path, title="demo")
     (tmp_path / "criteria" / "notes.txt").write_text("mine", "utf-8")

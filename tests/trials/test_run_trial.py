@@ -931,8 +931,14 @@ def test_nothing_is_recalibrated_without_norms_or_where_the_suite_says_so(worksh
 
 
 def test_stability_is_that_of_the_halves_of_the_samples(workshop):
-    free, reading = workshop.plan(scorer='"magnitude-l1", "mean-activation"', scoring_samples="60")
-    assert "scoring/stability" not in workshop.run(free).metrics
+    free, reading, shuffled = workshop.plan(
+        scorer='"magnitude-l1", "mean-activation"',
+        scoring_samples="60",
+        suite_controls='[{ name = "shuffled", of = ["mean-activation"], draws = 1 }]',
+    )
+    assert shuffled.variant == "shuffled"
+    for without in (free, shuffled):
+        assert "scoring/stability" not in workshop.run(without).metrics
     found = workshop.run(reading).metrics["scoring/stability"]
     dense = load_dense(workshop.worker, reading.dense)
     seed = derived_seed("score", "blobs", "perceptron", 0)

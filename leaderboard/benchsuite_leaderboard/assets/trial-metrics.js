@@ -83,6 +83,7 @@ globalThis.benchsuiteMetrics = (() => {
     ]],
     ["Checks", "", [
       ["surgery/max_difference", "largest difference between surgery and masks on a probe batch", tiny],
+      ["scoring/stability", "stability of the scores", (value) => number(value, 2)],
       ["scoring/ties", "ties among the scores", quantity],
       ["selection/ties", "ties that decided what was removed", quantity],
     ]],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from benchsuite.store import metric_names
 from benchsuite_leaderboard.board import sparsity_order
 from benchsuite_leaderboard.pages.environment import environment
-from benchsuite_leaderboard.pages.views import UNSTABLE
+from benchsuite_leaderboard.pages.views import UNSTABLE, stability_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -100,7 +100,7 @@ def _section(views: Views, board: BoardReport, criterion: Criterion) -> Section:
         ),
         standings.mean_metric(criterion, metric_names.SCORE_SECONDS),
         standings.mean_metric(criterion, metric_names.SCORE_PEAK_MB),
-        standings.mean_metric(criterion, metric_names.STABILITY),
+        stability_of(standings, criterion),
     )
 
 

@@ -62,7 +62,8 @@ class TableRow:
     """One line of a table of criteria.
 
     Attributes:
-        unstable: whether its scores say more of the samples than of the network: their stability is below .5.
+        unstable: whether its scores say more of the samples than of the network: their stability is below .5;
+            never of a control, whose stability would be that of the criterion it is made of.
     """
 
     criterion: Criterion
@@ -249,6 +250,11 @@ def _dense(report: BoardReport, pair: Workload | None) -> float | None:
     return math.fsum(means) / len(means)
 
 
+def stability_of(standings: Standings, criterion: Criterion, pair: Workload | None = None) -> float | None:
+    """The mean stability of a criterion's scores; None for controls, whose trials have the inner criterion's."""
+    return None if criterion.is_control else standings.mean_metric(criterion, metric_names.STABILITY, pair)
+
+
 def _rows(standings: Standings, table: Table, pair: Workload | None) -> tuple[TableRow, ...]:
     ranking = standings.ranking if pair is None else None
     positions = {criterion: i for i, criterion in enumerate(standings.competitors)}
@@ -262,7 +268,7 @@ def _rows(standings: Standings, table: Table, pair: Workload | None) -> tuple[Ta
             place, mean_rank = int(ranking.places[i]), float(ranking.mean_ranks[i])
             if ranking.place_intervals is not None:
                 interval = (int(ranking.place_intervals[i, 0]), int(ranking.place_intervals[i, 1]))
-        stability = standings.mean_metric(criterion, metric_names.STABILITY, pair)
+        stability = stability_of(standings, criterion, pair)
         unstable = stability is not None and stability < UNSTABLE
         rows.append(TableRow(criterion, cells, place, interval, mean_rank, gain, unstable))
     return tuple(sorted(rows, key=_row_order))
