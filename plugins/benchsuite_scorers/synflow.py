@@ -145,7 +145,8 @@ class SynFlow(Scorer):
                 # A norm behind an addition or a concatenation makes something of nothing: nobody reads it.
                 for reader in group.readers:
                     gone = torch.tensor(reader.inputs, device=context.device)[removed].flatten()
-                    values[f"{reader.layer}.weight"][:, gone] = 0
+                    if (name := f"{reader.layer}.weight") in values:  # else it is tied to one that is listed
+                        values[name][:, gone] = 0
         else:
             for name, mask in kept.items():
                 values[f"{name}.weight"] *= mask
