@@ -989,7 +989,6 @@ def test_rounds_add_to_what_earlier_ones_removed(workshop, course, schedule, gra
         pruning_rounds="5",
         pruning_rewind_share="0.1",
         pruning_granularity=f'"{granularity}"',
-        recovery_epochs="0.5",
     )
     record = workshop.run(trial)
     assert record.metrics["sparsity/params"] == pytest.approx(0.4, abs=0.06)
