@@ -251,7 +251,7 @@ def _dense(report: BoardReport, pair: Workload | None) -> float | None:
 
 
 def stability_of(standings: Standings, criterion: Criterion, pair: Workload | None = None) -> float | None:
-    """The mean stability of a criterion's scores; None for controls, whose trials have the inner criterion's."""
+    """The mean stability of a criterion's scores; None for controls, which have their criterion's."""
     return None if criterion.is_control else standings.mean_metric(criterion, metric_names.STABILITY, pair)
 
 
