@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from benchsuite.contracts.digests import code_digest, code_libraries
@@ -98,12 +98,13 @@ class Interpretability:
 
     Attributes:
         metrics: the `interpretability/...` metrics.
-        notes: for the record's provenance: under "dissection" why the network cannot be dissected, or why
-            its units cannot be compared with the dense network's.
+        notes: for the record's provenance: under "dissection" the `layers` that were read, each with its
+            units; under `unsupported` why the network cannot be dissected; under `not_followed` why its
+            units cannot be compared with the dense network's.
     """
 
     metrics: dict[str, float]
-    notes: dict[str, str]
+    notes: dict[str, Any]
 
 
 def dissect_pruned(
@@ -121,7 +122,7 @@ def dissect_pruned(
         return Interpretability({}, {})
     before = dissect_dense(worker, trial.dense, dense, trial.dissection)
     if isinstance(before, str):
-        return Interpretability({}, {"dissection": f"unsupported: {before}"})
+        return Interpretability({}, {"dissection": {"unsupported": before}})
     after = _measured(worker, dense, model, before.concepts, before.settings)
     kept = kept_in_outputs(dense, before.result, after, removed)
     lost = [name for name, left in kept.items() if left is None]
@@ -131,10 +132,17 @@ def dissect_pruned(
     if trial.dissection.pictures:
         followed = {name: left for name, left in kept.items() if left is not None}
         write_pictures(folder, after, before.concepts, None if lost else before.result, followed)
-    reason = f"the units of {', '.join(lost)} cannot be followed from the dense network into the pruned one"
-    return Interpretability(
-        dissection_metrics(after, before.result, kept), {"dissection": reason} if lost else {}
-    )
+    notes: dict[str, Any] = {
+        "layers": [
+            {"name": new.name, "units": new.units, "units_dense": old.units}
+            for old, new in zip(before.result.layers, after.layers, strict=True)
+        ]
+    }
+    if lost:
+        notes["not_followed"] = (
+            f"the units of {', '.join(lost)} cannot be followed from the dense network into the pruned one"
+        )
+    return Interpretability(dissection_metrics(after, before.result, kept), {"dissection": notes})
 
 
 def kept_in_outputs(

@@ -52,6 +52,9 @@ def test_detectors_are_well_above_chance(tmp_path):
             assert "unsupported" in record["provenance"]["dissection"]
             assert not any(name.startswith("interpretability/") for name in metrics)
             continue
+        layers = record["provenance"]["dissection"]["layers"]
+        assert all(0 < layer["units"] <= layer["units_dense"] for layer in layers)
+        assert metrics["interpretability/units"] == sum(layer["units"] for layer in layers)
         seen += 1
         assert metrics["interpretability/detectors_dense"] > 20
         assert metrics["interpretability/null_detectors"] < 4

@@ -17,6 +17,7 @@ import benchsuite
 from benchsuite.errors import BenchsuiteError, Collapsed, PluginError, Unsupported
 from benchsuite.hardware.devices import prepare
 from benchsuite.metrics.accuracy import evaluate
+from benchsuite.metrics.dissection.settings import DissectionSettings
 from benchsuite.metrics.latency import Latency, Timing
 from benchsuite.metrics.latency_settings import LatencySettings
 from benchsuite.metrics.median_interval import MedianInterval
@@ -949,6 +950,22 @@ def test_stability_is_that_of_the_halves_of_the_samples(workshop):
             maps[name] = dense.model[: place + 1]((dense.data.train.inputs[order].float() / 255 - 0.4) / 0.2)
     r = sum(spearmanr(m[:30].mean(0), m[30:].mean(0)).statistic for m in maps.values()) / 2
     assert found == pytest.approx(2 * r / (1 + r), abs=1e-6)
+
+
+def test_the_provenance_names_the_layers_that_were_dissected(workshop):
+    settings = DissectionSettings(samples=16, pictures=False)
+    for model in ("tiny-residual", "perceptron"):
+        (trial,) = workshop.plan(model)
+        record = workshop.run(replace(trial, dissection=settings))
+        notes = record.provenance["dissection"]
+        if model == "perceptron":
+            assert list(notes) == ["unsupported"]
+            continue
+        layers = notes["layers"]
+        assert [set(layer) for layer in layers] == [{"name", "units", "units_dense"}] * len(layers)
+        assert sum(layer["units"] for layer in layers) == record.metrics["interpretability/units"]
+        assert sum(layer["units_dense"] for layer in layers) == record.metrics["interpretability/units_dense"]
+        assert all(layer["name"] for layer in layers)
 
 
 @pytest.mark.parametrize("granularity", ["unit", "weight"])

@@ -39,10 +39,9 @@ class MapReader:
         absent = [name for name in names if name not in modules and Place.parse(name).module not in modules]
         absent += [name for name in names if name not in modules and Place.parse(name) == Place(name)]
         if absent:
-            convolutions = [name for name, module in modules.items() if isinstance(module, nn.Conv2d)]
             raise UsageError(
                 f"dissection: the network has no layer {', '.join(map(repr, dict.fromkeys(absent)))};"
-                f" its convolutions are {', '.join(convolutions)}"
+                f" {_there_are(modules)}"
             )
         self.names = tuple(names)
         self._model = model
@@ -84,6 +83,15 @@ class MapReader:
             if self._others:
                 stack.enter_context(others.watching())
             yield
+
+
+def _there_are(modules: Mapping[str, nn.Module]) -> str:
+    """The names that a suite can give, in words: of convolutions, or where there are none, of all modules."""
+    convolutions = [name for name, module in modules.items() if isinstance(module, nn.Conv2d)]
+    if convolutions:
+        return f"its convolutions are {', '.join(convolutions)}"
+    named = [f"{name} ({type(module).__name__})" for name, module in modules.items() if name]
+    return f"it has no convolutions; its modules are {', '.join(named) or 'none'}"
 
 
 def _reached(name: str, modules: Mapping[str, nn.Module], called: set[int], recording: Recording) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class DissectionSettings(BaseModel):
@@ -37,3 +37,8 @@ class DissectionSettings(BaseModel):
         description="random reassignments of the label maps that the null check averages over",
     )
     pictures: bool = Field(default=True, description="draw the top detectors for each trial")
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) and value != "auto" else value

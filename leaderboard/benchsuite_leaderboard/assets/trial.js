@@ -53,6 +53,7 @@
     made("dl", { class: "setup" }, ...pairs.map(([name, ...value]) => made("div", {}, made("dt", {}, name), made("dd", {}, ...value))));
   const written = (value) => {
     if (typeof value === "string") return value;
+    if (Array.isArray(value) && value.length && value.every((each) => each && typeof each === "object")) return value.map(written).join("; ");
     if (value === null || typeof value !== "object" || Array.isArray(value)) return JSON.stringify(value);
     return Object.entries(value).map(([name, inner]) => `${name} = ${written(inner)}`).join(", ") || "none";
   };

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from benchsuite.errors import Unsupported, UsageError
 from benchsuite.metrics.dissection.layers import MapReader
+from benchsuite.metrics.dissection.settings import DissectionSettings
 
 
 class Block(nn.Module):
@@ -63,6 +64,13 @@ def test_wrong_names_say_which_there_are() -> None:
     sample = torch.zeros(1, 3, 8, 8)
     with pytest.raises(UsageError, match=r"'2.first'.*0.first, 0.second"):
         MapReader(net().eval(), ("0", "2.first"), sample)
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
+    with pytest.raises(
+        UsageError, match=r"has no convolutions; its modules are 0 \(Flatten\), 1 \(Linear\)$"
+    ):
+        MapReader(flat.eval(), ("layer9",), sample)
+    with pytest.raises(UsageError, match=r"its modules are none$"):
+        MapReader(nn.Identity(), ("layer9",), sample)
     with pytest.raises(Unsupported, match=r"output of 3 is \(1, 6\)"):
         MapReader(net().eval(), ("3",), sample)
     unused = nn.Sequential(nn.Conv2d(3, 2, 1))
@@ -70,6 +78,12 @@ def test_wrong_names_say_which_there_are() -> None:
     unused.forward = lambda x: unused[0](x)  # type: ignore[method-assign]  # a module that is never called
     with pytest.raises(Unsupported, match="does not reach spare"):
         MapReader(unused, ("0", "spare"), sample)
+
+
+def test_one_name_is_a_list_of_one() -> None:
+    assert DissectionSettings.model_validate({"layers": "layer9"}).layers == ("layer9",)
+    assert DissectionSettings.model_validate({"layers": ["a", "b"]}).layers == ("a", "b")
+    assert DissectionSettings.model_validate({"layers": "auto"}).layers == "auto"
 
 
 class Coded(nn.Module):
