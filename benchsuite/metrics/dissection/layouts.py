@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from benchsuite.metrics.dissection.markers import varying_dims
+from benchsuite.metrics.dissection.markers import NOTHING, varying_dims
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,3 +78,38 @@ def token_marks(shape: tuple[int, ...], tokens: Tensor | None, layout: Layout | 
     height, width = layout.grid
     numbers = torch.arange(height * width, dtype=torch.int32).view(1, height, width)
     return numbers.unsqueeze(layout.unit_dim).expand(shape)
+
+
+_ASTRAY = 0.15
+"""How far a position may be from where it is in the image, in heights or widths: edges may be trimmed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """Where the values of a tensor come from.
+
+    Attributes:
+        numbers: marks of the tensor's shape: the position of an upright map, row by row.
+        grid: height and width of that map.
+    """
+
+    numbers: Tensor
+    grid: tuple[int, int]
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], layout: Layout) -> Origin:
+        """Of a tensor of four dimensions that is an upright map itself."""
+        numbers = token_marks(shape, None, layout)
+        assert numbers is not None
+        return cls(numbers, layout.grid)
+
+    def upright(self, layout: Layout) -> bool:
+        """Whether every position of the map is about where it is in the image."""
+        numbers = layout.maps(self.numbers)
+        height, width = self.grid
+        for found, share, dim in ((numbers // width, height, 2), (numbers % width, width, 3)):
+            size = numbers.shape[dim]
+            there = (torch.arange(size).view([-1 if d == dim else 1 for d in range(4)]) + 0.5) / size
+            if bool((((found + 0.5) / share - there).abs()[numbers != NOTHING] > _ASTRAY).any()):
+                return False
+        return True

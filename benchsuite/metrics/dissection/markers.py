@@ -23,7 +23,8 @@ _MOVING = frozenset(
     | {"moveaxis", "swapaxes", "swapdims", "t", "squeeze", "unsqueeze", "chunk", "split", "tensor_split"}
     | {"unsafe_chunk", "split_with_sizes", "unbind", "narrow", "select", "__getitem__", "index_select"}
     | {"roll", "flip", "expand", "expand_as", "repeat", "tile", "pixel_unshuffle", "pixel_shuffle"}
-    | {"channel_shuffle", "contiguous", "clone", "detach"}
+    | {"channel_shuffle", "contiguous", "clone", "detach", "rot90", "fliplr", "flipud", "adjoint"}
+    | {"__get__"}  # of attributes such as `mT`
 )
 JOINING = frozenset({"cat", "concat", "concatenate", "stack"})
 DROPPING = frozenset(
@@ -42,12 +43,12 @@ BY_VALUE = (
     | {"to", "float", "double", "half", "type", "type_as", "normalize", "rms_norm", "local_response_norm"}
     | {"addcmul", "addcmul_", "lerp", "where", "masked_fill", "masked_fill_"}
 )
-_OVER_POSITIONS = frozenset(
+OVER_POSITIONS = frozenset(
     {f"{kind}_pool{n}d" for kind in ("max", "avg", "lp", "adaptive_max", "adaptive_avg") for n in (1, 2, 3)}
     | {"interpolate", "upsample", "fractional_max_pool2d"}
 )
 
-KEEPING = _MOVING | JOINING | _OVER_POSITIONS | DROPPING | {"to", "float"}
+KEEPING = _MOVING | JOINING | OVER_POSITIONS | DROPPING | {"to", "float"}
 """Functions that return values they were given, or means or maxima of such."""
 
 Joined = Callable[[Tensor, Tensor], Tensor | None]
@@ -79,7 +80,7 @@ def carried(
         return unknown
     if name in BY_VALUE:
         return [_by_value(result, marks, joined) for result in results]
-    if name in _OVER_POSITIONS:
+    if name in OVER_POSITIONS:
         return [_over_positions(result, marks[0][1]) for result in results]
     if name in JOINING:
         longer = _lengthened(name, args, kwargs, results[0], marks, joined)

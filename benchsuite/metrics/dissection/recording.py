@@ -11,15 +11,24 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from benchsuite.errors import Unsupported
-from benchsuite.metrics.dissection.layouts import Layout, layout_of, token_marks
-from benchsuite.metrics.dissection.markers import KEEPING, carried, varying_dims
+from benchsuite.metrics.dissection.layouts import Layout, Origin, layout_of, token_marks
+from benchsuite.metrics.dissection.markers import (
+    BY_VALUE,
+    JOINING,
+    KEEPING,
+    OVER_POSITIONS,
+    carried,
+    varying_dims,
+)
 from benchsuite.metrics.dissection.places import Observer, Place
 from benchsuite.metrics.dissection.unit_marks import UnitMarks, joined_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from benchsuite.metrics.dissection.markers import Joined
+
+    Follow = Callable[[list[Tensor | None], Joined], list[Tensor | None]]
 
 _WEIGHTED = frozenset(
     {f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3)}
@@ -44,6 +53,8 @@ class Value:
         units: its unit marks, see `UnitMarks`.
         tokens: for tokens, which position of `grid` each value belongs to.
         grid: height and width of the map that the tokens are the positions of.
+        origin: which position of an upright map each value comes from; None where it is not known.
+        turned: whether its positions are not where they are in the image, or were not in what it comes from.
     """
 
     index: int
@@ -56,6 +67,8 @@ class Value:
     units: Tensor | None = None
     tokens: Tensor | None = None
     grid: tuple[int, int] | None = None
+    origin: Origin | None = None
+    turned: bool = False
 
     @property
     def layout(self) -> Layout | None:
@@ -130,7 +143,9 @@ class _Recorder(Observer):
         self.marks = UnitMarks()
         self.known = WeakTensorKeyDictionary()
         self._open: list[int] = []
-        self._add(sample, (), "input", weighted=False)
+        image = self._add(sample, (), "input", weighted=False)
+        if sample.ndim == 4:
+            image.origin = Origin.of(image.shape, Layout(1, (image.shape[2], image.shape[3])))
 
     def entered(self, module: nn.Module, inputs: Any) -> None:
         self.calls.append(Call(module, tuple(self._open), frozenset(self._sources(inputs))))
@@ -143,7 +158,8 @@ class _Recorder(Observer):
         for tensor in found:
             if self.known.get(tensor) is None and call.inputs:  # its inside was not visible
                 weighted = any(parameter.ndim > 1 for parameter in module.parameters())
-                self._add(tensor, tuple(sorted(call.inputs)), type(module).__name__, weighted)
+                hidden = self._add(tensor, tuple(sorted(call.inputs)), type(module).__name__, weighted)
+                hidden.turned = any(self.values[index].turned for index in call.inputs)
         if len(found) != 1 or (index := self.known.get(found[0])) is None:
             return
         call.output, call.place = index, place
@@ -197,6 +213,12 @@ class _Recorder(Observer):
                 units = [None]
         for value, mark in zip(added, units, strict=True):
             value.units = mark
+        self._mark_tokens(name, follow, sources, added)
+        self._orient(name, follow, sources, added)
+
+    def _mark_tokens(
+        self, name: str, follow: Follow, sources: Sequence[Value], added: Sequence[Value]
+    ) -> None:
         if all(len(value.shape) != 3 for value in (*sources, *added)):
             return
         tokens = [token_marks(value.shape, value.tokens, value.layout) for value in sources]
@@ -209,6 +231,38 @@ class _Recorder(Observer):
             if len(value.shape) == 3 and mark is not None:
                 value.tokens = mark
                 value.grid = next(g for g, t in zip(grids, tokens, strict=True) if t is not None)
+
+    def _orient(self, name: str, follow: Follow, sources: Sequence[Value], added: Sequence[Value]) -> None:
+        """Say where in the image the positions of new values are, and whether they are upright."""
+        origins = [value.origin for value in sources]
+        known = [origin for origin in origins if origin is not None]
+        in_maps = (
+            name.startswith("conv") or name in OVER_POSITIONS
+        )  # channels first, in the same order as before
+        in_place = in_maps or name in BY_VALUE
+        found: list[Tensor | None] = [None] * len(added)
+        if not in_maps and len({origin.grid for origin in known}) == 1:
+            marks = [None if origin is None else origin.numbers for origin in origins]
+            if name == "linear":
+                found = [_through_linear(marks[0], added[0].shape)]
+            else:
+                found = follow(marks, joined_tokens)
+        # Of a sum the upright terms say where it is; of a concatenation every part does.
+        lost = [value.turned for value in sources if value.origin is None and name in JOINING]
+        for value, numbers in zip(added, found, strict=True):
+            layout = value.layout
+            if numbers is None:
+                value.turned = any(source.turned or (in_place and _astray(source)) for source in sources)
+            else:
+                value.origin = Origin(numbers, known[0].grid)
+                if name == "pad":  # cropped or trimmed by what follows
+                    value.turned = any(source.turned for source in sources)
+                    continue
+                value.turned = any(lost) or (layout is not None and not value.origin.upright(layout))
+            # Of maps in the place of images: windows that stand there are not the image.
+            of_images = len(value.shape) == 4 and value.shape[0] == self.values[0].shape[0]
+            if of_images and not value.turned and (in_maps or value.origin) and layout is not None:
+                value.origin = Origin.of(value.shape, layout) if max(layout.grid) > 1 else None
 
     def _sources(self, given: Any) -> list[int]:
         return [index for t in _tensors(given) if (index := self.known.get(t)) is not None]
@@ -229,3 +283,10 @@ def _through_linear(tokens: Tensor | None, shape: tuple[int, ...]) -> Tensor | N
     if tokens is None or tokens.ndim - 1 in varying_dims(tokens):
         return None
     return tokens[..., :1].expand(shape)
+
+
+def _astray(value: Value) -> bool:
+    """Whether it is no map of known units, such as the image itself, and not upright as channels first."""
+    if value.origin is None or value.layout is not None or len(value.shape) != 4:
+        return False
+    return not value.origin.upright(Layout(1, (value.shape[2], value.shape[3])))

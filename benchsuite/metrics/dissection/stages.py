@@ -34,8 +34,8 @@ def choose_layers(model: nn.Module, sample: Tensor) -> tuple[str, ...]:
     input to what it computes, concatenates branches, or is of the same class as such a module), or that
     comes after a non-linearity. The inside of blocks is left out, and so are stages without weights of their
     own, such as a pooling at the end, stages without any block or non-linearity (if the network has one),
-    maps of a single position, and what is computed after the last weights, where units are classes. Tokens
-    are maps where it is known which position each is.
+    maps of a single position, maps that are not upright or come from such, and what is computed after the
+    last weights, where units are classes. Tokens are maps where it is known which position each is.
 
     Raises:
         Unsupported: there is no such tensor; the message says why.
@@ -58,12 +58,18 @@ def stage_outputs(recording: Recording) -> list[Value]:
             "dissection needs maps of more than one position, or tokens at known positions, that everything"
             f" passes through on its way to the output; what everything passes through has the shapes {kinds}"
         )
+    upright = [v for v in maps if not v.turned]
+    if not upright:
+        raise Unsupported(
+            "dissection needs maps that stand as the image does; what everything passes through is"
+            f" transposed, mirrored, moved or cropped from {name_of(recording, maps[0])} on"
+        )
     active = _active(recording)
     rows = _rows(recording, blocks)
     found: list[Value] = []
     weak: list[Value] = []
     before = 0
-    for stage in _stages(maps):
+    for stage in _stages(upright):
         inside = [v for v in stage if _visible(recording, v, blocks)]
         if scores:
             inside = [v for v in inside if v.index < last_weights]

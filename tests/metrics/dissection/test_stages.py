@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 from hypothesis import given
@@ -12,6 +14,9 @@ from torch.nn import functional
 from benchsuite.errors import Unsupported
 from benchsuite.metrics.dissection.places import Place
 from benchsuite.metrics.dissection.stages import choose_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 IMAGE = torch.zeros(1, 3, 16, 16)
 
@@ -159,6 +164,59 @@ def test_without_maps_it_is_unsupported() -> None:
 def test_a_linear_network_has_its_convolutions_dissected() -> None:
     body = (nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 6, 3, 2, 1))
     assert choose_layers(ended(*body, units=6), IMAGE) == ("0.conv2d()", "1.conv2d()")
+
+
+class Moved(nn.Module):
+    """Convolutions with something done to the map between them."""
+
+    def __init__(self, move: Callable[[Tensor], Tensor], *, early: bool = False) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 6, 3, padding=1)
+        self.out = nn.Linear(6, 5)
+        self.move, self.early = move, early
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(self.move(x) if self.early else x).relu()
+        x = x if self.early else self.move(x)
+        return self.out(functional.max_pool2d(self.second(x), 2).sigmoid().mean((2, 3)))
+
+
+TURNS: dict[str, Callable[[Tensor], Tensor]] = {
+    "transpose": lambda x: x.transpose(2, 3),
+    "permute": lambda x: x.permute(0, 1, 3, 2),
+    "mT": lambda x: x.mT,
+    "flip": lambda x: x.flip(3),
+    "rot90": lambda x: torch.rot90(x, 1, (2, 3)),
+    "roll": lambda x: x.roll(5, 2),
+    "crop": lambda x: x[:, :, :8, :8],
+    "narrow": lambda x: x.narrow(2, 8, 8).narrow(3, 8, 8),
+    "index": lambda x: x[:, :, torch.arange(15, -1, -1)],
+    "both": lambda x: x + x.flip(3),
+    "joined": lambda x: torch.cat([x[:, :2], x[:, 2:].flip(2)], 1),
+}
+KEPT: dict[str, Callable[[Tensor], Tensor]] = {
+    "back": lambda x: (x.flip(3).sigmoid() * 2).flip(3),
+    "last": lambda x: x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2),
+    "shuffle": lambda x: x.view(-1, 2, len(x[0]) // 2, 16, 16).transpose(1, 2).reshape(x.shape),
+    "trim": lambda x: x[:, :, :-1, :-1],
+    "padded": lambda x: functional.pad(x, (1, 1, 1, 1)),
+    "back from padding": lambda x: functional.pad(x, (0, 6, 0, 6))[:, :, :16, :16],
+    "strided": lambda x: x[:, :, ::2, ::2],
+    "shortcut": lambda x: x + functional.avg_pool2d(x.flip(3), 3, 1, 1).flip(3),
+}
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_maps_that_do_not_stand_as_the_image_are_not_dissected(name: str) -> None:
+    assert choose_layers(Moved(TURNS[name]).eval(), IMAGE) == ("relu()",)
+    if name != "joined":
+        with pytest.raises(Unsupported, match=r"stand as the image does.* from first"):
+            choose_layers(Moved(TURNS[name], early=True).eval(), IMAGE)
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_maps_that_are_moved_and_still_stand_as_the_image_are_dissected(name: str) -> None:
+    assert choose_layers(Moved(KEPT[name]).eval(), IMAGE)[-1] == "sigmoid()" + "#2" * (name == "back")
 
 
 words = st.from_regex(r"[a-z0-9_-]{1,6}", fullmatch=True)
