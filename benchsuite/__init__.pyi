@@ -77,6 +77,12 @@ from .registry.hookspecs import (
 from .registry.hookspecs import (
     hookimpl as hookimpl,
 )
+from .scoring.calls import (
+    call_input as call_input,
+)
+from .scoring.calls import (
+    with_call_input as with_call_input,
+)
 from .scoring.context import (
     ScoringContext as ScoringContext,
 )

@@ -12,8 +12,8 @@ from torch import Tensor
 from benchsuite.errors import Collapsed, Unsupported
 from benchsuite.metrics.cost import measure_cost
 from benchsuite.pruning.base import GONE, Merges, PrunedNetwork, Vary
+from benchsuite.pruning.group_scores import normalised
 from benchsuite.pruning.masks import WeightMasks, WeightSelection, select_weights
-from benchsuite.pruning.selection import normalised
 from benchsuite.pruning.two_four import select_two_four
 from benchsuite.store import metric_names
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchsuite.errors import Collapsed, Unsupported
-from benchsuite.pruning.selection import normalised
+from benchsuite.pruning.group_scores import normalised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,8 +10,9 @@ from torch import Tensor
 from benchsuite.errors import BenchsuiteError, Unsupported
 from benchsuite.metrics.cost import measure_cost
 from benchsuite.pruning.base import GONE, Merges, PrunedNetwork, Vary
+from benchsuite.pruning.group_scores import group_scores
 from benchsuite.pruning.native import merge_units, positions_to_remove
-from benchsuite.pruning.selection import UnitSelection, group_scores, select_units, selection_of
+from benchsuite.pruning.selection import UnitSelection, select_units, selection_of
 from benchsuite.pruning.settings import WEIGHT_SCOPES
 from benchsuite.pruning.surgery import check_surgery, remove_units
 from benchsuite.store import metric_names

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from benchsuite.errors import Unsupported
+from benchsuite.scoring.calls import call_input, with_call_input
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from benchsuite.contracts.layers import CoupledGroup
 
@@ -63,7 +64,7 @@ class GateWatcher:
     def _enter(
         self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        given = entered(args, kwargs)
+        given = call_input(args, kwargs)
         if not given.requires_grad:
             raise Unsupported(f"no gradient reaches what {name} reads")
         # The same tensor may be read elsewhere too: this reader gets a view of its own, whose gradient is of
@@ -71,7 +72,7 @@ class GateWatcher:
         own = given.view_as(given)
         own.register_hook(partial(self._leave, name, module, given.detach()))
         self._add(name, _by_sample(module, torch.zeros_like(given), self._samples))
-        return replaced(args, kwargs, own)
+        return with_call_input(args, kwargs, own)
 
     def _leave(self, name: str, module: nn.Module, read: Tensor, gradient: Tensor) -> None:
         # The mean loss is the sum of the samples' losses divided by their number.
@@ -89,19 +90,6 @@ class GateWatcher:
                 term = self._totals[reader][:, inputs].sum(-1)
                 found[group] = found[group] + term if group in found else term
         return found
-
-
-def entered(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
-    """What a layer is called with."""
-    given: Tensor = args[0] if args else kwargs["input"]
-    return given
-
-
-def replaced(
-    args: tuple[Any, ...], kwargs: dict[str, Any], own: Tensor
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of a layer's call with another input."""
-    return ((own, *args[1:]), kwargs) if args else (args, {**kwargs, "input": own})
 
 
 def _by_sample(module: nn.Module, values: Tensor, samples: int) -> Tensor:

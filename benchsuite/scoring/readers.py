@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from benchsuite.scoring.gates import entered
+from benchsuite.scoring.calls import call_input
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -89,7 +89,7 @@ class _Probe(TorchFunctionMode):
 
     def _enter(self, name: str, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._inside[name] += 1
-        self.read[name].append(entered(args, kwargs))
+        self.read[name].append(call_input(args, kwargs))
 
     def _leave(self, name: str, _module: nn.Module, _inputs: Any, _output: Any) -> None:
         self._inside[name] -= 1

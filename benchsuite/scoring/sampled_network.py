@@ -12,7 +12,8 @@ from torch.nn.functional import cross_entropy
 
 from benchsuite.contracts.layers import CoupledGroup, GroupMember
 from benchsuite.errors import PluginError
-from benchsuite.scoring.gates import entered, places_of
+from benchsuite.scoring.calls import call_input
+from benchsuite.scoring.gates import places_of
 from benchsuite.scoring.gradients import own_parameters
 from benchsuite.scoring.points import ActivationPoint, find_points, reading
 from benchsuite.scoring.readers import ungated_groups
@@ -191,7 +192,7 @@ def _keep_input(
 ) -> None:
     # The first use counts; the input is copied, since a later operation may overwrite it in place.
     if name not in kept:
-        kept[name] = entered(args, kwargs).detach().clone()
+        kept[name] = call_input(args, kwargs).detach().clone()
 
 
 def seeded(seed: int, purpose: str) -> torch.Generator:

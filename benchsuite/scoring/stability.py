@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,11 +37,8 @@ def stability(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> floa
 
 def rank_correlation(first: Tensor, second: Tensor) -> float | None:
     """Spearman's rank correlation of two tensors of one shape; None if one of them has a single value."""
-    from scipy.stats import rankdata
+    from scipy.stats import spearmanr
 
-    ranks = [rankdata(scores.flatten().double().numpy()) for scores in (first, second)]
-    centred = [rank - rank.mean() for rank in ranks]
-    norms = [float((rank**2).sum()) for rank in centred]
-    if not all(norms):
+    if len(first.unique()) < 2 or len(second.unique()) < 2:
         return None
-    return float((centred[0] * centred[1]).sum() / math.sqrt(norms[0] * norms[1]))
+    return float(spearmanr(first.flatten().numpy(), second.flatten().numpy()).statistic)

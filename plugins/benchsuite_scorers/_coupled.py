@@ -1,4 +1,4 @@
-"""A network's coupled groups, the gates of their members and readers, and scores of their positions."""
+"""The gates of coupled groups' members and readers, and the order in which a network calls them."""
 
 from __future__ import annotations
 
@@ -7,44 +7,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from benchsuite import CoupledGroup, GroupMember, Unsupported
+from benchsuite import Unsupported
 from benchsuite_scorers._gates import Gate, Gates
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
-    from benchsuite import ScoringContext
-
-
-def coupled_groups(context: ScoringContext) -> tuple[CoupledGroup, ...]:
-    """Return the context's groups; if it has none, each layer as its own group, without readers."""
-    if context.groups:
-        return context.groups
-    return tuple(
-        CoupledGroup(
-            layer.name,
-            (GroupMember(layer.name, tuple((unit,) for unit in range(layer.units))),),
-            layer.units,
-        )
-        for layer in context.layers
-    )
-
-
-def spread(
-    context: ScoringContext, positions: Mapping[str, Tensor], skipped: Mapping[str, str]
-) -> dict[str, Tensor]:
-    """Return the scores of units from those of coupled groups' positions.
-
-    Layers with units in a group that was skipped are skipped, with the group's reason.
-    """
-    for group in coupled_groups(context):
-        if group.name in skipped:
-            for member in group.members:
-                context.skip(member.layer, skipped[group.name])
-    scores = context.spread(positions) if context.groups else dict(positions)
-    return {name: score for name, score in scores.items() if name not in context.skipped}
+    from benchsuite import CoupledGroup, ScoringContext
 
 
 def member_gates(context: ScoringContext, group: CoupledGroup) -> Gates:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from benchsuite import Unsupported
-from benchsuite_scorers._calls import entered, replaced
+from benchsuite import Unsupported, call_input, with_call_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -122,7 +121,7 @@ class Gates:
         def before(
             _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-            return replaced(args, kwargs, multiply(entered(args, kwargs)))
+            return with_call_input(args, kwargs, multiply(call_input(args, kwargs)))
 
         def after(_module: nn.Module, _inputs: Any, output: Any) -> Tensor | None:
             return multiply(output) if isinstance(output, Tensor) else None

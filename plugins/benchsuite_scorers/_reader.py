@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from benchsuite_scorers._calls import entered
+from benchsuite import call_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +69,7 @@ def inputs_of(
     kept: dict[nn.Module, list[Tensor]] = {module: [] for module in modules}
 
     def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        kept[module].append(entered(args, kwargs).clone())
+        kept[module].append(call_input(args, kwargs).clone())
 
     handles = [module.register_forward_pre_hook(keep, with_kwargs=True) for module in modules]
     try:

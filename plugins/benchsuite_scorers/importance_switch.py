@@ -58,10 +58,10 @@ class ImportanceSwitch(Scorer):
         """Return the posterior mean by unit."""
         from contextlib import ExitStack
 
-        from benchsuite_scorers._coupled import by_first_call, coupled_groups, member_gates, spread
+        from benchsuite_scorers._coupled import by_first_call, member_gates
 
         positions, skipped = {}, {}
-        groups = by_first_call(context, coupled_groups(context))
+        groups = by_first_call(context, context.groups)
         with ExitStack() as learnt:
             for group in groups[::-1] if self.order == "backward" else groups:
                 gates = member_gates(context, group)
@@ -73,7 +73,7 @@ class ImportanceSwitch(Scorer):
                 positions[group.name] = mean
                 if self.order != "alone":
                     learnt.enter_context(gates.putting(mean[None]))
-        return spread(context, positions, skipped)
+        return context.spread(positions, skipped)
 
     def _learn(self, context: ScoringContext, gates: Gates) -> Tensor:
         """Return the mean of one group's learnt switch."""

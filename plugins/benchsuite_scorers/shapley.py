@@ -86,15 +86,13 @@ class Shapley(Scorer):
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
         """Return the Shapley value by unit."""
-        from benchsuite_scorers._coupled import coupled_groups, spread
-
         positions, skipped = {}, {}
-        for group in coupled_groups(context):
+        for group in context.groups:
             try:
                 positions[group.name] = self.estimate(context, group).values
             except Unsupported as reason:
                 skipped[group.name] = str(reason)
-        return spread(context, positions, skipped)
+        return context.spread(positions, skipped)
 
     def estimate(self, context: ScoringContext, group: CoupledGroup) -> ShapleyEstimate:
         """Return one coupled group's Shapley values with their standard error.

@@ -45,15 +45,13 @@ class ThiNet(Scorer):
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
         """Return the place of each unit in the order of removal."""
-        from benchsuite_scorers._coupled import coupled_groups, spread
-
         positions, skipped = {}, {}
-        for group in coupled_groups(context):
+        for group in context.groups:
             try:
                 positions[group.name] = removal_order(self._products(context, group))
             except Unsupported as reason:
                 skipped[group.name] = str(reason)
-        return spread(context, positions, skipped)
+        return context.spread(positions, skipped)
 
     def _products(self, context: ScoringContext, group: CoupledGroup) -> Tensor:
         """Return the (size, size) matrix of products of contributions, summed over samples and entries."""

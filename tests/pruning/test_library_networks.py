@@ -14,7 +14,8 @@ from torchvision import models
 from torchvision.models.vgg import make_layers
 
 from benchsuite.metrics.cost import measure_cost
-from benchsuite.pruning.selection import group_scores, select_units
+from benchsuite.pruning.group_scores import group_scores
+from benchsuite.pruning.selection import select_units
 from benchsuite.pruning.settings import Budget, PruningSettings, Scope
 from benchsuite.pruning.surgery import check_surgery, remove_units
 from benchsuite.pruning.tracing.proof import randomise

@@ -18,13 +18,9 @@ from torch import Tensor
 
 from benchsuite.errors import Collapsed, Unsupported
 from benchsuite.pruning.base import GONE
-from benchsuite.pruning.selection import (
-    UnitSelection,
-    group_scores,
-    nearest_choice,
-    normalised,
-    select_units,
-)
+from benchsuite.pruning.group_scores import group_scores, normalised
+from benchsuite.pruning.nearest_choice import nearest_choice
+from benchsuite.pruning.selection import UnitSelection, select_units
 from benchsuite.pruning.settings import Budget, Normalise, PruningSettings, Scope
 from benchsuite.pruning.signature import architecture_signature
 from benchsuite.pruning.tracing.trace import trace
@@ -165,7 +161,11 @@ def test_each_cut_includes_the_earlier_ones(name: str, scope: Scope, budget: Bud
         for group, positions in gone.items():
             scores[group][list(positions)] = GONE
         chosen = PruningSettings(scope, budget, floor=0.2)
-        removed = select_units(graph, scores, chosen, 0.07 * number, seed=seed + number).removed
+        try:
+            removed = select_units(graph, scores, chosen, 0.07 * number, seed=seed + number).removed
+        except Collapsed:  # one ranking of a small network may empty a layer; then there is no next cut
+            assert scope == "global"
+            return
         assert all(set(positions) <= set(removed.get(group, ())) for group, positions in gone.items())
         gone = removed
 

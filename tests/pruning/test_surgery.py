@@ -17,7 +17,8 @@ from torch import nn
 
 from benchsuite.errors import Collapsed
 from benchsuite.metrics.cost import measure_cost
-from benchsuite.pruning.selection import group_scores, select_units
+from benchsuite.pruning.group_scores import group_scores
+from benchsuite.pruning.selection import select_units
 from benchsuite.pruning.settings import Budget, PruningSettings, Scope
 from benchsuite.pruning.surgery import SurgeryFailed, check_surgery, remove_units
 from benchsuite.pruning.tracing.trace import trace

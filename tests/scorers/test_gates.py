@@ -18,10 +18,8 @@ from benchsuite.testing import context_for, tiny_convnet, tiny_samples
 from benchsuite_scorers._completeness import check_readers
 from benchsuite_scorers._coupled import (
     by_first_call,
-    coupled_groups,
     member_gates,
     reader_gates,
-    spread,
 )
 from benchsuite_scorers._partial_forward import PartialForward
 from benchsuite_scorers.registration import SCORERS, ImportanceSwitch, Shapley, ThiNet
@@ -232,7 +230,7 @@ def test_groups_come_in_the_order_in_which_the_network_calls_them() -> None:
 
 def test_without_groups_each_layer_is_its_own() -> None:
     context = context_for(tiny_convnet(), *tiny_samples(12), groups=())
-    assert [(group.name, group.size) for group in coupled_groups(context)] == [("0", 6), ("4", 5), ("7", 7)]
+    assert [(group.name, group.size) for group in context.groups] == [("0", 6), ("4", 5), ("7", 7)]
     whole, _ = grouped(tiny_convnet(), *tiny_samples(12))
     for scorer in (Shapley(), ImportanceSwitch(epochs=2)):
         found, expected = run_scorer(scorer, context).scores, run_scorer(scorer, whole).scores
@@ -262,8 +260,8 @@ def test_a_layer_of_which_one_group_is_skipped_is_skipped() -> None:
     layers = [Layer("0", "linear", model[0])]
     context = ScoringContext(model, layers, *tiny_samples(4, (4,)), groups=groups)
     both = {"0": torch.tensor([1.0, 2.0]), "0#2": torch.tensor([3.0, 4.0])}
-    assert spread(context, both, {})["0"].tolist() == [1, 2, 3, 4]
-    assert spread(context, {"0": both["0"]}, {"0#2": "a reason"}) == {}
+    assert context.spread(both, {})["0"].tolist() == [1, 2, 3, 4]
+    assert context.spread({"0": both["0"]}, {"0#2": "a reason"}) == {}
     assert context.skipped == {"0": "a reason"}
 
 

@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def entered(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
-    """Return what a layer is called with."""
+def call_input(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
+    """Return what a layer is called with, from what a forward pre-hook with keyword arguments gets."""
     given: Tensor = args[0] if args else kwargs["input"]
     return given
 
 
-def replaced(
+def with_call_input(
     args: tuple[Any, ...], kwargs: dict[str, Any], own: Tensor
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return the arguments of a layer's call with another input."""
