@@ -33,7 +33,7 @@ from benchsuite.errors import UsageError
 from benchsuite.execution.local import LocalExecutor
 from benchsuite.execution.observers import PluginObserver
 from benchsuite.execution.pending_work import PendingWork, computed_otherwise, pending_work
-from benchsuite.execution.progress import LiveView, PlainView, duration, summary
+from benchsuite.execution.progress import LiveView, PlainView, duration, summary, varied_axes
 from benchsuite.execution.run import Run
 from benchsuite.hardware import devices
 from benchsuite.store.files import write_atomically
@@ -162,7 +162,10 @@ def _work(
     provenance = host_provenance()
     configuration = configuration_of(directory, loaded.data, options.plugin, loaded.trials, loaded.registry)
     total = len(work.to_run) + len(work.to_time)
-    view = LiveView(total, slots, console) if console.is_terminal else PlainView(total, console)
+    varied = varied_axes([*work.to_run, *work.to_time])
+    view = (
+        LiveView(total, slots, console, varied) if console.is_terminal else PlainView(total, console, varied)
+    )
     # Set for SIGINT too: shells start what runs in the background with that signal ignored.
     for request in (signal.SIGINT, signal.SIGTERM):
         signal.signal(request, _interrupt)

@@ -27,7 +27,7 @@ from benchsuite.commands.run import host_provenance, slots_of
 from benchsuite.errors import UsageError
 from benchsuite.execution.local import LocalExecutor
 from benchsuite.execution.pending_work import pending_work
-from benchsuite.execution.progress import PlainView
+from benchsuite.execution.progress import PlainView, varied_axes
 from benchsuite.execution.run import Run
 from benchsuite.hardware import devices
 from benchsuite.plan.matrix import build_plan, most_cells
@@ -163,7 +163,9 @@ def _rerun(
         again: dict[str, TrialRecord] = {}
         work = pending_work(trials, again, directory, retry_failed=False)
         with directory.locked():
-            job = Run(directory, again, host_provenance(), [PlainView(len(sample), console)])
+            job = Run(
+                directory, again, host_provenance(), [PlainView(len(sample), console, varied_axes(trials))]
+            )
             job.run_trials(work, lambda: LocalExecutor(configuration, slots, threads, options.timeout))
         identical = 0
         for trial, claimed in sample:

@@ -15,7 +15,7 @@ from rich.text import Text
 from benchsuite.store import metric_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from rich.console import RenderableType
 
@@ -28,8 +28,9 @@ _STATUS_STYLES = {"done": "green", "unsupported": "yellow", "collapsed": "yellow
 class _View:
     """Counts outcomes and estimates what is left from the trials that really ran."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, varied: Sequence[str]) -> None:
         self.total = total
+        self.varied = varied
         self.outcomes: Counter[str] = Counter()
         self._seen: set[str] = set()
         self._since = time.monotonic()
@@ -55,10 +56,16 @@ class _View:
 
 
 class PlainView:
-    """One line per trial, for pipes and logs."""
+    """One line per trial, for pipes and logs.
 
-    def __init__(self, total: int, console: Console) -> None:
-        self._view = _View(total)
+    Args:
+        total: trials that will be shown.
+        console: where to.
+        varied: axes that a line names because the trials differ in them (see `varied_axes`).
+    """
+
+    def __init__(self, total: int, console: Console, varied: Sequence[str] = ()) -> None:
+        self._view = _View(total, varied)
         self._console = console
 
     def working(self, slot: int, what: str) -> None:
@@ -75,7 +82,10 @@ class PlainView:
         if self._view.count(record):
             count = f"{self._view.ended}/{self._view.total}"
             self._console.print(
-                f"{count:>9}  {outcome_line(record)}", markup=False, highlight=False, soft_wrap=True
+                f"{count:>9}  {outcome_line(record, self._view.varied)}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
             )
 
     def say(self, text: str) -> None:
@@ -92,8 +102,10 @@ class PlainView:
 class LiveView:
     """Progress over the work that really runs, a line per device, and what went wrong."""
 
-    def __init__(self, total: int, slots: Sequence[str], console: Console) -> None:
-        self._view = _View(total)
+    def __init__(
+        self, total: int, slots: Sequence[str], console: Console, varied: Sequence[str] = ()
+    ) -> None:
+        self._view = _View(total, varied)
         self._slots = list(slots)
         self._work = ["" for _ in slots]
         self._told: set[tuple[object, ...]] = set()
@@ -127,7 +139,8 @@ class LiveView:
             reason = (record.status, record.axes.get("scorer"), record.error)
             if record.status != "done" and reason not in self._told:
                 self._told.add(reason)
-                line = Text(outcome_line(record), style=_STATUS_STYLES.get(record.status, "red"))
+                told = outcome_line(record, self._view.varied)
+                line = Text(told, style=_STATUS_STYLES.get(record.status, "red"))
                 self._console.print(line, soft_wrap=True)
 
     def say(self, text: str) -> None:
@@ -153,19 +166,32 @@ class LiveView:
         return Group(self._progress, table, counts)
 
 
-def outcome_line(record: TrialRecord) -> str:
-    """A trial's outcome in one line."""
+_SETTINGS = ("granularity", "scope", "budget", "schedule", "recovery_epochs")
+"""Axes of a suite's settings: a line names those in which the run's trials differ."""
+
+
+def varied_axes(trials: Iterable[Trial]) -> list[str]:
+    """The settings in which trials differ: a line that leaves them out would stand there twice."""
+    axes = [trial.axes for trial in trials]
+    return [name for name in _SETTINGS if len({each[name] for each in axes}) > 1]
+
+
+def outcome_line(record: TrialRecord, varied: Sequence[str] = ()) -> str:
+    """A trial's outcome in one line, with the axes named as varied."""
     axes = record.axes
     names = (axes["scorer"], axes["model"], axes["dataset"])
-    cell = " · ".join([*names, f"seed {axes['seed']}", f"sparsity {axes['sparsity']}"])
+    settings = [f"{axes[name]:g} epochs" if name == "recovery_epochs" else str(axes[name]) for name in varied]
+    cell = " · ".join([*names, f"seed {axes['seed']}", *settings, f"sparsity {axes['sparsity']}"])
     if axes["draw"]:
         cell += f" · draw {axes['draw']}"
     if record.status != "done":
         return f"{record.status}: {cell}: {record.error}"
     before = record.metrics.get(metric_names.TOP1_BEFORE_RECOVERY)
     accuracy, dense = (record.metrics[name] for name in (metric_names.TOP1, metric_names.TOP1_DENSE))
-    told = "" if before is None else f"{100 * before:.1f} before recovery, "
-    return f"{cell}: accuracy {told}{100 * accuracy:.1f} after (dense {100 * dense:.1f})"
+    told = f"{100 * accuracy:.1f}"
+    if before is not None:
+        told = f"{100 * before:.1f} before recovery, {told} after"
+    return f"{cell}: accuracy {told} (dense {100 * dense:.1f})"
 
 
 def duration(seconds: float) -> str:

@@ -55,5 +55,8 @@ def test_lenet5_on_mnist_is_pruned_and_recovers(tmp_path):
     assert len(rows) == 2 * 2 * 3
     assert {row["status"] for row in rows} == {"done"}
     assert all(float(row["accuracy/top1_dense"]) > 0.985 for row in rows)
-    taylor = [float(row["accuracy/top1"]) for row in rows if row["scorer"] == "taylor-weight"]
-    assert min(taylor) > 0.95
+    for row in rows:
+        before, after = (float(row[name]) for name in ("accuracy/top1_before_recovery", "accuracy/top1"))
+        assert after > before
+        if row["scorer"] != "random":
+            assert after > 0.9

@@ -264,6 +264,26 @@ def test_a_trial_shows_its_whole_record(browser: Browser, kept: tuple[Path, list
         assert complaints == []
 
 
+def test_what_is_cut_at_initialization_is_trained_and_does_not_recover(
+    browser: Browser, tmp_path: Path
+) -> None:
+    records = [make_record("magnitude-l1", 0.5, 0.5, schedule=each) for each in ("at-init", "one-shot")]
+    render(records, tmp_path, title="both")
+    with opened(browser) as (page, complaints):
+        for record, right, wrong in zip(
+            records, ("training", "recovery"), ("recovery", "training"), strict=True
+        ):
+            page.goto((tmp_path / "trial.html").as_uri() + f"#{trial_id(record.key)}")
+            page.reload()
+            page.wait_for_selector("#again")
+            figures = page.locator("ul.figures").inner_text()
+            assert f"top-1 after {right}" in figures
+            metrics = " ".join(page.locator("table.metrics tr").all_inner_texts())
+            assert f"after {right}" in metrics
+            assert f"after {wrong}" not in metrics + figures
+        assert complaints == []
+
+
 def test_a_trial_without_a_run_directory_says_so(
     browser: Browser, site: tuple[Path, list[TrialRecord]]
 ) -> None:

@@ -89,12 +89,17 @@ globalThis.benchsuiteMetrics = (() => {
     ]],
   ];
 
+  // What follows the cut: a network that is cut at initialization is then trained, any other recovers.
+  const next = (trial) => (trial.axes.schedule === "at-init" ? "training" : "recovery");
+
   // Every metric of a trial in its group: [title, about, [[name, words, text, value]]], without empty groups.
-  const grouped = (metrics) => {
+  const grouped = (trial) => {
+    const metrics = trial.metrics;
+    const say = (words) => words.replace(/\brecovery$/, next(trial));
     const left = new Set(Object.keys(metrics));
     const take = (name, words, write) => {
       left.delete(name);
-      return [name, words, metrics[name] === null ? "not finite" : write(metrics[name]), metrics[name]];
+      return [name, say(words), metrics[name] === null ? "not finite" : write(metrics[name]), metrics[name]];
     };
     const found = groups.map(([title, about, known]) => {
       const rows = [];
@@ -116,5 +121,5 @@ globalThis.benchsuiteMetrics = (() => {
     found.push(["Other metrics", "", [...left].map((name) => take(name, "", tiny))]);
     return found.filter(([, , rows]) => rows.length);
   };
-  return { grouped, share, quantity, tiny };
+  return { grouped, next, share, quantity, tiny };
 })();

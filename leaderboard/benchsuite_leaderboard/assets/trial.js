@@ -1,7 +1,7 @@
 "use strict";
 // The page of one trial: finds the trial that the address names in its shard and writes all of it as text.
 (() => {
-  const { grouped, share, quantity, tiny } = globalThis.benchsuiteMetrics;
+  const { grouped, next, share, quantity, tiny } = globalThis.benchsuiteMetrics;
   const main = document.getElementById("trial");
   const head = document.querySelector("h1");
   const lead = document.getElementById("where");
@@ -67,8 +67,9 @@
     table(label, [["Metric", ""], ["Value", "num"]], metricRows(rows), "metrics");
 
   // Of the many metrics those that a reader looks for first.
-  const figures = (metrics) => {
-    const found = [["accuracy/top1", "top-1 after recovery", share], ["accuracy/top1_before_recovery", "before recovery", share],
+  const figures = (trial) => {
+    const metrics = trial.metrics;
+    const found = [["accuracy/top1", `top-1 after ${next(trial)}`, share], ["accuracy/top1_before_recovery", `before ${next(trial)}`, share],
       ["accuracy/top1_dense", "dense network", share], ["sparsity/macs", "of the MACs removed", share], ["sparsity/params", "of the parameters removed", share]]
       .filter(([name]) => typeof metrics[name] === "number")
       .map(([name, words, write]) => made("li", {}, made("b", {}, write(metrics[name])), " ", words));
@@ -111,7 +112,7 @@
     if (trial.classes || trial.confusion) {
       const parts = [];
       if (trial.confusion) {
-        parts.push(made("p", { class: "quiet" }, "Test samples after recovery, by true class (rows) and predicted class (columns)."), confusionTable(trial.confusion));
+        parts.push(made("p", { class: "quiet" }, `Test samples after ${next(trial)}, by true class (rows) and predicted class (columns).`), confusionTable(trial.confusion));
       }
       if (trial.classes) {
         const rows = Object.entries(trial.classes).map(([name, value]) => [name, name.slice("accuracy/class/".length), value === null ? "not finite" : share(value), value]);
@@ -120,10 +121,10 @@
       found.push(section("By class", "", ...parts));
     }
     if (trial.losses && trial.losses.length) {
-      found.push(section("Recovery", "Mean training loss of each epoch.", made("p", { class: "losses" }, trial.losses.map(tiny).join(" → "))));
+      found.push(section(next(trial) === "training" ? "Training" : "Recovery", "Mean training loss of each epoch.", made("p", { class: "losses" }, trial.losses.map(tiny).join(" → "))));
     }
-    const missing = trial.cut ? `Layers, recovery and counts by class of this trial are left out to keep the site small; they lie in the run directory, ${folder}.`
-      : !trial.kept ? "This record came without its run directory, so what only that keeps (layers, recovery, confusion matrix, pictures, the pruned network) is not here."
+    const missing = trial.cut ? `Layers, losses and counts by class of this trial are left out to keep the site small; they lie in the run directory, ${folder}.`
+      : !trial.kept ? "This record came without its run directory, so what only that keeps (layers, losses, confusion matrix, pictures, the pruned network) is not here."
       : !trial.layers && trial.status === "done" ? `The run directory has no readable ${folder}/layers.csv.` : "";
     if (missing) found.push(section("Layers", missing));
     return found;
@@ -181,10 +182,10 @@
     document.title = `Trial ${trial.key.slice(0, 12)} · ${title}`;
     const outcome = [made("span", { class: `status ${trial.status}` }, trial.status)];
     if (trial.error) outcome.push(made("pre", { class: "error" }, trial.error));
-    const groups = grouped(trial.metrics).map(([heading, about, rows]) =>
+    const groups = grouped(trial).map(([heading, about, rows]) =>
       section(heading, about, metricTable(heading, rows)));
     main.replaceChildren(
-      ...figures(trial.metrics),
+      ...figures(trial),
       listed([["Outcome", ...outcome], ["Key", code(trial.key)],
         ["Beside it", link(`criteria/${criterion}.html#${anchor}-${pair}`, "all trials of this criterion on this workload")], ["Board", link(`index.html#${anchor}`, named(board))]]),
       ...(groups.length ? [made("div", { class: "groups" }, ...groups)] : [section("Metrics", "A trial that did not finish has none.")]),

@@ -1,0 +1,72 @@
+"""The line of a trial: says what its axes are, once."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchsuite.execution.progress import outcome_line, varied_axes
+from benchsuite.plan.matrix import build_plan
+from benchsuite.registry.discovery import discover
+from benchsuite.store.record import TrialRecord
+from benchsuite.suite import load_suite
+
+SUITE = """
+[suite]
+name = "axes"
+seeds = [0, 1]
+sparsities = [0.3, 0.6]
+scorers = ["magnitude-l1"]
+controls = ["random"]
+
+[[workload]]
+dataset = "digits"
+models = ["mlp"]
+
+[pruning]
+{pruning}
+
+[recovery]
+epochs = {epochs}
+"""
+
+
+@pytest.fixture(scope="module")
+def trials(tmp_path_factory):
+    registry = discover()[0]
+
+    def make(pruning="", epochs="1"):
+        path = tmp_path_factory.mktemp("suite") / "suite.toml"
+        path.write_text(SUITE.format(pruning=pruning, epochs=epochs))
+        return build_plan(load_suite(path, registry), registry, path.parent)
+
+    return make
+
+
+def line(trial, varied, **metrics):
+    metrics = {"accuracy/top1": 0.5, "accuracy/top1_dense": 0.75, **metrics}
+    return outcome_line(TrialRecord(trial.key, trial.axes, "done", metrics), varied)
+
+
+@pytest.mark.parametrize(
+    ("pruning", "epochs", "varied"),
+    [
+        ("", "1", []),
+        ('scope = ["layer", "global"]', "1", ["scope"]),
+        ('granularity = ["unit", "weight"]\nbudget = ["params", "units"]', "[0, 1.5]", None),
+        ('schedule = ["one-shot", "iterative"]', "1", ["schedule"]),
+    ],
+)
+def test_no_two_trials_have_one_line(trials, pruning, epochs, varied):
+    found = trials(pruning, epochs)
+    names = varied_axes(found)
+    if varied is not None:
+        assert names == varied
+    lines = [line(trial, names) for trial in found]
+    assert len(set(lines)) == len(lines) > 4
+
+
+def test_accuracy_before_recovery_stands_only_where_there_is_one(trials):
+    trial = trials()[0]
+    told = line(trial, [], **{"accuracy/top1_before_recovery": 0.25})
+    assert told.endswith(": accuracy 25.0 before recovery, 50.0 after (dense 75.0)")
+    assert line(trial, []).endswith(": accuracy 50.0 (dense 75.0)")
