@@ -65,9 +65,10 @@ def run(options: Namespace) -> int:
         table.add_row(axis, str(len(counts)), listed + (" …" if len(counts) > 12 else ""))
     console.print(table)
     failed = sum(records[t.key].status in ("failed", "timeout", "killed") for t in work.cached)
+    to_time = len(work.to_time) + sum(trial.latency is not None for trial in work.to_run)
     console.print(
         f"\ncached {len(work.cached) - failed}   failed {failed}   to run {len(work.to_run)}   "
-        f"latency to measure {len(work.to_time)}"
+        f"latency to measure {to_time}"
     )
     if older := computed_otherwise(work, records):
         console.print(

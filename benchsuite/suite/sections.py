@@ -156,6 +156,7 @@ class Recovery(RecipeOverrides):
     recalibrate: int = Field(
         default=1024,
         ge=0,
+        strict=True,
         description="training samples on which batch normalisation's statistics are estimated anew after the "
         "cut, for accuracy/top1_recalibrated, at least two; 0: not measured",
     )

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from benchsuite_leaderboard.board import RANDOM, Block, Board, Criterion, DenseModel, Sparsity, Workload
+from benchsuite_leaderboard.board import (
+    RANDOM,
+    RECALIBRATED,
+    Block,
+    Board,
+    Criterion,
+    DenseModel,
+    Sparsity,
+    Workload,
+)
 from benchsuite_leaderboard.statistics.critical_difference import CriticalDifference, critical_difference
 from benchsuite_leaderboard.statistics.intervals import Estimate, mean_interval
 from benchsuite_leaderboard.statistics.moderation import moderated_p_values
@@ -93,9 +102,17 @@ class Standings:
         """Sparsities given as fractions: all criteria had the same target, so that they can be compared."""
         return tuple(s for s in self.board.sparsities if not isinstance(s, str))
 
+    @cached_property
+    def workloads(self) -> tuple[Workload, ...]:
+        """Those that can have the metric: only networks with batch normalisation are recalibrated."""
+        if self.metric != RECALIBRATED:
+            return self.board.workloads
+        having = {block.dense_model.workload for values in self.values.values() for block in values}
+        return tuple(pair for pair in self.board.workloads if pair in having)
+
     def table(self, workload: Workload | None = None) -> Table:
-        """Means and intervals for one workload, or over all of them."""
-        workloads = self.board.workloads if workload is None else (workload,)
+        """Means and intervals for one workload, or over all that can have the metric."""
+        workloads = self.workloads if workload is None else (workload,)
         troubles = self._troubles(workloads)
         expected = self._expected(workloads)
         rows: dict[Criterion, list[Cell]] = {}
@@ -196,10 +213,9 @@ class Standings:
 
     @cached_property
     def _blocks(self) -> list[Block]:
-        return sorted(
-            {b for values in self.values.values() for b in values} | {b for _, b in self.board.collapsed},
-            key=lambda b: (b.dense_model, str(b.sparsity)),
-        )
+        blocks = {b for values in self.values.values() for b in values}
+        blocks |= {b for _, b in self.board.collapsed if b.dense_model.workload in self.workloads}
+        return sorted(blocks, key=lambda b: (b.dense_model, str(b.sparsity)))
 
     @cached_property
     def _present(self) -> dict[Workload, set[Criterion]]:

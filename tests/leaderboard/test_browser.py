@@ -190,6 +190,33 @@ def test_filters_narrow_and_stay_in_the_address(
         assert complaints == []
 
 
+def test_filters_of_every_axis_work(browser: Browser, tmp_path: Path) -> None:
+    """A field's name must not stand in the way of what the script reads of its form."""
+    workloads = [("digits", "mlp"), ("shapes", "resnet")]
+    records = make_matrix(workloads=workloads, seeds=[0, 1])
+    records += [
+        make_record(
+            "alpha", 0.5, 0.5, dataset=dataset, model=model, seed=seed, schedule="at-init", scope="row"
+        )
+        for dataset, model in workloads
+        for seed in (0, 1)
+    ]
+    render(records, tmp_path, title="axes")
+    with opened(browser) as (page, complaints):
+        page.goto((tmp_path / "cells.html").as_uri())
+        names = page.eval_on_selector_all("form.filters select", "all => all.map(each => each.name)")
+        assert {"dataset", "model"} <= set(names)
+        everything = page.locator("output").inner_text()
+        for name in names:
+            select = page.locator(f"select[name='{name}']")
+            value = select.locator("option").nth(1).get_attribute("value")
+            select.select_option(value)
+            assert page.locator("output").inner_text() != everything, name
+            select.select_option("")
+        assert page.locator("output").inner_text() == everything
+        assert complaints == []
+
+
 def test_the_choice_of_accuracy(browser: Browser, site: tuple[Path, list[TrialRecord]]) -> None:
     folder, _ = site
     with opened(browser) as (page, complaints):

@@ -9,9 +9,11 @@ from benchsuite_leaderboard.charts.theme import COLOURS
 from benchsuite_leaderboard.grouping import boards
 from benchsuite_leaderboard.pages.views import Views, stability_of
 from benchsuite_leaderboard.report import make_report
+from benchsuite_leaderboard.site import render
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from benchsuite.store.record import TrialRecord
 
@@ -107,6 +109,34 @@ def test_recalibrated_accuracy_is_offered_where_there_is_one(record: Make) -> No
     assert list(board.metrics[2][2].values.values()) == [
         dict.fromkeys(board.after.values[board.board.criteria[0]], 0.6)
     ]
+
+
+def test_recalibrated_means_are_over_networks_that_can_be_recalibrated(record: Make, tmp_path: Path) -> None:
+    """What stands in one row is of the same networks: the dense accuracy and random's too."""
+    records = []
+    for model, dense in (("mlp", 0.9), ("resnet", 0.7)):
+        for scorer, value in (("a", 0.5), ("b", 0.4), ("random", 0.3)):
+            made = record(scorer, 0.5, value, model=model)
+            made.metrics["accuracy/top1_dense"] = dense
+            if model == "resnet":
+                made.metrics["accuracy/top1_recalibrated"] = value / 2
+            records.append(made)
+    board = make_report(records, title="", pending=0, notes=[]).boards[0]
+    by_name = {key: standings for key, _, standings in board.metrics}
+    views = Views()
+    assert views.overall(board, by_name["after"]).dense == pytest.approx(0.8)
+    view = views.overall(board, by_name["recalibrated"])
+    assert view.dense == pytest.approx(0.7)
+    best = view.table.best(0)
+    assert best is not None
+    assert (best.label, view.table.rows[best][0].estimate.mean) == ("a", 0.25)
+    render(records, tmp_path, title="both")
+    pages = {path.name: path.read_text() for path in (tmp_path / "workloads").iterdir()}
+    (mlp,) = (text for text in pages.values() if "<bdi>mlp</bdi>" in text)
+    (resnet,) = (text for text in pages.values() if "<bdi>resnet</bdi>" in text)
+    assert "there are no statistics to recalibrate" in mlp
+    assert "there are no statistics to recalibrate" not in resnet
+    assert "recalibrated: 1 workload of 2 here" in (tmp_path / "index.html").read_text()
 
 
 def test_scores_that_depend_on_the_samples_are_marked_below_a_half(record: Make) -> None:

@@ -16,7 +16,8 @@ class DissectionSettings(BaseModel):
     parameters: dict[str, Any] = Field(default_factory=dict, description="the concept plugin's parameters")
     layers: Literal["auto"] | tuple[str, ...] = Field(
         default="auto",
-        description="names of modules, or of places in their code; auto: the output of each stage",
+        description="one name or a list of names of modules, or of places in their code; auto: the output of "
+        "each stage",
     )
     iou: float = Field(default=0.05, gt=0, lt=1, description="a detector's best IoU is above this")
     quantile: float = Field(
@@ -41,4 +42,9 @@ class DissectionSettings(BaseModel):
     @field_validator("layers", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) and value != "auto" else value
+        if value == "auto":
+            return value
+        names = [value] if isinstance(value, str) else value
+        if not (isinstance(names, list | tuple) and names and all(isinstance(each, str) for each in names)):
+            raise ValueError('"auto", a layer\'s name, or a list of names')
+        return tuple(names)

@@ -86,7 +86,7 @@
   // Filters of the table of cells.
   const SHOWN = 200;
   for (const form of document.querySelectorAll("form.filters")) {
-    const sortable = tables.get(document.getElementById(form.dataset.for));
+    const sortable = tables.get(document.getElementById(form.getAttribute("data-for"))); // form.dataset would be the field of that name
     const facts = new Map(
       sortable.rows.map((row) => [
         row,

@@ -209,7 +209,7 @@ class Views:
         key = (board.anchor, standings.metric, pair)
         if key not in self._views:
             table = standings.table(pair)
-            self._views[key] = View(table, _rows(standings, table, pair), _dense(board, pair))
+            self._views[key] = View(table, _rows(standings, table, pair), _dense(board, standings, pair))
         return self._views[key]
 
     def _chart(
@@ -240,9 +240,9 @@ def _mean_of(board: BoardReport, pair: Workload, metric: str) -> float | None:
     return math.fsum(values.values()) / len(values) if values else None
 
 
-def _dense(report: BoardReport, pair: Workload | None) -> float | None:
+def _dense(report: BoardReport, standings: Standings, pair: Workload | None) -> float | None:
     means = []
-    for each in report.board.workloads if pair is None else (pair,):
+    for each in standings.workloads if pair is None else (pair,):
         values = report.board.dense_accuracy(each).values()
         if not values:
             return None
