@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import Tensor, nn
 
 
@@ -92,3 +94,12 @@ class CoupledGroup:
     members: tuple[GroupMember, ...]
     size: int
     readers: tuple[GroupReader, ...] = ()
+
+
+def removable_units(groups: Iterable[CoupledGroup]) -> dict[str, tuple[int, ...]]:
+    """By layer, in ascending order, the units that can be removed: those that stand in a group."""
+    found: dict[str, set[int]] = {}
+    for group in groups:
+        for member in group.members:
+            found.setdefault(member.layer, set()).update(unit for part in member.units for unit in part)
+    return {layer: tuple(sorted(units)) for layer, units in found.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import math
+import resource
 import statistics
 import time
 from contextlib import contextmanager
@@ -57,6 +58,7 @@ class Latency:
         dense: durations of the dense network.
         pruned: durations of the pruned network.
         ratio: of the duration of the dense network to that of the pruned one, over blocks of rounds.
+        undisturbed: whether the durations are of rounds that nothing interrupted; else of all rounds.
         batch_size: samples per forward pass.
         samples: forward passes timed of each network.
         threads: threads of one operation on the CPU.
@@ -66,6 +68,7 @@ class Latency:
     dense: Timing
     pruned: Timing
     ratio: MedianInterval
+    undisturbed: bool
     batch_size: int
     samples: int
     threads: int
@@ -78,8 +81,8 @@ class Latency:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the interval of the speedup is as narrow as it should be."""
-        return self.ratio.width <= WIDEST
+        """Whether the interval of the speedup is as narrow as it should be, from undisturbed rounds."""
+        return self.undisturbed and self.ratio.width <= WIDEST
 
 
 def measure_latency(
@@ -95,12 +98,16 @@ def measure_latency(
     """Time single forward passes of both networks in evaluation mode, in float32, on the same batch.
 
     A round times each network once. Rounds come in pairs, the second in the reverse order, and each pair
-    gives one ratio: the geometric mean of its two. Load of other programs, drifts of the clock rate and what
-    one call does to the next meet both networks alike in it; pairs begin with each network in turn. Pairs of
-    15 ms are a block, whose value is their median. Where a copy is made in less than that, each block has new
-    copies of both networks: where they lie in memory moves the durations of small networks by some tenths of
-    a percent. Blocks go on, after the warm-up, until the 95% interval of their median is at most 3% wide, or
-    for `seconds`; six are made in any case, ten where there is time.
+    gives one ratio: the geometric mean of its two. Drifts of the clock rate, what programs on other cores
+    take of caches and memory, and what one call does to the next meet both networks alike in it; pairs begin
+    with each network in turn. A program on the same core does not: it interrupts the longer calls more often.
+    So a pair during which the system took the processor away from this process is left out, on a CPU.
+
+    Pairs of 15 ms are a block, whose value is their median. Where a copy is made in less than that, each
+    block has new copies of both networks: where they lie in memory moves the durations of small networks by
+    some tenths of a percent. Blocks go on, after the warm-up, until the 95% interval of their median is at
+    most 3% wide, or for `seconds`; six are made in any case, ten where there is time. Where fewer than six
+    blocks then have a pair that was not interrupted, all pairs count, and the speedup is not settled.
 
     The networks are copied, not changed. CUDA events time a GPU, the monotonic clock a CPU. On a GPU float32
     is exact (no TF32), and convolutions run on the fastest kernels that cuDNN has.
@@ -120,16 +127,37 @@ def measure_latency(
     with torch.inference_mode(), exact_float32(), searched_convolutions(device), _no_garbage_collection():
         pair = _Pair(dense, pruned, batch, sparse_kernels=sparse_kernels)
         blocks = _blocks(pair, seconds)
-    rounds = [both for block in blocks for both in block]
+    kept = _undisturbed(blocks)
+    undisturbed = len(kept) >= FEWEST
+    pairs = kept if undisturbed else [block.pairs for block in blocks]
+    rounds = [both for block in pairs for two in block for both in two]
     return Latency(
         dense=_timing([dense for dense, _ in rounds]),
         pruned=_timing([pruned for _, pruned in rounds]),
-        ratio=_ratio(blocks),
+        ratio=_ratio(pairs),
+        undisturbed=undisturbed,
         batch_size=batch_size,
         samples=len(rounds),
         threads=torch.get_num_threads(),
         sparse_layers=pair.sparse_layers,
     )
+
+
+_TwoRounds = tuple[tuple[float, float], tuple[float, float]]
+"""Durations (dense, pruned) of a round, and of the next in reverse order."""
+
+
+@dataclass
+class _Block:
+    """Pairs of rounds that follow each other.
+
+    Attributes:
+        pairs: their durations in milliseconds.
+        interrupted: of each, whether the system took the processor away meanwhile.
+    """
+
+    pairs: list[_TwoRounds]
+    interrupted: list[bool]
 
 
 class _Pair:
@@ -150,18 +178,24 @@ class _Pair:
             self.sparse_layers = use_sparse_kernels(self._copies[1], self._batch)
         self._call(_WARM_UP_CALLS)
 
-    def block(self, number: int) -> list[tuple[float, float]]:
+    def block(self, number: int) -> _Block:
         """Durations in milliseconds of some pairs of rounds."""
         if number and self._renews:
             self._copy(number % 2)
             self._call(1)
-        rounds: list[tuple[float, float]] = []
+        block = _Block([], [])
         start = time.perf_counter()
-        while len(rounds) < 2 * _PAIRS_OF_A_BLOCK:
-            rounds += self._two_rounds(first=(number + len(rounds) // 2) % 2)
+        while len(block.pairs) < _PAIRS_OF_A_BLOCK:
+            before = self._interruptions()
+            block.pairs.append(self._two_rounds(first=(number + len(block.pairs)) % 2))
+            block.interrupted.append(self._interruptions() != before)
             if time.perf_counter() - start >= _BLOCK_SECONDS:
                 break
-        return rounds
+        return block
+
+    def _interruptions(self) -> int:
+        """How often the system has taken a processor away from this process; no matter to events on a GPU."""
+        return 0 if self._batch.is_cuda else resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
     def _copy(self, first: int) -> None:
         """Make new copies, the first or the second network's before the other's."""
@@ -175,16 +209,16 @@ class _Pair:
                 self._copies[which](self._batch)
         synchronise(self._batch.device)
 
-    def _two_rounds(self, first: int) -> list[tuple[float, float]]:
+    def _two_rounds(self, first: int) -> _TwoRounds:
         """Two rounds, the second in reverse order; what lies before them slows down the first call."""
         order = (first, 1 - first, 1 - first, first)
         one, two, three, four = (self._time_call(self._copies[which], self._batch) for which in order)
-        return [(one, two), (four, three)] if first == 0 else [(two, one), (three, four)]
+        return ((one, two), (four, three)) if first == 0 else ((two, one), (three, four))
 
 
-def _blocks(pair: _Pair, seconds: float) -> list[list[tuple[float, float]]]:
-    """Durations of both networks in rounds, by block."""
-    blocks: list[list[tuple[float, float]]] = []
+def _blocks(pair: _Pair, seconds: float) -> list[_Block]:
+    """Durations of both networks, by block."""
+    blocks: list[_Block] = []
     start = time.perf_counter()
     next_look = _BLOCKS
     while True:
@@ -193,13 +227,22 @@ def _blocks(pair: _Pair, seconds: float) -> list[list[tuple[float, float]]]:
             continue
         if time.perf_counter() - start >= seconds:
             return blocks
-        if len(blocks) >= next_look:
-            if _ratio(blocks).width <= WIDEST:
+        kept = _undisturbed(blocks)
+        if len(kept) >= next_look:
+            if _ratio(kept).width <= WIDEST:
                 return blocks
-            next_look = math.ceil(_GROWTH * len(blocks))
+            next_look = math.ceil(_GROWTH * len(kept))
 
 
-def _ratio(blocks: Sequence[Sequence[tuple[float, float]]]) -> MedianInterval:
+def _undisturbed(blocks: Sequence[_Block]) -> list[list[_TwoRounds]]:
+    """Of each block that has some, the pairs of rounds that nothing interrupted."""
+    kept = [
+        [two for two, hit in zip(block.pairs, block.interrupted, strict=True) if not hit] for block in blocks
+    ]
+    return [pairs for pairs in kept if pairs]
+
+
+def _ratio(blocks: Sequence[Sequence[_TwoRounds]]) -> MedianInterval:
     """Dense over pruned, with its interval, from the pairs of rounds in each block."""
 
     def of_pair(first: tuple[float, float], second: tuple[float, float]) -> float:
@@ -209,12 +252,7 @@ def _ratio(blocks: Sequence[Sequence[tuple[float, float]]]) -> MedianInterval:
         )
         return dense / pruned
 
-    return median_interval(
-        [
-            statistics.median(of_pair(*pair) for pair in zip(block[::2], block[1::2], strict=True))
-            for block in blocks
-        ]
-    )
+    return median_interval([statistics.median(of_pair(*two) for two in block) for block in blocks])
 
 
 def batch_of(example: Tensor, size: int, device: torch.device) -> Tensor:

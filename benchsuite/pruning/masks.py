@@ -14,7 +14,7 @@ from benchsuite.errors import Collapsed, Unsupported
 from benchsuite.pruning.group_scores import normalised
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from benchsuite.pruning.graph import PruningGraph
     from benchsuite.pruning.settings import PruningSettings
@@ -27,7 +27,8 @@ class WeightSelection:
     Attributes:
         keep: by layer name, True where a weight is kept, shaped as the layer's weight, on the CPU; layers
             without scores are absent and not pruned.
-        ties: number of weights with the score at the cut, if the cut falls among equal scores.
+        ties: number of weights with the score at the cut (with the scope "protected" also at the floor of a
+            layer), if the cut falls among equal scores.
         params_removed: removed fraction of the network's parameters.
         macs_removed: removed fraction of the network's multiply-accumulates.
     """
@@ -98,12 +99,33 @@ def select_weights(
     keep = torch.ones(sum(len(value) for value in values), dtype=torch.bool)
     keep[order.weights[:count]] = False
     parts = keep.split([len(value) for value in values])
+    ties = order.ties(count)
+    if settings.scope == "protected":
+        ties = _protected_ties(values, parts, order, count)
     return WeightSelection(
         keep={name: part.view(scores[name].shape) for name, part in zip(names, parts, strict=True)},
-        ties=order.ties(count),
+        ties=ties,
         params_removed=int(removed.sum()) / dense_params,
         macs_removed=int((removed * macs).sum()) / dense_macs,
     )
+
+
+def _protected_ties(values: list[Tensor], keep: Sequence[Tensor], order: _Order, count: int) -> int:
+    """Number of weights whose fate the seeded order decided: at the cut, and at the floor of each layer."""
+    falls_among_equals = 0 < count < len(order.scores) and bool(
+        order.scores[count - 1] == order.scores[count]
+    )
+    cut = order.scores[count] if falls_among_equals else torch.tensor(math.nan)
+    above_floor = torch.zeros(sum(len(value) for value in values), dtype=torch.bool)
+    above_floor[order.weights] = True
+    total = 0
+    sizes = [len(value) for value in values]
+    for value, kept, open_ in zip(values, keep, above_floor.split(sizes), strict=True):
+        on_both_sides = value[kept].unique()
+        on_both_sides = on_both_sides[torch.isin(on_both_sides, value[~kept])]
+        at_floor = torch.isin(value, on_both_sides)
+        total += int((at_floor | (open_ & (value == cut))).sum())
+    return total
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from benchsuite.errors import Collapsed, Unsupported
 from benchsuite.pruning.nearest_choice import Floats, nearest_choice
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -30,8 +30,8 @@ class UnitSelection:
 
     Attributes:
         removed: by group name, the removed positions in ascending order; groups that lose none are absent.
-        ties: number of positions with the score at the cut, if the cut falls among equal scores; the seeded
-            order decides which of them are removed.
+        ties: number of positions with the score at the cut (with the scope "protected" also at the floor of a
+            group), if the cut falls among equal scores; the seeded order decides which of them are removed.
         units_removed: removed fraction of the units of all prunable layers.
         params: parameters of the pruned network, predicted.
         macs: multiply-accumulates of one sample of the pruned network, predicted.
@@ -85,9 +85,31 @@ def select_units(
         group.name: tuple(sorted(chosen.positions[chosen.groups == number].tolist()))
         for number, group in enumerate(graph.groups)
     }
-    return selection_of(
-        graph, {name: positions for name, positions in removed.items() if positions}, order.ties(count)
-    )
+    ties = order.ties(count)
+    if settings.scope == "protected":
+        ties = _protected_ties(graph, scores, removed, order, count)
+    return selection_of(graph, {name: positions for name, positions in removed.items() if positions}, ties)
+
+
+def _protected_ties(
+    graph: PruningGraph,
+    scores: Mapping[str, Tensor],
+    removed: Mapping[str, Sequence[int]],
+    order: _Order,
+    count: int,
+) -> int:
+    """Number of positions whose fate the seeded order decided: at the cut, and at the floor of each group."""
+    falls_among_equals = 0 < count < len(order.scores) and order.scores[count - 1] == order.scores[count]
+    cut = order.scores[count] if falls_among_equals else math.nan
+    total = 0
+    for number, group in enumerate(graph.groups):
+        of_group = scores[group.name].detach().double().cpu().numpy()
+        gone, above_floor = np.zeros((2, group.size), bool)
+        gone[list(removed[group.name])] = True
+        above_floor[order.positions[order.groups == number]] = True
+        at_floor = np.isin(of_group, np.intersect1d(of_group[gone], of_group[~gone]))
+        total += int((at_floor | (above_floor & (of_group == cut))).sum())
+    return total
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from benchsuite.contracts.layers import CoupledGroup, removable_units
 from benchsuite.errors import BenchsuiteError, PluginError, Unsupported
 from benchsuite.hardware import devices
 from benchsuite.hardware.kernels import trusted_gradients
@@ -31,7 +32,8 @@ class ScoringResult:
             gradient statistics includes computing all those that the suite's scorers have announced; later
             scorers reuse them. So times can be compared between criteria only where nothing is shared.
         peak_memory_mb: largest memory use of the scorer beyond what was in use before, in 10^6 bytes.
-        ties: how many units (or weights) share their score with an earlier one of their layer.
+        ties: how many units that can be removed (or weights) share their score with an earlier one of their
+            layer.
         skipped: reasons for the layers that the scorer could not score.
         native: by layer, what the criterion's own rule keeps; None unless asked for.
         merges: by layer, pairs (removed unit, kept unit) whose outgoing weights the rule adds up.
@@ -87,8 +89,9 @@ def run_scorer(scorer: Scorer, context: ScoringContext, *, native: bool = False)
     if not scores:
         reasons = "; ".join(f"{layer}: {reason}" for layer, reason in context.skipped.items())
         raise Unsupported(f"{scorer.name} can serve no layer of this network: {reasons or 'it has none'}")
+    compared = scores if context.granularity == "weight" else of_removable_units(scores, context.groups)
     return ScoringResult(
-        scores, seconds, max(peak.megabytes, 0.0), count_ties(scores), dict(context.skipped), kept, merges
+        scores, seconds, max(peak.megabytes, 0.0), count_ties(compared), dict(context.skipped), kept, merges
     )
 
 
@@ -159,6 +162,17 @@ def _refuse_differing(say: str, context: ScoringContext, scores: Mapping[str, Te
                     f"{group.name} units of {member.layer} have other scores than those coupled with them; "
                     "context.spread gives each the score of its position"
                 )
+
+
+def of_removable_units(scores: Mapping[str, Tensor], groups: Iterable[CoupledGroup]) -> dict[str, Tensor]:
+    """The scores of units that can be removed, by layer: only these decide what a ranking does.
+
+    Args:
+        scores: by layer, (units,).
+        groups: the groups that the units form.
+    """
+    removable = removable_units(groups)
+    return {name: score[list(removable[name])] for name, score in scores.items() if name in removable}
 
 
 def count_ties(scores: Mapping[str, Tensor]) -> int:

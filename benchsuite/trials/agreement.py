@@ -143,12 +143,18 @@ def _stored_key(path: Path) -> str | None:
 
 
 def _scores(folder: Path, dense: str) -> dict[str, Scores]:
-    """The scores in a stage; raises `StageDamaged`, also where they are of another dense network."""
+    """The scores in a stage of units that can be removed.
+
+    Raises:
+        StageDamaged: its files are not as they were left, or are of another dense network.
+    """
     from safetensors.numpy import load_file
 
-    Stage(folder, ScoreFacts, [SCORES], made_from=dense).read()
+    facts = Stage(folder, ScoreFacts, [SCORES], made_from=dense).read()
+    removable = {} if facts is None else facts.removable
     tensors = load_file(folder / SCORES)
-    return {name.removeprefix("score/"): t for name, t in tensors.items() if name.startswith("score/")}
+    scores = {name.removeprefix("score/"): t for name, t in tensors.items() if name.startswith("score/")}
+    return {name: t[list(removable[name])] if name in removable else t for name, t in scores.items()}
 
 
 def _write(paths: list[Path], key: str, dense: DenseTask, scores: dict[str, dict[str, Scores]]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from benchsuite.metrics.network_cost import Cost
 from benchsuite.store.stages import Facts, Stage, content_digest
 
@@ -79,10 +81,12 @@ class ScoreFacts(Facts):
     Attributes:
         seconds: wall time of the scorer.
         peak_memory_mb: memory at its peak beyond what was in use before, in 10^6 bytes.
-        ties: how many units (or weights) share their score with an earlier one of their layer.
+        ties: how many units that can be removed (or weights) share their score with an earlier one of their
+            layer.
         skipped: reasons of the layers that the scorer could not serve.
         merges: by layer, pairs (removed unit, kept unit) of the criterion's own rule.
         stability: see `benchsuite.scoring.stability`; None of a criterion that reads no samples.
+        removable: by layer of which not all units can be removed, those that can; empty for weights.
     """
 
     decide = ("skipped", "merges")
@@ -93,6 +97,7 @@ class ScoreFacts(Facts):
     skipped: dict[str, str]
     merges: dict[str, list[tuple[int, int]]]
     stability: float | None = None
+    removable: dict[str, tuple[int, ...]] = Field(default_factory=dict)
 
 
 class DissectionFacts(Facts):

@@ -8,8 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, cast
 
 from benchsuite.contracts.digests import uncovered_files
+from benchsuite.contracts.layers import removable_units
 from benchsuite.errors import BenchsuiteError, PluginError, Unsupported
-from benchsuite.scoring.check import ScoringResult, run_scorer
+from benchsuite.scoring.check import ScoringResult, of_removable_units, run_scorer
 from benchsuite.scoring.context import ScoringContext
 from benchsuite.scoring.stability import stability
 from benchsuite.scoring.tables import TableStore
@@ -88,7 +89,7 @@ def _score(
         target=task.target,
     )
     result = score()
-    halves = None if type(scorer).data_free else _stability(worker, score)
+    halves = None if type(scorer).data_free else _stability(worker, task, dense, score)
     _check_sources(scorer, set(sys.modules) - loaded)
     worker.check_content("scorer", task.scorer, scorer.fingerprint)
     tensors = {f"score/{name}": score for name, score in result.scores.items()}
@@ -101,16 +102,33 @@ def _score(
         skipped=result.skipped,
         merges=result.merges,
         stability=halves,
+        removable={} if task.granularity == "weight" else _partly_removable(dense),
     )
 
 
-def _stability(worker: WorkerContext, score: Callable[..., ScoringResult]) -> float | None:
-    """How stable the scores are over samples; None where a half of the samples is not enough for them."""
+def _partly_removable(dense: DenseModel) -> dict[str, tuple[int, ...]]:
+    """By layer whose units cannot all be removed, those that can."""
+    removable = removable_units(dense.graph.groups)
+    found = {layer.name: removable.get(layer.name, ()) for layer in dense.graph.layers}
+    return {
+        layer.name: found[layer.name] for layer in dense.graph.layers if len(found[layer.name]) < layer.units
+    }
+
+
+def _stability(
+    worker: WorkerContext, task: ScoreTask, dense: DenseModel, score: Callable[..., ScoringResult]
+) -> float | None:
+    """How stable the scores are over samples; None where a half of the samples is not enough for them.
+
+    Of units only those count that can be removed: the others' scores decide nothing, and may all be 0.
+    """
     try:
         first, second = (score(half=half).scores for half in (0, 1))
     except BenchsuiteError as reason:
         worker.tell(f"no stability of the scores, since half of the samples give none: {reason}")
         return None
+    if task.granularity == "unit":
+        first, second = (of_removable_units(half, dense.graph.groups) for half in (first, second))
     return stability(first, second)
 
 

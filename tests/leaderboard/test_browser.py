@@ -280,7 +280,7 @@ def test_a_trial_shows_its_whole_record(browser: Browser, kept: tuple[Path, list
         words = " ".join(page.locator("table.metrics tr").all_inner_texts())
         assert "batch of 1: speedup" in words
         assert "batch of 1, 4 threads: speedup, lower end of its 95% interval" in words
-        assert shown_metrics(page)["latency/batch1_speedup_wide"][1] == "wider than 3%: not settled"
+        assert shown_metrics(page)["latency/batch1_speedup_wide"][1].startswith("not settled")
         layers = page.locator("table.layers tbody tr").all_inner_texts()
         assert "4 of 16" in layers[0]
         assert "25.00%" in layers[0]

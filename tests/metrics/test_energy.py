@@ -31,7 +31,7 @@ class Burner(nn.Module):
 def test_energy_is_that_of_one_sample(monkeypatch, median_ms, batch_size):
     monkeypatch.setattr(energy_module, "energy_meter", lambda device: lambda: Burner.used)
     timing = Timing(median_ms, median_ms, median_ms)
-    latency = Latency(timing, timing, EVEN, batch_size, samples=7, threads=1)
+    latency = Latency(timing, timing, EVEN, True, batch_size, samples=7, threads=1)
     found = measure_energy(Burner(0.5), Burner(0.125), torch.zeros(2, 3), latency, "cpu")
     assert found is not None
     assert found.dense_mj == pytest.approx(500)
@@ -41,7 +41,7 @@ def test_energy_is_that_of_one_sample(monkeypatch, median_ms, batch_size):
 def test_a_cpu_counts_no_energy():
     assert energy_meter("cpu") is None
     timing = Timing(1.0, 1.0, 1.0)
-    latency = Latency(timing, timing, EVEN, 1, samples=7, threads=1)
+    latency = Latency(timing, timing, EVEN, True, 1, samples=7, threads=1)
     assert measure_energy(Burner(1), Burner(1), torch.zeros(1, 3), latency, "cpu") is None
 
 
@@ -63,7 +63,7 @@ def test_dense_and_pruned_take_turns_so_that_a_drift_meets_both_alike(monkeypatc
 
     monkeypatch.setattr(energy_module, "energy_meter", lambda device: used)
     timing = Timing(50.0, 50.0, 50.0)
-    latency = Latency(timing, timing, EVEN, 1, samples=7, threads=1)
+    latency = Latency(timing, timing, EVEN, True, 1, samples=7, threads=1)
     found = measure_energy(Warming("dense"), Warming("pruned"), torch.zeros(1, 3), latency, "cpu")
     assert found is not None
     assert calls[2:] == ["dense"] * 10 + ["pruned"] * 20 + ["dense"] * 10, "after one call each to warm up"
@@ -74,7 +74,7 @@ def test_a_counter_that_stops_gives_no_energy(monkeypatch):
     answers = iter([1.0, None])
     monkeypatch.setattr(energy_module, "energy_meter", lambda device: lambda: next(answers))
     timing = Timing(1000.0, 1000.0, 1000.0)
-    latency = Latency(timing, timing, EVEN, 1, samples=7, threads=1)
+    latency = Latency(timing, timing, EVEN, True, 1, samples=7, threads=1)
     assert measure_energy(Burner(1), Burner(1), torch.zeros(1, 3), latency, "cpu") is None
 
 
@@ -88,7 +88,7 @@ def test_energy_is_that_of_exact_float32(monkeypatch):
 
     monkeypatch.setattr(energy_module, "energy_meter", lambda device: lambda: 1.0)
     timing = Timing(1000.0, 1000.0, 1000.0)
-    latency = Latency(timing, timing, EVEN, 1, samples=7, threads=1)
+    latency = Latency(timing, timing, EVEN, True, 1, samples=7, threads=1)
     measure_energy(Looking(), Looking(), torch.zeros(1, 3), latency, "cpu")
     assert set(seen) == {(False, False)}
     assert torch.backends.cudnn.allow_tf32, "as it was"

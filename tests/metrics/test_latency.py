@@ -27,9 +27,23 @@ class Clock:
 CLOCK = Clock()
 
 
+class Kernel:
+    """Counts how often the clock's process is interrupted, and nothing that happens on the real machine."""
+
+    RUSAGE_SELF = 0
+    ru_nivcsw = 0
+
+    def getrusage(self, _who: int) -> Kernel:
+        return self
+
+
+KERNEL = Kernel()
+
+
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latency_module, "time", CLOCK)
+    monkeypatch.setattr(latency_module, "resource", KERNEL)
 
 
 class Sleeper(nn.Module):
@@ -111,6 +125,65 @@ def test_under_load_the_interval_covers_the_true_speedup(seconds, speedup):
         assert found.is_settled or seconds > 0.002
         assert found.ratio.width < 0.1 or seconds > 0.01
     assert covered >= 18
+
+
+class SharedCore(nn.Module):
+    """Runs on a core that the system gives to another program after each slice of time."""
+
+    def __init__(self, seconds: float, slices: Slices) -> None:
+        super().__init__()
+        self.seconds, self.slices = seconds, slices
+
+    def __deepcopy__(self, memo: dict[int, object]) -> SharedCore:
+        return self
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.slices.run(self.seconds)
+        return x
+
+
+class Slices:
+    def __init__(self, on: float, off: float, seed: int) -> None:
+        self.on, self.off, self.left = on, off, on
+        self.random = np.random.default_rng(seed)
+
+    def run(self, seconds: float) -> None:
+        seconds *= self.random.normal(1, 0.02)
+        while seconds > self.left:
+            seconds -= self.left
+            CLOCK.now += self.left + self.off * self.random.uniform(0.7, 1.3)
+            self.left = self.on * self.random.uniform(0.7, 1.3)
+            KERNEL.ru_nivcsw += 1
+        self.left -= seconds
+        CLOCK.now += seconds
+
+
+@pytest.mark.parametrize(("on", "off"), [(0.003, 0.001), (0.003, 0.003), (0.01, 0.01)])
+@pytest.mark.parametrize(("dense", "pruned"), [(0.75, 0.25), (1.5, 1.0), (3.0, 1.0), (6.0, 2.0)])
+def test_a_program_on_the_same_core_does_not_make_a_speedup(on, off, dense, pruned):
+    """The longer call is interrupted more often, and yet what is called settled is the truth within 3%."""
+    settled = 0
+    for seed in range(20):
+        slices = Slices(on, off, seed)
+        networks = (SharedCore(dense / 1000, slices), SharedCore(pruned / 1000, slices))
+        found = measure_latency(*networks, torch.zeros(1), 1, "cpu")
+        if found.is_settled:
+            settled += 1
+            assert found.speedup == pytest.approx(dense / pruned, rel=0.03)
+    pair = 2 * (dense + pruned) / 1000
+    assert settled == 20 or pair > on / 2
+    assert settled == 0 or pair < 1.3 * on
+
+
+def test_where_every_round_is_interrupted_the_speedup_is_not_settled(monkeypatch):
+    """All rounds count then: a number that is marked beats none."""
+    counts = iter(range(10**6))
+    monkeypatch.setattr(Kernel, "ru_nivcsw", property(lambda _: next(counts)))
+    found = measure_latency(Sleeper(0.002, []), Sleeper(0.001, []), torch.zeros(1), 1, "cpu", seconds=1)
+    assert not found.undisturbed
+    assert found.ratio.width < 0.03
+    assert not found.is_settled
+    assert found.speedup == pytest.approx(2)
 
 
 def test_without_pairs_the_same_load_would_decide():

@@ -299,6 +299,34 @@ def test_ties_are_those_at_the_cut(scope: Scope, values: list[int], removed: int
     assert selection.ties == ties
 
 
+@pytest.mark.parametrize("scope", ["global", "protected"])
+@given(
+    values=st.lists(st.integers(0, 4), min_size=30, max_size=30),
+    floor=st.sampled_from([0.1, 0.3, 0.5]),
+    sparsity=st.sampled_from([0.1, 0.25, 0.4]),
+)
+@settings(max_examples=60, deadline=None)
+def test_ties_are_counted_where_the_seed_decides(
+    scope: Scope, values: list[int], floor: float, sparsity: float
+) -> None:
+    """With no ties every seed removes the same, and what any two seeds decide otherwise has been counted."""
+    graph = graph_of("mlp")
+    scores = {"1": torch.tensor(values[:20]).double(), "3": torch.tensor(values[20:]).double()}
+    chosen = PruningSettings(scope, "units", floor=floor)
+    removed, ties = [], []
+    for seed in range(24):
+        try:
+            selection = select_units(graph, scores, chosen, sparsity, seed)
+        except Collapsed:
+            continue
+        removed.append({(g, p) for g, positions in selection.removed.items() for p in positions})
+        ties.append(selection.ties)
+    if removed:
+        differing = set.union(*removed) - set.intersection(*removed)
+        assert max(ties) >= len(differing)
+        assert bool(differing) == any(ties)
+
+
 def test_collapse_names_the_layer() -> None:
     graph = graph_of("mlp")
     scores = {"1": torch.arange(20) + 100.0, "3": torch.arange(10) + 0.0}

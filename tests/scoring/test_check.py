@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 import benchsuite
-from benchsuite.contracts.layers import CoupledGroup, Granularity, GroupMember, Layer
+from benchsuite.contracts.layers import CoupledGroup, Granularity, GroupMember, Layer, removable_units
 from benchsuite.errors import PluginError, Unsupported
+from benchsuite.pruning.tracing.trace import trace
 from benchsuite.registry.discovery import discover
-from benchsuite.scoring.check import ScoringResult, count_ties, run_scorer
+from benchsuite.scoring.check import ScoringResult, count_ties, of_removable_units, run_scorer
 from benchsuite.testing import context_for, tiny_convnet, tiny_samples, tiny_trace
+from benchsuite_models.nets.residual import ResidualNetwork
 
 Score = Callable[[benchsuite.ScoringContext], object]
 
@@ -263,3 +265,29 @@ def test_scores_that_say_to_be_of_coupled_units_have_to_be(*, wrong: bool) -> No
             run_scorer(tried, context)
     else:
         assert run_scorer(tried, context).scores["b"].tolist() == [5, 5, 7, 7]
+
+
+def test_units_that_cannot_be_removed_are_in_no_comparison() -> None:
+    """A shortcut without weights keeps half of a stage's units: their places hold no scores of their own."""
+    torch.manual_seed(0)
+    model = ResidualNetwork(3, (8, 16, 32), 1, 4, shortcut="A").eval()
+    inputs = torch.randn(40, 3, 12, 12)
+    graph = trace(model, inputs[:2])
+    partly = {
+        layer.name for layer in graph.layers if len(removable_units(graph.groups)[layer.name]) < layer.units
+    }
+    assert partly
+
+    def noise(context: benchsuite.ScoringContext) -> dict[str, Tensor]:
+        draw = context.generator
+        return context.spread({g.name: torch.rand(g.size, generator=draw) for g in context.groups})
+
+    context = benchsuite.ScoringContext(
+        model, graph.layers, inputs, torch.arange(40) % 4, groups=graph.groups
+    )
+    result = run_scorer(scorer(noise), context)
+    assert any((result.scores[name] == 0).sum() > 1 for name in partly)
+    assert result.ties == 0
+    kept = of_removable_units(result.scores, graph.groups)
+    for name, scores in kept.items():
+        assert len(scores.unique()) == len(scores) == len(removable_units(graph.groups)[name])

@@ -46,13 +46,18 @@ schedule = ["one-shot", "at-init"]
 Run = tuple[RunDirectory, list["Trial"]]
 
 
-def write_scores(run: RunDirectory, key: str, values: dict[str, np.ndarray]) -> None:
+def write_scores(
+    run: RunDirectory,
+    key: str,
+    values: dict[str, np.ndarray],
+    removable: dict[str, tuple[int, ...]] | None = None,
+) -> None:
     folder = run.stage(key)
     folder.mkdir(parents=True, exist_ok=True)
     save_file(
         {f"score/{name}": v.astype(np.float32) for name, v in values.items()}, folder / "scores.safetensors"
     )
-    facts = ScoreFacts(seconds=1, peak_memory_mb=0, ties=0, skipped={}, merges={})
+    facts = ScoreFacts(seconds=1, peak_memory_mb=0, ties=0, skipped={}, merges={}, removable=removable or {})
     Stage(folder, ScoreFacts, [SCORES]).complete(facts)
 
 
@@ -100,6 +105,25 @@ def test_trained_networks_are_compared_by_the_units_first_draw(run: Run) -> None
         expected = np.mean([kendalltau(one[layer], other[layer]).statistic for layer in one])
         assert network.tau[0][2] == network.tau[2][0] == pytest.approx(expected, abs=1e-4)
         assert network.chance[0][2] == pytest.approx((5 / 20 + 10 / 240) / 2, abs=1e-4)
+
+
+def test_units_that_cannot_be_removed_are_not_compared(run: Run) -> None:
+    """Their scores decide nothing; a criterion may give all of them the same."""
+    directory, trials = run
+    rng = np.random.default_rng(0)
+    removable = tuple(range(4, 20))
+    given: dict[str, np.ndarray] = {}
+    for trial in trials:
+        if trial.score.scorer.name != "bn-scale" and trial.score.key not in given:
+            values = rng.normal(size=20)
+            values[:4] = 0
+            given[trial.score.key] = values
+            write_scores(directory, trial.score.key, {"0": values}, {"0": removable})
+    update_agreement(*run)
+    (network,) = stored_agreements([directory.path], [trials[0].dense.key])
+    one, other = (scores_of(run, name)["score/0"][4:] for name in ("magnitude-l1", "random"))
+    assert network.tau[0][2] == pytest.approx(kendalltau(one, other).statistic, abs=1e-4)
+    assert network.chance[0][2] == pytest.approx(5 / 16, abs=1e-4)
 
 
 def test_files_hold_the_matrix_and_each_layers_sorted_shares(run: Run) -> None:

@@ -382,7 +382,7 @@ def test_latencies_are_measured_with_each_number_of_threads(workshop, monkeypatc
         seen.append((threads, size))
         timing = Timing(1.0, 2.0, 3.0)
         ratio = MedianInterval(threads + size / 100, 0.5, 0.5 + 0.01 * threads)
-        return Latency(timing, timing, ratio, size, samples=12, threads=threads)
+        return Latency(timing, timing, ratio, True, size, samples=12, threads=threads)
 
     monkeypatch.setattr(latency, "measure_latency", measured)
     before = torch.get_num_threads()

@@ -47,7 +47,7 @@ globalThis.benchsuiteMetrics = (() => {
       [/^latency\/batch(\d+)(?:_threads(\d+))?_speedup$/, batch("speedup"), times],
       [/^latency\/batch(\d+)(?:_threads(\d+))?_speedup_low$/, batch("speedup, lower end of its 95% interval"), times],
       [/^latency\/batch(\d+)(?:_threads(\d+))?_speedup_high$/, batch("speedup, upper end of its 95% interval"), times],
-      [/^latency\/batch(\d+)(?:_threads(\d+))?_speedup_wide$/, batch("interval of the speedup"), (value) => (value ? "wider than 3%: not settled" : "at most 3% wide")],
+      [/^latency\/batch(\d+)(?:_threads(\d+))?_speedup_wide$/, batch("interval of the speedup"), (value) => (value ? "not settled: wider than 3%, or interrupted calls" : "at most 3% wide")],
       [/^energy\/batch(\d+)(?:_threads(\d+))?_mj$/, batch("energy"), mj],
       [/^energy\/batch(\d+)(?:_threads(\d+))?_dense_mj$/, batch("energy of the dense network"), mj],
     ]],
