@@ -10,6 +10,8 @@ from typing import NoReturn
 from benchsuite.commands.exit_codes import USAGE
 
 MOST_THREADS = 1024
+TIMEOUT = 24 * 3600.0
+"""Seconds that one stage or trial may take unless the command says otherwise."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -75,7 +77,17 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
         "--jobs", type=positive, metavar="N", help="trials at a time (default: one a GPU, or one a CPU core)"
     )
     parser.add_argument(
-        "--timeout", type=seconds, metavar="S", help="seconds that one stage or trial may take"
+        "--timeout",
+        type=seconds,
+        default=TIMEOUT,
+        metavar="S",
+        help=f"seconds that one stage or trial may take (default: {TIMEOUT:g}, a day)",
+    )
+    parser.add_argument(
+        "--memory",
+        type=positive_number,
+        metavar="GB",
+        help="10^9 bytes of memory that a worker may hold, looked at twice a second (default: no limit)",
     )
 
 
@@ -109,10 +121,19 @@ def threads(text: str) -> int:
 
 def seconds(text: str) -> float:
     """A number of seconds above 0."""
+    return _above_zero(text, " of seconds")
+
+
+def positive_number(text: str) -> float:
+    """A number above 0."""
+    return _above_zero(text)
+
+
+def _above_zero(text: str, of: str = "") -> float:
     try:
         number = float(text)
     except ValueError:
         number = 0.0
     if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number{of} above 0")
     return number

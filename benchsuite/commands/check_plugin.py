@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, cast
 from rich.console import Console
 
 from benchsuite.commands.exit_codes import FAILED, OK
-from benchsuite.commands.loading import discover_named
+from benchsuite.commands.loading import check_named
+from benchsuite.registry.discovery import discover
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -28,7 +29,8 @@ def run(options: Namespace) -> int:
 
     from benchsuite.testing import CHECKS
 
-    registry, _ = discover_named([options.file])
+    check_named([options.file])
+    registry, _ = discover([options.file])
     own = [info for info in registry.infos if Path(info.origin) == options.file]
     broken = [info for info in own if info.status == "error"]
     console = Console(highlight=False)

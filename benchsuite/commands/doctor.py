@@ -17,7 +17,7 @@ from benchsuite._version import __version__
 from benchsuite.commands.exit_codes import FAILED, OK
 from benchsuite.commands.loading import data_folder
 from benchsuite.hardware import devices
-from benchsuite.registry.discovery import discover
+from benchsuite.registry.discovery import discover_apart
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -69,7 +69,7 @@ def run(_options: Namespace) -> int:
             True,
         )
     )
-    registry, _ = discover()
+    registry, _ = discover_apart()
     broken = [info for info in registry.infos if info.status == "error"]
     rows.append(
         ("plugins", f"{len(registry.infos) - len(broken)} work, {len(broken)} are broken", not broken)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Mapping, Sequence
 
+    from benchsuite.contracts.plugin import Kind
     from benchsuite.plan.trial import Trial
     from benchsuite.registry.registry import Registry
     from benchsuite.store.record import TrialRecord
@@ -45,7 +46,7 @@ def run(options: Namespace) -> int:
     directory = RunDirectory(options.run)
     if not directory.suite_file.is_file():
         raise UsageError(f"{options.run} is not a run directory: it has no suite.toml")
-    registry, _ = discover_checked(options.plugin)
+    registry, strangers = discover_checked(options.plugin)
     data = data_folder(options.data)
     trials = planned(directory, registry, data)
     records, _ = directory.records()
@@ -54,11 +55,23 @@ def run(options: Namespace) -> int:
     folder: Path = options.output or directory.path / "exports" / record.key
 
     from benchsuite.hardware.devices import prepare
+    from benchsuite.registry.loading import installed, load_plugins
     from benchsuite.trials.export import export_trial
     from benchsuite.trials.worker_context import RunConfiguration, WorkerContext
 
-    configuration = RunConfiguration(directory.path.resolve(), data.resolve(), tuple(options.plugin))
-    worker = WorkerContext(configuration, registry, prepare("cpu", 1), 1, reads_old_runs=True)
+    needed: list[tuple[Kind, str]] = [
+        ("dataset", trial.dense.dataset.name),
+        ("model", trial.dense.model.name),
+    ]
+    sources = [source for plugin in needed if (source := strangers.source_of(*plugin)) is not None]
+    shipped = [source for source in installed() if source.shipped]
+    worker = WorkerContext(
+        RunConfiguration(directory.path.resolve(), data.resolve()),
+        load_plugins([*shipped, *dict.fromkeys(sources)]).registry,  # here the network is really built
+        prepare("cpu", 1),
+        1,
+        reads_old_runs=True,
+    )
     difference = export_trial(worker, trial, record, folder)
     console = Console(highlight=False)
     for line in (

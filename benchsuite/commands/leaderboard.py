@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from benchsuite.commands.exit_codes import OK
 from benchsuite.commands.rendering import render_site
-from benchsuite.registry.discovery import discover
+from benchsuite.registry.discovery import discover_apart
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -21,7 +21,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Render runs and published results as one static site."""
-    registry, _ = discover()
+    registry, _ = discover_apart()
     page = render_site(options.runs, options.output, title="Pruning criteria", registry=registry)
     print(page)  # noqa: T201 - the command line speaks
     return OK

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, cast
 
 import platformdirs
 
-from benchsuite.contracts.plugin import PluginChoice
 from benchsuite.errors import UsageError, suggestion
+from benchsuite.execution.surroundings import Limits, Surroundings
 from benchsuite.plan.matrix import build_plan
-from benchsuite.registry.discovery import discover
+from benchsuite.registry.discovery import discover_apart
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.suite import Suite, load_suite
 from benchsuite.trials.worker_context import RunConfiguration
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Iterable, Sequence
 
-    import pluggy
-
+    from benchsuite.contracts.plugin import Kind
     from benchsuite.plan.trial import Trial
     from benchsuite.registry.registry import Registry
+    from benchsuite.registry.strangers import Strangers
     from benchsuite.scoring.scorer import Scorer
 
 
@@ -35,7 +35,7 @@ class Loaded:
 
     suite: Suite
     registry: Registry
-    observers: pluggy.PluginManager
+    strangers: Strangers
     trials: tuple[Trial, ...]
     selected: tuple[Trial, ...]
     directory: RunDirectory
@@ -44,55 +44,67 @@ class Loaded:
 
 def load(options: Namespace) -> Loaded:
     """Load what `run` and `plan` work on; raises `UsageError`."""
-    registry, manager = discover_checked(options.plugin)
+    registry, strangers = discover_checked(options.plugin)
     suite = load_suite(options.suite, registry)
     data = data_folder(options.data)
     trials = tuple(build_plan(suite, registry, data, options.threads))
     selected = select(trials, options.filter)
     directory = RunDirectory(options.output or Path("runs") / suite.name)
-    return Loaded(suite, registry, manager, trials, selected, directory, data)
+    return Loaded(suite, registry, strangers, trials, selected, directory, data)
 
 
-def discover_named(files: Sequence[Path]) -> tuple[Registry, pluggy.PluginManager]:
+def discover_named(files: Sequence[Path]) -> tuple[Registry, Strangers]:
     """Discover plugins; raises `UsageError` if a file that the user named is not there."""
+    check_named(files)
+    return discover_apart(files)
+
+
+def check_named(files: Sequence[Path]) -> None:
+    """Raise `UsageError` if a plugin file that the user named is not there."""
     for file in files:
         if not file.is_file():
             folder = f"; {file} is a folder" if file.is_dir() else ""
             raise UsageError(f"there is no plugin file {file}{folder}")
-    return discover(files)
 
 
-def discover_checked(files: Sequence[Path]) -> tuple[Registry, pluggy.PluginManager]:
+def discover_checked(files: Sequence[Path]) -> tuple[Registry, Strangers]:
     """Discover plugins; raises `UsageError` if a file that the user named cannot be loaded."""
-    registry, manager = discover_named(files)
+    registry, strangers = discover_named(files)
     named = {str(file) for file in files}
     broken = [info for info in registry.infos if info.kind == "plugin" and info.origin in named]
     if broken:
         raise UsageError(
             "\n".join(f"plugin file {info.origin} cannot be loaded: {info.error}" for info in broken)
         )
-    return registry, manager
+    return registry, strangers
 
 
-def configuration_of(
+def surroundings_of(
     directory: RunDirectory,
     data: Path,
-    plugin_files: Sequence[Path],
     trials: Iterable[Trial],
     registry: Registry,
-) -> RunConfiguration:
-    """What workers that run these trials are told."""
-    # Without their sources, which each worker checks of the scorer that it runs.
-    chosen = [PluginChoice(t.score.scorer.name, t.score.scorer.parameters) for t in trials]
-    scorers = {choice.label: choice for choice in chosen}
-    classes = [cast("type[Scorer]", registry.get("scorer", choice.name)) for choice in scorers.values()]
-    declared = [module for scorer in classes for module in scorer.imports]
-    return RunConfiguration(
-        run=directory.path.resolve(),
-        data=data.resolve(),
-        plugin_files=tuple(path.resolve() for path in plugin_files),
-        scorers=tuple(scorers.values()),
-        imports=tuple(dict.fromkeys(declared)),
+    strangers: Strangers,
+    options: Namespace,
+    threads: int | None = None,
+) -> Surroundings:
+    """What workers that run these trials are told; the options are those of the machine."""
+    used: dict[tuple[Kind, str], None] = {}
+    for trial in trials:
+        used |= dict.fromkeys([("scorer", trial.score.scorer.name), ("dataset", trial.dense.dataset.name)])
+        used["model", trial.dense.model.name] = None
+        if trial.dissection is not None:
+            used["concepts", trial.dissection.concepts] = None
+    sources = {plugin: source for plugin in used if (source := strangers.source_of(*plugin)) is not None}
+    # Modules that a stranger's scorer imports are for its own processes.
+    scorers = [name for kind, name in used if kind == "scorer" and (kind, name) not in sources]
+    shipped = [cast("type[Scorer]", registry.get("scorer", name)) for name in scorers]
+    imports = [module for scorer in shipped for module in scorer.imports]
+    return Surroundings(
+        RunConfiguration(directory.path.resolve(), data.resolve(), tuple(dict.fromkeys(imports))),
+        threads or options.threads,
+        {plugin: source.resolved() for plugin, source in sources.items()},
+        Limits(options.timeout, None if options.memory is None else 1e9 * options.memory),
     )
 
 

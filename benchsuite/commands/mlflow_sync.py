@@ -11,6 +11,7 @@ from rich.console import Console
 
 from benchsuite.commands.arguments import add_plugins
 from benchsuite.commands.exit_codes import FAILED, OK
+from benchsuite.commands.loading import discover_named
 from benchsuite.commands.rendering import render_summary
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import Tracker
@@ -29,10 +30,11 @@ def run(options: Namespace) -> int:
     """Show every trial of a run in its MLflow store, or at the server MLFLOW_TRACKING_URI, exactly once."""
     directory = RunDirectory(options.run)
     found = directory.results()
+    _, strangers = discover_named(options.plugin)
     console = Console(highlight=False)
     name, description = _suite(directory)
     with directory.locked(), Tracker(directory.path, name, description) as tracker:
-        tracker.plugin_files = tuple(path.resolve() for path in options.plugin)
+        tracker.plugins = strangers.sources_of("model", "dataset")
         tracker.start({"command": " ".join(sys.argv[1:])})
         summary = directory.path / "summary"
         tracker.summarise(

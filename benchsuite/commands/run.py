@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -25,16 +25,19 @@ from benchsuite.commands.arguments import (
     add_run_directory,
     add_suite,
     add_threads,
+    positive_number,
 )
 from benchsuite.commands.exit_codes import FAILED, INTERRUPTED, NOTHING, OK
-from benchsuite.commands.loading import Loaded, broken_plugins, configuration_of, load
+from benchsuite.commands.loading import Loaded, broken_plugins, load, surroundings_of
 from benchsuite.commands.rendering import render_site, render_summary
 from benchsuite.errors import UsageError
+from benchsuite.execution import entry
 from benchsuite.execution.local import LocalExecutor
-from benchsuite.execution.observers import PluginObserver
+from benchsuite.execution.observers import PluginObservers
 from benchsuite.execution.pending_work import PendingWork, computed_otherwise, pending_work
 from benchsuite.execution.progress import LiveView, PlainView, duration, summary, varied_axes
 from benchsuite.execution.run import Run
+from benchsuite.execution.stopping import Stopping
 from benchsuite.hardware import devices
 from benchsuite.store.files import write_atomically
 from benchsuite.store.record import SETTLED
@@ -44,11 +47,10 @@ from benchsuite.trials.agreement import update_agreement
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Callable, Mapping, Sequence
-    from types import FrameType
 
     from benchsuite.execution.jobs import Executor
+    from benchsuite.execution.surroundings import Surroundings
     from benchsuite.store.record import TrialRecord
-    from benchsuite.trials.worker_context import RunConfiguration
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -62,6 +64,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_threads(parser)
     parser.add_argument(
         "--retry-failed", action="store_true", help="run trials again that failed, timed out or were killed"
+    )
+    parser.add_argument(
+        "--max-hours",
+        type=positive_number,
+        metavar="H",
+        help="start nothing more after so many hours; the same command goes on later",
     )
     parser.add_argument(
         "--executor", default="local", metavar="NAME", help="where trials run (default: local)"
@@ -160,35 +168,38 @@ def _work(
     """Do what there is to do and show it in MLflow; returns whether it was interrupted."""
     directory, interrupted = loaded.directory, False
     provenance = host_provenance()
-    configuration = configuration_of(directory, loaded.data, options.plugin, loaded.trials, loaded.registry)
+    surroundings = surroundings_of(
+        directory, loaded.data, loaded.trials, loaded.registry, loaded.strangers, options
+    )
     total = len(work.to_run) + len(work.to_time)
     varied = varied_axes([*work.to_run, *work.to_time])
     view = (
         LiveView(total, slots, console, varied) if console.is_terminal else PlainView(total, console, varied)
     )
-    # Set for SIGINT too: shells start what runs in the background with that signal ignored.
-    for request in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(request, _interrupt)
     with Tracker(directory.path, loaded.suite.name, loaded.suite.suite.description) as tracker:
         tracker.summarise(lambda: _summary(loaded, records))
-        tracker.plugin_files = configuration.plugin_files
+        tracker.plugins = loaded.strangers.sources_of("model", "dataset")
         tracker.start({"suite": str(options.suite), "command": " ".join(sys.argv[1:]), **_texts(provenance)})
-        observers = [view, tracker, PluginObserver(loaded.observers)]
-        job = Run(directory, records, provenance, observers, view.say)
+        watching = PluginObservers(loaded.strangers.observing())
+        observers = [view, tracker, watching]
+        stop = Stopping(options.max_hours, view.say)
+        job = Run(directory, records, provenance, observers, view.say, stop)
         try:
+            stop.listen()
             with view:
-                job.run_trials(
-                    work, lambda: LocalExecutor(configuration, slots, options.threads, options.timeout)
-                )
+                job.run_trials(work, lambda: LocalExecutor(entry.main, surroundings, slots))
                 with tracker.quiet():
                     job.measure_latencies(
                         work,
-                        _exclusive(configuration, slots, options.timeout),
+                        _exclusive(surroundings, slots),
                         latency_conditions(slots[0]),
                     )
                 update_agreement(directory, loaded.trials, view.say)
+            left = pending_work(work.selected, records, directory, retry_failed=False)
+            interrupted = stop() and bool(left.to_run or left.to_time)
         except KeyboardInterrupt:
             interrupted = True
+        watching.close()
         tracking_seconds = tracker.close(interrupted=interrupted)
     for warning in tracker.warnings:
         console.print(warning, style="yellow", markup=False, soft_wrap=True)
@@ -226,11 +237,9 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _exclusive(
-    configuration: RunConfiguration, slots: list[str], timeout: float | None
-) -> Callable[[], Executor]:
+def _exclusive(surroundings: Surroundings, slots: list[str]) -> Callable[[], Executor]:
     """One slot on the first device; what is timed sets its threads itself."""
-    return lambda: LocalExecutor(configuration, slots[:1], 1, timeout)
+    return lambda: LocalExecutor(entry.main, replace(surroundings, threads=1), slots[:1])
 
 
 def latency_conditions(device: str) -> dict[str, str]:
@@ -244,10 +253,6 @@ def latency_conditions(device: str) -> dict[str, str]:
         "torch": version("torch"),
         **devices.device_libraries(device),
     }
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def resolved(loaded: Loaded) -> dict[str, Any]:

@@ -21,10 +21,11 @@ from benchsuite.commands.arguments import (
     positive,
 )
 from benchsuite.commands.exit_codes import FAILED, OK
-from benchsuite.commands.loading import broken_plugins, configuration_of, data_folder, discover_checked
+from benchsuite.commands.loading import broken_plugins, data_folder, discover_checked, surroundings_of
 from benchsuite.commands.printing import say
 from benchsuite.commands.run import host_provenance, slots_of
 from benchsuite.errors import UsageError
+from benchsuite.execution import entry
 from benchsuite.execution.local import LocalExecutor
 from benchsuite.execution.pending_work import pending_work
 from benchsuite.execution.progress import PlainView, varied_axes
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from benchsuite.plan.trial import Trial
     from benchsuite.publishing.verify import Problem
     from benchsuite.registry.registry import Registry
+    from benchsuite.registry.strangers import Strangers
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -62,7 +64,7 @@ def run(options: Namespace) -> int:
     if not options.file.is_file():
         raise UsageError(f"there is no results file {options.file}")
     console = Console(highlight=False)
-    registry, _ = discover_checked(options.plugin)
+    registry, strangers = discover_checked(options.plugin)
     for line in broken_plugins(registry):
         say(console, line)
     data = data_folder(options.data)
@@ -87,7 +89,7 @@ def run(options: Namespace) -> int:
     same = sum(trial.key == record.key for trial, record in pairs)
     say(console, f"{'keys':<14}{_keys(same, len(records))}")
     if options.rerun:
-        checks["run again"] = _rerun(options, pairs, data, registry, threads, console)
+        checks["run again"] = _rerun(options, pairs, data, (registry, strangers), threads, console)
     return FAILED if any(checks.values()) else OK
 
 
@@ -141,7 +143,7 @@ def _rerun(
     options: Namespace,
     pairs: Sequence[tuple[Trial, TrialRecord]],
     data: Path,
-    registry: Registry,
+    plugins: tuple[Registry, Strangers],
     threads: int,
     console: Console,
 ) -> list[Problem]:
@@ -159,14 +161,14 @@ def _rerun(
     with tempfile.TemporaryDirectory(prefix="benchsuite-verify-") as folder:
         directory = RunDirectory(Path(folder))
         trials = [trial for trial, _ in sample]
-        configuration = configuration_of(directory, data, options.plugin, trials, registry)
+        surroundings = surroundings_of(directory, data, trials, *plugins, options, threads)
         again: dict[str, TrialRecord] = {}
         work = pending_work(trials, again, directory, retry_failed=False)
         with directory.locked():
             job = Run(
                 directory, again, host_provenance(), [PlainView(len(sample), console, varied_axes(trials))]
             )
-            job.run_trials(work, lambda: LocalExecutor(configuration, slots, threads, options.timeout))
+            job.run_trials(work, lambda: LocalExecutor(entry.main, surroundings, slots))
         identical = 0
         for trial, claimed in sample:
             mine = again[trial.key]

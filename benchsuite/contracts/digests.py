@@ -63,11 +63,15 @@ def source_digest(cls: type[Plugin]) -> str:
     that stands in a call, of the plugin's own folder or distribution and of the host's rooms. Where a module
     imports by a name that is computed, all modules beside it count.
     """
+    if cls in _DIGESTED_ELSEWHERE:
+        return _DIGESTED_ELSEWHERE[cls][0]
     return _digest(_plugin_sources(_defining(cls)))
 
 
 def source_libraries(cls: type[Plugin]) -> dict[str, str]:
     """The versions of the libraries that a plugin's source imports; see `library_versions`."""
+    if cls in _DIGESTED_ELSEWHERE:
+        return _DIGESTED_ELSEWHERE[cls][1]
     return library_versions(_libraries(_plugin_sources(_defining(cls))))
 
 
@@ -85,6 +89,15 @@ def _home() -> Path:
 
 _REGISTERED_BY: WeakKeyDictionary[type, str] = WeakKeyDictionary()
 """The module whose hook registered a plugin's class."""
+
+
+_DIGESTED_ELSEWHERE: WeakKeyDictionary[type, tuple[str, dict[str, str]]] = WeakKeyDictionary()
+"""Digest and libraries of classes that stand for a plugin which another process has loaded."""
+
+
+def digested_elsewhere(cls: type, digest: str, libraries: dict[str, str]) -> None:
+    """Note what `source_digest` and `source_libraries` are of the plugin that a class stands for."""
+    _DIGESTED_ELSEWHERE[cls] = digest, libraries
 
 
 def registered_by(cls: type, module: str) -> None:

@@ -8,13 +8,13 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from benchsuite.execution.jobs import Job
-    from benchsuite.trials.worker_context import RunConfiguration
+    from benchsuite.execution.surroundings import Surroundings
 
 
 def main(
-    connection: Connection, job: Job, configuration: RunConfiguration, device: str, threads: int
+    connection: Connection, job: Job, surroundings: Surroundings, device: str, group: int | None
 ) -> None:
     """Do the job and tell the parent about it over the connection."""
     from benchsuite.execution import worker
 
-    worker.main(connection, job, configuration, device, threads)
+    worker.main(connection, job, surroundings, device, group)

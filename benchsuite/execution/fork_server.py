@@ -8,6 +8,7 @@ import importlib
 import io
 import multiprocessing
 import os
+import signal
 from multiprocessing import forkserver
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ def fork_server(modules: Iterable[str] = ()) -> ForkServerContext:
     context.set_forkserver_preload(["benchsuite.execution.preloaded"])
     # The server takes no arguments. It must not look for modules in the current directory, where `python -c`,
     # as which it is started, looks first.
-    with _environment({_MODULES: ",".join(modules), _SAFE_PATH: "1"}):
+    with _environment({_MODULES: ",".join(modules), _SAFE_PATH: "1"}), _without_ctrl_c():
         forkserver.ensure_running()
     return context
 
@@ -52,6 +53,16 @@ def preload() -> None:
     # takes half a second of every worker. Everything loaded so far stays alive.
     gc.collect()
     gc.freeze()
+
+
+@contextlib.contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Hold Ctrl-C back for this process; what it starts meanwhile never gets one, and need not say so."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from benchsuite.store.record import TrialRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from benchsuite.contracts.plugin import Kind
+    from benchsuite.execution.messages import Message
     from benchsuite.plan.dense_task import DenseTask, TraceTask
-    from benchsuite.plan.score_task import ScoreTask
+    from benchsuite.plan.score_task import RoundTask, ScoreTask
     from benchsuite.plan.trial import Trial
     from benchsuite.store.record import Status
 
@@ -39,11 +41,28 @@ class TrainJob:
 
 
 @dataclass(frozen=True)
-class TrialsJob:
-    """Score a dense model once, then run the trials that share the scores."""
+class TablesJob:
+    """Fill what the scorings of one dense model share, where no stranger's scorer is loaded."""
+
+    scores: tuple[ScoreTask, ...]
+
+    @property
+    def key(self) -> str:
+        """Content key of the stage whose log the worker writes."""
+        return self.scores[0].dense.key
+
+    @property
+    def title(self) -> str:
+        """What a person reads while it runs."""
+        dense = self.scores[0].dense
+        return f"shared passes · {dense.model.label} · {dense.dataset.label} · seed {dense.seed}"
+
+
+@dataclass(frozen=True)
+class ScoreJob:
+    """Score a dense model by one criterion; the only job that runs a scorer."""
 
     score: ScoreTask
-    trials: tuple[Trial, ...]
 
     @property
     def key(self) -> str:
@@ -55,6 +74,41 @@ class TrialsJob:
         """What a person reads while it runs."""
         dense = self.score.dense
         return f"{self.score.scorer.label} · {dense.model.label} · {dense.dataset.label} · seed {dense.seed}"
+
+
+@dataclass(frozen=True)
+class TrialsJob:
+    """Run trials on one dense model, by scores that are there."""
+
+    trials: tuple[Trial, ...]
+
+    @property
+    def key(self) -> str:
+        """Content key of the stage whose log the worker writes first."""
+        return self.trials[0].key
+
+    @property
+    def title(self) -> str:
+        """What a person reads while it runs."""
+        dense = self.trials[0].dense
+        return f"{dense.model.label} · {dense.dataset.label} · seed {dense.seed}"
+
+
+@dataclass(frozen=True)
+class RoundJob:
+    """Score what earlier rounds of a trial have made of its network; started by the trial's own worker."""
+
+    task: RoundTask
+
+    @property
+    def key(self) -> str:
+        """Content key of the stage whose log the worker writes."""
+        return self.task.trial
+
+    @property
+    def title(self) -> str:
+        """What a person reads while it runs."""
+        return f"{self.task.score.scorer.label} before cut {self.task.number + 1}"
 
 
 @dataclass(frozen=True)
@@ -79,56 +133,29 @@ class LatencyJob:
         return f"latency of {dense.model.label} on {dense.dataset.label}: {len(self.trials)} architectures"
 
 
-Job = TrainJob | TrialsJob | LatencyJob
+Job = TrainJob | TablesJob | ScoreJob | RoundJob | TrialsJob | LatencyJob
 
 
-@dataclass(frozen=True)
-class Started:
-    """A worker begins a trial, or (key None) the stage before the trials."""
-
-    trial: str | None
-    what: str
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A trial has its outcome."""
-
-    record: TrialRecord
-
-
-@dataclass(frozen=True)
-class StageFailed:
-    """The stage that the job's trials share failed, so none of them can run."""
-
-    status: Status
-    error: str
-
-
-@dataclass(frozen=True)
-class Told:
-    """A sentence for whoever watches the run."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Latency metrics of a trial's architecture."""
-
-    trial: str
-    metrics: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A job's worker is gone: after its work, or because it was stopped or died."""
-
-    reason: Literal["finished", "timeout", "killed"]
-    detail: str = ""
-
-
-Message = Started | Finished | StageFailed | Told | Measured | Ended
+def needed_plugins(job: Job) -> set[tuple[Kind, str]]:
+    """By kind and name, the plugins whose code a job runs; no others are loaded where it is done."""
+    match job:
+        case TrainJob(dense=dense):
+            tasks, scorer = [dense], None
+        case TablesJob(scores=scores):
+            tasks, scorer = [score.dense for score in scores], None
+        case ScoreJob(score=score):
+            tasks, scorer = [score.dense], score.scorer.name
+        case RoundJob(task=task):
+            tasks, scorer = [task.score.dense], task.score.scorer.name
+        case TrialsJob(trials=trials) | LatencyJob(trials=trials):
+            tasks, scorer = [trial.dense for trial in trials], None
+    found: set[tuple[Kind, str]] = {("dataset", task.dataset.name) for task in tasks}
+    found |= {("model", task.model.name) for task in tasks}
+    if scorer is not None:
+        found.add(("scorer", scorer))
+    if isinstance(job, TrialsJob):
+        found |= {("concepts", t.dissection.concepts) for t in job.trials if t.dissection is not None}
+    return found
 
 
 class Executor(Protocol):
@@ -152,6 +179,10 @@ class Executor(Protocol):
 
     def wait(self, seconds: float) -> list[tuple[int, Job, Message]]:
         """Return what happened, as (slot, job, message), after at most that many seconds."""
+        ...
+
+    def finish(self) -> None:
+        """Let what is in work come to its end, and do no more of the jobs that it belongs to."""
         ...
 
     def close(self) -> None:

@@ -2,40 +2,48 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from benchsuite.execution.jobs import (
-    Ended,
     Executor,
-    Finished,
     Job,
     LatencyJob,
-    Measured,
-    Message,
-    StageFailed,
-    Started,
+    ScoreJob,
+    TablesJob,
     TrainJob,
     TrialsJob,
     without_result,
 )
+from benchsuite.execution.messages import Ended, Finished, Measured, Message, StageFailed, Started
 
 if TYPE_CHECKING:
+    from benchsuite.plan.score_task import ScoreTask
     from benchsuite.plan.trial import Trial
     from benchsuite.store.record import Status, TrialRecord
 
 _POLL_SECONDS = 0.5
+_SHARED_SECONDS = 8.0
+"""How long the trials of one worker should take together, where single ones take less."""
 
 Handle = Callable[[int, Job, Message], None]
 
 
-def drain(queue: deque[Job], executor: Executor, handle: Handle) -> None:
-    """Start the queue's jobs as slots become free and pass on every message until all have ended."""
-    busy = 0
-    while queue or busy:
-        while queue and executor.free_slots():
+def drain(queue: deque[Job], executor: Executor, handle: Handle, stop: Callable[[], bool]) -> None:
+    """Start the queue's jobs as slots become free and pass on every message until all have ended.
+
+    Once `stop` says so, nothing more is started and what is in work comes to its end.
+    """
+    busy, stopping = 0, False
+    while busy or (queue and not stopping):
+        if not stopping and stop():
+            stopping = True
+            executor.finish()
+        while queue and not stopping and executor.free_slots():
             executor.start(queue.popleft())
             busy += 1
         for slot, job, message in executor.wait(_POLL_SECONDS):
@@ -44,71 +52,117 @@ def drain(queue: deque[Job], executor: Executor, handle: Handle) -> None:
 
 
 class TrialPhase:
-    """Trains each dense model once, then runs the trials that depend on it.
+    """Trains each dense model, fills what its scorings share, scores, and runs the trials.
 
-    A stage that fails takes the trials that share it along, with its reason; a worker that dies in a
-    trial costs that trial alone, the rest of its job goes to a new worker.
+    A stage that fails takes the trials that stand on it along, with its reason; a worker that dies in a
+    trial costs that trial alone, the rest of its job goes to a new worker. Trials that take seconds share a
+    worker, so that its birth and the loading of the dense model do not count.
     """
 
     def __init__(self, trials: Iterable[Trial], record: Callable[[Trial, TrialRecord], None]) -> None:
         self.queue: deque[Job] = deque()
         self._record = record
         self._open: dict[str, Trial] = {}
-        self._current: dict[int, Trial | None] = {}
-        self._after_training: dict[str, list[TrialsJob]] = {}
-        groups: dict[str, list[Trial]] = {}
+        self._current: dict[int, tuple[Trial, float] | None] = {}
+        self._seconds = _Mean()
+        self._scorings: dict[str, dict[str, ScoreTask]] = {}
+        """By dense model, the scorings that have not ended."""
+        self._scored: dict[str, list[Trial]] = {}
+        """By dense model, the trials whose scores are there and that are in no job yet."""
         for trial in trials:
             self._open[trial.key] = trial
-            groups.setdefault(trial.score.key, []).append(trial)
-        for group in groups.values():
-            job = TrialsJob(group[0].score, tuple(group))
-            self._after_training.setdefault(job.score.dense.key, []).append(job)
-        for jobs in self._after_training.values():
-            wanted = {trace.key: trace for job in jobs for trial in job.trials for trace in trial.traces}
-            self.queue.append(TrainJob(jobs[0].score.dense, tuple(wanted.values())))
+            self._scorings.setdefault(trial.dense.key, {})[trial.score.key] = trial.score
+        for of_dense in self._scorings.values():
+            dense = next(iter(of_dense.values())).dense
+            wanted = {t.key: t for trial in self._of(dense.key) for t in trial.traces}
+            self.queue.append(TrainJob(dense, tuple(wanted.values())))
 
     def handle(self, slot: int, job: Job, message: Message) -> None:
         """React to a worker's message."""
         match message:
             case Started(trial=key):
-                self._current[slot] = self._open.get(key) if key else None
+                trial = self._open.get(key) if key else None
+                self._current[slot] = None if trial is None else (trial, time.monotonic())
             case Finished(record=record):
+                if (current := self._current.get(slot)) is not None:
+                    self._seconds.add(time.monotonic() - current[1])
                 self._current[slot] = None
                 self._settle(record.key, record)
             case StageFailed(status=status, error=error):
-                self._fail_open(job, status, error)
+                self._fail(job, status, error)
             case Ended():
-                self._ended(job, message, self._current.pop(slot, None))
+                current = self._current.pop(slot, None)
+                self._ended(job, message, current[0] if current else None)
 
     def _ended(self, job: Job, end: Ended, trial: Trial | None) -> None:
-        left_early = isinstance(job, TrialsJob) and bool(self._open_of(job))
+        if end.reason == "stopped":
+            return
+        left_early = isinstance(job, TrialsJob) and bool(self._rest_of(job))
         if end.reason != "finished" or left_early:
             status: Status = "timeout" if end.reason == "timeout" else "killed"
             reason = end.detail or "the worker left before its work was done"
             if trial is None:
-                self._fail_open(job, status, reason)
+                self._fail(job, status, reason)
             else:
                 self._settle(trial.key, without_result(trial, status, reason))
-                if isinstance(job, TrialsJob) and (rest := self._open_of(job)):
+                if isinstance(job, TrialsJob) and (rest := self._rest_of(job)):
                     self.queue.appendleft(replace(job, trials=rest))
-        if isinstance(job, TrainJob):
-            # What is next is what has just become possible: its stages are still in the page cache.
-            self.queue.extend(self._after_training.pop(job.key, []))
+        self._go_on(job)
 
-    def _open_of(self, job: TrialsJob) -> tuple[Trial, ...]:
+    def _go_on(self, job: Job) -> None:
+        """Queue what a job's end has made possible; its stages are still in the page cache."""
+        match job:
+            case TrainJob() if job.key in self._scorings:
+                self.queue.append(TablesJob(tuple(self._scorings[job.key].values())))
+            case TablesJob():
+                self.queue.extend(ScoreJob(score) for score in job.scores)
+            case ScoreJob(score=score):
+                dense = score.dense.key
+                del self._scorings[dense][score.key]
+                scored = self._scored.setdefault(dense, [])
+                scored += [trial for trial in self._of(dense) if trial.score.key == score.key]
+                enough = self._seconds.mean * len(scored) >= _SHARED_SECONDS
+                if scored and (enough or not self._scorings[dense]):
+                    self.queue.appendleft(TrialsJob(tuple(self._scored.pop(dense))))
+
+    def _of(self, dense: str) -> list[Trial]:
+        """The open trials of a dense model."""
+        return [trial for trial in self._open.values() if trial.dense.key == dense]
+
+    def _rest_of(self, job: TrialsJob) -> tuple[Trial, ...]:
         return tuple(t for t in job.trials if t.key in self._open)
 
-    def _fail_open(self, job: Job, status: Status, error: str) -> None:
-        jobs: Sequence[Job] = self._after_training.pop(job.key, []) if isinstance(job, TrainJob) else [job]
-        for each in jobs:
-            if isinstance(each, TrialsJob):
-                for trial in self._open_of(each):
-                    self._settle(trial.key, without_result(trial, status, error))
+    def _fail(self, job: Job, status: Status, error: str) -> None:
+        """Settle the trials that stand on a job which failed; what it would have shared is not needed."""
+        lost: Sequence[Trial] = ()
+        if isinstance(job, TrainJob):
+            lost = self._of(job.key)
+            self._scorings.pop(job.key, None)
+        elif isinstance(job, ScoreJob):
+            lost = [trial for trial in self._of(job.score.dense.key) if trial.score.key == job.key]
+        elif isinstance(job, TrialsJob):
+            lost = self._rest_of(job)
+        for trial in lost:
+            self._settle(trial.key, without_result(trial, status, error))
 
     def _settle(self, key: str, record: TrialRecord) -> None:
         trial = self._open.pop(key, None)
         if trial is not None:  # a job's last words may come twice
             self._record(trial, record)
+
+
+class _Mean:
+    """The mean of what was added; infinite before."""
+
+    def __init__(self) -> None:
+        self._sum, self._count = 0.0, 0
+
+    def add(self, value: float) -> None:
+        self._sum, self._count = self._sum + value, self._count + 1
+
+    @property
+    def mean(self) -> float:
+        return self._sum / self._count if self._count else math.inf
 
 
 class LatencyPhase:
@@ -145,6 +199,8 @@ class LatencyPhase:
                 self._give_up(job, self._current.get(slot), error)
             case Ended():
                 current = self._current.pop(slot, None)
+                if message.reason == "stopped":
+                    return
                 if message.reason != "finished":
                     self._give_up(job, current, message.detail)
                 rest = tuple(t for t in job.trials if t.key in self._open)

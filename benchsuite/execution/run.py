@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from benchsuite.execution.jobs import Ended, Executor, Job, Message, Started, Told
+from benchsuite.execution.messages import Ended, Message, Started, Told
 from benchsuite.execution.pending_work import PendingWork, needs_latency, pending_work
 from benchsuite.execution.phases import LatencyPhase, TrialPhase, drain
 from benchsuite.store import metric_names
@@ -14,6 +14,7 @@ from benchsuite.store import metric_names
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from benchsuite.execution.jobs import Executor, Job
     from benchsuite.plan.trial import Trial
     from benchsuite.store.record import TrialRecord
     from benchsuite.store.run_directory import RunDirectory
@@ -53,6 +54,7 @@ class Run:
         provenance: facts about this invocation that every record carries.
         observers: told of everything as it happens.
         tell: told what a person should know, in a sentence.
+        stop: says whether to start nothing more and to end when what is in work has.
     """
 
     def __init__(
@@ -62,12 +64,14 @@ class Run:
         provenance: Mapping[str, Any],
         observers: Sequence[Observer],
         tell: Callable[[str], None] = _logger.warning,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self._directory = directory
         self._records = records
         self._provenance = dict(provenance)
         self._observers = observers
         self._tell = tell
+        self._stop = stop
         self._conditions: dict[str, str] = {}
 
     def run_trials(self, work: PendingWork, executor: Callable[[], Executor]) -> None:
@@ -76,6 +80,8 @@ class Run:
         Trials whose stages turn out to be damaged, and are made anew with other numbers, are run again once.
         """
         self._run(work.to_run, executor)
+        if self._stop():
+            return
         again = pending_work(work.selected, self._records, self._directory, retry_failed=False).remade
         if again:
             self._tell(
@@ -90,7 +96,7 @@ class Run:
         phase = TrialPhase(trials, self._record)
         slots = executor()
         try:
-            drain(phase.queue, slots, self._observed(phase.handle, {t.key: t for t in trials}))
+            drain(phase.queue, slots, self._observed(phase.handle, {t.key: t for t in trials}), self._stop)
         finally:
             slots.close()
 
@@ -128,7 +134,7 @@ class Run:
         )
         slots = executor()
         try:
-            drain(phase.queue, slots, self._observed(phase.handle, {}))
+            drain(phase.queue, slots, self._observed(phase.handle, {}), self._stop)
         finally:
             slots.close()
 

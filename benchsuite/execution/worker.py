@@ -5,98 +5,155 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import threading
 import traceback
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchsuite.errors import BenchsuiteError, Collapsed, Unsupported
+from benchsuite.errors import BenchsuiteError, Collapsed, PluginError, Unsupported
 from benchsuite.execution.jobs import (
-    Finished,
     Job,
     LatencyJob,
+    RoundJob,
+    ScoreJob,
+    TablesJob,
+    TrainJob,
+    TrialsJob,
+    needed_plugins,
+    without_result,
+)
+from benchsuite.execution.local import LocalExecutor
+from benchsuite.execution.logs import redirect_output
+from benchsuite.execution.messages import (
+    Completed,
+    Ended,
+    Finished,
     Measured,
-    Message,
+    Sent,
     StageFailed,
     Started,
     Told,
-    TrainJob,
-    TrialsJob,
-    without_result,
+    encoded,
 )
 from benchsuite.execution.sampling import SYSTEM_FILE, SystemSampler
 from benchsuite.hardware import devices
-from benchsuite.registry.discovery import discover
+from benchsuite.registry.loading import installed, load_plugins
+from benchsuite.trials.dense_model import load_dense
 from benchsuite.trials.latency import latency_metrics
+from benchsuite.trials.round_scores import answer_round
 from benchsuite.trials.run_trial import run_trial
-from benchsuite.trials.scores import score_dense
+from benchsuite.trials.scores import load_scores, score_dense
+from benchsuite.trials.tables import fill_tables
 from benchsuite.trials.training_trace import train_with_traces
-from benchsuite.trials.worker_context import RunConfiguration, WorkerContext
+from benchsuite.trials.worker_context import WorkerContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
 
+    from benchsuite.execution.surroundings import Surroundings
+    from benchsuite.plan.score_task import RoundTask
+    from benchsuite.registry.registry import Registry
     from benchsuite.store.record import Status
+    from benchsuite.trials.dense_model import DenseModel
 
 
 def main(
-    connection: Connection, job: Job, configuration: RunConfiguration, device: str, threads: int
+    connection: Connection, job: Job, surroundings: Surroundings, device: str, group: int | None
 ) -> None:
     """Do the job. Entry point of the process; whatever happens is a message or an exit code."""
     with contextlib.suppress(OSError):
-        os.setsid()  # its own process group, so that all it started can be killed with it
+        os.setpgid(0, group or 0)  # so that all it starts can be killed with it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_leave_with_parent, args=(connection,), daemon=True).start()
-    _redirect_output(configuration.run / "stages" / job.key)
+    configuration = surroundings.configuration
+    redirect_output(configuration.run / "stages" / job.key)
     warnings.simplefilter("default")
 
-    def tell(message: Message) -> None:
-        connection.send(message)
+    def tell(message: Sent) -> None:
+        connection.send_bytes(encoded(message))
 
-    registry, _ = discover(configuration.plugin_files)
     worker = WorkerContext(
         configuration,
-        registry,
-        devices.prepare(device, threads),
-        threads,
+        _plugins(job, surroundings),
+        devices.prepare(device, surroundings.threads),
+        surroundings.threads,
+        score_apart=partial(_score_apart, surroundings, device),
         tell=lambda text: tell(Told(text)),
     )
     sampler = SystemSampler(worker.device)
     tell(Started(None, job.title))
     try:
-        if isinstance(job, TrainJob):
-            with sampler.watching(worker.folder(job.key)):
-                train_with_traces(worker, job.dense, job.traces)
-        elif isinstance(job, LatencyJob):
-            for trial in job.trials:
-                tell(Started(trial.key, f"latency of {trial.scorer_label} at sparsity {trial.sparsity}"))
-                tell(Measured(trial.key, latency_metrics(worker, trial)))
-        else:
-            _run_trials(worker, job, tell, sampler)
+        _do(worker, job, tell, sampler)
     except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, SystemExit included
         tell(StageFailed(*outcome_of(error)))
+    tell(Completed())
     # No interpreter shutdown: a plugin's threads or exit handlers must not hold the slot.
-    sys.stdout.flush()
-    sys.stderr.flush()
     connection.close()
     os._exit(0)
 
 
+def _plugins(job: Job, surroundings: Surroundings) -> Registry:
+    """The shipped plugins, and of strangers those that the job needs."""
+    strangers = surroundings.strangers
+    needed = dict.fromkeys(strangers[plugin] for plugin in needed_plugins(job) if plugin in strangers)
+    return load_plugins([*(source for source in installed() if source.shipped), *needed]).registry
+
+
+def _do(worker: WorkerContext, job: Job, tell: Callable[[Sent], None], sampler: SystemSampler) -> None:
+    match job:
+        case TrainJob(dense=dense, traces=traces):
+            with sampler.watching(worker.folder(job.key)):
+                train_with_traces(worker, dense, traces)
+        case TablesJob(scores=scores):
+            fill_tables(worker, scores)
+        case ScoreJob(score=score):
+            score_dense(worker, score)
+        case RoundJob(task=task):
+            answer_round(worker, task)
+        case LatencyJob(trials=trials):
+            for trial in trials:
+                tell(Started(trial.key, f"latency of {trial.scorer_label} at sparsity {trial.sparsity}"))
+                tell(Measured(trial.key, latency_metrics(worker, trial)))
+        case TrialsJob():
+            _run_trials(worker, job, tell, sampler)
+
+
+def _score_apart(surroundings: Surroundings, device: str, task: RoundTask) -> None:
+    """Score between rounds in a process of its own, which dies with this one's group."""
+    executor = LocalExecutor(main, surroundings, [device], group=os.getpgrp())
+    try:
+        executor.start(RoundJob(task))
+        while True:
+            for _, _, message in executor.wait(1.0):
+                if isinstance(message, StageFailed):
+                    kinds = {"unsupported": Unsupported, "collapsed": Collapsed}
+                    raise kinds.get(message.status, PluginError)(message.error)
+                if isinstance(message, Ended):
+                    if message.reason != "finished":
+                        raise PluginError(f"{task.score.scorer.label} between rounds: {message.detail}")
+                    return
+    finally:
+        executor.close()
+
+
 def _run_trials(
-    worker: WorkerContext, job: TrialsJob, tell: Callable[[Message], None], sampler: SystemSampler
+    worker: WorkerContext, job: TrialsJob, tell: Callable[[Sent], None], sampler: SystemSampler
 ) -> None:
-    shared = score_dense(worker, job.score)
+    dense: dict[bool, DenseModel] = {}
     for trial in job.trials:
         tell(Started(trial.key, f"{job.title} · {trial.scorer_label} at {trial.sparsity}"))
         folder = worker.folder(trial.key)
-        _redirect_output(folder)
+        redirect_output(folder)
         (folder / SYSTEM_FILE).unlink(missing_ok=True)  # of an earlier attempt
+        at_init = trial.score.at_init
         try:
             with sampler.watching(folder):
-                record = run_trial(worker, trial, shared)
+                if at_init not in dense:
+                    dense[at_init] = load_dense(worker, trial.dense, at_init=at_init)
+                record = run_trial(worker, trial, load_scores(worker, trial.score, dense[at_init]))
         except BaseException as error:  # noqa: BLE001 - as above
             status, text = outcome_of(error)
             record = without_result(trial, status, text)
@@ -122,14 +179,3 @@ def _leave_with_parent(connection: Connection) -> None:
     with contextlib.suppress(EOFError, OSError):
         connection.recv_bytes()
     os.killpg(os.getpgrp(), signal.SIGKILL)
-
-
-def _redirect_output(folder: Path) -> None:
-    """Send all output, that of native code included, to the log in a stage's folder from now on."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    folder.mkdir(parents=True, exist_ok=True)
-    log = os.open(folder / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)

@@ -34,3 +34,20 @@ class ScoreTask:
     native: bool
     target: float | None
     key: str
+
+
+@dataclass(frozen=True)
+class RoundTask:
+    """One scoring between the rounds of a trial.
+
+    Attributes:
+        score: which criterion, and how.
+        trial: content key of the trial, in whose folder the network lies.
+        number: how many cuts the network has had.
+        target: the share of the budget that the next cut removes, where the scorer needs it.
+    """
+
+    score: ScoreTask
+    trial: str
+    number: int
+    target: float | None

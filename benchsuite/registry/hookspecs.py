@@ -62,9 +62,9 @@ def benchsuite_register_datasets(register: RegisterDataset) -> None:
 
 @hookspec
 def benchsuite_trial_started(key: str, axes: Mapping[str, object]) -> None:
-    """Observe that a trial begins; called in the parent process."""
+    """Observe that a trial begins; called in a process of the plugin's own."""
 
 
 @hookspec
 def benchsuite_trial_finished(record: TrialRecord) -> None:
-    """Observe a trial's record just after it was stored; called in the parent process."""
+    """Observe a trial's record just after it was stored; called in a process of the plugin's own."""

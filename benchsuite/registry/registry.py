@@ -61,6 +61,10 @@ class Registry:
         """Registered names of a kind, sorted."""
         return sorted(self._classes[kind])
 
+    def classes(self, kind: Kind) -> dict[str, type[Plugin]]:
+        """The classes of a kind by name."""
+        return {name: cls for name, (cls, _) in self._classes[kind].items()}
+
     def get(self, kind: Kind, name: str) -> type[Plugin]:
         """The class of that name; raises `UsageError` with the nearest valid names."""
         if (kind, name) in self._duplicates:
@@ -102,30 +106,35 @@ class Registry:
     def add(self, kind: Kind, cls: type[Plugin], origin: str, version: str) -> None:
         """Register a class, or list it with what is wrong with it."""
         name = cls.__dict__.get("name") or getattr(cls, "name", "") if isinstance(cls, type) else ""
-        problem = _class_problem(kind, cls)
-        taken = self._classes[kind].get(str(name))
-        if problem is None and taken is not None and taken[0] is not cls:
-            problem = f"{kind} {name!r} is defined twice: by {taken[1]} and by {origin}"
-            self._duplicates[kind, str(name)] = problem
         label = str(name) if name else repr(cls)
+        problem = _class_problem(kind, cls)
         if problem is not None:
             self.infos.append(PluginInfo(label, kind, origin, version, "error", problem))
             return
-        self._classes[kind][label] = (cls, origin)
         summary = (cls.__doc__ or "").strip().splitlines()
-        self.infos.append(
-            PluginInfo(
-                label,
-                kind,
-                origin,
-                version,
-                "ok",
-                summary=summary[0] if summary else "",
-                parameters={n: f.default for n, f in parameter_model(cls).model_fields.items()},
-                granularity=cls.granularity if issubclass(cls, Scorer) else None,
-                needs=_needs(cls),
-            )
+        info = PluginInfo(
+            label,
+            kind,
+            origin,
+            version,
+            "ok",
+            summary=summary[0] if summary else "",
+            parameters={n: f.default for n, f in parameter_model(cls).model_fields.items()},
+            granularity=cls.granularity if issubclass(cls, Scorer) else None,
+            needs=_needs(cls),
         )
+        self.enter(kind, cls, info)
+
+    def enter(self, kind: Kind, cls: type[Plugin], info: PluginInfo) -> None:
+        """List a class that has been checked, and make it known unless its name is taken."""
+        taken = self._classes[kind].get(info.name)
+        if taken is None or taken[0] is cls:
+            self._classes[kind][info.name] = (cls, info.origin)
+            self.infos.append(info)
+            return
+        problem = f"{kind} {info.name!r} is defined twice: by {taken[1]} and by {info.origin}"
+        self._duplicates[kind, info.name] = problem
+        self.infos.append(PluginInfo(info.name, kind, info.origin, info.version, "error", problem))
 
     def fail(self, name: str, origin: str, version: str, error: str) -> None:
         """List a plugin that could not be loaded."""
@@ -152,6 +161,8 @@ def _class_problem(kind: Kind, cls: object) -> str | None:
 def _scorer_problem(cls: type[Scorer]) -> str | None:
     if cls.granularity not in ("unit", "weight", "both"):
         return f"{cls.__name__}.granularity is {cls.granularity!r}; it must be unit, weight or both"
+    if type(cls.draws) is not int or cls.draws < 1:
+        return f"{cls.__name__}.draws is {cls.draws!r}; it must be a whole number, at least 1"
     if cls.scale not in ("layer", "network"):
         return f"{cls.__name__}.scale is {cls.scale!r}; it must be layer or network"
     for name in _FLAGS:

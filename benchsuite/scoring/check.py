@@ -28,9 +28,9 @@ class ScoringResult:
     Attributes:
         scores: by layer, float32 or float64 on the CPU, at the suite's granularity: (units,) or the
             weight's shape.
-        seconds: wall time of the scorer. The time of the first scorer that asks for activation tables or
-            gradient statistics includes computing all those that the suite's scorers have announced; later
-            scorers reuse them. So times can be compared between criteria only where nothing is shared.
+        seconds: wall time of the scorer, with the activation tables and gradient statistics that it asks for
+            and that are not in the context's store yet. In a run the host has computed what several scorers
+            share before, so that times can be compared only between criteria that share nothing.
         peak_memory_mb: largest memory use of the scorer beyond what was in use before, in 10^6 bytes.
         ties: how many units that can be removed (or weights) share their score with an earlier one of their
             layer.

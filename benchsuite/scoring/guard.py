@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchsuite.errors import PluginError
+from benchsuite.scoring.process_state import process_state, restore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,11 +28,12 @@ _HOOKS = (
 
 @contextmanager
 def untouched(model: nn.Module, culprit: str) -> Iterator[None]:
-    """Raise `PluginError` if the block changed the network or a global random state; both are restored.
+    """Raise `PluginError` if the block changed the network or the process; both are restored.
 
     Compared are parameters and buffers (content, type, identity, `requires_grad`, `.grad`), the modules,
-    their training flags and hooks, and the generators of torch (CPU and every GPU) and numpy. The state of
-    the module `random` is restored without an error, since importing some libraries draws from it.
+    their training flags and hooks, the generators of torch (CPU and every GPU) and numpy, and what
+    `benchsuite.scoring.process_state` knows. The state of the module `random` is restored without an error,
+    since importing some libraries draws from it.
     """
     tensors = _tensors(model)
     copies = {name: tensor.detach().clone() for name, tensor in tensors.items()}
@@ -41,13 +43,16 @@ def untouched(model: nn.Module, culprit: str) -> Iterator[None]:
     training = {name: module.training for name, module in modules.items()}
     hooks = {name: _hooks(module) for name, module in modules.items()}
     states = _random_states()
+    process = process_state()
     try:
         yield
     finally:
+        elsewhere = restore(process)
         states_now = _random_states()
         drawn = [name for name in states if name != "random" and not _same(states_now[name], states[name])]
         _restore_random_states(states)
     problems = [f"the global generator of {name} was used (use context.generator)" for name in drawn]
+    problems += elsewhere
     now = _tensors(model)
     problems += [f"{name} was added" for name in now if name not in tensors]
     for name, tensor in tensors.items():

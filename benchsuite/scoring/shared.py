@@ -15,7 +15,7 @@ from benchsuite.scoring.points import as_maps
 from benchsuite.scoring.tables import TableStore, fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from benchsuite.scoring.gradients import GradientStatistic
     from benchsuite.scoring.reductions import Reduction
@@ -43,6 +43,20 @@ class SharedPasses:
         self._network: SampledNetwork = weakref.proxy(network)
         self._store = store
         self._reductions, self._statistics = tuple(reductions), tuple(statistics)
+
+    def fill(self, tell: Callable[[str], None]) -> None:
+        """Compute everything that was announced and is not in the store yet.
+
+        Args:
+            tell: told in a sentence what cannot be computed; whoever asks for it then gets the error.
+        """
+        passes = [(each.name, partial(self.table, each)) for each in self._reductions]
+        passes += [(each.name, partial(self.statistic, each)) for each in self._statistics]
+        for name, compute in passes:
+            try:
+                compute()
+            except Exception as error:  # noqa: BLE001 - a reduction may raise anything
+                tell(f"{name} cannot be shared: {type(error).__name__}: {error}")
 
     def table(self, wanted: Reduction) -> dict[str, Tensor]:
         """Return by layer the float32 table (samples, units) of a reduction, on the CPU."""
@@ -93,7 +107,6 @@ class SharedPasses:
 
     def _fill_tables(self, wanted: Reduction) -> None:
         """Run the samples through the network once for every reduction that is not in the store."""
-        network = self._network
         missing = {
             self._table_key(reduction): reduction
             for reduction in (wanted, *self._reductions)
@@ -101,6 +114,17 @@ class SharedPasses:
         }
         if not missing:
             return  # Another process filled them while this one waited for the lock.
+        try:
+            self._compute_tables(missing)
+        except Exception:
+            if len(missing) == 1:
+                raise
+            # Another reduction may not fit this network; who asks for that one gets the error.
+            self._compute_tables({self._table_key(wanted): wanted})
+
+    def _compute_tables(self, missing: Mapping[str, Reduction]) -> None:
+        """Store tables by key, all from one forward pass per batch."""
+        network = self._network
         width = sum(layer.units for layer in network.reached)
         with self._store.filling(list(missing), (network.samples, width)) as arrays, torch.no_grad():
             row = 0

@@ -38,11 +38,14 @@ class TableStore:
 
     Args:
         folder: where to keep files; created when first needed.
+        shared: a folder that another store has filled. Entries are found there too; nothing is written to it.
         memory_share: share of the machine's memory that entries may take before they go to disk.
     """
 
-    def __init__(self, folder: Path | None = None, memory_share: float = 0.2) -> None:
-        self._folder = folder
+    def __init__(
+        self, folder: Path | None = None, shared: Path | None = None, memory_share: float = 0.2
+    ) -> None:
+        self._folder, self._shared = folder, shared
         self._budget = memory_share * psutil.virtual_memory().total
         self._arrays: dict[str, Array] = {}
         self._tensors: dict[str, dict[str, Tensor]] = {}
@@ -50,10 +53,16 @@ class TableStore:
     def load(self, key: str) -> Tensor | None:
         """Return the array as a CPU tensor, mapped from its file if it has one, or None if absent."""
         array = self._arrays.get(key)
-        if array is None and self._folder is not None and _is_whole(path := self._path(self._folder, key)):
+        if array is None and (path := self._found(key, "npy")) is not None:
             # Copy-on-write: the tensor is writable, but the file is not changed.
             array = self._arrays[key] = np.load(path, mmap_mode="c")
         return None if array is None else torch.from_numpy(array)
+
+    def _found(self, key: str, ending: str) -> Path | None:
+        """The whole file of an entry, if there is one."""
+        folders = (self._folder, self._shared, self.__dict__.get("_temporary"))
+        paths = (self._path(folder, key, ending) for folder in folders if folder is not None)
+        return next((path for path in paths if _is_whole(path)), None)
 
     @contextmanager
     def filling(self, keys: Sequence[str], shape: tuple[int, ...]) -> Iterator[list[Array]]:
@@ -85,10 +94,8 @@ class TableStore:
         """Return a copy of the tensors on the CPU, or None if absent."""
         if key in self._tensors:
             return {name: tensor.clone() for name, tensor in self._tensors[key].items()}
-        folder = self._folder or self.__dict__.get("_temporary")
-        if folder is None or not _is_whole(path := self._path(folder, key, "safetensors")):
-            return None
-        return stages.load_tensors(path)
+        path = self._found(key, "safetensors")
+        return None if path is None else stages.load_tensors(path)
 
     def save_tensors(self, key: str, tensors: Mapping[str, Tensor]) -> None:
         """Store named tensors."""

@@ -8,6 +8,8 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from benchsuite.store.texts import printable
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -63,7 +65,10 @@ class TrialRecord:
 
     @classmethod
     def from_json(cls, line: str) -> TrialRecord:
-        """Parse one line; raises `ValueError` that says what is wrong with it."""
+        """Parse one line; raises `ValueError` that says what is wrong with it.
+
+        The error's text is made printable and cut to a length (`benchsuite.store.texts`).
+        """
         data = json.loads(line)
         if _HALF_CHARACTER.search(line):  # no file and no terminal takes it
             text = json.dumps(data, ensure_ascii=False).encode("utf-8", "replace")
@@ -86,6 +91,8 @@ class TrialRecord:
         bad = [n for n, v in data.get("metrics", {}).items() if not _is_finite_number(v)]
         if bad:
             raise ValueError(f"metrics {', '.join(bad)} are not numbers")
+        if isinstance(data.get("error"), str):
+            data["error"] = printable(data["error"])
         return cls(**{name: data[name] for name in _FIELD_TYPES if name in data})
 
 

@@ -24,7 +24,7 @@ from benchsuite.contracts.recipe import TrainingRecipe
 from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.hardware.devices import prepare
 from benchsuite.plan.dense_task import DenseTask
-from benchsuite.registry.discovery import discover
+from benchsuite.registry.loading import installed, load_plugins
 from benchsuite.store import metric_names
 from benchsuite.suite import Workload
 from benchsuite.tracking import mlflow_fields
@@ -59,7 +59,8 @@ class _Finished:
 
 def log_all(request: Request, tell: Callable[[str], None]) -> None:
     """Log the models of a request; call `tell` with a sentence for each that cannot be logged."""
-    registry, _ = discover(tuple(Path(file) for file in request.plugin_files))
+    shipped = (source for source in installed() if source.shipped)
+    registry = load_plugins([*shipped, *request.plugins]).registry
     run = Path(request.directory)
     worker = WorkerContext(
         RunConfiguration(run, run / "data"), registry, prepare("cpu", 1), 1, reads_old_runs=True

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from benchsuite.registry.loading import PluginSource
     from benchsuite.tracking.model_choice import ChosenModel
 
 
@@ -20,7 +21,7 @@ class Request:
         uri: a tracking server's address, or None for the SQLite store in the run directory.
         experiment: the experiment's ID in the store.
         origin: host and folder of the run directory.
-        plugin_files: files given with `--plugin`.
+        plugins: where models and data sets come from that are not shipped.
         choices: the networks.
     """
 
@@ -28,5 +29,5 @@ class Request:
     uri: str | None
     experiment: str
     origin: str
-    plugin_files: Sequence[str]
+    plugins: Sequence[PluginSource]
     choices: Sequence[ChosenModel]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from benchsuite.plan.trial import Trial
+    from benchsuite.registry.loading import PluginSource
     from benchsuite.store.record import TrialRecord
 
 _SECONDS_BETWEEN_TRIES = 30.0
@@ -63,7 +64,7 @@ class Tracker:
         self._knows_stored = False
         self._seconds = 0.0
         self._summarise: Callable[[], Path | None] | None = None
-        self.plugin_files: Sequence[Path] = ()
+        self.plugins: Sequence[PluginSource] = ()
         """Files given with `--plugin`, which models may need; set before `close`."""
         self.shown = 0
         """Number of trials that were new or had changed; available after `close`."""
@@ -224,7 +225,7 @@ class Tracker:
         except UsageError:  # nothing was stored yet
             return
         try:
-            troubles = view.log_models(choices, self.plugin_files, lambda: self._interrupted)
+            troubles = view.log_models(choices, self.plugins, lambda: self._interrupted)
         except Exception as error:
             if not view.answers():
                 raise

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run, RunInfo
 
+    from benchsuite.registry.loading import PluginSource
     from benchsuite.store.record import TrialRecord
     from benchsuite.tracking.model_choice import ChosenModel
 
@@ -208,13 +209,13 @@ class View:
         return _Logged(run.info, tags=tags)
 
     def log_models(
-        self, choices: Sequence[ChosenModel], plugin_files: Sequence[Path], stop: Callable[[], bool]
+        self, choices: Sequence[ChosenModel], plugins: Sequence[PluginSource], stop: Callable[[], bool]
     ) -> list[str]:
         """Log the networks that are not yet logged as models, and delete models that are no longer chosen.
 
         Args:
             choices: the networks.
-            plugin_files: files given with `--plugin`.
+            plugins: see `Request`.
             stop: returns whether to stop early.
 
         Returns:
@@ -224,8 +225,9 @@ class View:
             return []
         models = LoggedModels(self._connected(), self._experiment, self._origin)
         missing = models.missing(choices)
-        files = tuple(str(file) for file in plugin_files)
-        request = Request(str(self._directory), self._uri, self._experiment, self._origin, files, missing)
+        request = Request(
+            str(self._directory), self._uri, self._experiment, self._origin, tuple(plugins), missing
+        )
         troubles = log_models(request, stop) if missing else []
         if not troubles:
             models.tidy(choices)

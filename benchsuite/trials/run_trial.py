@@ -25,7 +25,7 @@ from benchsuite.trials.artifacts import RoundOutcome, keep_rounds, keep_trial
 from benchsuite.trials.dense_training import evaluation_metrics, finite_or_none
 from benchsuite.trials.dissection import dissect_pruned
 from benchsuite.trials.recovery import recover
-from benchsuite.trials.scores import ScoredModel, score_network
+from benchsuite.trials.round_scores import score_round
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from benchsuite.plan.trial import Trial
     from benchsuite.training import TrainingLog
     from benchsuite.trials.dense_model import DenseModel
+    from benchsuite.trials.scores import ScoredModel
     from benchsuite.trials.worker_context import WorkerContext
 
 
@@ -126,16 +127,8 @@ def prune(
             logs = [log for log, _ in rounds]
             log = recover(worker, trial, dense, network, before=logs, last=False)
             rounds.append((log, _round(dense, network, log)))
-            scores = score_network(
-                worker,
-                trial.score,
-                dense,
-                network.model.eval(),
-                network.layers,
-                network.groups,
-                round_number=number,
-                target=None if trial.score.target is None else network.share_of_what_is_left(sparsity),
-            ).scores
+            target = None if trial.score.target is None else network.share_of_what_is_left(sparsity)
+            scores = score_round(worker, trial, dense.data, network, number, target)
         network.cut(scores, sparsity, partial(_variant, trial, number))
     return network, rounds
 

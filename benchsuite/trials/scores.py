@@ -12,16 +12,18 @@ from benchsuite.contracts.layers import removable_units
 from benchsuite.errors import BenchsuiteError, PluginError, Unsupported
 from benchsuite.scoring.check import ScoringResult, of_removable_units, run_scorer
 from benchsuite.scoring.context import ScoringContext
+from benchsuite.scoring.sampled_network import Sampling
 from benchsuite.scoring.stability import stability
 from benchsuite.scoring.tables import TableStore
 from benchsuite.store.keys import derived_seed
-from benchsuite.store.stages import Stage, content_digest, load_tensors, save_tensors
+from benchsuite.store.stages import Stage, StageDamaged, content_digest, load_tensors, save_tensors
 from benchsuite.trials.dense_model import DenseModel, load_dense
 from benchsuite.trials.facts import SCORES, ScoreFacts
 from benchsuite.trials.training_trace import load_trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from torch import Tensor, nn
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from benchsuite.contracts.plugin import PluginChoice
     from benchsuite.plan.score_task import ScoreTask
     from benchsuite.scoring.scorer import Scorer
-    from benchsuite.training import TrainingTrace
+    from benchsuite.training import DeviceDataset, TrainingTrace
     from benchsuite.trials.worker_context import WorkerContext
 
 
@@ -61,13 +63,38 @@ def score_dense(worker: WorkerContext, task: ScoreTask) -> ScoredModel:
     if task.granularity == "unit":
         dense.graph.require_units()
     trace = load_trace(worker, task.dense, task.trace) if task.trace is not None else None
+    facts = score_stage(worker, task, dense).get(lambda: _score(worker, task, dense, trace), worker.tell)
+    return _scored(worker, task, dense, facts)
+
+
+def load_scores(worker: WorkerContext, task: ScoreTask, dense: DenseModel) -> ScoredModel:
+    """The scores of a task from its stage, without the scorer; the stage must be complete.
+
+    Raises:
+        StageDamaged: it is not there, or its files are not what the scoring left.
+    """
+    facts = score_stage(worker, task, dense).read()
+    if facts is None:
+        raise StageDamaged(f"{worker.folder(task.key)} holds no scores; run again")
+    return _scored(worker, task, dense, facts)
+
+
+def score_stage(worker: WorkerContext, task: ScoreTask, dense: DenseModel) -> Stage[ScoreFacts]:
+    """The stage of a task's scores."""
+    return Stage(worker.folder(task.key), ScoreFacts, [SCORES], made_from=dense.content)
+
+
+def _scored(worker: WorkerContext, task: ScoreTask, dense: DenseModel, facts: ScoreFacts) -> ScoredModel:
     folder = worker.folder(task.key)
-    stage = Stage(folder, ScoreFacts, [SCORES], made_from=dense.content)
-    facts = stage.get(lambda: _score(worker, task, dense, trace), worker.tell)
     tensors = load_tensors(folder / SCORES)
     scores = {name.removeprefix("score/"): t for name, t in tensors.items() if name.startswith("score/")}
     native = {name.removeprefix("keep/"): t for name, t in tensors.items() if name.startswith("keep/")}
     return ScoredModel(dense, scores, native, facts, content_digest(folder) or "")
+
+
+def tables_folder(worker: WorkerContext, task: ScoreTask) -> Path:
+    """Where the shared tables of a task's network are."""
+    return worker.folder(task.dense.key) / ("tables-at-init" if task.at_init else "tables")
 
 
 def create_scorer(worker: WorkerContext, choice: PluginChoice) -> Scorer:
@@ -79,13 +106,13 @@ def _score(
     worker: WorkerContext, task: ScoreTask, dense: DenseModel, trace: TrainingTrace | None
 ) -> ScoreFacts:
     layers = dense.graph.layers if task.granularity == "unit" else dense.graph.weight_layers
-    store = TableStore(worker.folder(task.dense.key) / ("tables-at-init" if task.at_init else "tables"))
+    store = TableStore(shared=tables_folder(worker, task))
     scorer = create_scorer(worker, task.scorer)
     worker.check_content("scorer", task.scorer, scorer.fingerprint)
     loaded = set(sys.modules)
     score = partial(
         score_network,
-        *(worker, task, dense, dense.model, layers, dense.graph.groups, store, trace),
+        *(worker, task, dense.data, dense.model, layers, dense.graph.groups, store, trace),
         target=task.target,
     )
     result = score()
@@ -146,7 +173,7 @@ def _check_sources(scorer: Scorer, loaded: set[str]) -> None:
 def score_network(
     worker: WorkerContext,
     task: ScoreTask,
-    dense: DenseModel,
+    data: DeviceDataset,
     model: nn.Module,
     layers: Sequence[Layer],
     groups: Sequence[CoupledGroup],
@@ -161,42 +188,51 @@ def score_network(
     Args:
         worker: where to work.
         task: which criterion, and how.
-        dense: the dense network's data.
+        data: the data set on the device.
         model: the network to score.
         layers: its layers.
         groups: their coupled groups.
-        store: where activation tables and gradient statistics are shared; None shares nothing.
+        store: where shared activation tables and gradient statistics are; None shares nothing.
         trace: what training recorded, for the dense network.
         round_number: how many cuts the network has had.
         target: the share of the budget that the next cut removes from the network, where the scorer needs it.
         half: score on one half of those samples only.
     """
-    split = dense.data.train
-    # What the suite's other scorers will ask for is worth computing only where they will find it.
-    asking = [task.scorer] if store is None else worker.configuration.scorers
-    scorers = [create_scorer(worker, choice) for choice in asking]
-    seed = derived_seed("score", task.dense.dataset.label, task.dense.model.label, task.dense.seed)
+    scorer = create_scorer(worker, task.scorer)
     context = ScoringContext(
         model,
         layers,
-        split.inputs,
-        split.labels,
-        groups=groups,
-        normalise=split.normalise,
-        classes=len(dense.data.classes),
-        samples=task.scoring.samples,
-        batch_size=task.scoring.batch_size,
-        seed=seed,
+        data.train.inputs,
+        data.train.labels,
+        **sampling(worker, task, data, groups, half),
         draw=task.draw,
         round_number=round_number,
         target=target,
-        half=half,
-        device=worker.device,
-        granularity=task.granularity,
         store=store,
-        reductions=[reduction for scorer in scorers for reduction in scorer.reductions()],
-        statistics=[statistic for scorer in scorers for statistic in scorer.gradient_statistics()],
+        reductions=scorer.reductions(),
+        statistics=scorer.gradient_statistics(),
         trace=trace,
         at_init=task.at_init,
     )
-    return run_scorer(create_scorer(worker, task.scorer), context, native=task.native)
+    return run_scorer(scorer, context, native=task.native)
+
+
+def sampling(
+    worker: WorkerContext,
+    task: ScoreTask,
+    data: DeviceDataset,
+    groups: Sequence[CoupledGroup],
+    half: Literal[0, 1] | None,
+) -> Sampling:
+    """The samples that all criteria see, and how they see them."""
+    return Sampling(
+        groups=groups,
+        normalise=data.train.normalise,
+        classes=len(data.classes),
+        samples=task.scoring.samples,
+        half=half,
+        batch_size=task.scoring.batch_size,
+        seed=derived_seed("score", task.dense.dataset.label, task.dense.model.label, task.dense.seed),
+        device=worker.device,
+        granularity=task.granularity,
+    )

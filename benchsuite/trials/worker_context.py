@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchsuite.contracts.digests import source_digest
 from benchsuite.contracts.plugin import content_of
@@ -28,15 +28,11 @@ class RunConfiguration:
     Attributes:
         run: the run directory.
         data: the data folder.
-        plugin_files: files given with `--plugin`.
-        scorers: every scorer of the suite, so that one forward pass serves all of them.
-        imports: large modules that the scorers need, imported once for all workers.
+        imports: large modules that shipped scorers need, imported once for all workers.
     """
 
     run: Path
     data: Path
-    plugin_files: tuple[Path, ...] = ()
-    scorers: tuple[PluginChoice, ...] = ()
     imports: tuple[str, ...] = ()
 
 
@@ -50,6 +46,7 @@ class WorkerContext:
         device: where it computes.
         threads: CPU threads of one operation.
         reads_old_runs: whether stages from before checksums are taken as they are.
+        score_apart: scores between rounds in a process of its own; None does it in this one.
         tell: told in a sentence what the run should show, such as that a damaged stage was made anew.
     """
 
@@ -58,6 +55,8 @@ class WorkerContext:
     device: torch.device
     threads: int
     reads_old_runs: bool = False
+    # Of a `RoundTask`, which is not named here: training does not depend on how criteria score.
+    score_apart: Callable[[Any], None] | None = None
     tell: Callable[[str], None] = field(default=_logger.warning)
 
     def create(self, kind: Kind, choice: PluginChoice) -> Plugin:

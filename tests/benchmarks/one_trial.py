@@ -24,7 +24,7 @@ def main(suite: Path, number: int) -> None:
     registry, _ = discover()
     with tempfile.TemporaryDirectory() as folder:
         trial = build_plan(load_suite(suite, registry), registry, Path(folder))[number]
-        configuration = RunConfiguration(Path(folder), Path(folder), (), (trial.score.scorer,))
+        configuration = RunConfiguration(Path(folder), Path(folder))
         worker = WorkerContext(configuration, registry, prepare("cpu", 1), 1)
         train_dense(worker, trial.dense)
         record = run_trial(worker, trial, score_dense(worker, trial.score))

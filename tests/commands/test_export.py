@@ -118,7 +118,7 @@ def run_suite(folder: Path, text: str, plugins: tuple[Path, ...] = (), skipped: 
     directory.suite_file.write_text(text)
     trials = build_plan(load_suite(directory.suite_file, registry), registry, folder)
     directory.write_plan([(trial.key, trial.axes) for trial in trials])
-    worker = WorkerContext(RunConfiguration(folder, folder, plugins), registry, prepare("cpu", 1), 1)
+    worker = WorkerContext(RunConfiguration(folder, folder), registry, prepare("cpu", 1), 1)
     train_dense(worker, trials[0].dense)
     for trial in trials:
         if trial.sparsity == 0.6 and trial.score.granularity == "unit":

@@ -280,9 +280,9 @@ def wait_for_records(path: Path, count: int, process: subprocess.Popen[str]) -> 
     raise AssertionError("the run ended before enough records were there")
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
+def start(folder: Path, *options: str) -> subprocess.Popen[str]:
     (folder / "tiny.toml").write_text(SUITE.replace("seeds = [0, 1]", "seeds = [0, 1, 2]"))
-    command = [sys.executable, "-m", "benchsuite.cli", "run", "tiny.toml", "--jobs", "1"]
+    command = [sys.executable, "-m", "benchsuite.cli", "run", "tiny.toml", "--jobs", "1", *options]
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -319,15 +319,33 @@ def test_after_kill_9_the_same_command_completes_the_run(tmp_path):
     assert done <= {row["key"] for row in table}
 
 
-def test_ctrl_c_leaves_a_consistent_run_and_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize("signals", [1, 2])
+def test_ctrl_c_leaves_a_consistent_run_and_says_how_to_go_on(tmp_path, signals):
     process = start(tmp_path)
-    wait_for_records(tmp_path / "runs/tiny/results.jsonl", 3, process)
-    process.send_signal(signal.SIGINT)
+    results = tmp_path / "runs/tiny/results.jsonl"
+    wait_for_records(results, 3, process)
+    before = len(results.read_text().splitlines())
+    for _ in range(signals):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 2, output
     assert "the same command goes on from here" in output
     assert "Traceback" not in output
+    assert {json.loads(line)["status"] for line in results.read_text().splitlines()} == {"done"}
+    if signals == 1:
+        assert "finishing what is in work; Ctrl-C again stops at once" in output
+        assert before <= len(results.read_text().splitlines()) < 24
     assert workers_of(tmp_path) == []
+    assert benchsuite("run", "tiny.toml", cwd=tmp_path).returncode == 0
+    assert len(rows(tmp_path)) == 24
+
+
+def test_after_its_hours_a_run_ends_and_goes_on_later(tmp_path):
+    process = start(tmp_path, "--max-hours", "0.0001")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2, output
+    assert "0.0001 hours are over: finishing what is in work; Ctrl-C stops at once" in output
     assert benchsuite("run", "tiny.toml", cwd=tmp_path).returncode == 0
     assert len(rows(tmp_path)) == 24
 

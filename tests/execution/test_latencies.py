@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from benchsuite.commands.run import latency_conditions
-from benchsuite.execution.jobs import Ended, Job, LatencyJob, Measured, Message, Started
+from benchsuite.execution.jobs import Job, LatencyJob
+from benchsuite.execution.messages import Ended, Measured, Message, Started
 from benchsuite.execution.pending_work import needs_latency, pending_work
 from benchsuite.execution.run import Run
 from benchsuite.hardware.devices import device_libraries
@@ -87,6 +88,9 @@ class Stopwatch:
     def wait(self, seconds: float) -> list[tuple[int, Job, Message]]:
         events, self._events = self._events, []
         return events
+
+    def finish(self) -> None:
+        pass
 
     def close(self) -> None:
         pass

@@ -80,3 +80,23 @@ def test_a_damaged_file_is_as_absent(tmp_path: Path, ending: str, how: str) -> N
     again = TableStore(tmp_path)
     assert (again.load("key") is None) == (ending == "npy")
     assert (again.load_tensors("key") is None) == (ending == "safetensors")
+
+
+def test_what_another_store_has_filled_is_found_and_never_written(tmp_path: Path) -> None:
+    host = TableStore(tmp_path / "tables")
+    host.save_tensors("key", TENSORS)
+    with host.filling(["table"], (2, 3)) as (array,):
+        array[:] = 5
+    before = {path.name: path.read_bytes() for path in (tmp_path / "tables").iterdir()}
+    reader = TableStore(shared=tmp_path / "tables")
+    assert same(reader.load_tensors("key"))
+    table = reader.load("table")
+    assert table is not None
+    table.zero_()
+    reader.save_tensors("own", TENSORS)
+    with reader.lock(), reader.filling(["other"], (2, 3)) as (array,):
+        array[:] = 7
+    assert same(reader.load_tensors("own"))
+    assert float(reader.load("other")[0, 0]) == 7
+    assert {path.name: path.read_bytes() for path in (tmp_path / "tables").iterdir()} == before
+    assert float(TableStore(shared=tmp_path / "tables").load("table")[0, 0]) == 5

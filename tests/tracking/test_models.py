@@ -222,7 +222,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The names of the models that would have been logged, by invocation."""
     found: list[list[str]] = []
 
-    def note(self: View, choices: Any, plugin_files: Any, stop: Any) -> list[str]:
+    def note(self: View, choices: Any, plugins: Any, stop: Any) -> list[str]:
         found.append([choice.name for choice in choices])
         return []
 

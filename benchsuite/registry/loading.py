@@ -1,0 +1,161 @@
+"""Loading plugins into this process, one by one: a broken one is listed with its error."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import sys
+import traceback
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pluggy
+
+from benchsuite.contracts.digests import PLUGIN_FILE, registered_by
+from benchsuite.errors import PluginError
+from benchsuite.registry import hookspecs
+from benchsuite.registry.registry import KINDS, Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from benchsuite.contracts.plugin import Kind, Plugin
+
+GROUP = "benchsuite"
+SHIPPED = "benchsuite"
+"""The distribution whose plugins come with the host."""
+
+
+@dataclass(frozen=True)
+class PluginSource:
+    """Where plugins come from: an entry point of an installed distribution, or a file.
+
+    Attributes:
+        kind: which of the two.
+        name: of the entry point, or of the file without its ending.
+        value: of the entry point, or the file's path.
+        distribution: that the entry point belongs to.
+        version: of the distribution.
+    """
+
+    kind: Literal["installed", "file"]
+    name: str
+    value: str
+    distribution: str = ""
+    version: str = "-"
+
+    @classmethod
+    def of_file(cls, path: Path) -> PluginSource:
+        """The source that a file is."""
+        return cls("file", path.stem, str(path))
+
+    def resolved(self) -> PluginSource:
+        """The same with an absolute path, for a process that may work in another folder."""
+        return replace(self, value=str(Path(self.value).resolve())) if self.kind == "file" else self
+
+    @property
+    def shipped(self) -> bool:
+        """Whether it comes with benchsuite; anything else is a stranger's."""
+        return self.distribution == SHIPPED
+
+    @property
+    def origin(self) -> str:
+        """What people read."""
+        return self.value if self.kind == "file" else f"{self.distribution} ({self.value})"
+
+    def load(self) -> object:
+        """Import it; whatever its code raises comes out."""
+        if self.kind == "file":
+            return _load_file(Path(self.value))
+        return importlib.metadata.EntryPoint(self.name, self.value, GROUP).load()
+
+
+def installed() -> list[PluginSource]:
+    """The entry points of the group `benchsuite`, in a fixed order."""
+    points = sorted(importlib.metadata.entry_points(group=GROUP), key=lambda p: (p.value, p.name))
+    return [
+        PluginSource(
+            "installed",
+            point.name,
+            point.value,
+            point.dist.metadata["Name"] if point.dist else "?",
+            point.dist.version if point.dist else "?",
+        )
+        for point in points
+    ]
+
+
+class Host:
+    """Loads plugins one by one; one that fails to load is listed, and the others are not affected."""
+
+    def __init__(self) -> None:
+        self.registry = Registry()
+        self.manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self.manager.add_hookspecs(hookspecs)
+
+    def add(self, source: PluginSource) -> None:
+        """Load a plugin and what it registers."""
+        try:
+            plugin = source.load()
+            self.manager.register(plugin, name=f"{source.origin}:{source.name}")
+            self._register_classes(plugin, source)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - an import may raise anything, SystemExit included
+            self.registry.fail(source.name, source.origin, source.version, _brief(error))
+
+    def _register_classes(self, plugin: object, source: PluginSource) -> None:
+        hooks: tuple[tuple[tuple[Kind, ...], Any], ...] = (
+            (("scorer",), self.manager.hook.benchsuite_register_scorers),
+            (("model",), self.manager.hook.benchsuite_register_models),
+            (("dataset", "concepts"), self.manager.hook.benchsuite_register_datasets),
+        )
+        for kinds, hook in hooks:
+            for implementation in hook.get_hookimpls():
+                if implementation.plugin is plugin:
+
+                    def register(cls: type[Plugin], /, kinds: tuple[Kind, ...] = kinds) -> None:
+                        fitting = [k for k in kinds if isinstance(cls, type) and issubclass(cls, KINDS[k][0])]
+                        if isinstance(cls, type):
+                            registered_by(cls, getattr(plugin, "__name__", ""))
+                        for kind in fitting or kinds[:1]:
+                            self.registry.add(kind, cls, source.origin, source.version)
+
+                    arguments = {"register": register}
+                    implementation.function(*(arguments[a] for a in implementation.argnames))
+
+
+def load_plugins(sources: Iterable[PluginSource]) -> Host:
+    """Load plugins into this process. Never raises for a plugin's fault: it is listed with its error."""
+    host = Host()
+    for source in sources:
+        host.add(source)
+    return host
+
+
+def _brief(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{where}"
+
+
+def _load_file(path: Path) -> object:
+    if not path.is_file():
+        raise PluginError(f"there is no file {path}")
+    path = path.resolve()  # of a link the file that it leads to, with what lies beside it
+    name = f"{PLUGIN_FILE}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"{path} is not a Python file")
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # modules beside it can be imported, but hide no library
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

@@ -1,0 +1,216 @@
+"""What stands in this process for plugins of strangers, whose code runs in processes of their own."""
+
+from __future__ import annotations
+
+import atexit
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from benchsuite.contracts.concepts import ConceptPlugin
+from benchsuite.contracts.dataset import DatasetPlugin
+from benchsuite.contracts.digests import digested_elsewhere
+from benchsuite.contracts.model import ModelFamily, ModelPlugin
+from benchsuite.contracts.recipe import TrainingRecipe
+from benchsuite.errors import PluginError
+from benchsuite.registry.memory import recall, remember
+from benchsuite.registry.registry import PluginInfo, Registry
+from benchsuite.registry.stranger_process import StrangerProcess
+from benchsuite.scoring.scorer import Scorer
+from benchsuite.store.texts import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from benchsuite.contracts.plugin import Kind, Plugin
+    from benchsuite.registry.loading import PluginSource
+
+_BASES: dict[str, type[Plugin]] = {
+    "scorer": Scorer,
+    "model": ModelPlugin,
+    "dataset": DatasetPlugin,
+    "concepts": ConceptPlugin,
+}
+
+
+class Described(BaseModel):
+    """One plugin as its process describes it.
+
+    Attributes:
+        info: fields of `PluginInfo`.
+        facts: class variables that decide what a plan does with it.
+        source: see `source_digest`.
+        libraries: see `source_libraries`.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    info: dict[str, Any]
+    facts: dict[str, Any] = Field(default_factory=dict)
+    source: str = ""
+    libraries: dict[str, str] = Field(default_factory=dict)
+
+
+class Description(BaseModel):
+    """What a process says of the plugins that it has loaded.
+
+    Attributes:
+        plugins: every one, broken ones included.
+        observes: the hooks by which they watch runs.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    plugins: list[Described]
+    observes: list[str] = Field(default_factory=list)
+
+
+class Stranger:
+    """The plugins of one source, described once and asked when they are used."""
+
+    def __init__(self, source: PluginSource) -> None:
+        self.source = source
+        self.error: str | None = None
+        self._process: StrangerProcess | None = None
+        self._description = _known(source)
+        if self._description is None:
+            self._process = StrangerProcess(source)  # several import at the same time
+
+    @property
+    def description(self) -> Description:
+        """Its plugins; none of one whose process died, which `error` tells."""
+        if self._description is None:
+            assert self._process is not None
+            try:
+                self._description = _described_by(self._process)
+            except PluginError as error:
+                self.error = str(error)
+                self._description = Description(plugins=[])
+            else:
+                remember(self.source, self._description.model_dump(mode="json"))
+        return self._description
+
+    def ask(self, ask: str, **question: Any) -> Any:
+        """Its answer; its process is started where only its memory has been used so far."""
+        described = self.description
+        if self._process is None:
+            self._process = StrangerProcess(self.source)
+            now = _described_by(self._process)
+            if now != described:
+                remember(self.source, now.model_dump(mode="json"))
+                raise PluginError(f"{self.source.origin} says something else of its plugins now; run again")
+        return self._process.ask({"ask": ask, **question})
+
+    def close(self) -> None:
+        """End its process."""
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+
+def _known(source: PluginSource) -> Description | None:
+    try:
+        return Description.model_validate(recall(source))
+    except ValidationError:
+        return None
+
+
+def _described_by(process: StrangerProcess) -> Description:
+    try:
+        return Description.model_validate(process.description())
+    except ValidationError as error:
+        raise PluginError(f"its process sent no description: {error.errors()[0]['msg']}") from error
+
+
+class Strangers:
+    """All strangers' plugins of one command."""
+
+    def __init__(self, sources: Sequence[PluginSource]) -> None:
+        self._all = [Stranger(source) for source in sources]
+        self._of: dict[tuple[Kind, str], Stranger] = {}
+        atexit.register(self.close)
+
+    def register(self, registry: Registry) -> None:
+        """Enter what they describe."""
+        for stranger in self._all:
+            source = stranger.source
+            for described in stranger.description.plugins:
+                info = _info(described.info)
+                if info.status == "error" or info.kind == "plugin":
+                    registry.infos.append(info)
+                    continue
+                self._of.setdefault((info.kind, info.name), stranger)
+                registry.enter(info.kind, stand_in(stranger, info, described), info)
+            if stranger.error is not None:
+                registry.fail(source.name, source.origin, source.version, stranger.error)
+
+    def source_of(self, kind: Kind, name: str) -> PluginSource | None:
+        """Where the plugin of that name comes from; None of a shipped one."""
+        stranger = self._of.get((kind, name)) or self._of.get((kind, name.partition("/")[0]))
+        return None if stranger is None else stranger.source
+
+    def sources_of(self, *kinds: Kind) -> tuple[PluginSource, ...]:
+        """Where plugins of these kinds come from, for a process that loads them itself."""
+        found = (stranger for (kind, _), stranger in self._of.items() if kind in kinds)
+        return tuple(dict.fromkeys(stranger.source.resolved() for stranger in found))
+
+    def observing(self) -> list[PluginSource]:
+        """The sources that observe runs."""
+        return [stranger.source for stranger in self._all if stranger.description.observes]
+
+    def close(self) -> None:
+        """End all of their processes."""
+        for stranger in self._all:
+            stranger.close()
+
+
+def _info(fields: Mapping[str, Any]) -> PluginInfo:
+    texts = {name: printable(value) for name, value in fields.items() if isinstance(value, str)}
+    return PluginInfo(**{**fields, **texts, "needs": tuple(fields.get("needs", ()))})
+
+
+class _Elsewhere:
+    """What a stand-in does in place of the plugin's own code: it asks the process that has it."""
+
+    _stranger: ClassVar[Stranger]
+    _kind: ClassVar[Kind]
+    _called: ClassVar[str]
+
+    def __init__(self, **parameters: Any) -> None:
+        # Of a family the host gives the architecture as a parameter, and a suite as a part of the name.
+        architecture = parameters.pop("architecture", None) if isinstance(self, ModelFamily) else None
+        name = self._called if architecture is None else f"{self._called}/{architecture}"
+        self._named = {"kind": self._kind, "name": name, "parameters": parameters}
+        self._values: dict[str, Any] = self._stranger.ask("create", **self._named)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Every parameter with its value."""
+        return dict(self._values)
+
+    def fingerprint(self, folder: Path | None = None) -> str:
+        """What the plugin says of the files that it reads."""
+        place = None if folder is None else str(folder)
+        return str(self._stranger.ask("content", **self._named, folder=place))
+
+
+def stand_in(stranger: Stranger, info: PluginInfo, described: Described) -> type[Plugin]:
+    """A class that stands for a stranger's: its facts, and its process for the rest."""
+    facts = dict(described.facts)
+    family = facts.pop("family", False)
+    if "recipe" in facts:
+        facts["recipe"] = TrainingRecipe.model_validate(facts["recipe"])
+    namespace = {
+        **facts,
+        "_stranger": stranger,
+        "_kind": info.kind,
+        "_called": info.name,
+        "architectures": classmethod(lambda _: stranger.ask("architectures", name=info.name)),
+        "__doc__": info.summary,
+        "__module__": __name__,
+    }
+    bases = (_Elsewhere, ModelFamily if family else _BASES[info.kind])
+    cls = cast("type[Plugin]", type(f"StandIn_{info.name}", bases, namespace))
+    digested_elsewhere(cls, described.source, described.libraries)
+    return cls

@@ -1,0 +1,280 @@
+"""Plugins of strangers: described and asked through a process of their own, and never imported here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from benchsuite.contracts.digests import source_digest, source_libraries
+from benchsuite.contracts.plugin import content_of
+from benchsuite.errors import PluginError, UsageError
+from benchsuite.plan.stage_keys import plugin_content
+from benchsuite.registry import stranger_process
+from benchsuite.registry.discovery import discover, discover_apart
+
+PLUGIN = '''
+import benchsuite, os, sys, time
+{top}
+
+class Mine(benchsuite.Scorer):
+    """Mine, and nobody else's."""
+    name, version = "mine", "3"
+    granularity, scale, coupled, needs_target, draws = "both", "network", True, True, 2
+    bins: int = 4
+    kind: str = "a"
+
+    def score(self, context):
+        return {{}}
+
+    def fingerprint(self):
+        {fingerprint}
+
+class Net(benchsuite.ModelPlugin):
+    """A net."""
+    name = "mine-net"
+    recipe = benchsuite.TrainingRecipe(epochs=7, milestones=(0.25,))
+    def build(self, input_shape, classes):
+        return None
+
+class Family(benchsuite.ModelFamily):
+    """Many."""
+    name = "mine-family"
+    @classmethod
+    def architectures(cls):
+        return ["one", "two"]
+    def build(self, input_shape, classes):
+        return None
+
+class Data(benchsuite.DatasetPlugin):
+    """Data."""
+    name = "mine-data"
+    def load(self, folder):
+        return None
+    def fingerprint(self, folder):
+        return f"in {{folder}}"
+
+@benchsuite.hookimpl
+def benchsuite_register_scorers(register):
+    register(Mine)
+
+@benchsuite.hookimpl
+def benchsuite_register_models(register):
+    register(Net)
+    register(Family)
+
+@benchsuite.hookimpl
+def benchsuite_register_datasets(register):
+    register(Data)
+'''
+
+
+@pytest.fixture(autouse=True)
+def memory(tmp_path, monkeypatch):
+    """Descriptions are remembered in a folder of the test's own."""
+    folder = tmp_path / "cache"
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda _: str(folder))
+    return folder
+
+
+@pytest.fixture
+def stranger(tmp_path):
+    made = []
+
+    def make(top="", fingerprint='return ""'):
+        path = tmp_path / "my_plugin.py"
+        path.write_text(PLUGIN.format(top=top, fingerprint=fingerprint))
+        registry, strangers = discover_apart([path])
+        made.append(strangers)
+        return path, registry
+
+    yield make
+    for strangers in made:
+        strangers.close()
+
+
+@pytest.mark.parametrize("kind", ["scorer", "model", "dataset"])
+def test_what_stands_for_a_plugin_says_what_the_plugin_would(stranger, kind, tmp_path):
+    path, apart = stranger()
+    here, _ = discover([path])
+    name = {"scorer": "mine", "model": "mine-net", "dataset": "mine-data"}[kind]
+    there, real = apart.create(kind, name, {}), here.create(kind, name, {})
+    arguments = (tmp_path,) if kind == "dataset" else ()
+    assert plugin_content(there, lambda: there.fingerprint(*arguments)) == plugin_content(
+        real, lambda: real.fingerprint(*arguments)
+    )
+    facts = (
+        "name",
+        "version",
+        "granularity",
+        "scale",
+        "coupled",
+        "needs_target",
+        "draws",
+        "recipe",
+        "data_free",
+    )
+    for fact in facts:
+        assert getattr(type(there), fact, None) == getattr(type(real), fact, None)
+    assert [i for i in apart.infos if i.origin == str(path)] == [
+        i for i in here.infos if i.origin == str(path)
+    ]
+    assert source_digest(type(there)) == source_digest(type(real))
+    assert source_libraries(type(there)) == source_libraries(type(real))
+
+
+def test_parameters_are_checked_where_the_plugin_is(stranger):
+    _, registry = stranger()
+    assert registry.create("scorer", "mine", {"bins": 9}).parameters == {"bins": 9, "kind": "a"}
+    with pytest.raises(UsageError, match="there is no parameter 'bin'; did you mean 'bins'"):
+        registry.create("scorer", "mine", {"bin": 9})
+    with pytest.raises(UsageError, match="bins"):
+        registry.create("scorer", "mine", {"bins": "many"})
+
+
+def test_families_are_asked_for_their_architectures(stranger):
+    _, registry = stranger()
+    assert registry.create("model", "mine-family/two", {}).parameters == {"architecture": "two"}
+    with pytest.raises(UsageError, match="has no architecture 'tow'; did you mean 'two'"):
+        registry.get("model", "mine-family/tow")
+
+
+def test_its_code_does_not_run_here(stranger, tmp_path):
+    mark, before = tmp_path / "ran", set(sys.modules)
+    _, registry = stranger(top=f"open({str(mark)!r}, 'a').write(f'{{os.getpid()}}\\n')")
+    assert "mine" in registry.names("scorer")
+    assert str(os.getpid()) not in mark.read_text().split()
+    assert not [name for name in set(sys.modules) - before if "my_plugin" in name]
+
+
+@pytest.mark.parametrize(
+    ("top", "error"),
+    [
+        ("os._exit(7)", "exited with code 7 while it was imported"),
+        ("os.kill(os.getpid(), 9)", "was killed by SIGKILL while it was imported"),
+        ("os.closerange(0, 64)", "while it was imported"),
+        ("raise RuntimeError('no')", "RuntimeError: no"),
+        ("raise KeyboardInterrupt", "while it was imported"),
+        ("sys.exit('bye')", "SystemExit: bye"),
+        ("import nowhere_to_be_found", "ModuleNotFoundError"),
+        ("x = (", "SyntaxError"),
+    ],
+)
+def test_what_goes_wrong_at_import_is_its_error(stranger, top, error):
+    path, registry = stranger(top=top)
+    (info,) = (i for i in registry.infos if i.origin == str(path))
+    assert (info.name, info.status) == ("my_plugin", "error")
+    assert error in info.error
+    assert "magnitude-l1" in registry.names("scorer")
+    with pytest.raises(UsageError, match="there is no scorer 'mine'"):
+        registry.get("scorer", "mine")
+
+
+@pytest.mark.parametrize(
+    "top",
+    [
+        "os.chdir('/'); os.environ.clear(); sys.stdout.close(); sys.stderr.close()",
+        "print('noise' * 100000); os.write(1, b'{}\\n' * 1000)",
+        "os.dup2(os.open(os.devnull, os.O_WRONLY), 1)",
+        "import builtins; builtins.print = None; sys.stdin.close()",
+    ],
+)
+def test_what_it_does_to_its_process_is_no_matter(stranger, top):
+    _, registry = stranger(top=top)
+    assert registry.create("scorer", "mine", {}).parameters == {"bins": 4, "kind": "a"}
+
+
+def test_an_import_that_does_not_end_is_given_up(stranger, monkeypatch):
+    monkeypatch.setattr(stranger_process, "IMPORT_SECONDS", 3.0)
+    path, registry = stranger(top="time.sleep(600)")
+    (info,) = (i for i in registry.infos if i.origin == str(path))
+    assert "did not answer within 3 s while it was imported" in info.error
+
+
+def test_what_goes_wrong_in_a_method_is_said(stranger):
+    _, registry = stranger(fingerprint="raise ValueError('no \\x1b[31m file')")
+    plugin = registry.create("scorer", "mine", {})
+    assert content_of(plugin.fingerprint) == "fingerprint() raised ValueError: no \x1b[31m file"
+    _, registry = stranger(fingerprint="os._exit(3)")
+    plugin = registry.create("scorer", "mine", {})
+    with pytest.raises(PluginError, match="exited with code 3 when it was asked for its content"):
+        plugin.fingerprint()
+
+
+def test_a_description_is_remembered_for_the_same_files_alone(stranger, tmp_path, memory):
+    count = tmp_path / "count"
+    top = f"open({str(count)!r}, 'a').write('x')"
+    path, first = stranger(top=top)
+    assert len(count.read_text()) == 1
+    assert len(list((memory / "plugins").iterdir())) == 1
+    _, second = stranger(top=top)
+    assert second.infos == first.infos
+    assert len(count.read_text()) == 1
+    # A file beside it may be imported by it.
+    path.with_name("beside.py").write_text("")
+    stranger(top=top)
+    assert len(count.read_text()) == 2
+    # Using it starts its process, once.
+    _, registry = stranger(top=top)
+    registry.create("scorer", "mine", {})
+    registry.create("scorer", "mine", {"bins": 2})
+    assert len(count.read_text()) == 3
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"plugins": 3}', '{"plugins": [{}]}', "[" * 100_000, "null"])
+def test_a_damaged_memory_is_asked_for_again(stranger, memory, content):
+    _, first = stranger()
+    (file,) = (memory / "plugins").iterdir()
+    file.write_text(content)
+    _, second = stranger()
+    assert second.infos == first.infos
+
+
+def test_a_plugin_that_says_something_else_every_time_is_told_so(stranger):
+    _, registry = stranger(top="import random")
+    path, registry = stranger(top="exec('Mine_bins = ' + str(time.time_ns()))\nclass Base: pass")
+    path.write_text(path.read_text().replace('"mine", "3"', '"mine", str(time.time_ns())'))
+    discover_apart([path])[1].close()
+    registry, strangers = discover_apart([path])
+    with pytest.raises(PluginError, match="says something else of its plugins now; run again"):
+        registry.create("scorer", "mine", {})
+    strangers.close()
+
+
+def test_listing_costs_little_beyond_the_import_and_nothing_the_second_time(stranger):
+    """In the product's own terms: no torch is loaded for it."""
+    path, _ = stranger()
+    script = f"""
+import sys
+from pathlib import Path
+from benchsuite.registry.discovery import discover_apart
+registry, strangers = discover_apart([Path({str(path)!r})])
+assert "mine" in registry.names("scorer")
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_its_process_ends_with_the_command(tmp_path):
+    path = tmp_path / "my_plugin.py"
+    path.write_text(
+        PLUGIN.format(top=f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))", fingerprint="pass")
+    )
+    script = f"""
+import os
+from pathlib import Path
+from benchsuite.registry.discovery import discover_apart
+registry, strangers = discover_apart([Path({str(path)!r})])
+os._exit(0)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+    pid = int((tmp_path / "pid").read_text())
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{pid}").exists()
