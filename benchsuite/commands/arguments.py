@@ -45,6 +45,11 @@ def add_plugins(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="load a plugin file (repeatable)",
     )
+    parser.add_argument(
+        "--no-third-party",
+        action="store_true",
+        help="leave out installed plugins that do not come with benchsuite",
+    )
 
 
 def add_filter(parser: argparse.ArgumentParser) -> None:

@@ -46,7 +46,7 @@ def run(options: Namespace) -> int:
     directory = RunDirectory(options.run)
     if not directory.suite_file.is_file():
         raise UsageError(f"{options.run} is not a run directory: it has no suite.toml")
-    registry, strangers = discover_checked(options.plugin)
+    registry, strangers = discover_checked(options)
     data = data_folder(options.data)
     trials = planned(directory, registry, data)
     records, _ = directory.records()

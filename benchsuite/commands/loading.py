@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, cast
 
 import platformdirs
 
-from benchsuite.errors import UsageError, suggestion
+from benchsuite.contracts.dataset import DatasetPlugin
+from benchsuite.errors import DataError, UsageError, suggestion
 from benchsuite.execution.surroundings import Limits, Surroundings
 from benchsuite.plan.matrix import build_plan
 from benchsuite.registry.discovery import discover_apart
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Iterable, Sequence
 
+    from benchsuite.contracts.model import ModelPlugin
     from benchsuite.contracts.plugin import Kind
     from benchsuite.plan.trial import Trial
     from benchsuite.registry.registry import Registry
@@ -44,7 +46,7 @@ class Loaded:
 
 def load(options: Namespace) -> Loaded:
     """Load what `run` and `plan` work on; raises `UsageError`."""
-    registry, strangers = discover_checked(options.plugin)
+    registry, strangers = discover_checked(options)
     suite = load_suite(options.suite, registry)
     data = data_folder(options.data)
     trials = tuple(build_plan(suite, registry, data, options.threads))
@@ -53,10 +55,10 @@ def load(options: Namespace) -> Loaded:
     return Loaded(suite, registry, strangers, trials, selected, directory, data)
 
 
-def discover_named(files: Sequence[Path]) -> tuple[Registry, Strangers]:
+def discover_named(options: Namespace) -> tuple[Registry, Strangers]:
     """Discover plugins; raises `UsageError` if a file that the user named is not there."""
-    check_named(files)
-    return discover_apart(files)
+    check_named(options.plugin)
+    return discover_apart(options.plugin, third_party=not options.no_third_party)
 
 
 def check_named(files: Sequence[Path]) -> None:
@@ -67,10 +69,10 @@ def check_named(files: Sequence[Path]) -> None:
             raise UsageError(f"there is no plugin file {file}{folder}")
 
 
-def discover_checked(files: Sequence[Path]) -> tuple[Registry, Strangers]:
+def discover_checked(options: Namespace) -> tuple[Registry, Strangers]:
     """Discover plugins; raises `UsageError` if a file that the user named cannot be loaded."""
-    registry, strangers = discover_named(files)
-    named = {str(file) for file in files}
+    registry, strangers = discover_named(options)
+    named = {str(file) for file in options.plugin}
     broken = [info for info in registry.infos if info.kind == "plugin" and info.origin in named]
     if broken:
         raise UsageError(
@@ -113,6 +115,24 @@ def broken_plugins(registry: Registry) -> list[str]:
     return [
         f"plugin {i.name} ({i.origin}) is broken: {i.error}" for i in registry.infos if i.status == "error"
     ]
+
+
+def missing_files(suite: Suite, registry: Registry, data: Path) -> list[str]:
+    """A line for each plugin of a suite that does not find the files that it reads."""
+    lines: list[str] = []
+    refs = [ref for workload in suite.workload for ref in (workload.dataset, *workload.models)]
+    refs += [ref for ref in suite.suite.scorers if ref.name != "all"]
+    for ref in refs:
+        plugin = cast("Scorer | ModelPlugin | DatasetPlugin", ref.create(registry))
+        try:
+            found = plugin.fingerprint(data) if isinstance(plugin, DatasetPlugin) else plugin.fingerprint()
+            if found.startswith("fingerprint()"):  # a stranger's, told by the process that has it
+                lines.append(f"{ref.kind} {ref.label}: {found}")
+        except DataError as error:
+            lines.append(f"{ref.kind} {ref.label}: {error}")
+        except Exception as error:  # noqa: BLE001 - a stranger's method may raise anything
+            lines.append(f"{ref.kind} {ref.label}: fingerprint() raised {type(error).__name__}: {error}")
+    return list(dict.fromkeys(lines))
 
 
 def data_folder(chosen: Path | None) -> Path:

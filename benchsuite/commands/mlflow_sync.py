@@ -30,7 +30,7 @@ def run(options: Namespace) -> int:
     """Show every trial of a run in its MLflow store, or at the server MLFLOW_TRACKING_URI, exactly once."""
     directory = RunDirectory(options.run)
     found = directory.results()
-    _, strangers = discover_named(options.plugin)
+    _, strangers = discover_named(options)
     console = Console(highlight=False)
     name, description = _suite(directory)
     with directory.locked(), Tracker(directory.path, name, description) as tracker:

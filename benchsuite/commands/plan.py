@@ -16,7 +16,7 @@ from benchsuite.commands.arguments import (
     add_threads,
 )
 from benchsuite.commands.exit_codes import NOTHING, OK
-from benchsuite.commands.loading import broken_plugins, load
+from benchsuite.commands.loading import broken_plugins, load, missing_files
 from benchsuite.execution.pending_work import PendingWork, computed_otherwise, pending_work
 from benchsuite.execution.progress import duration
 from benchsuite.plan.matrix import count_by_axis
@@ -49,7 +49,8 @@ def run(options: Namespace) -> int:
     directory = loaded.directory
     work = pending_work(loaded.selected, records, directory, retry_failed=options.retry_failed)
     console = Console(highlight=False)
-    for line in [*broken_plugins(loaded.registry), *problems]:
+    missing = missing_files(loaded.suite, loaded.registry, loaded.data)
+    for line in [*broken_plugins(loaded.registry), *missing, *problems]:
         console.print(line, style="yellow", markup=False, soft_wrap=True)
     table = Table(
         box=None,

@@ -29,7 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """List every plugin by kind, and in JSON with origin, version, status, error and parameters."""
-    registry, _ = discover_named(options.plugin)
+    registry, _ = discover_named(options)
     if options.format == "json":
         listed = [_plain(info) for info in registry.infos]
         print(json.dumps(listed, indent=1, ensure_ascii=False, default=str))  # noqa: T201 - the command line speaks

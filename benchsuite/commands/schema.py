@@ -23,7 +23,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Print the JSON Schema of suite files with the names that are registered here."""
-    registry, _ = discover_checked(options.plugin)
+    registry, _ = discover_checked(options)
     print(json.dumps(suite_schema(registry), indent=2))  # noqa: T201 - the command line speaks
     return OK
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from benchsuite.commands.arguments import add_plugins, add_suite
+from benchsuite.commands.arguments import add_data, add_plugins, add_suite
 from benchsuite.commands.exit_codes import OK
-from benchsuite.commands.loading import broken_plugins, discover_checked
+from benchsuite.commands.loading import broken_plugins, data_folder, discover_checked, missing_files
 from benchsuite.suite import load_suite
 
 if TYPE_CHECKING:
@@ -19,14 +19,15 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add what the command takes."""
     add_suite(parser)
     add_plugins(parser)
+    add_data(parser)
 
 
 def run(options: Namespace) -> int:
     """Say that a suite file is right; every error is raised with its line."""
-    registry, _ = discover_checked(options.plugin)
+    registry, _ = discover_checked(options)
     suite = load_suite(options.suite, registry)
     console = Console(highlight=False)
-    for line in broken_plugins(registry):
+    for line in [*broken_plugins(registry), *missing_files(suite, registry, data_folder(options.data))]:
         console.print(line, style="yellow", markup=False, soft_wrap=True)
     console.print(f"{options.suite}: the suite {suite.name!r} is valid", markup=False, soft_wrap=True)
     return OK

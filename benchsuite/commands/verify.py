@@ -64,7 +64,7 @@ def run(options: Namespace) -> int:
     if not options.file.is_file():
         raise UsageError(f"there is no results file {options.file}")
     console = Console(highlight=False)
-    registry, strangers = discover_checked(options.plugin)
+    registry, strangers = discover_checked(options)
     for line in broken_plugins(registry):
         say(console, line)
     data = data_folder(options.data)

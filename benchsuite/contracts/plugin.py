@@ -67,6 +67,10 @@ class PluginChoice:
         return f"{self.name}({', '.join(f'{k}={v}' for k, v in sorted(self.parameters.items()))})"
 
 
+ABSENT = "absent"
+"""What stands for the content of files that are not there."""
+
+
 def content_of(fingerprint: Callable[[], str]) -> str:
     """What a plugin's `fingerprint` says of the files that it reads.
 
@@ -76,7 +80,7 @@ def content_of(fingerprint: Callable[[], str]) -> str:
     try:
         found: object = fingerprint()
     except DataError:
-        return "absent"
+        return ABSENT
     except Exception as error:  # noqa: BLE001 - a stranger's method may raise anything
         return f"fingerprint() raised {type(error).__name__}: {error}"
     return found if isinstance(found, str) else f"fingerprint() returned {type(found).__name__}, no text"

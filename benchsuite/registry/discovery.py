@@ -26,15 +26,20 @@ def discover(files: Sequence[Path] = ()) -> tuple[Registry, pluggy.PluginManager
     return host.registry, host.manager
 
 
-def discover_apart(files: Sequence[Path] = ()) -> tuple[Registry, Strangers]:
+def discover_apart(files: Sequence[Path] = (), *, third_party: bool = True) -> tuple[Registry, Strangers]:
     """Load the shipped plugins here, and have each stranger's described by a process of its own.
 
     Code of strangers does not run in this process: what stands for their classes in the registry holds plain
     data, and asks that process for the rest.
+
+    Args:
+        files: plugin files.
+        third_party: also find the installed plugins that are not shipped.
     """
     found = installed()
     host = load_plugins(source for source in found if source.shipped)
-    strangers = Strangers([*(s for s in found if not s.shipped), *map(PluginSource.of_file, files)])
+    others = [source for source in found if third_party and not source.shipped]
+    strangers = Strangers([*others, *map(PluginSource.of_file, files)])
     strangers.register(host.registry)
     return host.registry, strangers
 

@@ -16,8 +16,8 @@ from benchsuite.contracts.concepts import ConceptPlugin
 from benchsuite.contracts.dataset import DatasetPlugin
 from benchsuite.contracts.digests import source_digest, source_libraries
 from benchsuite.contracts.model import ModelFamily, ModelPlugin
-from benchsuite.contracts.plugin import content_of
-from benchsuite.errors import BenchsuiteError, UsageError
+from benchsuite.contracts.plugin import ABSENT, content_of
+from benchsuite.errors import BenchsuiteError
 from benchsuite.registry.loading import Host, PluginSource
 from benchsuite.scoring.scorer import Scorer
 from benchsuite.store.record import TrialRecord
@@ -55,7 +55,7 @@ def main() -> None:
         try:
             say({"answer": _answer(host, json.loads(line))})
         except BenchsuiteError as error:
-            say({"error": str(error), "usage": isinstance(error, UsageError)})
+            say({"error": str(error), "kind": type(error).__name__})
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - a stranger's code may raise anything
@@ -101,10 +101,14 @@ def _answer(host: Host, question: Mapping[str, Any]) -> object:
 
 
 def _content(plugin: Plugin, folder: str | None) -> str:
+    """What `content_of` says of a plugin's files; raises `DataError` where they are not there."""
     if isinstance(plugin, DatasetPlugin | ConceptPlugin):
-        return content_of(partial(plugin.fingerprint, Path(folder or "")))
-    assert isinstance(plugin, Scorer | ModelPlugin)
-    return content_of(plugin.fingerprint)
+        fingerprint = partial(plugin.fingerprint, Path(folder or ""))
+    else:
+        assert isinstance(plugin, Scorer | ModelPlugin)
+        fingerprint = partial(plugin.fingerprint)
+    found = content_of(fingerprint)
+    return fingerprint() if found == ABSENT else found
 
 
 def _observe(host: Host, hook: str, arguments: dict[str, Any]) -> list[str]:

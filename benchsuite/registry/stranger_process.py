@@ -13,7 +13,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from benchsuite.errors import PluginError, UsageError
+from benchsuite.errors import DataError, PluginError, UsageError
 from benchsuite.store.texts import printable
 
 if TYPE_CHECKING:
@@ -56,14 +56,14 @@ class StrangerProcess:
         return found
 
     def ask(self, question: Mapping[str, Any], seconds: float = ANSWER_SECONDS) -> Any:
-        """The answer to a question; raises `UsageError` or `PluginError`."""
+        """The answer to a question; raises `UsageError`, `DataError` or `PluginError`."""
         self._send(question)
         answer = self._read(f"when it was asked for its {question['ask']}", seconds)
         if not isinstance(answer, dict):
             raise PluginError("its process sent no answer")
         if "error" in answer:
-            kind = UsageError if answer.get("usage") else PluginError
-            raise kind(printable(str(answer["error"])))
+            kinds = {"UsageError": UsageError, "DataError": DataError}
+            raise kinds.get(str(answer.get("kind")), PluginError)(printable(str(answer["error"])))
         return answer.get("answer")
 
     def close(self) -> None:

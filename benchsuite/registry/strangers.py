@@ -73,6 +73,7 @@ class Stranger:
         self.source = source
         self.error: str | None = None
         self._process: StrangerProcess | None = None
+        self._stand_ins: dict[tuple[str, str], type[Plugin]] = {}
         self._description = _known(source)
         if self._description is None:
             self._process = StrangerProcess(source)  # several import at the same time
@@ -98,9 +99,24 @@ class Stranger:
             self._process = StrangerProcess(self.source)
             now = _described_by(self._process)
             if now != described:
-                remember(self.source, now.model_dump(mode="json"))
-                raise PluginError(f"{self.source.origin} says something else of its plugins now; run again")
+                self._correct(described, now)
         return self._process.ask({"ask": ask, **question})
+
+    def stand_in(self, info: PluginInfo, described: Described) -> type[Plugin]:
+        """The class that stands for one of its plugins."""
+        cls = self._stand_ins[info.kind, info.name] = stand_in(self, info, described)
+        return cls
+
+    def _correct(self, remembered: Description, now: Description) -> None:
+        """Take over what its process says now: it may import what the digest of its memory does not see."""
+        remember(self.source, now.model_dump(mode="json"))
+        self._description = now
+        if [(p.info, p.facts) for p in now.plugins] != [(p.info, p.facts) for p in remembered.plugins]:
+            raise PluginError(f"{self.source.origin} says something else of its plugins now; run again")
+        for plugin in now.plugins:
+            cls = self._stand_ins.get((plugin.info["kind"], plugin.info["name"]))
+            if cls is not None:
+                digested_elsewhere(cls, plugin.source, plugin.libraries)
 
     def close(self) -> None:
         """End its process."""
@@ -141,7 +157,7 @@ class Strangers:
                     registry.infos.append(info)
                     continue
                 self._of.setdefault((info.kind, info.name), stranger)
-                registry.enter(info.kind, stand_in(stranger, info, described), info)
+                registry.enter(info.kind, stranger.stand_in(info, described), info)
             if stranger.error is not None:
                 registry.fail(source.name, source.origin, source.version, stranger.error)
 

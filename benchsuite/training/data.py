@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from benchsuite.errors import DataError
 from benchsuite.hardware.devices import memory_format_for
+from benchsuite.training.data_checks import checked
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -59,7 +59,7 @@ class DeviceDataset:
 
 def on_device(dataset: Dataset, device: torch.device | str) -> DeviceDataset:
     """Copy a data set to the device; raises `DataError` where its parts do not fit together."""
-    _check(dataset)
+    dataset = checked(dataset)
     image = dataset.train.inputs.dtype == torch.uint8
     shape = (1, -1) + (1,) * (dataset.train.inputs.dim() - 2)
     largest = 255.0 if image else 1.0
@@ -76,40 +76,6 @@ def on_device(dataset: Dataset, device: torch.device | str) -> DeviceDataset:
         classes=dataset.classes,
         augmentation=dataset.augmentation,
     )
-
-
-def _check(dataset: Dataset) -> None:
-    shape, dtype = dataset.input_shape, dataset.train.inputs.dtype
-    if len(dataset.train) == 0:
-        raise DataError("the training split is empty")
-    if len(dataset.mean) not in (1, shape[0]) or len(dataset.std) != len(dataset.mean):
-        raise DataError(
-            f"inputs of shape {shape} want 1 or {shape[0]} values of mean and std, "
-            f"got {len(dataset.mean)} and {len(dataset.std)}"
-        )
-    if not all(std > 0 for std in dataset.std):
-        raise DataError("every std must be above zero: a constant feature cannot be normalised by its own")
-    for name, split in (("train", dataset.train), ("validation", dataset.validation), ("test", dataset.test)):
-        if tuple(split.inputs.shape[1:]) != shape or split.inputs.dtype != dtype:
-            raise DataError(
-                f"{name} inputs are {split.inputs.dtype} of shape {tuple(split.inputs.shape[1:])}, "
-                f"training inputs are {dtype} of shape {shape}"
-            )
-        if split.inputs.shape[0] != len(split):
-            raise DataError(f"{name}: {split.inputs.shape[0]} inputs but {len(split)} labels")
-        if len(split) == 0:
-            continue
-        lowest, highest = int(split.labels.min()), int(split.labels.max())
-        if lowest < 0 or highest >= len(dataset.classes):
-            raise DataError(
-                f"{name} labels run from {lowest} to {highest}, but there are "
-                f"{len(dataset.classes)} classes, numbered from 0"
-            )
-    augmentation = dataset.augmentation
-    if (augmentation.pad_crop or augmentation.flip) and len(shape) != 3:
-        raise DataError(f"only images can be augmented, not samples of shape {shape}")
-    if augmentation.pad_crop and augmentation.pad_crop >= min(shape[1:]):
-        raise DataError(f"cannot pad images of shape {shape} by {augmentation.pad_crop} reflected pixels")
 
 
 def draw_epoch(

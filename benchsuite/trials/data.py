@@ -7,9 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from benchsuite.contracts.dataset import Augmentation, Dataset, Split
-from benchsuite.errors import PluginError
+from benchsuite.errors import DataError, PluginError
 from benchsuite.store.file_digests import read_digest
 from benchsuite.store.stages import Stage, load_tensors, save_tensors
+from benchsuite.training.data_checks import checked, overlap
 from benchsuite.trials.facts import DataFacts
 
 if TYPE_CHECKING:
@@ -50,6 +51,14 @@ def _keep(worker: WorkerContext, choice: PluginChoice, folder: Path) -> DataFact
     worker.check_content("dataset", choice, fingerprint)
     if not isinstance(dataset, Dataset):
         raise PluginError(f"data set {choice.label}: load() returned {type(dataset).__name__}, not a Dataset")
+    try:
+        dataset = checked(dataset)
+    except DataError as error:
+        raise DataError(f"data set {choice.label}: {error}") from error
+    shared = overlap(dataset)
+    if shared:
+        of = f"{shared} of the {len(dataset.test)}"
+        worker.tell(f"data set {choice.label}: {of} test samples are training samples too")
     tensors = {f"{name}/{part}": getattr(getattr(dataset, name), part) for name, part in _PARTS}
     save_tensors(folder / _FILE, tensors)
     return DataFacts(
@@ -58,4 +67,5 @@ def _keep(worker: WorkerContext, choice: PluginChoice, folder: Path) -> DataFact
         std=dataset.std,
         augmentation=asdict(dataset.augmentation),
         digest=read_digest(folder / _FILE),
+        overlap=shared,
     )

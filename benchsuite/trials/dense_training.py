@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from benchsuite.errors import PluginError
+from benchsuite.errors import PluginError, Unsupported
 from benchsuite.hardware import devices
 from benchsuite.metrics.accuracy import Evaluation, evaluate
-from benchsuite.metrics.cost import measure_cost
+from benchsuite.metrics.cost import evaluating, measure_cost
 from benchsuite.store import metric_names
 from benchsuite.store.files import write_atomically
 from benchsuite.store.keys import derived_seed
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from benchsuite.plan.dense_task import DenseTask
     from benchsuite.store.stages import Stage
     from benchsuite.trials.worker_context import WorkerContext
+
+
+_SAMPLES = 8
+_TOLERANCE = 1e-2
+"""What other kernels for other sizes of batches may make of an output, relative to the largest."""
 
 
 def build_model(
@@ -70,6 +75,7 @@ def train_dense(
         data = on_device(dataset, worker.device)
         started = time.perf_counter()
         model, log = trained(worker, task, data, request)
+        check_evaluation(model, data, task.model.label)
         seconds = time.perf_counter() - started
         logs.append(log)
         which = f"the dense network {task.model.label} on {task.dataset.label}, seed {task.seed},"
@@ -86,6 +92,7 @@ def train_dense(
             file_bytes=(folder / WEIGHTS).stat().st_size,
             data_digest=data_facts.digest,
             device=devices.device_name(worker.device),
+            overlap=data_facts.overlap,
         )
 
     dense_stage_of(worker, task).get(make, worker.tell)
@@ -99,6 +106,26 @@ def trained(
     model = build_model(worker, task, data).to(worker.device)
     seed = derived_seed("train", task.dataset.label, task.model.label, task.seed)
     return model, train(model, data, task.recipe, seed=seed, device=worker.device, trace=request)
+
+
+def check_evaluation(model: nn.Module, data: DeviceDataset, name: str) -> None:
+    """Raise `Unsupported` for a network whose output in evaluation depends on more than the sample.
+
+    Its accuracy would depend on the size of batches, or on chance.
+    """
+    inputs = data.train.normalise(data.train.inputs[:_SAMPLES])
+    with evaluating(model), torch.no_grad(), devices.exact_float32():
+        together, again = model(inputs), model(inputs)
+        alone = torch.cat([model(one[None]) for one in inputs]) if len(inputs) > 1 else together
+    if not isinstance(together, Tensor) or not together.isfinite().all():
+        return  # said with more detail where the network is evaluated
+    for other, fault in (
+        (again, "is not deterministic in evaluation: it gives the same input two outputs"),
+        (alone, "gives a sample another output beside other samples than alone, in evaluation"),
+    ):
+        difference = float((together - other).abs().max()) / (float(together.abs().max()) or 1.0)
+        if difference > _TOLERANCE:
+            raise Unsupported(f"the model {name} {fault} (by {difference:.2g} of the largest)")
 
 
 def curve(log: TrainingLog) -> dict[str, Any]:

@@ -22,6 +22,7 @@ class DataFacts(Facts):
         std: what it divides by.
         augmentation: fields of `Augmentation`.
         digest: SHA-256 of the file that holds the splits.
+        overlap: how many test samples are training samples too.
     """
 
     decide = ("classes", "mean", "std", "augmentation")
@@ -31,6 +32,7 @@ class DataFacts(Facts):
     std: tuple[float, ...]
     augmentation: dict[str, Any]
     digest: str
+    overlap: int = 0
 
 
 class DenseFacts(Facts):
@@ -45,6 +47,7 @@ class DenseFacts(Facts):
         cost: its cost.
         file_bytes: size of the weights' file.
         data_digest: SHA-256 of the data set's splits.
+        overlap: how many test samples are training samples too.
         device: where it was trained.
     """
 
@@ -57,6 +60,7 @@ class DenseFacts(Facts):
     file_bytes: int
     data_digest: str
     device: str
+    overlap: int = 0
 
 
 class TraceFacts(Facts):

@@ -221,6 +221,7 @@ def provenance(worker: WorkerContext, trial: Trial, dense: DenseModel) -> dict[s
         "device_type": worker.device.type,
         "threads": worker.threads,
         "data_digest": dense.facts.data_digest,
+        **({"test_samples_in_train": dense.facts.overlap} if dense.facts.overlap else {}),
         "training_recipe": trial.dense.recipe.model_dump(mode="json"),
         "recovery_recipe": trial.last_training.model_dump(mode="json"),
         # Each criterion may declare these itself.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -135,3 +136,52 @@ def test_options_cannot_be_abbreviated(capsys):
         cli.main(["plan", "suites/quick.toml", "--thread", "2"])
     assert caught.value.code == 4
     assert "--thread" in capsys.readouterr().err
+
+
+READS_A_FILE = """
+import benchsuite
+from pathlib import Path
+
+class Reads(benchsuite.Scorer):
+    name = "reads"
+    def score(self, context):
+        return {}
+    def fingerprint(self):
+        return benchsuite.file_fingerprint(Path("/nowhere/scores.csv"))
+
+@benchsuite.hookimpl
+def benchsuite_register_scorers(register):
+    register(Reads)
+"""
+
+
+@pytest.mark.parametrize("command", ["validate", "plan"])
+def test_files_that_are_not_there_are_named_before_anything_runs(command, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reads.py").write_text(READS_A_FILE)
+    (tmp_path / "mine.toml").write_text(
+        '[suite]\nname = "mine"\nseeds = [0]\nsparsities = [0.5]\nscorers = ["reads", "magnitude-l1"]\n'
+        '[[workload]]\ndataset = { name = "npz", file = "mine.npz" }\nmodels = ["mlp"]\n'
+    )
+    assert cli.main([command, "mine.toml", "--plugin", "reads.py", "--data", "data"]) == 0
+    output = capsys.readouterr().out.replace("\n", " ")
+    assert "dataset npz(file=mine.npz): " in output
+    assert "mine.npz: No such file or directory" in output
+    assert "scorer reads: cannot read /nowhere/scores.csv: No such file or directory" in output
+
+
+def test_installed_plugins_of_others_can_be_left_out(tmp_path):
+    (tmp_path / "other.py").write_text("raise RuntimeError('loaded')")
+    info = tmp_path / "other-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[benchsuite]\nother = other\n")
+    command = [sys.executable, "-m", "benchsuite.cli", "plugins", "--format", "json"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    listed = [
+        json.loads(subprocess.run([*command, *more], env=environment, capture_output=True, check=True).stdout)
+        for more in ([], ["--no-third-party"])
+    ]
+    with_other, without = ({each["name"]: each for each in found} for found in listed)
+    assert with_other["other"]["error"].startswith("RuntimeError: loaded")
+    assert with_other.keys() - without.keys() == {"other"}

@@ -83,6 +83,26 @@ IN_SCORE: dict[str, tuple[str, str, str]] = {
     "meta": ('scores = {n: s.to("meta") for n, s in scores.items()}', "failed", ""),
     "hangs": ("time.sleep(900)", "timeout", "longer than"),
 }
+LATER: dict[str, tuple[str, str, str]] = {
+    "later-exits": ("context.round_number and os._exit(3)", "failed", "exited with code 3 before its work"),
+    "later-raises": ('if context.round_number: raise RuntimeError("late")', "failed", "late"),
+    "later-cannot": (
+        'if context.round_number: raise benchsuite.Unsupported("only what is whole")',
+        "unsupported",
+        "only what is whole",
+    ),
+    "later-functions": (
+        f"torch.relu = F.relu = (lambda x, inplace=False: x * 0) if context.round_number else F.relu; {ASK}",
+        "failed",
+        "functions of torch were replaced",
+    ),
+    "later-weights": (
+        "context.round_number and [p.data.zero_() for p in context.model.parameters()]",
+        "failed",
+        "the values of",
+    ),
+}
+"""What they do to a network that has been cut already."""
 AT_IMPORT: dict[str, str] = {
     "imports-chdir": 'os.chdir("/")',
     "imports-type": "import torch; torch.set_default_dtype(torch.float64)",
@@ -109,11 +129,11 @@ OBSERVERS: dict[str, str] = {
 }
 
 
-def write_plugins(folder: Path) -> list[Path]:
-    """A file for each broken plugin whose scorer a suite can name."""
-    files = []
-    for name, (in_score, _, _) in IN_SCORE.items():
-        files.append(_write(folder, name, in_score=in_score))
+def write_plugins(folder: Path, kinds: dict[str, tuple[str, str, str]] | None = None) -> list[Path]:
+    """A file for each broken plugin whose scorer a suite can name, or for each of some kinds alone."""
+    files = [_write(folder, name, in_score=body) for name, (body, _, _) in (kinds or IN_SCORE).items()]
+    if kinds is not None:
+        return files
     for name, at_import in AT_IMPORT.items():
         files.append(_write(folder, name, at_import=at_import))
     for name, body in OBSERVERS.items():

@@ -246,6 +246,22 @@ def test_a_plugin_that_says_something_else_every_time_is_told_so(stranger):
     strangers.close()
 
 
+def test_a_helper_that_the_memory_does_not_see_is_noticed_when_the_plugin_is_used(stranger, tmp_path):
+    (tmp_path / "helpers").mkdir()
+    helper = tmp_path / "helpers/sign.py"
+    helper.write_text("SIGN = 1\n")
+    top = "from helpers.sign import SIGN"
+    _, registry = stranger(top=top)
+    before = source_digest(type(registry.create("scorer", "mine", {})))
+    helper.write_text("SIGN = -1\n")
+    _, registry = stranger(top=top)
+    assert source_digest(registry.get("scorer", "mine")) == before  # nobody has looked
+    after = source_digest(type(registry.create("scorer", "mine", {})))
+    assert after != before
+    _, registry = stranger(top=top)
+    assert source_digest(registry.get("scorer", "mine")) == after
+
+
 def test_listing_costs_little_beyond_the_import_and_nothing_the_second_time(stranger):
     """In the product's own terms: no torch is loaded for it."""
     path, _ = stranger()
