@@ -87,6 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of a pipe has seen enough; Python would complain once more while it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except OSError as error:
+        print(f"benchsuite: {_said(error)}", file=sys.stderr)  # noqa: T201 - the command line speaks
+        return FAILED
     except Exception:  # noqa: BLE001 - the last line of defence, shown in full
         traceback.print_exc()
         print(  # noqa: T201 - the command line speaks
@@ -94,6 +97,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return INTERNAL
+
+
+def _said(error: OSError) -> str:
+    """What the system said, with the path that it was about."""
+    where = "" if error.filename is None else f"{os.fspath(error.filename)}: "
+    return f"{where}{error.strerror or error}"
 
 
 def _module(command: str) -> _Command:

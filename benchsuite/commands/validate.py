@@ -9,6 +9,7 @@ from rich.console import Console
 from benchsuite.commands.arguments import add_data, add_plugins, add_suite
 from benchsuite.commands.exit_codes import OK
 from benchsuite.commands.loading import broken_plugins, data_folder, discover_checked, missing_files
+from benchsuite.plan.matrix import check_size
 from benchsuite.suite import load_suite
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def run(options: Namespace) -> int:
     """Say that a suite file is right; every error is raised with its line."""
     registry, _ = discover_checked(options)
     suite = load_suite(options.suite, registry)
+    check_size(suite, registry)
     console = Console(highlight=False)
     for line in [*broken_plugins(registry), *missing_files(suite, registry, data_folder(options.data))]:
         console.print(line, style="yellow", markup=False, soft_wrap=True)

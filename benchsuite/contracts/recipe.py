@@ -13,7 +13,7 @@ class TrainingRecipe(BaseModel):
     Fields that a suite file sets under `[training]` or `[recovery]` replace those of the model's own recipe.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: float = Field(default=10, ge=0, description="passes over the training split; fractions are steps")
     batch_size: int = Field(default=128, ge=1, description="samples per step")

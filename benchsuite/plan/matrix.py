@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from benchsuite.contracts.concepts import ConceptPlugin
 from benchsuite.contracts.dataset import DatasetPlugin
 from benchsuite.contracts.model import ModelPlugin
+from benchsuite.errors import UsageError
 from benchsuite.plan.dense_task import DenseTask, TraceTask
 from benchsuite.plan.score_task import ScoreTask
 from benchsuite.plan.stage_keys import (
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
     from benchsuite.suite import ModelRef, PluginRef, Suite, Workload
 
 
+MOST_CELLS = 1_000_000
+"""How many cells a plan lists at most."""
+
+
 @dataclass(frozen=True)
 class _Contender:
     scorer: ScorerRef
@@ -59,6 +64,7 @@ def build_plan(suite: Suite, registry: Registry, data_folder: Path, threads: int
         data_folder: where data sets are.
         threads: CPU threads of a worker, which decide results.
     """
+    check_size(suite, registry)
     trials: dict[str, Trial] = {}
     for trial in _Plan(suite, registry, data_folder, threads).trials():
         trials.setdefault(trial.key, trial)
@@ -274,6 +280,13 @@ def _recoveries(suite: Suite, dense: TrainingRecipe, schedule: Schedule) -> list
     if schedule in ("rewind", "at-init"):
         return [dense]
     return [suite.recovery.recipe(dense, epochs) for epochs in suite.recovery.epochs]
+
+
+def check_size(suite: Suite, registry: Registry) -> None:
+    """Raise `UsageError` for a suite that spans more cells than anybody can run."""
+    most = most_cells(suite, registry)
+    if most > MOST_CELLS:
+        raise UsageError(f"the suite {suite.name!r} spans {most} cells, more than {MOST_CELLS}")
 
 
 def most_cells(suite: Suite, registry: Registry) -> int:

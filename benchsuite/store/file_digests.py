@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import sqlite3
+import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -68,6 +70,8 @@ def read_digest(path: Path) -> str:
 def _identity(path: Path, folders: dict[Path, str]) -> _Identity:
     """What tells this state of a file from others. Real paths of folders are looked up once."""
     status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # a device or a pipe may have no end
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     folder = folders.get(path.parent)
     if folder is None:
         folder = folders[path.parent] = os.path.realpath(path.parent)

@@ -18,6 +18,7 @@ KeyPath = tuple[str | int, ...]
 _TABLE = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]\s*(#.*)?$")
 _ARRAY_TABLE = re.compile(r"\s*\[\[\s*([^\[\]]+?)\s*\]\]\s*(#.*)?$")
 _KEY = re.compile(r"\s*([A-Za-z0-9_\-.\"']+)\s*=")
+_LARGEST = 4 << 20
 _ERROR_LINE = re.compile(r"\s*\(at line (\d+), column (\d+)\)")
 
 
@@ -51,11 +52,15 @@ class TomlSource:
 def read_toml(path: Path) -> TomlSource:
     """Parse a file; raises `UsageError` with file, line and column if it is not TOML."""
     try:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path} is no file that can be read as a suite")
+        if path.stat().st_size > _LARGEST:
+            raise UsageError(f"{path} is larger than {_LARGEST >> 20} MiB, which no suite is")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UsageError(f"there is no suite file {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
+    except (OSError, ValueError) as error:  # a path may hold what no path can
+        raise UsageError(f"{str(path)!r} cannot be read: {error}") from error
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -63,6 +68,10 @@ def read_toml(path: Path) -> TomlSource:
         where = f":{match[1]}:{match[2]}" if match else f":{len(text.splitlines())}"
         reason = _ERROR_LINE.sub("", str(error))
         raise UsageError(f"{path}{where}: not valid TOML: {reason[:1].lower()}{reason[1:]}") from error
+    except RecursionError:
+        raise UsageError(f"{path}: brackets are nested too deeply") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise UsageError(f"{path}: not valid TOML: {error}") from error
     lines = tuple(text.splitlines())
     return TomlSource(path, data, lines, _positions(lines))
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 class DissectionSettings(BaseModel):
     """The choices of network dissection; the defaults are those of Frankle and Bau (2019)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     concepts: str = Field(default="shapes", description="name of the concept plugin")
     parameters: dict[str, Any] = Field(default_factory=dict, description="the concept plugin's parameters")
