@@ -70,7 +70,7 @@ def read_digest(path: Path) -> str:
 def _identity(path: Path, folders: dict[Path, str]) -> _Identity:
     """What tells this state of a file from others. Real paths of folders are looked up once."""
     status = path.stat()
-    if not stat.S_ISREG(status.st_mode):  # a device or a pipe may have no end
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # it may have no end
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     folder = folders.get(path.parent)
     if folder is None:

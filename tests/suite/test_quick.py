@@ -17,7 +17,13 @@ SUITE = Path(__file__).parents[2] / "suites/quick.toml"
 
 def test_it_has_the_trials_that_the_readme_tells(tmp_path):
     options = SimpleNamespace(
-        plugin=[], suite=SUITE, data=tmp_path, filter=[], output=tmp_path / "run", threads=1
+        plugin=[],
+        no_third_party=False,
+        suite=SUITE,
+        data=tmp_path,
+        filter=[],
+        output=tmp_path / "run",
+        threads=1,
     )
     trials = load(options).trials
     controls = ("random", "reversed(", "shuffled(")
