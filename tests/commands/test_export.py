@@ -255,7 +255,13 @@ def test_a_network_that_cannot_be_exported_still_leaves_weights_and_history(tmp_
 def test_the_resolved_suite_of_a_run_gives_the_same_trials_again(name, pytestconfig, tmp_path):
     suite = pytestconfig.rootpath / "suites" / f"{name}.toml"
     options = SimpleNamespace(
-        plugin=[], suite=suite, data=tmp_path, filter=[], output=tmp_path / "run", threads=1
+        plugin=[],
+        no_third_party=False,
+        suite=suite,
+        data=tmp_path,
+        filter=[],
+        output=tmp_path / "run",
+        threads=1,
     )
     loaded = load(options)
     directory = loaded.directory
