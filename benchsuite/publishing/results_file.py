@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from benchsuite.errors import UsageError
 from benchsuite.store.files import write_atomically
 from benchsuite.store.record import TrialRecord
+from benchsuite.store.texts import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -123,7 +124,7 @@ def _record(text: str) -> TrialRecord:
 
 def _header(text: str, where: str) -> Header | None:
     """The header if the line is one; raises `UsageError` for one that this version cannot read."""
-    content: Any = json.loads(text)
+    content: Any = read_json(text)
     if not isinstance(content, dict) or "format" not in content:
         return None
     try:

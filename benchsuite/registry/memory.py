@@ -15,6 +15,7 @@ import platformdirs
 
 from benchsuite._version import __version__
 from benchsuite.store.files import write_atomically
+from benchsuite.store.texts import read_json
 
 if TYPE_CHECKING:
     from benchsuite.registry.loading import PluginSource
@@ -29,7 +30,7 @@ def recall(source: PluginSource) -> object | None:
     if path is None:
         return None
     try:
-        return json.loads(path.read_bytes())  # type: ignore[no-any-return]  # the caller checks it
+        return read_json(path.read_bytes())  # type: ignore[no-any-return]  # the caller checks it
     except (OSError, ValueError, RecursionError):
         return None
 

@@ -8,15 +8,14 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from benchsuite.store.texts import printable
+from benchsuite.store.texts import all_printable, printable, read_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 SCHEMA_VERSION = 1
-_HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
-"""Half of a surrogate pair, which JSON can name and no text can hold; whole pairs are found too."""
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 Status = Literal["done", "unsupported", "collapsed", "failed", "timeout", "killed"]
@@ -67,12 +66,11 @@ class TrialRecord:
     def from_json(cls, line: str) -> TrialRecord:
         """Parse one line; raises `ValueError` that says what is wrong with it.
 
-        The error's text is made printable and cut to a length (`benchsuite.store.texts`).
+        Texts are made printable, and the error's is cut to a length (`benchsuite.store.texts`).
         """
-        data = json.loads(line)
-        if _HALF_CHARACTER.search(line):  # no file and no terminal takes it
-            text = json.dumps(data, ensure_ascii=False).encode("utf-8", "replace")
-            data = json.loads(text)
+        data = read_json(line)
+        if "\\u" in line or not line.rstrip("\n").isprintable():
+            data = all_printable(data)
         if not isinstance(data, dict):
             raise ValueError("a record is a JSON object")
         version = data.get("schema_version")
@@ -88,12 +86,36 @@ class TrialRecord:
             )
         if data["status"] not in STATUSES:
             raise ValueError(f"status is {data['status']!r}; it is one of {', '.join(STATUSES)}")
+        _check_keys(data)
+        _check_axes(data["axes"])
         bad = [n for n, v in data.get("metrics", {}).items() if not _is_finite_number(v)]
         if bad:
             raise ValueError(f"metrics {', '.join(bad)} are not numbers")
+        try:
+            json.dumps(data, allow_nan=False)
+        except ValueError:
+            raise ValueError("NaN and infinity are no JSON") from None
         if isinstance(data.get("error"), str):
             data["error"] = printable(data["error"])
         return cls(**{name: data[name] for name in _FIELD_TYPES if name in data})
+
+
+def _check_keys(data: dict[str, Any]) -> None:
+    """Raise `ValueError` for content keys that are none: they name folders."""
+    if not _KEY.fullmatch(data["key"]):
+        raise ValueError(f"{data['key'][:50]!r} is no content key, such as 20 hexadecimal digits")
+    for name, key in data.get("stages", {}).items():
+        if key is not None and not (isinstance(key, str) and (key == "" or _KEY.fullmatch(key))):
+            raise ValueError(
+                f"stages.{name[:50]} is no content key, such as 20 hexadecimal digits: {str(key)[:50]!r}"
+            )
+
+
+def _check_axes(axes: dict[str, Any]) -> None:
+    """Raise `ValueError` for axes of the wrong type."""
+    for name, kinds in _AXES.items():
+        if name in axes and (not isinstance(axes[name], kinds) or isinstance(axes[name], bool)):
+            raise ValueError(f"axes.{name} has the wrong type: {str(axes[name])[:50]!r}")
 
 
 def _is_finite_number(value: object) -> bool:
@@ -103,6 +125,13 @@ def _is_finite_number(value: object) -> bool:
         return False
 
 
+_AXES: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("dataset", "model", "scorer", "granularity", "scope", "budget", "schedule"), str),
+    **dict.fromkeys(("seed", "draw"), int),
+    "recovery_epochs": (int, float),
+    "sparsity": (int, float, str),
+    "scorer_params": dict,
+}
 _FIELD_TYPES: dict[str, type | tuple[type, ...]] = {
     "key": str,
     "axes": dict,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from benchsuite.errors import UsageError
 from benchsuite.store.files import write_atomically
 from benchsuite.store.record import TrialRecord, read_records
+from benchsuite.store.texts import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -79,7 +80,7 @@ class RunDirectory:
     def threads(self) -> int:
         """The CPU threads of a worker that the plan was made for; 1 where nothing says it."""
         try:
-            threads = json.loads(self.plan_file.read_text("utf-8")).get("threads", 1)
+            threads = read_json(self.plan_file.read_text("utf-8")).get("threads", 1)
         except (OSError, ValueError, AttributeError):
             return 1
         return threads if isinstance(threads, int) and threads > 0 else 1
@@ -96,7 +97,7 @@ class RunDirectory:
         if not self.plan_file.is_file():
             return Results(tuple(records.values()), (), 0, tuple(problems))
         try:
-            cells = [str(cell["key"]) for cell in json.loads(self.plan_file.read_text("utf-8"))["cells"]]
+            cells = [str(cell["key"]) for cell in read_json(self.plan_file.read_text("utf-8"))["cells"]]
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(
                 f"{self.plan_file} is damaged ({error}); run the suite again to rewrite it"

@@ -7,7 +7,6 @@ what it was made from. What does not agree with it is damaged and is made anew.
 from __future__ import annotations
 
 import fcntl
-import json
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -16,6 +15,7 @@ from benchsuite.errors import BenchsuiteError
 from benchsuite.store.file_digests import file_digest, read_digest
 from benchsuite.store.files import write_atomically
 from benchsuite.store.keys import content_key
+from benchsuite.store.texts import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -187,7 +187,7 @@ def _read(folder: Path, kind: type[F]) -> tuple[F, _StageFile | None] | None:
     """The facts of a stage and what else its file says, which is nothing in one from before checksums."""
     path = folder / _STAGE
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from typing import Any
 
 LONGEST_TEXT = 8 << 10
 """Bytes of UTF-8 that an error's text may have; of a longer one the beginning and the end are kept."""
+_LONGEST_FIELD = 1 << 20
 _KEPT = "\n\t"
 
 
@@ -19,6 +22,8 @@ def printable(text: str, longest: int = LONGEST_TEXT) -> str:
         text: any text.
         longest: bytes of UTF-8 that are kept at most.
     """
+    if text.isprintable() and len(text) <= longest // 4:
+        return text
     # What is longer than this in characters is longer in bytes too; the rest need not be looked at.
     if len(text) > 2 * longest:
         text = f"{text[:longest]}{text[-longest:]}"
@@ -35,3 +40,32 @@ def _shown(character: str) -> str:
     if character in _KEPT or character.isprintable():
         return character
     return "\ufffd" if unicodedata.category(character) in ("Cc", "Cf", "Cs") else character
+
+
+def all_printable(data: Any) -> Any:
+    """Plain data with every text in it printable, names included; raises `ValueError` for too deep ones."""
+    try:
+        return _all_printable(data)
+    except RecursionError:
+        raise ValueError("brackets are nested too deeply") from None
+
+
+def _all_printable(data: Any) -> Any:
+    match data:
+        case str():
+            return printable(data, _LONGEST_FIELD)
+        case dict():
+            return {
+                printable(str(name), _LONGEST_FIELD): _all_printable(value) for name, value in data.items()
+            }
+        case list():
+            return [_all_printable(each) for each in data]
+    return data
+
+
+def read_json(text: str | bytes) -> Any:
+    """What a JSON text says; raises `ValueError` also for one whose brackets are nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("brackets are nested too deeply") from None

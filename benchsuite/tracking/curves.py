@@ -6,12 +6,12 @@ A file that is absent or has other content gives no curve: only a picture is mis
 from __future__ import annotations
 
 import csv
-import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchsuite.store import metric_names
+from benchsuite.store.texts import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,7 +105,7 @@ def _rounds(folder: Path) -> Iterator[Point]:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return read_json(path.read_bytes())
     except (OSError, ValueError):
         return None
 

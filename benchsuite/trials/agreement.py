@@ -19,6 +19,7 @@ from benchsuite.store.files import write_atomically
 from benchsuite.store.keys import content_key
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.store.stages import Stage, StageDamaged, content_digest
+from benchsuite.store.texts import read_json
 from benchsuite.trials.facts import SCORES, ScoreFacts
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _key(scorings: Mapping[str, str | None]) -> str:
 def _read(path: Path) -> dict[str, Any] | None:
     """A stored comparison, or None where it is absent or cannot be read: it can be made again."""
     try:
-        data = json.loads(path.read_bytes())
+        data = read_json(path.read_bytes())
     except (OSError, ValueError):
         return None
     return data if isinstance(data, dict) else None

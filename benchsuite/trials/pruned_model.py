@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +12,7 @@ from benchsuite.hardware.devices import exact_float32
 from benchsuite.metrics.cost import evaluating
 from benchsuite.pruning.surgery import remove_units
 from benchsuite.store.stages import StageDamaged, load_tensors, save_tensors
+from benchsuite.store.texts import read_json
 from benchsuite.trials.dense_model import DenseModel, load_dense
 from benchsuite.trials.facts import OUTPUTS, PRUNED, PrunedFacts, pruned_stage
 
@@ -110,7 +110,7 @@ def _removed(worker: WorkerContext, trial: FinishedTrial) -> dict[str, tuple[int
         return facts.removed
     path = worker.folder(trial.key) / _OLD_HISTORY
     try:
-        return PrunedFacts.model_validate(json.loads(path.read_bytes())).removed
+        return PrunedFacts.model_validate(read_json(path.read_bytes())).removed
     except (OSError, ValueError) as error:
         raise StageDamaged(
             f"{path.parent} holds no network of a trial ({error}): run the trial again"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from typing import TYPE_CHECKING
 
+from benchsuite.store.texts import read_json
 from benchsuite_leaderboard.pages.addresses import is_content_key
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def recovery_losses(folder: Path) -> list[float] | None:
     """The mean training loss of each epoch of recovery."""
     text = _text(folder / "recovery.json")
     try:
-        losses = json.loads(text or "null")["losses"]
+        losses = read_json(text or "null")["losses"]
         return [float(f"{loss:.5g}") for loss in losses if math.isfinite(loss)]
     except (ValueError, TypeError, KeyError):
         return None

@@ -58,7 +58,7 @@ def changed(**fields: object) -> str:
     ("line", "message"),
     [
         ("nonsense", "Expecting value"),
-        ("[" * 100_000, "recursion"),
+        ("[" * 100_000, "nested too deeply"),
         ("9" * 5000, "limit"),
         ("[1]", "JSON object"),
         (changed(key="../../etc/passwd"), "20 hexadecimal digits"),

@@ -17,6 +17,7 @@ from benchsuite.contracts.digests import code_digest, code_libraries, source_dig
 from benchsuite.errors import PluginError
 from benchsuite.store.keys import content_key
 from benchsuite.store.stages import Facts, Stage
+from benchsuite.store.texts import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -273,7 +274,7 @@ def _write(packed: PackedConcepts, folder: Path) -> None:
 
 
 def _read(home: Path, key: str) -> PackedConcepts:
-    described = json.loads((home / "concepts.json").read_text(encoding="utf-8"))
+    described = read_json((home / "concepts.json").read_text(encoding="utf-8"))
     with np.load(home / "index.npz") as index:
         small = {name: torch.from_numpy(index[name]) for name in index.files}
     # Copy-on-write: the tensors are writable, but the files are not changed.

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from benchsuite.contracts.concepts import Concept
 from benchsuite.errors import DataError
 from benchsuite.metrics.dissection.packing import categories_of
+from benchsuite.store.texts import read_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,7 +130,7 @@ class Dissection:
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-            described = json.loads(str(arrays["dissection"]))
+            described = read_json(str(arrays["dissection"]))
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise DataError(f"{path} is no dissection; remove it to dissect again ({error})") from error
         if described["format"] != FORMAT:
