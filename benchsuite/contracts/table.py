@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 T = TypeVar("T")
 
-LONGEST_AXIS = 1000
+LONGEST_AXIS = 10_000
 LARGEST = 2**31 - 1
 """The largest whole number of a setting, but for seeds."""
 LARGEST_SEED = 2**63 - 1
@@ -40,9 +40,11 @@ class Table(BaseModel):
     def _axes_without_repeats(self) -> Table:
         for name in type(self).model_fields:
             value = getattr(self, name)
-            if isinstance(value, list) and any(value.count(v) > 1 for v in value):
-                repeated = next(v for v in value if value.count(v) > 1)
-                raise ValueError(f"{name} lists {_shown(repeated)} twice")
+            seen: set[str] = set()
+            for each in value if isinstance(value, list) else ():
+                if repr(each) in seen:
+                    raise ValueError(f"{name} lists {_shown(each)} twice")
+                seen.add(repr(each))
         return self
 
 
