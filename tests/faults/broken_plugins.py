@@ -92,7 +92,7 @@ LATER: dict[str, tuple[str, str, str]] = {
         "only what is whole",
     ),
     "later-functions": (
-        f"torch.relu = F.relu = (lambda x, inplace=False: x * 0) if context.round_number else F.relu; {ASK}",
+        f"if context.round_number: F.relu = torch.relu = lambda x, inplace=False: x * 0\n        {ASK}",
         "failed",
         "functions of torch were replaced",
     ),
