@@ -85,6 +85,7 @@ def mutated(draw: st.DrawFn) -> str:
 @settings(
     max_examples=int(os.environ.get("BENCHSUITE_FUZZ", "250")),
     deadline=None,
+    derandomize="BENCHSUITE_FUZZ" not in os.environ,  # a run that searches is asked for
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_any_suite_is_a_plan_or_a_usage_error(text: str, tmp_path: Path) -> None:
