@@ -124,7 +124,8 @@ def _protected_ties(values: list[Tensor], keep: Sequence[Tensor], order: _Order,
         on_both_sides = value[kept].unique()
         on_both_sides = on_both_sides[torch.isin(on_both_sides, value[~kept])]
         at_floor = torch.isin(value, on_both_sides)
-        total += int((at_floor | (open_ & (value == cut))).sum())
+        at_cut = value == cut  # which of equal weights the floor keeps, the seed decides too
+        total += int((at_floor | (at_cut & (open_ & at_cut).any())).sum())
     return total
 
 

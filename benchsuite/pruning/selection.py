@@ -108,7 +108,9 @@ def _protected_ties(
         gone[list(removed[group.name])] = True
         above_floor[order.positions[order.groups == number]] = True
         at_floor = np.isin(of_group, np.intersect1d(of_group[gone], of_group[~gone]))
-        total += int((at_floor | (above_floor & (of_group == cut))).sum())
+        # Which of equal positions the floor keeps, the seed decides too.
+        at_cut = of_group == cut
+        total += int((at_floor | (at_cut & bool((above_floor & at_cut).any()))).sum())
     return total
 
 

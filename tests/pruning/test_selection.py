@@ -305,7 +305,7 @@ def test_ties_are_those_at_the_cut(scope: Scope, values: list[int], removed: int
     floor=st.sampled_from([0.1, 0.3, 0.5]),
     sparsity=st.sampled_from([0.1, 0.25, 0.4]),
 )
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 def test_ties_are_counted_where_the_seed_decides(
     scope: Scope, values: list[int], floor: float, sparsity: float
 ) -> None:
