@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,7 +21,7 @@ from benchsuite.scoring.scorer import Scorer
 from benchsuite.store.texts import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from benchsuite.contracts.plugin import Kind, Plugin
@@ -38,7 +39,7 @@ class Described(BaseModel):
     """One plugin as its process describes it.
 
     Attributes:
-        info: fields of `PluginInfo`.
+        info: its line of `benchsuite plugins`.
         facts: class variables that decide what a plan does with it.
         source: see `source_digest`.
         libraries: see `source_libraries`.
@@ -46,7 +47,7 @@ class Described(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    info: dict[str, Any]
+    info: PluginInfo
     facts: dict[str, Any] = Field(default_factory=dict)
     source: str = ""
     libraries: dict[str, str] = Field(default_factory=dict)
@@ -114,7 +115,7 @@ class Stranger:
         if [(p.info, p.facts) for p in now.plugins] != [(p.info, p.facts) for p in remembered.plugins]:
             raise PluginError(f"{self.source.origin} says something else of its plugins now; run again")
         for plugin in now.plugins:
-            cls = self._stand_ins.get((plugin.info["kind"], plugin.info["name"]))
+            cls = self._stand_ins.get((plugin.info.kind, plugin.info.name))
             if cls is not None:
                 digested_elsewhere(cls, plugin.source, plugin.libraries)
 
@@ -181,9 +182,10 @@ class Strangers:
             stranger.close()
 
 
-def _info(fields: Mapping[str, Any]) -> PluginInfo:
-    texts = {name: printable(value) for name, value in fields.items() if isinstance(value, str)}
-    return PluginInfo(**{**fields, **texts, "needs": tuple(fields.get("needs", ()))})
+def _info(told: PluginInfo) -> PluginInfo:
+    """The same with printable texts."""
+    texts: dict[str, Any] = {n: printable(v) for n, v in vars(told).items() if isinstance(v, str)}
+    return replace(told, **texts)
 
 
 class _Elsewhere:

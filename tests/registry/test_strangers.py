@@ -226,7 +226,18 @@ def test_a_description_is_remembered_for_the_same_files_alone(stranger, tmp_path
     assert len(count.read_text()) == 3
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"plugins": 3}', '{"plugins": [{}]}', "[" * 100_000, "null"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        '{"plugins": 3}',
+        '{"plugins": [{}]}',
+        "[" * 100_000,
+        "null",
+        '{"plugins": [{"info": {"x": 1}}]}',
+    ],
+)
 def test_a_damaged_memory_is_asked_for_again(stranger, memory, content):
     _, first = stranger()
     (file,) = (memory / "plugins").iterdir()
