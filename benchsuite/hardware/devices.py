@@ -159,6 +159,10 @@ def searched_convolutions(device: torch.device | str, calls: int | None = None) 
     what makes very many calls of the same shapes asks for it here. `make gpu` measures what a search
     costs, what a step gains, and after how many steps it has paid for itself.
 
+    torch remembers the kernel of a convolution, whichever way it was found. One that has run before in
+    the same process by the rules is not searched any more: so what measures durations is within the
+    context from its first call on.
+
     Args:
         device: where the convolutions run; on anything but a GPU nothing is searched.
         calls: how often each shape will come; None for as often as it takes.

@@ -6,7 +6,7 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
 
-from benchsuite.hardware.devices import cpu_threads
+from benchsuite.hardware.devices import cpu_threads, searched_convolutions
 from benchsuite.metrics.energy import measure_energy
 from benchsuite.metrics.latency import Latency, measure_latency
 from benchsuite.metrics.sparse_kernels import device_has_sparse_kernels
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 def latency_metrics(worker: WorkerContext, trial: Trial) -> dict[str, float]:
     """Latencies of a finished trial's architecture beside its dense model's, by threads and batch size."""
-    pruned = load_pruned(worker, trial)
+    with searched_convolutions(worker.device):  # its checks too: see there
+        pruned = load_pruned(worker, trial)
     settings = trial.latency
     assert settings is not None
     sparse = trial.settings.scope == "2:4" and device_has_sparse_kernels(worker.device)

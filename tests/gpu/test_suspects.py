@@ -85,6 +85,27 @@ def test_no_process_searches_by_itself_and_only_long_trainings_do(monkeypatch):
     assert not torch.backends.cudnn.benchmark
 
 
+def kernels_of_a_call(model: nn.Module, inputs: Tensor) -> int:
+    from torch.profiler import ProfilerActivity, profile
+
+    with torch.no_grad(), profile(activities=[ProfilerActivity.CUDA]) as seen:
+        model(inputs)
+        torch.cuda.synchronize(DEVICE)
+    return sum(event.count for event in seen.key_averages())
+
+
+def test_a_search_finds_nothing_new_for_what_has_run_by_the_rules(real_device):
+    """So latency_metrics searches from its first call on; if this fails, it need not."""
+    layer, inputs = nn.Conv2d(24, 40, 3).to(DEVICE), torch.randn(3, 24, 20, 20, device=DEVICE)
+    kernels_of_a_call(layer, torch.randn(1, 24, 8, 8, device=DEVICE))  # what the first call of all loads
+    by_rules = kernels_of_a_call(layer, inputs)
+    with devices.searched_convolutions(DEVICE):
+        known = kernels_of_a_call(layer, inputs)
+        new = kernels_of_a_call(layer, torch.randn(5, 24, 20, 20, device=DEVICE))
+    assert known <= by_rules
+    assert new > 2 * known
+
+
 # Exact float32.
 
 

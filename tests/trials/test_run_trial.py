@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,17 +30,18 @@ from benchsuite.store import stages
 from benchsuite.store.keys import derived_seed
 from benchsuite.suite import load_suite
 from benchsuite.training import DeviceDataset
-from benchsuite.trials import dense_training, latency, recovery, run_trial, scores
+from benchsuite.trials import dense_training, latency, pruned_model, recovery, run_trial, scores
 from benchsuite.trials.data import load_data
 from benchsuite.trials.dense_model import load_dense
 from benchsuite.trials.dense_training import build_model
-from benchsuite.trials.pruned_model import load_pruned
+from benchsuite.trials.pruned_model import load_pruned, outputs_on
 from benchsuite.trials.scores import score_dense
 from benchsuite.trials.training_trace import load_trace, train_with_traces
 from benchsuite.trials.worker_context import RunConfiguration, WorkerContext
 from benchsuite_scorers.synflow import SynFlow
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from benchsuite.plan.trial import Trial
@@ -370,6 +372,29 @@ def test_the_size_of_the_file_is_that_of_what_is_kept(workshop, granularity):
         assert metrics["cost/file_bytes"] == metrics["cost/file_bytes_dense"]
     else:
         assert metrics["cost/file_bytes"] < metrics["cost/file_bytes_dense"]
+
+
+def test_the_checks_before_a_latency_leave_no_kernels_of_the_rules(workshop, monkeypatch):
+    """A convolution that has run by cuDNN's rules is not searched any more: nothing may come before."""
+    (trial,) = workshop.plan()
+    workshop.run(trial)
+    inside: list[bool] = []
+    seen: list[bool] = []
+
+    @contextmanager
+    def searched(device: str) -> Iterator[None]:
+        inside.append(True)
+        yield
+        inside.clear()
+
+    def outputs(model: nn.Module, inputs: Tensor) -> Tensor:
+        seen.append(bool(inside))
+        return outputs_on(model, inputs)
+
+    monkeypatch.setattr(latency, "searched_convolutions", searched)
+    monkeypatch.setattr(pruned_model, "outputs_on", outputs)
+    latency.latency_metrics(workshop.worker, replace(trial, latency=LatencySettings(batch_sizes=[1])))
+    assert seen == [True]
 
 
 def test_latencies_are_measured_with_each_number_of_threads(workshop, monkeypatch):

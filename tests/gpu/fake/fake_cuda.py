@@ -234,15 +234,22 @@ def management_library(*, slices: bool = False, known: str = f"GPU-{UUID}") -> M
             raise error("Not Found")
         return identity
 
+    initialised: list[bool] = []
+
+    def driver() -> str:
+        if not initialised:
+            raise error("Uninitialized")
+        return "0"
+
     answers: dict[str, Callable[..., Any]] = {
-        "nvmlInit": lambda: None,
+        "nvmlInit": lambda: initialised.append(True),
         "nvmlDeviceGetHandleByUUID": handle,
         "nvmlDeviceIsMigDeviceHandle": lambda handle: int(handle.startswith("MIG")),
         "nvmlDeviceGetMigMode": lambda handle: [int(slices), int(slices)],
         "nvmlDeviceGetTotalEnergyConsumption": lambda handle: next(used),
         "nvmlDeviceGetUtilizationRates": lambda handle: SimpleNamespace(gpu=50),
         "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(used=10**9),
-        "nvmlSystemGetDriverVersion": lambda: "0",
+        "nvmlSystemGetDriverVersion": driver,
     }
     for name, answer in {"NVMLError": error, **answers}.items():
         setattr(nvml, name, answer)

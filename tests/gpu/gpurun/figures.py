@@ -61,9 +61,9 @@ class Figures:
             ratio=above[1] / below[1] if below[1] else None,
         )
 
-    def test(self, name: str, outcome: str, text: str = "") -> None:
-        """How a test ended: passed, failed, skipped or error."""
-        self._write(kind="test", name=name, outcome=outcome, text=last_lines(text))
+    def test(self, name: str, outcome: str, text: str = "", seconds: float = 0.0) -> None:
+        """How a test ended (passed, failed, skipped or error), and how long it took."""
+        self._write(kind="test", name=name, outcome=outcome, text=last_lines(text), seconds=seconds)
 
     def cell(self, name: str, values: dict[str, Any]) -> None:
         """One line of a table."""

@@ -25,7 +25,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.when == "call" or report.outcome != "passed":
         outcome = "error" if report.failed and report.when != "call" else report.outcome
         text = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else report.longreprtext
-        _figures().test(report.nodeid, outcome, text)
+        _figures().test(report.nodeid, outcome, text, report.duration)
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:

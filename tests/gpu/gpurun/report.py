@@ -81,7 +81,10 @@ def _part(outcome: Outcome) -> list[str]:
     if tests:
         counts = Counter(test["outcome"] for test in tests)
         lines += [", ".join(f"{count} {outcome}" for outcome, count in counts.items()), ""]
-        lines += _table(("test", "outcome"), [(f"`{t['name']}`", t["outcome"]) for t in tests])
+        lines += _table(
+            ("test", "outcome", "seconds"),
+            [(f"`{t['name']}`", t["outcome"], f"{t['seconds']:.1f}") for t in tests],
+        )
     tables: dict[str, list[dict[str, Any]]] = {}
     for cell in _of(outcome, "cell"):
         tables.setdefault(cell["name"], []).append(cell["values"])

@@ -64,7 +64,9 @@ def _management(found: Figures) -> None:
         return
     from benchsuite.hardware import nvml
 
-    found.fact("driver", str(importlib.import_module("pynvml").nvmlSystemGetDriverVersion()))
+    library = importlib.import_module("pynvml")
+    library.nvmlInit()
+    found.fact("driver", str(library.nvmlSystemGetDriverVersion()))
     gpu = nvml.find(nvml.identity("cuda:0"))
     if gpu is None:
         found.fact("NVML", "does not know the device")

@@ -40,7 +40,7 @@ def side_by_side(found: Figures, suite: Path, jobs: tuple[int, int], data: Path 
     outcomes = {}
     for device, share, number in (("cuda:0", 0.55, jobs[1]), ("cpu", 0.9, jobs[0])):
         limit = share * found.seconds_left()
-        outcomes[device] = _run(found, suite, device, min(number, cores), limit, data)
+        outcomes[device] = run_suite(found, suite, device, min(number, cores), limit, data)
     (gpu, gpu_seconds), (cpu, cpu_seconds) = outcomes["cuda:0"], outcomes["cpu"]
     for device, records in (("cpu", cpu), ("cuda:0", gpu)):
         _count(found, device, records)
@@ -55,11 +55,11 @@ def side_by_side(found: Figures, suite: Path, jobs: tuple[int, int], data: Path 
 
 def on_device(found: Figures, suite: Path, jobs: int, data: Path | None = None) -> None:
     """Run a suite on the device alone."""
-    records, _ = _run(found, suite, "cuda:0", jobs, 0.9 * found.seconds_left(), data)
+    records, _ = run_suite(found, suite, "cuda:0", jobs, 0.9 * found.seconds_left(), data)
     _count(found, "cuda:0", records)
 
 
-def _run(
+def run_suite(
     found: Figures, suite: Path, device: str, jobs: int, limit: float, data: Path | None
 ) -> tuple[dict[str, dict[str, Any]], float]:
     """The records by their axes, and the seconds that they took; what is not done in time is left."""
@@ -74,12 +74,7 @@ def _run(
             code = process.wait(limit)
         except subprocess.TimeoutExpired:
             found.left_out(f"the rest of {suite.stem} on {device}", f"it was stopped after {limit:.0f} s")
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            _stop(process)
             code = 0
     seconds = time.monotonic() - started
     found.fact(f"{suite.stem} on {device}, s", seconds)
@@ -92,6 +87,19 @@ def _run(
         else:
             found.failure(f"{suite.stem} on {device}", f"exit code {code}\n{last_lines(text)}")
     return records, seconds
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Interrupt a run twice: it keeps what it has and ends its workers."""
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(2)
+        except subprocess.TimeoutExpired:
+            continue
+        return
+    process.kill()
+    process.wait()
 
 
 def _records(file: Path) -> dict[str, dict[str, Any]]:

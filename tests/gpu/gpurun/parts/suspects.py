@@ -7,8 +7,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from gpurun.environment import HERE, ROOT
-from gpurun.figures import last_lines
+from gpurun.environment import HERE, ROOT, absent
 from gpurun.outcomes import VARIABLE
 
 if TYPE_CHECKING:
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
     from gpurun.figures import Figures
 
 _MARK = "mark." + "gpu"
+_LONGEST_TEST = 60
+"""Seconds after which a test is ended, where the library that can do so is there."""
 
 
 _ON_A_STAND_IN = ("tests/gpu", "tests/training")
@@ -41,15 +42,10 @@ def run(found: Figures) -> int:
     command += ["-p", "no:cacheprovider", "-p", "no:randomly", "--continue-on-collection-errors"]
     # Warnings of other versions of libraries than those of the lock are no faults of the code.
     command += ["-o", "filterwarnings=default", *map(str, chosen)]
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**os.environ, VARIABLE: str(found.file)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    if not absent(["pytest_timeout"]):
+        command += ["-o", f"timeout={_LONGEST_TEST}"]
+    # What it says goes where this part's own words go, so that it is kept when the part is cut off.
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, VARIABLE: str(found.file)}, check=False)
     if done.returncode not in (0, 1):
-        found.failure("pytest", f"exit code {done.returncode}\n{last_lines(done.stdout)}")
+        found.failure("pytest", f"exit code {done.returncode}; its last lines are in the log")
     return 0
