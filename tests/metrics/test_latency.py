@@ -331,8 +331,8 @@ def test_float32_is_exact_and_kernels_are_searched_for_on_a_gpu(device, monkeypa
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_is_timed_by_its_own_events():
-    small, large = nn.Linear(64, 64), nn.Sequential(*(nn.Linear(4096, 4096) for _ in range(20)))
-    wide = nn.Sequential(nn.Linear(64, 4096), *large)
+    small, large = nn.Linear(64, 64), nn.Sequential(*(nn.Linear(2048, 2048) for _ in range(6)))
+    wide = nn.Sequential(nn.Linear(64, 2048), *large)
     result = measure_latency(wide, small, torch.randn(4, 64), 256, "cuda")
     assert isinstance(result, Latency)
     assert result.speedup > 2

@@ -28,13 +28,13 @@ class Part:
 
 PARTS = {
     "machine": Part("device and versions", 20, ("torch",)),
-    "suspects": Part("tests marked gpu", 170, (*_BASE, "pytest")),
+    "suspects": Part("tests marked gpu", 80, (*_BASE, "pytest")),
     "training": Part("training steps", 50, (*_BASE, "torchvision")),
     "measuring": Part("latency, energy and the search for kernels", 40, _BASE),
     "scoring": Part("HRank and Shapley values", 30, (*_BASE, "scipy")),
     "dissection": Part("dissection", 25, (*_BASE, "torchvision")),
     "jobs": Part("what a job pays before its work", 25, (*_BASE, "torch_pruning")),
     "quick_matrix": Part("the quick matrix, CPU against device", 90, (*_SUITE, "sklearn")),
-    "many_seeds": Part("accuracies over many seeds, CPU against device", 80, (*_SUITE, "scipy")),
-    "full_slice": Part("a slice of full.toml", 80, _SUITE),
+    "many_seeds": Part("accuracies over many seeds, CPU against device", 130, (*_SUITE, "scipy")),
+    "full_slice": Part("a slice of full.toml", 100, _SUITE),
 }

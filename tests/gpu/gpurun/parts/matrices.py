@@ -34,13 +34,29 @@ def part_of(suite: str, change: Callable[[dict[str, Any]], None], file: Path) ->
     return file
 
 
-def side_by_side(found: Figures, suite: Path, jobs: tuple[int, int], data: Path | None = None) -> None:
-    """Run a suite on the device and on the CPU, with so many jobs at a time (CPU, device), and compare."""
+def side_by_side(
+    found: Figures,
+    suite: Path,
+    jobs: tuple[int, int],
+    data: Path | None = None,
+    *,
+    on_cpu: Path | None = None,
+) -> None:
+    """Run a suite on the device and on the CPU, with so many jobs at a time (CPU, device), and compare.
+
+    Args:
+        found: where the figures go.
+        suite: what to run.
+        jobs: how many at a time.
+        data: the folder with data sets.
+        on_cpu: what to run on the CPU instead, of the same trials.
+    """
     cores = len(os.sched_getaffinity(0))
     outcomes = {}
     for device, share, number in (("cuda:0", 0.55, jobs[1]), ("cpu", 0.9, jobs[0])):
         limit = share * found.seconds_left()
-        outcomes[device] = run_suite(found, suite, device, min(number, cores), limit, data)
+        chosen = on_cpu or suite if device == "cpu" else suite
+        outcomes[device] = run_suite(found, chosen, device, min(number, cores), limit, data)
     (gpu, gpu_seconds), (cpu, cpu_seconds) = outcomes["cuda:0"], outcomes["cpu"]
     for device, records in (("cpu", cpu), ("cuda:0", gpu)):
         _count(found, device, records)
