@@ -181,6 +181,7 @@ def _work(
         tracker.plugins = loaded.strangers.sources_of("model", "dataset")
         tracker.start({"suite": str(options.suite), "command": " ".join(sys.argv[1:]), **_texts(provenance)})
         watching = PluginObservers(loaded.strangers.observing())
+        loaded.strangers.close()  # what asks one of them later starts it again
         observers = [view, tracker, watching]
         stop = Stopping(options.max_hours, view.say)
         job = Run(directory, records, provenance, observers, view.say, stop)

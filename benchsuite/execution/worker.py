@@ -122,7 +122,10 @@ def _do(worker: WorkerContext, job: Job, tell: Callable[[Sent], None], sampler: 
 
 
 def _score_apart(surroundings: Surroundings, device: str, task: RoundTask) -> None:
-    """Score between rounds in a process of its own, which dies with this one's group."""
+    """Score between rounds in a process of its own, which dies with this one's group.
+
+    What it tells people is not passed on: all of it is of the data, and was told when they were loaded here.
+    """
     executor = LocalExecutor(main, surroundings, [device], group=os.getpgrp())
     try:
         executor.start(RoundJob(task))

@@ -177,7 +177,7 @@ class Strangers:
         return [stranger.source for stranger in self._all if stranger.description.observes]
 
     def close(self) -> None:
-        """End all of their processes."""
+        """End all of their processes; one that is asked again is started again."""
         for stranger in self._all:
             stranger.close()
 

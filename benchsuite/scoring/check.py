@@ -142,6 +142,17 @@ def checked_scores(scorer: Scorer, context: ScoringContext, returned: object) ->
     return by_unit
 
 
+def check_data_free(scorer: Scorer, whole: ScoringResult, half: ScoringResult) -> None:
+    """Raise `PluginError` if a scorer that declares `data_free` scores otherwise on half of the samples."""
+    for name, scores in whole.scores.items():
+        other = half.scores.get(name)
+        if other is None or not torch.equal(other, scores):
+            raise PluginError(
+                f"scorer {scorer.name} declares `data_free`, but its scores of {name} change with the "
+                "samples: leave the declaration out"
+            )
+
+
 def _is_complex(context: ScoringContext) -> bool:
     """Whether a network has complex weights, which most criteria's formulas are not made for."""
     return any(parameter.is_complex() for parameter in context.model.parameters())

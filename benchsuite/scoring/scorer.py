@@ -48,7 +48,8 @@ class Scorer(Plugin):
     absolute: ClassVar[bool] = False
     """Whether scores have a fixed zero and unit, so that a threshold on them means the same everywhere."""
     data_free: ClassVar[bool] = False
-    """Whether it reads no samples, only the weights and, if it needs one, the training trace."""
+    """Whether it reads no samples, only the weights and, if it needs one, the training trace. It is scored
+    once more on half of the samples then, which must change nothing."""
     imports: ClassVar[tuple[str, ...]] = ()
     """Large modules that `score` imports, such as `sklearn.tree`: a run imports them once for all workers."""
 

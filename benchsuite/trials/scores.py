@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from benchsuite.contracts.digests import uncovered_files
 from benchsuite.contracts.layers import removable_units
 from benchsuite.errors import BenchsuiteError, PluginError, Unsupported
-from benchsuite.scoring.check import ScoringResult, of_removable_units, run_scorer
+from benchsuite.scoring.check import ScoringResult, check_data_free, of_removable_units, run_scorer
 from benchsuite.scoring.context import ScoringContext
 from benchsuite.scoring.sampled_network import Sampling
 from benchsuite.scoring.stability import stability
@@ -116,7 +116,12 @@ def _score(
         target=task.target,
     )
     result = score()
-    halves = None if type(scorer).data_free else _stability(worker, task, dense, score)
+    if type(scorer).data_free:
+        halves = None
+        if len(dense.data.train) > 1 and task.scoring.samples != 1:
+            check_data_free(scorer, result, score(half=0))
+    else:
+        halves = _stability(worker, task, dense, score)
     _check_sources(scorer, set(sys.modules) - loaded)
     worker.check_content("scorer", task.scorer, scorer.fingerprint)
     tensors = {f"score/{name}": score for name, score in result.scores.items()}

@@ -977,6 +977,28 @@ def test_stability_is_that_of_the_halves_of_the_samples(workshop):
     assert found == pytest.approx(2 * r / (1 + r), abs=1e-6)
 
 
+class LooksAtOne(benchsuite.Scorer):
+    """Says that it reads no samples, and reads one."""
+
+    name = "looks-at-one"
+    data_free = True
+
+    def score(self, context: benchsuite.ScoringContext) -> dict[str, Tensor]:
+        inputs, _ = next(context.batches(context.samples))
+        return {
+            layer.name: layer.weight.detach().flatten(1).sum(1) * inputs[-1].sum() for layer in context.layers
+        }
+
+
+def test_a_criterion_that_says_it_reads_no_samples_and_does_fails(workshop):
+    workshop.worker.plugins.add("scorer", LooksAtOne, "this test", "-")
+    (trial,) = workshop.plan(scorer='"looks-at-one"', scoring_samples="60")
+    with pytest.raises(PluginError, match="looks-at-one declares `data_free`, but its scores of 1 change"):
+        workshop.run(trial)
+    (trial,) = workshop.plan(scorer='"looks-at-one"', scoring_samples="1")
+    assert workshop.run(trial).status == "done", "there are no halves"
+
+
 def test_the_provenance_names_the_layers_that_were_dissected(workshop):
     settings = DissectionSettings(samples=16, pictures=False)
     for model in ("tiny-residual", "perceptron"):
