@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from bisect import bisect_right
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -13,7 +15,8 @@ from benchsuite.hardware.nvml import energy_meter
 from benchsuite.metrics.latency import batch_of, prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
 
     from torch import Tensor, nn
 
@@ -21,12 +24,12 @@ if TYPE_CHECKING:
 
 _ORDER = (0, 1, 1, 0)
 """Dense, pruned, pruned, dense: a board that warms up, or slows down, meets both alike."""
-_LOOK_SECONDS = 0.005
-"""Work between two looks at the counter: what the time of a step of it is known to."""
+_CHUNK_SECONDS = 0.01
+"""Work between two looks at the clock; in between the samples are taken to be even."""
+_POLL_SECONDS = 0.005
+"""Between two readings of the counter. A reading itself may take as long, so it is not the work's to wait."""
 _SETTLING_SECONDS = 0.3
 """Work before anything counts: power follows the load, and counters follow the power, with some delay."""
-_PATIENCE = 4.0
-"""How many times the usual seconds to wait for a counter that does not move."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,10 @@ def measure_energy(
 ) -> Energy | None:
     """Count the energy of forward passes in evaluation mode, in float32; None where the device counts none.
 
-    Each network runs for about `seconds`, in two halves around those of the other. The counters of devices
-    move only some times a second, so what counts of a half lies between two steps of the counter: the energy
-    from the one to the other, over the samples in between. What the device uses when idle is part of it. On a
-    GPU float32 is exact and the kernels are those of `measure_latency`.
+    Each network runs for `seconds`, in two halves around those of the other. The counters of devices move
+    only some times a second, so what counts of a half lies between the first and the last step of the
+    counter in it: see `energy_between`. What the device uses when idle is part of it. On a GPU float32 is
+    exact and the kernels are those of `measure_latency`.
 
     Args:
         dense: the network before pruning.
@@ -70,10 +73,12 @@ def measure_energy(
         _Work(prepared(network, device, batch), batch, timing.median_ms)
         for network, timing in ((dense, latency.dense), (pruned, latency.pruned))
     ]
-    joules, samples = [0.0, 0.0], [0, 0]
-    with torch.inference_mode(), exact_float32(), searched_convolutions(device):
+    joules, samples = [0.0, 0.0], [0.0, 0.0]
+    with torch.inference_mode(), exact_float32(), searched_convolutions(device), _Steps(meter) as steps:
         for which in _ORDER:
-            counted = _count(work[which], meter, seconds * len(work) / len(_ORDER))
+            work[which].for_seconds(_SETTLING_SECONDS)
+            progress = work[which].for_seconds(seconds * len(work) / len(_ORDER))
+            counted = energy_between(steps.seen(), progress)
             if counted is None:
                 return None
             joules[which] += counted[0]
@@ -81,57 +86,87 @@ def measure_energy(
     return Energy(*(1000 * used / number for used, number in zip(joules, samples, strict=True)))
 
 
+def energy_between(
+    steps: Sequence[tuple[float, float]], progress: Sequence[tuple[float, float]]
+) -> tuple[float, float] | None:
+    """Joules and samples between the first and the last step of a counter during some work.
+
+    A counter that moves ten times a second and is read at any time is wrong by up to a tenth of a second's
+    energy at either end. From step to step it is right, and the samples in between are known from the clock.
+
+    Args:
+        steps: when the counter moved, in seconds, and the joules that it showed then.
+        progress: how many samples were done at which time, from the beginning of the work to its end; evenly
+            in between.
+
+    Returns:
+        None where fewer than two steps lie within the work.
+    """
+    times, done = [time for time, _ in progress], [number for _, number in progress]
+    inside = [step for step in steps if times[0] <= step[0] <= times[-1]]
+    if len(inside) < 2:
+        return None
+
+    def samples(at: float) -> float:
+        after = min(max(bisect_right(times, at), 1), len(times) - 1)
+        share = (at - times[after - 1]) / (times[after] - times[after - 1])
+        return done[after - 1] + share * (done[after] - done[after - 1])
+
+    (first, before), (last, after) = inside[0], inside[-1]
+    return after - before, samples(last) - samples(first)
+
+
 class _Work:
-    """Forward passes without a pause, as many as take about the time between two looks at the counter."""
+    """Forward passes without a pause."""
 
     def __init__(self, model: nn.Module, batch: Tensor, milliseconds: float) -> None:
         self._model, self._batch = model, batch
-        self._calls = max(1, int(1000 * _LOOK_SECONDS / milliseconds))
+        self._calls = max(1, int(1000 * _CHUNK_SECONDS / milliseconds))
 
-    def __call__(self) -> int:
-        """Do it; returns how many samples that were."""
-        for _ in range(self._calls):
-            self._model(self._batch)
+    def for_seconds(self, seconds: float) -> list[tuple[float, float]]:
+        """Work for some time; returns when how many samples were done."""
         synchronise(self._batch.device)
-        return self._calls * len(self._batch)
+        progress = [(perf_counter(), 0.0)]
+        while progress[-1][0] - progress[0][0] < seconds:
+            for _ in range(self._calls):
+                self._model(self._batch)
+            synchronise(self._batch.device)
+            progress.append((perf_counter(), progress[-1][1] + self._calls * len(self._batch)))
+        return progress
 
 
-def _count(work: _Work, meter: Callable[[], float | None], seconds: float) -> tuple[float, int] | None:
-    """Joules and samples between two steps of the counter, as soon as they are `seconds` apart.
+class _Steps:
+    """Watches a counter from a thread of its own while the block runs: reading it takes milliseconds."""
 
-    None where the counter has stopped to answer, or does not move for very long.
-    """
-    start = perf_counter()
-    while perf_counter() - start < _SETTLING_SECONDS:
-        work()
-    first = _next_step(work, meter, seconds)
-    if first is None:
-        return None
-    start, last, samples = perf_counter(), first.joules, 0
-    while perf_counter() - start < seconds:
-        step = _next_step(work, meter, seconds)
-        if step is None:
-            return None
-        last, samples = step.joules, samples + step.samples
-    return last - first.joules, samples
+    def __init__(self, meter: Callable[[], float | None]) -> None:
+        self._meter = meter
+        self._seen: list[tuple[float, float]] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
 
+    def seen(self) -> list[tuple[float, float]]:
+        """When the counter has moved so far, and the joules that it showed then."""
+        return list(self._seen)
 
-@dataclass(frozen=True)
-class _Step:
-    """What the counter stands at after a step of it, and the samples since one looked last."""
+    def _watch(self) -> None:
+        before = self._meter()
+        while before is not None and not self._over.wait(_POLL_SECONDS):
+            now = self._meter()
+            if now is None:
+                return  # the device has stopped to count
+            if now != before:
+                self._seen.append((perf_counter(), now))
+            before = now
 
-    joules: float
-    samples: int
+    def __enter__(self) -> _Steps:
+        self._thread.start()
+        return self
 
-
-def _next_step(work: _Work, meter: Callable[[], float | None], seconds: float) -> _Step | None:
-    """Work until the counter moves."""
-    before, samples, start = meter(), 0, perf_counter()
-    while before is not None and perf_counter() - start < _PATIENCE * seconds:
-        samples += work()
-        now = meter()
-        if now is None:
-            return None
-        if now != before:
-            return _Step(now, samples)
-    return None
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()

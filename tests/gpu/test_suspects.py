@@ -204,6 +204,16 @@ def test_a_training_after_a_failed_recording_is_recorded():
     assert train(network(0.5), data, RECIPE, seed=0, device=DEVICE, epochs=10).captured
 
 
+# Latencies.
+
+
+def test_a_gpu_is_timed_by_its_own_events(real_device):
+    """Under the real clock: the tests of latencies have one of their own."""
+    wide = nn.Sequential(nn.Linear(64, 2048), *(nn.Linear(2048, 2048) for _ in range(6)))
+    found = measure_latency(wide, nn.Linear(64, 64), torch.randn(4, 64), 256, "cuda", seconds=1)
+    assert found.speedup > 2
+
+
 # Kernels for 2:4.
 
 
