@@ -126,9 +126,9 @@ def _report_again(console: Console, again: Again) -> None:
     )
     say(
         console,
-        f"{'chance':<14}{again.drawn} of {again.cells} cells were drawn: of those forged beyond the tolerance, "
-        f"{_chances(again.cells, again.drawn)}",
+        f"{'chance':<14}of a forged cell among the {again.drawn}: {_chances(again.cells, again.drawn)}",
     )
+    say(console, f"{'':<14}(forged beyond the tolerance; what is within it, a rerun cannot tell)")
 
 
 def _propose(console: Console, cells: int) -> None:
@@ -140,21 +140,23 @@ def _propose(console: Console, cells: int) -> None:
     )
     if cells:
         again = min(PROPOSED, cells)
-        say(
-            console,
-            f"{'':<14}with --rerun {again}, of those forged beyond the tolerance, {_chances(cells, again)}",
-        )
+        say(console, f"{'':<14}chance of a forged cell among --rerun {again}: {_chances(cells, again)}")
 
 
 def _chances(cells: int, again: int) -> str:
     """With which chance at least one forged cell is drawn, for one and for some shares of the cells."""
-    shares = {1: "1 is"} | {
-        max(1, math.ceil(cells * share)): f"one of {max(1, math.ceil(cells * share))} ({share:.0%} of all)"
-        for share in SHARES
-    }
+    numbers = {1: f"1 of {cells} is forged"}
+    for share in SHARES:
+        forged = math.ceil(cells * share)
+        numbers.setdefault(forged, f"{forged} ({share:.0%}) are")
     return ", ".join(
-        f"{who} caught with {chance_to_catch(cells, forged, again):.1%}" for forged, who in shares.items()
+        f"{_percent(chance_to_catch(cells, forged, again))} if {what}" for forged, what in numbers.items()
     )
+
+
+def _percent(chance: float) -> str:
+    """A chance that is not certain does not look so."""
+    return ">99.9%" if 0.9995 <= chance < 1 else f"{chance:.1%}"
 
 
 def _keys(same: int, total: int) -> str:

@@ -18,12 +18,10 @@ _FRACTIONS = re.compile(
 _CORRELATIONS = frozenset({metric_names.STABILITY, "interpretability/iou_correlation"})
 _FLAGS = re.compile(r"latency/(.*_speedup_wide|sparse_kernels)")
 _COUNTS = re.compile(
-    r"cost/.*|scoring/ties|selection/ties|latency/threads|interpretability/(units|detectors|concepts)(_dense)?"
+    r"cost/.*|scoring/ties|selection/ties|interpretability/(units|detectors|concepts)(_dense)?"
     r"|interpretability/[^/]+/(detectors|concepts)"
 )
-_POSITIVE = re.compile(
-    r"latency/.*_(ms|speedup|speedup_low|speedup_high)|latency/threads|cost/(params|macs)_dense"
-)
+_POSITIVE = re.compile(r"latency/.*_(ms|speedup|speedup_low|speedup_high)|cost/(params|macs)_dense")
 _NEVER_NEGATIVE = (
     *(metric_names.COST, metric_names.TIME, metric_names.LATENCY, metric_names.ENERGY, "memory/"),
     *("interpretability/null_", "interpretability/median_images_with"),
@@ -46,6 +44,8 @@ def ranges(metrics: Mapping[str, float]) -> Oddities:
             yield Oddity(f"{shown} is not between -1 and 1", f"{value}")
         elif _FLAGS.fullmatch(name) and value not in (0, 1):
             yield Oddity(f"{shown} is neither 0 nor 1", f"{value}")
+        elif name == metric_names.LATENCY_THREADS and value != 1:
+            yield Oddity(f"{shown} is not 1", f"{value}; names of other numbers of threads say theirs")
         elif value < 0 and name.startswith(_NEVER_NEGATIVE):
             yield Oddity(f"{shown} is negative", f"{value}")
         elif value == 0 and _POSITIVE.fullmatch(name):

@@ -16,13 +16,12 @@ if TYPE_CHECKING:
     Numbers = Mapping[str, float]
 
 RATIO_TOLERANCE = 1.25
-"""How far a speedup may be from the quotient of the two medians, as a factor.
+"""How far the dense median may be from the speedup times the pruned durations, as a factor.
 
-It is a median of quotients, over blocks of pairs of rounds; the medians are of all rounds. They differ most
-where other programs disturb the measurement, which the record then says.
+A speedup is a median of quotients over blocks of pairs of rounds, the medians are of all rounds. Where a
+machine changes between two speeds the medians may fall into different ones: so the ends of the speedup's
+interval are multiplied with the quartiles.
 """
-DISTURBED_TOLERANCE = 2.0
-"""The same factor where the record says that the speedup is not settled."""
 SMALLER_BATCH_TOLERANCE = 2.0
 """A batch may take less time than a smaller one, which other kernels compute, by at most this factor."""
 LARGER_BATCH_TOLERANCE = 10.0
@@ -62,7 +61,9 @@ def _by_setting(pattern: re.Pattern[str], metrics: Numbers) -> dict[str, tuple[i
 def _latency(setting: str, found: Numbers) -> Oddities:
     name = f"latency/{setting}"
     lower, median, upper = (found.get(what) for what in ("lower_ms", "ms", "upper_ms"))
-    if lower is not None and median is not None and upper is not None and not lower <= median <= upper:
+    if lower is None or median is None or upper is None:
+        return
+    if not lower <= median <= upper:
         yield Oddity(f"the quartiles of {name}_ms are not in order", f"{lower}, {median}, {upper}")
     ratio, low, high = (found.get(what) for what in ("speedup", "speedup_low", "speedup_high"))
     if ratio is None or low is None or high is None:
@@ -70,13 +71,12 @@ def _latency(setting: str, found: Numbers) -> Oddities:
     if not low <= ratio <= high:
         yield Oddity(f"{name}_speedup is outside its interval", f"{ratio}, from {low} to {high}")
         return
-    settled = found.get("speedup_wide") == 0
-    if settled and high - low > WIDEST * ratio * (1 + _CLOCK):
+    if found.get("speedup_wide") == 0 and high - low > WIDEST * ratio * (1 + _CLOCK):
         width = f"from {low} to {high}, which is wider than {WIDEST:.0%}"
         yield Oddity(f"{name}_speedup is no settled one", width)
     dense = found.get("dense_ms")
-    tolerance = RATIO_TOLERANCE if settled else DISTURBED_TOLERANCE
-    if dense and median and not low / tolerance <= dense / median <= high * tolerance:
+    least, most = low * lower / RATIO_TOLERANCE, high * upper * RATIO_TOLERANCE
+    if dense is not None and not least <= dense <= most:
         yield Oddity(f"{name}_speedup does not fit the latencies", f"{ratio}, but {dense} over {median}")
 
 
