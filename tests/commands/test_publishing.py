@@ -168,13 +168,13 @@ def test_what_was_tampered_with_is_found(packed, tmp_path, change, message, caps
 def test_a_number_that_was_made_up_does_not_come_out_again(packed, tmp_path):
     def flatter(header, records):
         for record in records:
-            record["metrics"]["accuracy/top1"] = 0.999
+            record["metrics"]["accuracy/top1_before_recovery"] = 1.0
 
     tampered(packed, tmp_path / "t.jsonl", flatter)
     result = benchsuite("verify", "t.jsonl", "--rerun", "1", cwd=tmp_path)
     assert result.returncode == 1
     assert "plausibility  ok" in result.stdout
-    assert "1 x accuracy/top1 differs: " in result.stdout
+    assert "1 x accuracy/top1_before_recovery differs: " in result.stdout
 
 
 def test_a_file_that_is_not_there_is_bad_usage(tmp_path, capsys):
@@ -193,7 +193,9 @@ def test_a_site_is_made_of_a_run_and_a_results_file(finished, packed):
     page = (finished / "site/index.html").read_text()
     assert "other.jsonl: the trial digits" in page
     assert "has other results than in runs/small" in page
-    assert "small.jsonl.gz" not in page
+    assert "small.jsonl.gz:" not in page
+    for name in ("small.jsonl.gz", "other.jsonl"):
+        assert f"<li><bdi>{name}</bdi>: <bdi>not signed: there is no {name}.sig</bdi></li>" in page
     about = next((finished / "site/criteria").glob("magnitude-l1-*.html")).read_text()
     registry, _ = discover()
     (summary,) = (info.summary for info in registry.infos if info.name == "magnitude-l1")

@@ -76,6 +76,8 @@ def _followed(found: Mapping[str, float]) -> Oddities:
         yield _odd("still_interpretable is no share of the dense detectors", f"{still} of {before}")
     elif still * before > found.get("detectors", still * before) + 0.5:
         yield _odd("more dense detectors are left than there are detectors", f"{still} of {before}")
+    elif still == 0 and (same is not None or "iou_correlation" in found):
+        yield _odd("nothing is still interpretable, yet its concepts are compared", f"{same}")
     if same is not None and not is_whole(same * round(still * before)):
         yield _odd("same_concept is no share of those still interpretable", f"{same}")
 
