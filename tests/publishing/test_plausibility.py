@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 import re
 import statistics
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from benchsuite.metrics import latency
@@ -38,6 +39,9 @@ FREE = re.compile(
 """What a plausible other value of is not caught in the honest file; the documentation says so too."""
 EXACT = [name for name in NAMES if not FREE.fullmatch(name)]
 """Of these any other value is caught, as several trials share them or others follow from them."""
+
+
+SETTINGS = settings(deadline=None, derandomize="BENCHSUITE_FUZZ" not in os.environ)
 
 
 def forged(record: TrialRecord, name: str, value: float) -> TrialRecord:
@@ -76,6 +80,7 @@ CHANGES = st.one_of(
 )
 
 
+@SETTINGS
 @given(st.integers(0, len(HONEST) - 1), st.sampled_from(EXACT), CHANGES)
 def test_any_other_number_is_caught(place: int, name: str, change) -> None:
     old = HONEST[place].metrics.get(name)
@@ -85,6 +90,7 @@ def test_any_other_number_is_caught(place: int, name: str, change) -> None:
     assert caught(place, name, new), f"{name} was {old} and is {new}"
 
 
+@SETTINGS
 @given(st.integers(0, len(HONEST) - 1), st.sampled_from(NAMES), st.floats(1e13, 1e300), st.booleans())
 def test_a_number_beyond_all_measure_is_caught(place: int, name: str, value: float, negative: bool) -> None:
     assume(name in HONEST[place].metrics)
@@ -173,6 +179,7 @@ def evaluated(confusion: np.ndarray) -> TrialRecord:
     return TrialRecord("a" * 20, {}, "done", metrics, {"test_samples": counts})
 
 
+@SETTINGS
 @given(confusions(), st.booleans())
 def test_accuracies_of_any_confusion_are_plausible(confusion: np.ndarray, told: bool) -> None:
     record = evaluated(confusion)
@@ -181,6 +188,7 @@ def test_accuracies_of_any_confusion_are_plausible(confusion: np.ndarray, told: 
     assert list(accuracies(record, record.metrics)) == []
 
 
+@SETTINGS
 @given(confusions(), st.data())
 def test_one_sample_more_or_less_in_one_recall_is_caught(confusion: np.ndarray, data: st.DataObject) -> None:
     record = evaluated(confusion)
@@ -191,6 +199,7 @@ def test_one_sample_more_or_less_in_one_recall_is_caught(confusion: np.ndarray, 
     assert list(accuracies(changed, changed.metrics)) != []
 
 
+@SETTINGS
 @given(st.integers(2, 9), st.integers(1, 60), st.floats(0.01, 30), st.integers(0, 2**32 - 1))
 def test_losses_of_any_outputs_are_plausible(classes: int, samples: int, scale: float, seed: int) -> None:
     chance = np.random.default_rng(seed)
