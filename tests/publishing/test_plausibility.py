@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import random
@@ -235,6 +236,23 @@ def test_accuracies_that_cannot_be_beside_each_other_are_caught(changes, kind) -
     assert kind in [oddity.kind for oddity in accuracies(record, metrics)]
 
 
+def test_a_wrong_sample_may_cost_as_little_as_the_logarithm_of_two() -> None:
+    # Half are wrong by a hair, with half of the probability; the others are right beyond doubt.
+    record = evaluated(np.array([[4, 4], [0, 0]]))
+    for loss, odd in ((0.5 * math.log(2), False), (0.499 * math.log(2), True)):
+        record = forged(record, "accuracy/loss", loss)
+        assert bool(list(accuracies(record, record.metrics))) == odd
+
+
+def test_two_recalls_whose_changes_cancel_out_are_still_no_shares_of_samples() -> None:
+    record = evaluated(np.array([[5, 5], [3, 7]]))
+    changed = {"accuracy/class/class 0": 0.55, "accuracy/class/class 1": 0.65}
+    record = replace(record, metrics=record.metrics | changed)
+    assert {oddity.kind for oddity in accuracies(record, record.metrics)} == {
+        "a recall is no share of its class's samples"
+    }
+
+
 def test_all_right_cannot_cost_more_than_an_even_choice() -> None:
     record = evaluated(np.diag([3, 4]))
     for loss, odd in ((math.log(2), False), (math.log(2) + 0.01, True)):
@@ -296,6 +314,18 @@ def test_latencies_of_a_machine_that_changes_between_speeds_are_plausible() -> N
         dense = [speed * chance.lognormvariate(0, noise) for speed in speeds]
         pruned = [speed / ratio * chance.lognormvariate(0, noise) for speed in speeds]
         assert list(times.times(timed(dense, pruned))) == [], seed
+
+
+@pytest.mark.parametrize(("dense", "odd"), [(1.55, True), (1.65, False), (3.0, False), (3.2, True)])
+def test_the_dense_median_may_be_off_by_a_quarter(dense: float, odd: bool) -> None:
+    # The speedup's interval times the pruned quartiles: from 2.0 to 2.42.
+    metrics = timed([2.0] * 40, [1.0] * 40) | {
+        "latency/batch1_upper_ms": 1.1,
+        "latency/batch1_speedup_high": 2.2,
+        "latency/batch1_speedup_wide": 1.0,
+        "latency/batch1_dense_ms": dense,
+    }
+    assert bool(list(times.times(metrics))) == odd
 
 
 def test_what_a_settled_speedup_is_the_measurement_says() -> None:
@@ -417,3 +447,41 @@ def test_counts_of_other_samples_on_the_same_data_are_caught() -> None:
     assert "provenance.test_samples differ on the same data" in [
         problem.kind for problem in plausibility([changed, *HONEST[1:]])
     ]
+
+
+def test_no_record_whatever_it_holds_is_more_than_implausible() -> None:
+    values = [
+        None,
+        True,
+        0,
+        -1,
+        2.5,
+        1e308,
+        -1e308,
+        10**300,
+        "",
+        "x",
+        "\x1b",
+        [],
+        {},
+        [[]],
+        {"a": 1},
+        [{"units": "x"}],
+    ]
+    judged = 0
+    for seed in range(int(os.environ.get("BENCHSUITE_FUZZ", "150"))):
+        chance = random.Random(seed)
+        records = []
+        for record in HONEST:
+            plain = json.loads(record.to_json())
+            for _ in range(chance.randint(0, 3)):
+                part = plain[chance.choice(["metrics", "provenance", "stages", "axes", "settings"])]
+                if part:
+                    part[chance.choice(sorted(part))] = chance.choice(values)
+            try:
+                records.append(TrialRecord.from_json(json.dumps(plain)))
+            except ValueError:
+                continue
+        assert all(problem.kind and problem.detail for problem in plausibility(records))
+        judged += len(records)
+    assert judged > 300

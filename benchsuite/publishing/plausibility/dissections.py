@@ -72,13 +72,15 @@ def _followed(found: Mapping[str, float]) -> Oddities:
     )
     if before is None or still is None:
         return
-    if not is_whole(still * before):
+    left = still * before
+    if not is_whole(left):
         yield _odd("still_interpretable is no share of the dense detectors", f"{still} of {before}")
-    elif still * before > found.get("detectors", still * before) + 0.5:
+        return
+    if left > found.get("detectors", left) + 0.5:
         yield _odd("more dense detectors are left than there are detectors", f"{still} of {before}")
-    elif still == 0 and (same is not None or "iou_correlation" in found):
+    if still == 0 and (same is not None or "iou_correlation" in found):
         yield _odd("nothing is still interpretable, yet its concepts are compared", f"{same}")
-    if same is not None and not is_whole(same * round(still * before)):
+    if same is not None and not is_whole(same * round(left)):
         yield _odd("same_concept is no share of those still interpretable", f"{same}")
 
 
