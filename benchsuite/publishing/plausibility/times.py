@@ -20,7 +20,7 @@ RATIO_TOLERANCE = 1.25
 
 A speedup is a median of quotients over blocks of pairs of rounds, the medians are of all rounds. Where a
 machine changes between two speeds the medians may fall into different ones: so the ends of the speedup's
-interval are multiplied with the quartiles.
+interval are multiplied with the quartiles. Where other programs interrupt it nothing can be said.
 """
 SMALLER_BATCH_TOLERANCE = 2.0
 """A batch may take less time than a smaller one, which other kernels compute, by at most this factor."""
@@ -74,7 +74,9 @@ def _latency(setting: str, found: Numbers) -> Oddities:
     if not low <= ratio <= high:
         yield Oddity(f"{name}_speedup is outside its interval", f"{ratio}, from {low} to {high}")
         return
-    if found.get("speedup_wide") == 0 and high - low > WIDEST * ratio * (1 + _CLOCK):
+    if found.get("speedup_wide") != 0:
+        return
+    if high - low > WIDEST * ratio * (1 + _CLOCK):
         width = f"from {low} to {high}, which is wider than {WIDEST:.0%}"
         yield Oddity(f"{name}_speedup is no settled one", width)
     dense = found.get("dense_ms")
