@@ -52,6 +52,16 @@ def add_plugins(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_signers(parser: argparse.ArgumentParser) -> None:
+    """Add the list of those whose signatures are known."""
+    parser.add_argument(
+        "--signers",
+        type=Path,
+        metavar="FILE",
+        help="whose key is whose, in OpenSSH's format of allowed signers; tells who signed a results file",
+    )
+
+
 def add_filter(parser: argparse.ArgumentParser) -> None:
     """Add filters of trials."""
     parser.add_argument(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchsuite.commands.arguments import add_signers
 from benchsuite.commands.exit_codes import OK
 from benchsuite.commands.rendering import render_site
 from benchsuite.registry.discovery import discover_apart
@@ -17,11 +18,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add what the command takes."""
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run directory or results file")
     parser.add_argument("--output", type=Path, required=True, metavar="SITE")
+    add_signers(parser)
 
 
 def run(options: Namespace) -> int:
     """Render runs and published results as one static site."""
     registry, _ = discover_apart()
-    page = render_site(options.runs, options.output, title="Pruning criteria", registry=registry)
+    page = render_site(
+        options.runs, options.output, title="Pruning criteria", registry=registry, signers=options.signers
+    )
     print(page)  # noqa: T201 - the command line speaks
     return OK

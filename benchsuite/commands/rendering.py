@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 from typing import TYPE_CHECKING, Any, cast
 
 from benchsuite.errors import UsageError
 from benchsuite.publishing.merge import merge
+from benchsuite.publishing.signatures import check_signature
 from benchsuite.trials.agreement import stored_agreements
 
 if TYPE_CHECKING:
@@ -18,30 +20,46 @@ if TYPE_CHECKING:
     from benchsuite.store.run_directory import RunDirectory
 
 
-def render_site(sources: Sequence[Path], output: Path, *, title: str, registry: Registry) -> Path:
+def render_site(
+    sources: Sequence[Path], output: Path, *, title: str, registry: Registry, signers: Path | None = None
+) -> Path:
     """Render run directories and results files with the installed renderer; returns the first page's path.
 
-    The registry's scorers are described on their pages.
+    The registry's scorers are described on their pages. Bad signatures are noted on top, and all of them
+    for a renderer that takes no `signatures`.
 
     Raises:
-        UsageError: a path is neither a run directory nor a results file, or no renderer is installed.
+        UsageError: a path is neither a run directory nor a results file, no renderer is installed, or the
+            list of signers cannot be used.
     """
     merged = merge(sources)
     render = _renderer("leaderboard")
     if render is None:
         raise UsageError("no site renderer is installed (entry point leaderboard of benchsuite.sites)")
+    signatures = [check_signature(source, signers) for source in sources if source.is_file()]
+    takes_signatures = _takes(render, "signatures")
+    further = {"signatures": signatures} if takes_signatures else {}
+    noted = [each for each in signatures if each.verdict == "bad" or not takes_signatures]
+    notes = (*merged.notes, *(f"{each.file}: {each.words}" for each in noted))
     about = {info.name: info.summary for info in registry.infos if info.kind == "scorer" and info.summary}
     page: Path = render(
         merged.records,
         output,
         title=title,
         pending=merged.pending,
-        notes=merged.notes,
+        notes=notes,
         about=about,
         agreement=stored_agreements(sources, _train_keys(merged.records)),
         sources=sources,
+        **further,
     )
     return page
+
+
+def _takes(render: Callable[..., Any], name: str) -> bool:
+    """Whether a renderer takes an argument of this name; one written for an earlier benchsuite may not."""
+    taken = inspect.signature(render).parameters
+    return name in taken or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in taken.values())
 
 
 def render_summary(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,9 @@ from benchsuite.commands.exit_codes import FAILED, OK
 from benchsuite.commands.printing import say
 from benchsuite.commands.run import host_provenance
 from benchsuite.errors import UsageError
-from benchsuite.publishing.results_file import Header, write_published
+from benchsuite.publishing.results_file import Header, packed, write_published
+from benchsuite.publishing.signatures import check_signature, sign, signature_file
+from benchsuite.store.files import write_atomically
 from benchsuite.store.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -32,6 +35,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="default: <suite name>.jsonl.gz; .gz compresses"
     )
+    parser.add_argument(
+        "--sign",
+        type=Path,
+        metavar="KEYFILE",
+        help="sign the file with an SSH key, by ssh-keygen; the signature is FILE.sig beside it",
+    )
 
 
 def run(options: Namespace) -> int:
@@ -42,8 +51,9 @@ def run(options: Namespace) -> int:
     suite = _suite_of(directory, found.records)
     name = str(suite["suite"]["name"])
     output: Path = options.output or Path(f"{name}.jsonl.gz")
-    if output.exists():
-        raise UsageError(f"not overwritten: {output} exists already; choose another name with --output")
+    for path in (output, signature_file(output)):
+        if os.path.lexists(path):
+            raise UsageError(f"not overwritten: {path} exists already; choose another name with --output")
     if found.pending or found.problems:
         for line in found.problems:
             say(console, line)
@@ -56,9 +66,15 @@ def run(options: Namespace) -> int:
         n: str(v) for n, v in host_provenance().items() if n in ("benchsuite", "torch", "python", "commit")
     }
     header = Header(name=name, suite=tomli_w.dumps(suite), cells=len(found.records), versions=versions)
+    signature = None
+    if options.sign is not None:  # ahead of writing, so that a failure leaves nothing
+        signature = sign(packed(header, found.records, compress=output.suffix == ".gz"), options.sign)
     write_published(output, header, found.records)
     hosts = sorted({str(r.provenance["host"]) for r in found.records if "host" in r.provenance})
     say(console, f"{output}: {len(found.records)} trials, {output.stat().st_size:,} bytes")
+    if signature is not None:
+        write_atomically(signature_file(output), signature)
+        say(console, f"{signature_file(output)}: {check_signature(output).words}")
     say(
         console,
         f"it names the machines {', '.join(hosts)} and holds the texts of errors; read it before you send it",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import random
+import math
 import tempfile
 import tomllib
 from collections import Counter, defaultdict
@@ -17,44 +16,52 @@ from benchsuite.commands.arguments import (
     add_data,
     add_machine,
     add_plugins,
+    add_signers,
     add_threads,
     positive,
 )
 from benchsuite.commands.exit_codes import FAILED, OK
-from benchsuite.commands.loading import broken_plugins, data_folder, discover_checked, surroundings_of
+from benchsuite.commands.loading import broken_plugins, data_folder, discover_checked
 from benchsuite.commands.printing import say
-from benchsuite.commands.run import host_provenance, slots_of
+from benchsuite.commands.rerun import can_be_run_again, run_again
 from benchsuite.errors import UsageError
-from benchsuite.execution import entry
-from benchsuite.execution.local import LocalExecutor
-from benchsuite.execution.pending_work import pending_work
-from benchsuite.execution.progress import PlainView, varied_axes
-from benchsuite.execution.run import Run
-from benchsuite.hardware import devices
 from benchsuite.plan.matrix import build_plan, most_cells
 from benchsuite.publishing import verify as verification
+from benchsuite.publishing.chances import chance_to_catch
 from benchsuite.publishing.results_file import Published, read_published
-from benchsuite.store import metric_names
-from benchsuite.store.record import SETTLED, TrialRecord
-from benchsuite.store.run_directory import RunDirectory
+from benchsuite.publishing.signatures import check_signature
 from benchsuite.suite import load_suite
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
+    from benchsuite.commands.rerun import Again
     from benchsuite.plan.trial import Trial
     from benchsuite.publishing.verify import Problem
     from benchsuite.registry.registry import Registry
-    from benchsuite.registry.strangers import Strangers
+    from benchsuite.store.record import TrialRecord
+
+
+PROPOSED = 20
+"""How many trials to run again are proposed to who runs none."""
+SHARES = (0.05, 0.1)
+"""The shares of forged cells whose chances to be caught are told."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add what the command takes."""
     parser.add_argument("file", type=Path, metavar="FILE", help="a results file, as submit packs it")
-    parser.add_argument("--rerun", type=positive, default=0, metavar="N", help="run N random trials again")
+    parser.add_argument(
+        "--rerun",
+        type=positive,
+        default=0,
+        metavar="N",
+        help="run N random trials again, which alone shows that numbers were measured",
+    )
     add_plugins(parser)
     add_data(parser)
+    add_signers(parser)
     add_machine(parser)
     add_threads(parser, default=None)
 
@@ -64,6 +71,7 @@ def run(options: Namespace) -> int:
     if not options.file.is_file():
         raise UsageError(f"there is no results file {options.file}")
     console = Console(highlight=False)
+    signature = check_signature(options.file, options.signers)
     registry, strangers = discover_checked(options)
     for line in broken_plugins(registry):
         say(console, line)
@@ -88,9 +96,67 @@ def run(options: Namespace) -> int:
         _report(console, check, "ok", problems)
     same = sum(trial.key == record.key for trial, record in pairs)
     say(console, f"{'keys':<14}{_keys(same, len(records))}")
+    say(console, f"{'':<14}a key names the code, settings and data that are claimed; it signs no number")
+    say(console, f"{'signature':<14}{signature.words}")
+    if signature.verdict == "bad":
+        checks["signature"] = [verification.Problem("bad signature", signature.words)]
     if options.rerun:
-        checks["run again"] = _rerun(options, pairs, data, (registry, strangers), threads, console)
+        again = run_again(options, pairs, data, (registry, strangers), threads, console)
+        checks["run again"] = again.problems
+        _report_again(console, again)
+    else:
+        _propose(console, len(can_be_run_again(pairs)))
     return FAILED if any(checks.values()) else OK
+
+
+def _report_again(console: Console, again: Again) -> None:
+    _report(
+        console,
+        "run again",
+        f"{again.drawn} trials agree, {again.identical} of them exactly",
+        again.problems,
+    )
+    if not again.drawn:
+        return
+    say(
+        console,
+        f"{'':<14}tolerance: accuracies {verification.STANDARD_ERRORS:g} standard errors of the test split; "
+        f"costs exact, or within {verification.COST_TOLERANCE:.0%} of the dense cost where "
+        "another machine's dense model decides how much goes from each layer",
+    )
+    say(
+        console,
+        f"{'chance':<14}of a forged cell among the {again.drawn}: {_chances(again.cells, again.drawn)}",
+    )
+    say(console, f"{'':<14}(forged beyond the tolerance; what is within it, a rerun cannot tell)")
+
+
+def _propose(console: Console, cells: int) -> None:
+    """Say that nothing was proved, and what would."""
+    say(
+        console,
+        f"{'run again':<14}nothing: whether the numbers were measured, only --rerun N shows; consistent ones "
+        "can be made up",
+    )
+    if cells:
+        again = min(PROPOSED, cells)
+        say(console, f"{'':<14}chance of a forged cell among --rerun {again}: {_chances(cells, again)}")
+
+
+def _chances(cells: int, again: int) -> str:
+    """With which chance at least one forged cell is drawn, for one and for some shares of the cells."""
+    numbers = {1: f"1 of {cells} is forged"}
+    for share in SHARES:
+        forged = math.ceil(cells * share)
+        numbers.setdefault(forged, f"{forged} ({share:.0%}) are")
+    return ", ".join(
+        f"{_percent(chance_to_catch(cells, forged, again))} if {what}" for forged, what in numbers.items()
+    )
+
+
+def _percent(chance: float) -> str:
+    """A chance that is not certain does not look so."""
+    return ">99.9%" if 0.9995 <= chance < 1 else f"{chance:.1%}"
 
 
 def _keys(same: int, total: int) -> str:
@@ -137,70 +203,6 @@ def _trials(published: Published, registry: Registry, data: Path, threads: int) 
     if most > 2 * len(published.records) + 1000:
         raise UsageError(f"{path}: its suite spans up to {most} cells, the file has {len(published.records)}")
     return build_plan(suite, registry, data, threads)
-
-
-def _rerun(
-    options: Namespace,
-    pairs: Sequence[tuple[Trial, TrialRecord]],
-    data: Path,
-    plugins: tuple[Registry, Strangers],
-    threads: int,
-    console: Console,
-) -> list[Problem]:
-    """Run a random sample of the trials again, in a folder of its own, and compare."""
-    settled = [pair for pair in pairs if pair[1].status in SETTLED]
-    sample = random.SystemRandom().sample(settled, min(options.rerun, len(settled)))
-    if not sample:
-        problems = [
-            verification.Problem("no trial can be run again", "none has an outcome that is the suite's")
-        ]
-        _report(console, "run again", "", problems)
-        return problems
-    slots = slots_of(devices.parse_devices(options.devices), options.jobs)
-    problems = []
-    with tempfile.TemporaryDirectory(prefix="benchsuite-verify-") as folder:
-        directory = RunDirectory(Path(folder))
-        trials = [trial for trial, _ in sample]
-        surroundings = surroundings_of(directory, data, trials, *plugins, options, threads)
-        again: dict[str, TrialRecord] = {}
-        work = pending_work(trials, again, directory, retry_failed=False)
-        with directory.locked():
-            job = Run(
-                directory, again, host_provenance(), [PlainView(len(sample), console, varied_axes(trials))]
-            )
-            job.run_trials(work, lambda: LocalExecutor(entry.main, surroundings, slots))
-        identical = 0
-        for trial, claimed in sample:
-            mine = again[trial.key]
-            found = verification.disagreement(claimed, mine, _test_samples(directory.stage(trial.key)))
-            problems += found
-            identical += not found and _accuracies(mine.metrics) == _accuracies(claimed.metrics)
-    _report(console, "run again", f"{len(sample)} trials agree, {identical} of them exactly", problems)
-    say(
-        console,
-        f"{'':<14}tolerance: accuracies {verification.STANDARD_ERRORS:g} standard errors of the test split; "
-        f"costs exact, or within {verification.COST_TOLERANCE:.0%} of the dense cost where "
-        "another machine's dense model decides how much goes from each layer",
-    )
-    return problems
-
-
-def _accuracies(metrics: Mapping[str, float]) -> dict[str, float]:
-    return {
-        name: value
-        for name, value in metrics.items()
-        if name.startswith((metric_names.ACCURACY, metric_names.COST))
-    }
-
-
-def _test_samples(stage: Path) -> int:
-    """Size of the test split, from the counts that a finished trial keeps; 1 where it did not finish."""
-    try:
-        with (stage / "confusion.csv").open(encoding="utf-8", newline="") as file:
-            rows = list(csv.reader(file))[1:]
-    except FileNotFoundError:
-        return 1
-    return sum(int(count) for row in rows for count in row[1:])
 
 
 def _report(console: Console, check: str, fine: str, problems: Iterable[Problem]) -> None:

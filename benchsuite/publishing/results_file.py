@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 _LONGEST_LINE = 1 << 20
 _LARGEST = 1 << 30
 _GZIP = b"\x1f\x8b"
-_KEY = re.compile(r"[0-9a-f]{20}")
 
 
 class Header(BaseModel):
@@ -62,10 +60,15 @@ class Published:
 
 
 def write_published(path: Path, header: Header, records: Sequence[TrialRecord]) -> None:
-    """Write a results file atomically, compressed if named `.gz`; equal content gives equal bytes."""
+    """Write a results file atomically, compressed if named `.gz`."""
+    write_atomically(path, packed(header, records, compress=path.suffix == ".gz"))
+
+
+def packed(header: Header, records: Sequence[TrialRecord], *, compress: bool) -> bytes:
+    """The bytes of a results file; equal content gives equal bytes."""
     lines = [json.dumps(header.model_dump(), ensure_ascii=False), *(record.to_json() for record in records)]
     content = ("\n".join(lines) + "\n").encode()
-    write_atomically(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+    return gzip.compress(content, mtime=0) if compress else content
 
 
 def read_published(path: Path) -> Published:
@@ -88,7 +91,7 @@ def read_published(path: Path) -> Published:
                 text = line.decode("utf-8")
                 if number == 1 and (header := _header(text, where)) is not None:
                     continue
-                record = _record(text)
+                record = TrialRecord.from_json(text)
             except (ValueError, TypeError, RecursionError) as error:
                 problems.append(f"{where}: {error}")
                 continue
@@ -111,15 +114,6 @@ def _lines(path: Path) -> Iterator[bytes]:
             if total > _LARGEST:
                 raise UsageError(f"{path} holds more than {_LARGEST:,} bytes")
             yield line
-
-
-def _record(text: str) -> TrialRecord:
-    """A record whose keys may be used as names of folders; raises `ValueError`."""
-    record = TrialRecord.from_json(text)
-    for name, key in {"key": record.key, **record.stages}.items():
-        if not isinstance(key, str) or not _KEY.fullmatch(key):
-            raise ValueError(f"{name} is {str(key)[:60]!r}; a content key is 20 hexadecimal digits")
-    return record
 
 
 def _header(text: str, where: str) -> Header | None:

@@ -11,12 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from benchsuite.errors import UsageError
 from benchsuite.publishing.merge import title
+from benchsuite.publishing.plausibility.accuracies import accuracies
+from benchsuite.publishing.plausibility.costs import costs
+from benchsuite.publishing.plausibility.dissections import dissections
+from benchsuite.publishing.plausibility.oddity import Oddity
+from benchsuite.publishing.plausibility.ranges import ranges
+from benchsuite.publishing.plausibility.shared import differences
+from benchsuite.publishing.plausibility.times import times
 from benchsuite.store import metric_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from benchsuite.plan.trial import Trial
+    from benchsuite.publishing.plausibility.oddity import Oddities
     from benchsuite.store.record import TrialRecord
 
 PROVENANCE = ("benchsuite", "torch", "python", "platform")
@@ -24,17 +32,13 @@ PROVENANCE = ("benchsuite", "torch", "python", "platform")
 MEASURED = ("device", "device_type", "data_digest", "training_recipe", "recovery_recipe")
 """Further provenance fields that the record of a finished trial must have."""
 
-SPARSITY_TOLERANCE = 0.05
-"""How far the achieved sparsity may be above the requested one; below it, twice as far.
-
-A coupled group of a small network can be a few percent of it, and a floor for each layer may keep more.
-"""
 STANDARD_ERRORS = 2.0
 """How much the accuracy of a trial may differ when it is run again, in standard errors of the test split."""
 COST_TOLERANCE = 0.02
 """How far costs may differ, relative to the dense one, if the dense model was trained on another machine."""
 
-_ROUNDING = 1e-6
+_ALWAYS = (metric_names.TOP1, metric_names.TOP1_DENSE, metric_names.PARAMS, metric_names.MACS)
+"""Metrics that every finished trial has."""
 
 
 @dataclass(frozen=True)
@@ -107,61 +111,26 @@ def provenance(records: Iterable[TrialRecord]) -> list[Problem]:
 
 
 def plausibility(records: Iterable[TrialRecord]) -> list[Problem]:
-    """Impossible numbers, and numbers that differ between criteria but should be the same for all."""
-    problems = []
-    shared: dict[tuple[str, str], tuple[float, TrialRecord]] = {}
-    for record in records:
-        if record.status != "done":
-            continue
-        problems += [Problem(kind, f"{title(record)}: {detail}") for kind, detail in _oddities(record)]
-        for name in (metric_names.TOP1_DENSE, metric_names.PARAMS_DENSE, metric_names.MACS_DENSE):
-            value, stage = record.metrics.get(name), record.stages.get("train", "")
-            if value is None:
-                continue
-            first, other = shared.setdefault((stage, name), (value, record))
-            if value != first:
-                detail = f"{title(record)}: {value}, but {first} in {title(other)}"
-                problems.append(Problem(f"{name} differs on one dense model", detail))
+    """Impossible numbers, and numbers that differ between trials that share them."""
+    done = [record for record in records if record.status == "done"]
+    problems = [
+        Problem(kind, f"{title(record)}: {detail}") for record in done for kind, detail in _oddities(record)
+    ]
+    for kind, record, other, values in differences(done):
+        problems.append(Problem(kind, f"{title(record)}: {values} in {title(other)}"))
     return problems
 
 
-def _oddities(record: TrialRecord) -> Iterator[tuple[str, str]]:
-    metrics = record.metrics
-    for name in (metric_names.TOP1, metric_names.TOP1_DENSE, metric_names.PARAMS, metric_names.MACS):
+def _oddities(record: TrialRecord) -> Oddities:
+    metrics = {name: float(value) for name, value in record.metrics.items()}
+    for name in _ALWAYS:
         if name not in metrics:
-            yield f"{name} is missing", record.status
-    for name, value in metrics.items():
-        if (
-            name.startswith((metric_names.TOP, metric_names.CLASS, metric_names.SPARSITY))
-            and not 0 <= value <= 1
-        ):
-            yield f"{name.partition('/')[0]} is no fraction", f"{name[:80]} is {value}"
-        elif value < 0 and name.startswith(
-            (metric_names.COST, metric_names.LATENCY, metric_names.TIME, metric_names.LOSS)
-        ):
-            yield f"{name[:80]} is negative", f"{value}"
-    for cost in ("params", "macs"):
-        left, dense = metrics.get(metric_names.cost(cost)), metrics.get(metric_names.cost(cost, "dense"))
-        nonzero = metrics.get(metric_names.cost(cost, "nonzero"))
-        if left is None or dense is None:
-            continue
-        if left > dense:
-            yield f"cost/{cost} is above the dense network's", f"{left} > {dense}"
-        kept = left if nonzero is None or record.axes.get("granularity") != "weight" else nonzero
-        removed = metrics.get(metric_names.sparsity(cost))
-        if removed is not None and dense and abs(1 - kept / dense - removed) > _ROUNDING:
-            yield f"sparsity/{cost} does not fit the costs", f"{removed} where {kept} of {dense} are left"
-    flops, macs = metrics.get(metric_names.FLOPS), metrics.get(metric_names.MACS)
-    if flops is not None and macs is not None and flops != 2 * macs:
-        yield "cost/flops is not twice cost/macs", f"{flops} and {macs}"
-    wanted, achieved = (
-        record.axes.get("sparsity"),
-        metrics.get(metric_names.sparsity(str(record.axes.get("budget")))),
-    )
-    if isinstance(wanted, int | float) and achieved is not None:
-        off = achieved - wanted
-        if not -2 * SPARSITY_TOLERANCE <= off <= SPARSITY_TOLERANCE:
-            yield "the sparsity is far from the one requested", f"{achieved:.3f} instead of {wanted}"
+            yield Oddity(f"{name} is missing", record.status)
+    yield from ranges(metrics)
+    yield from accuracies(record, metrics)
+    yield from costs(record, metrics)
+    yield from times(metrics)
+    yield from dissections(record, metrics)
 
 
 def disagreement(claimed: TrialRecord, again: TrialRecord, test_samples: int) -> list[Problem]:

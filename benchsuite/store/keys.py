@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+
+_KEY = re.compile(r"[0-9a-f]{20}")
 
 
 def content_key(content: object) -> str:
     """A short hash of plain data: 20 hexadecimal digits, the same on every machine."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def is_content_key(text: object) -> bool:
+    """Whether it is a content key, and so may be the name of a folder."""
+    return isinstance(text, str) and _KEY.fullmatch(text) is not None
 
 
 def derived_seed(purpose: str, *axes: object) -> int:

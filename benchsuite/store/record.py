@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from benchsuite.store.keys import is_content_key
 from benchsuite.store.texts import all_printable, printable, read_json
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 
 SCHEMA_VERSION = 1
-_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 Status = Literal["done", "unsupported", "collapsed", "failed", "timeout", "killed"]
@@ -101,13 +100,16 @@ class TrialRecord:
 
 
 def _check_keys(data: dict[str, Any]) -> None:
-    """Raise `ValueError` for content keys that are none: they name folders."""
-    if not _KEY.fullmatch(data["key"]):
-        raise ValueError(f"{data['key'][:50]!r} is no content key, such as 20 hexadecimal digits")
+    """Raise `ValueError` for content keys that are none: they name folders.
+
+    The key of a stage may be empty: one from before checksums has nothing that identifies its numbers.
+    """
+    if not is_content_key(data["key"]):
+        raise ValueError(f"{data['key'][:50]!r} is no content key, which is 20 hexadecimal digits")
     for name, key in data.get("stages", {}).items():
-        if key is not None and not (isinstance(key, str) and (key == "" or _KEY.fullmatch(key))):
+        if key not in (None, "") and not is_content_key(key):
             raise ValueError(
-                f"stages.{name[:50]} is no content key, such as 20 hexadecimal digits: {str(key)[:50]!r}"
+                f"stages.{name[:50]} is no content key, which is 20 hexadecimal digits: {str(key)[:50]!r}"
             )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from benchsuite.errors import Unsupported
 from benchsuite.hardware import devices
-from benchsuite.metrics.accuracy import evaluate
+from benchsuite.metrics.accuracy import Evaluation, evaluate
 from benchsuite.pruning.networks import MaskedNetwork, PrunedNetwork, SmallerNetwork
 from benchsuite.pruning.rounds import rounds_of
 from benchsuite.pruning.signature import architecture_signature
@@ -28,7 +28,7 @@ from benchsuite.trials.recovery import recover
 from benchsuite.trials.round_scores import score_round
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from benchsuite.metrics.cost import Cost
     from benchsuite.plan.trial import Trial
@@ -91,7 +91,12 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: ScoredModel) -> Trial
         axes=trial.axes,
         status="done",
         metrics={name: float(value) for name, value in metrics.items()},
-        provenance=provenance(worker, trial, dense) | _uncounted(network.cost) | interpretability.notes,
+        provenance={
+            **provenance(worker, trial, dense),
+            "test_samples": _test_samples(evaluation, dense.data.classes),
+            **_uncounted(network.cost),
+            **interpretability.notes,
+        },
         settings=dict(trial.shared),
         stages={
             **trial.stages,
@@ -207,6 +212,11 @@ def _cost_metrics(cost: Cost, dense: Cost) -> dict[str, float]:
         metric_names.ACTIVATION_PEAK_BYTES: cost.peak_activation_bytes,
         metric_names.UNCOUNTED_MODULES: len(cost.unknown_modules),
     }
+
+
+def _test_samples(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, int]:
+    """The test samples of each class, by which anyone can check accuracies against recalls."""
+    return dict(zip(classes, evaluation.confusion.sum(dim=1).tolist(), strict=True))
 
 
 def _uncounted(cost: Cost) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from benchsuite_leaderboard.standings import Standings
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from benchsuite.publishing.signatures import Signature
     from benchsuite.store.record import Status, TrialRecord
     from benchsuite_leaderboard.agreement import WorkloadAgreement
 
@@ -121,6 +122,7 @@ class Report:
         pending: number of planned trials that have no record yet.
         notes: what the caller wants the reader to know, one sentence each.
         agreements: how similarly the criteria rank units, by workload.
+        signatures: who signed the results files that records come from.
     """
 
     title: str
@@ -128,6 +130,7 @@ class Report:
     pending: int
     notes: tuple[str, ...]
     agreements: tuple[WorkloadAgreement, ...] = ()
+    signatures: tuple[Signature, ...] = ()
 
     @property
     def trials(self) -> int:

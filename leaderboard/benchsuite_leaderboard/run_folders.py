@@ -7,8 +7,8 @@ import io
 import math
 from typing import TYPE_CHECKING
 
+from benchsuite.store.keys import is_content_key
 from benchsuite.store.texts import read_json
-from benchsuite_leaderboard.pages.addresses import is_content_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

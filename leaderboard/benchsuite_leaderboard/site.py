@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from benchsuite.publishing.signatures import Signature
     from benchsuite.store.record import TrialRecord
     from benchsuite.trials.agreement import NetworkAgreement
 
@@ -40,6 +41,7 @@ def render(
     about: Mapping[str, str] | None = None,
     agreement: Sequence[NetworkAgreement] = (),
     sources: Sequence[Path] = (),
+    signatures: Sequence[Signature] = (),
 ) -> Path:
     """Write the site and return the path of its first page.
 
@@ -56,14 +58,15 @@ def render(
         agreement: how similarly the criteria rank the units of each dense network.
         sources: where the records come from. Run directories also give the details that only they have: a
             trial's layers, and pictures up to a limit (`trials.PICTURE_BYTES`).
+        signatures: who signed the results files among the sources.
     """
     about = about or {}
     index = output / "index.html"
     folders = RunFolders(sources)
-    digest = _digest(records, title, pending, notes, about, agreement, folders)
+    digest = _digest(records, title, pending, notes, about, agreement, signatures, folders)
     if _made_from(index) == digest:
         return index
-    files = _files(records, title, pending, notes, about, agreement, folders, digest)
+    files = _files(records, title, pending, notes, about, agreement, signatures, folders, digest)
     for folder in {name.partition("/")[0] for name in files if "/" in name}:
         (output / folder).mkdir(parents=True, exist_ok=True)
     for folder, own in _FOLDERS.items():
@@ -85,6 +88,7 @@ def _files(
     notes: Sequence[str],
     about: Mapping[str, str],
     agreement: Sequence[NetworkAgreement],
+    signatures: Sequence[Signature],
     folders: RunFolders,
     digest: str,
 ) -> dict[str, bytes]:
@@ -101,7 +105,7 @@ def _files(
     from benchsuite_leaderboard.trials import trial_files
 
     report = make_report(records, title=title, pending=pending, notes=notes)
-    report = replace(report, agreements=workload_agreements(agreement))
+    report = replace(report, agreements=workload_agreements(agreement), signatures=tuple(signatures))
     views = Views()
     files = {f"assets/{path.name}": path.read_bytes() for path in sorted(ASSETS.iterdir())}
     offered = downloads(records)
@@ -131,12 +135,13 @@ def _digest(
     notes: Sequence[str],
     about: Mapping[str, str],
     agreement: Sequence[NetworkAgreement],
+    signatures: Sequence[Signature],
     folders: RunFolders,
 ) -> str:
     """Return a digest of everything that the site is made from, this package included."""
     found = hashlib.sha256()
     stamp = folders.stamp(record.key for record in records)
-    facts = (repr(sorted(about.items())), repr(agreement), stamp, as_json(records))
+    facts = (repr(sorted(about.items())), repr(agreement), repr(signatures), stamp, as_json(records))
     for part in (title, str(pending), *notes, *facts):
         found.update(part.encode("utf-8", "surrogatepass") + b"\x00")
     for path in sorted(PACKAGE.rglob("*")):

@@ -13,11 +13,13 @@ from __future__ import annotations
 import io
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from made_up_records import make_matrix
 
+from benchsuite.store.keys import content_key
 from benchsuite.store.record import TrialRecord
 from benchsuite_leaderboard.downloads import as_json
 from benchsuite_leaderboard.site import render
@@ -35,12 +37,13 @@ MOST = 40.0
 
 def ten_thousand() -> list[TrialRecord]:
     """20 workloads with 5 seeds, 4 sparsities, 22 criteria, and three draws of random."""
-    return make_matrix(
+    records = make_matrix(
         scorers=["random", *(f"criterion-{i}" for i in range(22))],
         workloads=[("d", f"model-{i}") for i in range(20)],
         seeds=range(5),
         sparsities=[0.3, 0.5, 0.7, 0.9],
     )
+    return [replace(record, key=content_key(record.key)) for record in records]
 
 
 def plain_table(lines: str) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchsuite.store.keys import content_key
 from benchsuite.store.record import TrialRecord
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import Tracker, curves
@@ -28,7 +29,7 @@ FILES = ("layers.csv", "confusion.csv", "confusion.svg", "pruning.json")
 
 def made_up(directory: Path, number: int) -> TrialRecord:
     """A trial with its files, and its dense model's the first time."""
-    key, train = f"k{number}", f"t{number // TRIALS_OF_A_MODEL}"
+    key, train = content_key(["trial", number]), content_key(["train", number // TRIALS_OF_A_MODEL])
     folder, dense = directory / "stages" / key, directory / "stages" / train
     folder.mkdir(parents=True)
     for name in FILES:

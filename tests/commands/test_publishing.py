@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -77,6 +78,9 @@ def test_a_run_that_is_packed_passes_and_repeats_itself(finished, packed):
         assert line in result.stdout
     assert "all as here" in result.stdout
     assert "2 trials agree, 2 of them exactly" in result.stdout
+    assert "chance        of a forged cell among the 2: 16.7% if 1 of 12 is forged, 31.8% if 2 (10%) are" in (
+        result.stdout
+    )
 
 
 def test_nothing_is_overwritten_and_an_unfinished_run_is_not_packed(finished, packed, tmp_path):
@@ -168,13 +172,13 @@ def test_what_was_tampered_with_is_found(packed, tmp_path, change, message, caps
 def test_a_number_that_was_made_up_does_not_come_out_again(packed, tmp_path):
     def flatter(header, records):
         for record in records:
-            record["metrics"]["accuracy/top1"] = 0.999
+            record["metrics"]["accuracy/top1_before_recovery"] = 1.0
 
     tampered(packed, tmp_path / "t.jsonl", flatter)
     result = benchsuite("verify", "t.jsonl", "--rerun", "1", cwd=tmp_path)
     assert result.returncode == 1
     assert "plausibility  ok" in result.stdout
-    assert "1 x accuracy/top1 differs: " in result.stdout
+    assert "1 x accuracy/top1_before_recovery differs: " in result.stdout
 
 
 def test_a_file_that_is_not_there_is_bad_usage(tmp_path, capsys):
@@ -193,10 +197,88 @@ def test_a_site_is_made_of_a_run_and_a_results_file(finished, packed):
     page = (finished / "site/index.html").read_text()
     assert "other.jsonl: the trial digits" in page
     assert "has other results than in runs/small" in page
-    assert "small.jsonl.gz" not in page
+    assert "small.jsonl.gz:" not in page
+    for name in ("small.jsonl.gz", "other.jsonl"):
+        assert f"<li><bdi>{name}</bdi>: <bdi>not signed: there is no {name}.sig</bdi></li>" in page
     about = next((finished / "site/criteria").glob("magnitude-l1-*.html")).read_text()
     registry, _ = discover()
     (summary,) = (info.summary for info in registry.infos if info.name == "magnitude-l1")
     assert f'<p class="lead">{escape(summary)}</p>' in about
     control = next((finished / "site/criteria").glob("reversed-magnitude-l1-*.html")).read_text()
     assert f"<bdi>magnitude-l1</bdi>: {escape(summary)}</p>" in control
+
+
+def test_it_is_said_that_keys_sign_nothing_and_what_would_show_it(packed, capsys):
+    assert main(["verify", str(packed)]) == 0
+    output = capsys.readouterr().out
+    assert "it signs no number" in output
+    assert "run again     nothing: whether the numbers were measured, only --rerun N shows" in output
+    assert "chance of a forged cell among --rerun 12: 100.0% if 1 of 12 is forged" in output
+
+
+@pytest.fixture(scope="module")
+def signed(finished) -> Path:
+    """A packed run that was signed, with its key and lists of signers beside it."""
+    if shutil.which("ssh-keygen") is None:
+        pytest.skip("ssh-keygen is not installed; it comes with OpenSSH")
+    for name in ("alice", "bob"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", finished / name], check=True)
+        public = (finished / f"{name}.pub").read_text()
+        (finished / f"{name}.signers").write_text(f"{name}@example.org {public}")
+    command = ("submit", "runs/small", "--output", "signed.jsonl.gz", "--sign", "alice")
+    result = benchsuite(*command, cwd=finished)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "signed.jsonl.gz.sig: a valid signature by the ED25519 key SHA256:" in result.stdout
+    return finished / "signed.jsonl.gz"
+
+
+def test_verify_says_who_signed(signed, capsys):
+    folder = signed.parent
+    for signers, said in (
+        ([], "signature     a valid signature by the ED25519 key SHA256:"),
+        (
+            ["--signers", str(folder / "alice.signers")],
+            "signature     signed by alice@example.org (ED25519 key",
+        ),
+        (
+            ["--signers", str(folder / "bob.signers")],
+            "by a key that the list of signers does not allow: ED25519",
+        ),
+    ):
+        assert main(["verify", str(signed), *signers]) == 0
+        assert said in capsys.readouterr().out
+
+
+def test_a_signature_of_another_file_is_a_problem(signed, packed, tmp_path, capsys):
+    path = tampered(signed, tmp_path / "t.jsonl", lambda header, records: records)
+    signature = path.with_name("t.jsonl.sig")
+    signature.write_bytes(signed.with_name(f"{signed.name}.sig").read_bytes())
+    assert main(["verify", str(path), "--signers", str(signed.parent / "alice.signers")]) == 1
+    output = capsys.readouterr().out
+    assert "plausibility  ok" in output
+    assert "signature     bad signature: t.jsonl.sig is none of this file" in output
+    signature.unlink()
+    assert main(["verify", str(path)]) == 0
+    assert main(["verify", str(path), "--signers", str(tmp_path / "absent")]) == 4
+    assert "the list of signers" in capsys.readouterr().err
+
+
+def test_what_cannot_be_signed_is_not_written(finished, signed, tmp_path, capsys):
+    new = tmp_path / "new.jsonl"
+    run = str(finished / "runs/small")
+    assert main(["submit", run, "--output", str(new), "--sign", str(tmp_path / "absent")]) == 4
+    assert "there is no key file" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    new.with_name("new.jsonl.sig").write_text("of an earlier file")
+    assert main(["submit", run, "--output", str(new)]) == 4
+    assert "not overwritten: " in capsys.readouterr().err
+    assert not new.exists()
+
+
+def test_the_site_shows_who_signed(signed, packed, tmp_path):
+    signers = str(signed.parent / "alice.signers")
+    site = tmp_path / "site"
+    assert main(["leaderboard", str(signed), str(packed), "--signers", signers, "--output", str(site)]) == 0
+    page = (site / "index.html").read_text()
+    assert "<bdi>signed.jsonl.gz</bdi>: <bdi>signed by alice@example.org (ED25519 key SHA256:" in page
+    assert "<bdi>small.jsonl.gz</bdi>: <bdi>not signed: there is no small.jsonl.gz.sig</bdi>" in page

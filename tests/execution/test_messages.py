@@ -23,7 +23,7 @@ from benchsuite.store.record import TrialRecord
 from benchsuite.store.texts import LONGEST_TEXT, printable
 
 ANY_TEXT = st.text(st.characters(categories=None), max_size=200)
-RECORD = TrialRecord("k" * 20, {"scorer": "a", "seed": 0}, "done", {"accuracy/top1": 0.5})
+RECORD = TrialRecord("a" * 20, {"scorer": "a", "seed": 0}, "done", {"accuracy/top1": 0.5})
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_texts_arrive_printable(text: str) -> None:
         shown = next(v for v in (getattr(found, n, None) for n in ("error", "text", "what")) if v is not None)
         assert "\x1b" not in shown
         shown.encode()
-    record = decoded(encoded(Finished(TrialRecord("k", {}, "failed", error=text))))
+    record = decoded(encoded(Finished(TrialRecord("a" * 20, {}, "failed", error=text))))
     assert isinstance(record, Finished)
     (record.record.error or "").encode()
 

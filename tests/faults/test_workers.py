@@ -115,12 +115,12 @@ def test_finishing_ends_a_job_after_the_trial_in_work(executor_of: Any) -> None:
     executor = executor_of()
     executor.start(Deed("two-trials"))
     found: list[Any] = []
-    while not any(getattr(message, "trial", None) == "one" for message in found):
+    while not any(getattr(message, "trial", None) == "1" * 20 for message in found):
         found += [message for _, _, message in executor.wait(0.2)]
     executor.finish()
     while not isinstance(found[-1], Ended):
         found += [message for _, _, message in executor.wait(0.2)]
-    assert [each.record.key for each in found if isinstance(each, Finished)] == ["one"]
+    assert [each.record.key for each in found if isinstance(each, Finished)] == ["1" * 20]
     assert found[-1] == Ended("stopped")
 
 

@@ -51,7 +51,7 @@ def _print(_connection: Connection) -> None:
 
 
 def _two_trials(connection: Connection) -> None:
-    for key in ("one", "two"):
+    for key in ("1" * 20, "2" * 20):
         connection.send_bytes(encoded(Started(key, key)))
         time.sleep(1.5)
         connection.send_bytes(encoded(Finished(TrialRecord(key, {}, "done"))))

@@ -8,19 +8,20 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from pyarrow import parquet
 from shipped_trials import shipped_trials
 
+from benchsuite.publishing.signatures import Signature
 from benchsuite_leaderboard.downloads import downloads
 from benchsuite_leaderboard.pages.addresses import slug
 from benchsuite_leaderboard.site import render
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from benchsuite.store.record import TrialRecord
 
@@ -125,6 +126,31 @@ def test_hostile_text_is_shown_and_not_executed(record: Make, hostile: str, tmp_
         assert re.fullmatch(r"[a-z0-9.-]+", path.name)
     assert "<script>alert('x')</script>" in pages(site)[index].text
     assert {path.name for path in (tmp_path / "a").iterdir()} == {"site"}
+
+
+def test_who_signed_is_shown_beside_each_results_file(record: Make, hostile: str, tmp_path: Path) -> None:
+    records = [record("a", 0.5, 0.9)]
+    signatures = [
+        Signature(Path("some/where/a.jsonl.gz"), "signed", f"signed by {hostile}"),
+        Signature(Path("b&<b>.jsonl"), "unsigned", "not signed: there is no b.jsonl.sig"),
+        Signature(Path("c.jsonl"), "bad", f"bad signature: \x1b[31m {hostile * 100}"),
+    ]
+    index = render(records, tmp_path / "with", title="demo", signatures=signatures)
+    page = pages(tmp_path / "with")[index]
+    shown = page.text[page.text.index("Results files") :]
+    assert "a.jsonl.gz: signed by " + hostile.replace("\u202e", "\ufffd") in shown
+    assert "some/where" not in shown
+    assert "b&<b>.jsonl: not signed: there is no b.jsonl.sig" in shown
+    assert "c.jsonl: bad signature: \ufffd[31m <script>" in shown
+    assert page.tags.count("script") == pages(tmp_path / "with")[tmp_path / "with/method.html"].tags.count(
+        "script"
+    )
+    # The same records with other signatures are another site.
+    before = index.read_text()
+    render(records, tmp_path / "with", title="demo", signatures=signatures[:1])
+    assert index.read_text() != before
+    plain = render(records, tmp_path / "plain", title="demo")
+    assert "Results files" not in plain.read_text()
 
 
 @pytest.mark.parametrize(

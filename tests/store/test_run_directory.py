@@ -12,13 +12,17 @@ from benchsuite.store.record import TrialRecord, read_records
 from benchsuite.store.run_directory import RunDirectory
 
 
-def record(key="a", status="done", **metrics):
-    return TrialRecord(key, {"scorer": "s", "sparsity": 0.5}, status, metrics=metrics)
+def key(letter: str) -> str:
+    return letter * 20
+
+
+def record(letter="a", status="done", **metrics):
+    return TrialRecord(key(letter), {"scorer": "s", "sparsity": 0.5}, status, metrics=metrics)
 
 
 def test_a_record_survives_the_round_trip():
     written = TrialRecord(
-        "k", {"scorer": "ä<b>"}, "failed", {"accuracy/top1": 0.5}, {"torch": "2"}, {}, {}, "line\nbreak"
+        key("1"), {"scorer": "ä<b>"}, "failed", {"accuracy/top1": 0.5}, {"torch": "2"}, {}, {}, "line\nbreak"
     )
     line = written.to_json()
     assert "\n" not in line
@@ -36,8 +40,8 @@ def test_the_last_line_of_a_key_wins(tmp_path):
     run.append(record("b"))
     run.append(record(one=2.0))
     records, problems = run.records()
-    assert records["a"].metrics == {"one": 2.0}
-    assert list(records) == ["a", "b"]
+    assert records[key("a")].metrics == {"one": 2.0}
+    assert list(records) == [key("a"), key("b")]
     assert problems == []
 
 
@@ -46,11 +50,11 @@ def test_a_torn_last_line_is_dropped_and_the_next_append_is_whole(tmp_path):
     run.append(record())
     with run.results_file.open("a") as handle:
         handle.write(record("b").to_json()[:30])
-    assert list(run.records()[0]) == ["a"]
+    assert list(run.records()[0]) == [key("a")]
     with run.locked():
         run.append(record("c"))
     records, problems = run.records()
-    assert list(records) == ["a", "c"]
+    assert list(records) == [key("a"), key("c")]
     assert problems == []
 
 
@@ -63,17 +67,15 @@ def test_a_torn_last_line_is_dropped_and_the_next_append_is_whole(tmp_path):
         ('{"schema_version": 1, "key": "a", "axes": {}}', "status is missing"),
         ('{"schema_version": 1, "key": 3, "axes": {}, "status": "done"}', "key has the wrong type"),
         ('{"schema_version": 1, "key": "a", "axes": {}, "status": "fine"}', "status is 'fine'"),
-        (
-            '{"schema_version": 1, "key": "a", "axes": {}, "status": "done", "metrics": {"x": "1"}}',
-            "not numbers",
-        ),
+        ('{"schema_version": 1, "key": "abc", "axes": {}, "status": "done"}', "'abc' is no content key"),
+        (record().to_json().replace('"metrics": {}', '"metrics": {"x": "1"}'), "not numbers"),
     ],
 )
 def test_a_damaged_line_is_reported_with_its_number(tmp_path, line, message):
     path = tmp_path / "results.jsonl"
     path.write_text(record().to_json() + "\n" + line + "\n" + record("b").to_json() + "\n")
     records, problems = read_records(path)
-    assert list(records) == ["a", "b"]
+    assert list(records) == [key("a"), key("b")]
     assert len(problems) == 1
     assert f"{path}:2: " in problems[0]
     assert message in problems[0]
@@ -81,12 +83,12 @@ def test_a_damaged_line_is_reported_with_its_number(tmp_path, line, message):
 
 def test_results_follow_the_plan_and_set_superseded_records_apart(tmp_path):
     run = RunDirectory(tmp_path)
-    for key in ("old", "b", "a"):
-        run.append(record(key))
-    run.write_plan([("a", {}), ("b", {}), ("c", {})])
+    for letter in "0ba":
+        run.append(record(letter))
+    run.write_plan([(key(letter), {}) for letter in "abc"])
     results = run.results()
-    assert [r.key for r in results.records] == ["a", "b"]
-    assert [r.key for r in results.superseded] == ["old"]
+    assert [r.key for r in results.records] == [key("a"), key("b")]
+    assert [r.key for r in results.superseded] == [key("0")]
     assert results.pending == 1
 
 

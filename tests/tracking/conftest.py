@@ -19,10 +19,10 @@ def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tracked import record, track
+    from tracked import key, record, track
 
     directory = tmp_path_factory.mktemp("run of ünits #1")
-    folder = directory / "stages" / "k1"
+    folder = directory / "stages" / key("k1")
     folder.mkdir(parents=True)
     (folder / "worker.log").touch()
     (folder / "recovery.json").write_text("[1]")
@@ -32,9 +32,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tracker = track(
             directory,
             record(),
-            record("k2", "collapsed", error="<script>alert('层')</script>"),
-            record("k3", "failed"),
-            record("k4", "timeout"),
+            record(key("k2"), "collapsed", error="<script>alert('层')</script>"),
+            record(key("k3"), "failed"),
+            record(key("k4"), "timeout"),
         )
     assert tracker.warnings == []
     assert not is_behind(directory)

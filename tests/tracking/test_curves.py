@@ -5,7 +5,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from tracked import record, shown, track
+from tracked import key, record, shown, track
 
 from benchsuite.tracking import curves
 
@@ -21,17 +21,17 @@ def test_of_a_long_recovery_a_hundred_epochs_are_shown_with_the_last(tmp_path):
 
 
 def test_the_rounds_of_a_schedule_are_curves_by_round(tmp_path):
-    folder = tmp_path / "stages" / "k1"
+    folder = tmp_path / "stages" / key("k1")
     folder.mkdir(parents=True)
     rounds = [
         {"round": 1, "sparsity": 0.5, "params_nonzero": 50, "validation_top1": 0.9, "loss": 0.25},
         {"round": 2, "sparsity": 0.75, "params_nonzero": 25, "validation_top1": 0.8, "loss": None},
     ]
     (folder / "rounds.json").write_text(json.dumps(rounds))
-    track(tmp_path, record(), record("k2"))
+    track(tmp_path, record(), record(key("k2")))
     track(tmp_path, replace(record(), metrics={**record().metrics, "latency/batch1_ms": 1.5}))
     view = shown(tmp_path)
-    found = {name: view.curve(view.trials["k1"], f"rounds/{name}") for name in (*rounds[0], "round")}
+    found = {name: view.curve(view.trials[key("k1")], f"rounds/{name}") for name in (*rounds[0], "round")}
     assert found == {
         "round": [],
         "sparsity": [(1, 0.5), (2, 0.75)],
@@ -39,19 +39,19 @@ def test_the_rounds_of_a_schedule_are_curves_by_round(tmp_path):
         "validation_top1": [(1, 0.9), (2, 0.8)],
         "loss": [(1, 0.25)],
     }
-    assert not any(name.startswith("rounds/") for name in view.trials["k2"].data.metrics)
+    assert not any(name.startswith("rounds/") for name in view.trials[key("k2")].data.metrics)
 
 
 SAMPLES = "unix_s,seconds,cpu_percent,memory_mb,gpu_percent\n"
 
 
 def test_samples_of_the_system_have_their_own_times(tmp_path):
-    folder = tmp_path / "stages" / "k1"
+    folder = tmp_path / "stages" / key("k1")
     folder.mkdir(parents=True)
     (folder / "system.csv").write_text(f"{SAMPLES}1000.5,20.1,99.0,512.0,\n1005.5,25.1,98.0,600.0,50\n10")
     track(tmp_path, record())
     view = shown(tmp_path)
-    run = view.trials["k1"]
+    run = view.trials[key("k1")]
     assert view.curve(run, "system/cpu_percent") == [(20, 99.0), (25, 98.0)]
     assert view.curve(run, "system/memory_mb") == [(20, 512.0), (25, 600.0)]
     assert view.curve(run, "system/gpu_percent") == [(25, 50.0)]
@@ -60,7 +60,7 @@ def test_samples_of_the_system_have_their_own_times(tmp_path):
 
 
 def test_a_new_attempt_adds_its_samples(tmp_path):
-    folder = tmp_path / "stages" / "k1"
+    folder = tmp_path / "stages" / key("k1")
     folder.mkdir(parents=True)
     (folder / "system.csv").write_text(f"{SAMPLES}1000,20,99,512,\n")
     track(tmp_path, record(status="timeout"))
@@ -68,7 +68,7 @@ def test_a_new_attempt_adds_its_samples(tmp_path):
     (folder / "system.csv").write_text(f"{SAMPLES}2000,30,10,100,\n")
     track(tmp_path, record())
     view = shown(tmp_path)
-    assert view.curve(view.trials["k1"], "system/cpu_percent") == [(20, 99.0), (30, 10.0)]
+    assert view.curve(view.trials[key("k1")], "system/cpu_percent") == [(20, 99.0), (30, 10.0)]
 
 
 def test_of_a_long_course_some_hundred_samples_are_shown_with_the_last(tmp_path):

@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from tracked import closed_port, dense_trial, shown, track, trained
+from tracked import closed_port, dense_trial, key, shown, track, trained
 
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import connection, dense_runs, is_behind
@@ -12,15 +12,15 @@ from benchsuite.tracking import connection, dense_runs, is_behind
 
 def test_a_dense_model_is_a_run_beside_its_trials_with_its_training_as_a_curve(tmp_path):
     trained(tmp_path)
-    os.utime(tmp_path / "stages/t1/stage.json", (1_000_000, 1_000_000))
-    assert track(tmp_path, dense_trial("a"), dense_trial("b")).warnings == []
+    os.utime(tmp_path / "stages" / key("t1") / "stage.json", (1_000_000, 1_000_000))
+    assert track(tmp_path, dense_trial(key("a")), dense_trial(key("b"))).warnings == []
     view = shown(tmp_path)
-    assert set(view.trials) == {"a", "b"}
-    run = view.dense["t1"]
+    assert set(view.trials) == {key("a"), key("b")}
+    run = view.dense[key("t1")]
     assert run.info.run_name == "dense · mlp · digits · seed 2"
     assert run.data.tags["mlflow.parentRunId"] == view.parents[0].info.run_id
-    assert {trial.data.tags["benchsuite.dense"] for trial in view.trials.values()} == {"t1"}
-    assert run.data.tags["benchsuite.dense"] == "t1"
+    assert {trial.data.tags["benchsuite.dense"] for trial in view.trials.values()} == {key("t1")}
+    assert run.data.tags["benchsuite.dense"] == key("t1")
     assert view.curve(run, "training/loss") == [(1, 2.0), (2, 1.0), (3, 2.0 / 3)]
     assert view.curve(run, "training/learning_rate") == [(1, 0.1), (2, 0.1), (3, 0.1)]
     moments = [m.timestamp for m in view.client.get_metric_history(run.info.run_id, "training/loss")]
@@ -33,7 +33,7 @@ def test_its_accuracy_cost_recipe_and_files_are_there(tmp_path):
     trained(tmp_path)
     track(tmp_path, dense_trial())
     view = shown(tmp_path)
-    run = view.dense["t1"]
+    run = view.dense[key("t1")]
     wanted = {
         "accuracy/top1": 0.95,
         "accuracy/class/a/b": 0.5,
@@ -66,18 +66,18 @@ def test_its_accuracy_cost_recipe_and_files_are_there(tmp_path):
 
 def test_later_invocations_and_new_stores_make_no_second_one(tmp_path):
     trained(tmp_path)
-    track(tmp_path, dense_trial("a"))
-    first = shown(tmp_path).dense["t1"]
-    track(tmp_path, dense_trial("b"))  # knows that everything is shown
-    RunDirectory(tmp_path).append(dense_trial("c"))
+    track(tmp_path, dense_trial(key("a")))
+    first = shown(tmp_path).dense[key("t1")]
+    track(tmp_path, dense_trial(key("b")))  # knows that everything is shown
+    RunDirectory(tmp_path).append(dense_trial(key("c")))
     track(tmp_path)  # reads what is shown
     view = shown(tmp_path)
-    assert set(view.trials) == set("abc")
-    assert view.dense["t1"].info.run_id == first.info.run_id
+    assert set(view.trials) == set(map(key, "abc"))
+    assert view.dense[key("t1")].info.run_id == first.info.run_id
     assert len(view.curve(first, "training/loss")) == 3
     (tmp_path / "mlflow.db").unlink()
     track(tmp_path)
-    assert set(shown(tmp_path).dense) == {"t1"}
+    assert set(shown(tmp_path).dense) == {key("t1")}
 
 
 def test_one_that_was_cut_off_is_written_to_its_end_once(tmp_path, monkeypatch):
@@ -87,18 +87,18 @@ def test_one_that_was_cut_off_is_written_to_its_end_once(tmp_path, monkeypatch):
         raise ConnectionError("gone")
 
     monkeypatch.setattr(dense_runs, "log_dataset", cut_off)
-    (warning,) = track(tmp_path, dense_trial("a"), dense_trial("b")).warnings
+    (warning,) = track(tmp_path, dense_trial(key("a")), dense_trial(key("b"))).warnings
     assert "gone" in warning
-    assert shown(tmp_path).dense["t1"].info.status == "RUNNING"
+    assert shown(tmp_path).dense[key("t1")].info.status == "RUNNING"
     monkeypatch.setattr(dense_runs, "log_dataset", connection.log_dataset)
     track(tmp_path)
     view = shown(tmp_path)
-    assert view.dense["t1"].info.status == "FINISHED"
-    losses = view.curve(view.dense["t1"], "training/loss")
+    assert view.dense[key("t1")].info.status == "FINISHED"
+    losses = view.curve(view.dense[key("t1")], "training/loss")
     assert 300 < len(losses) <= 400
     assert len(set(losses)) == len(losses)
     assert losses[-1] == (1500, 2.0 / 1500)
-    assert set(view.trials) == {"a", "b"}, "its trials are there whatever becomes of it"
+    assert set(view.trials) == {key("a"), key("b")}, "its trials are there whatever becomes of it"
 
 
 def test_a_server_that_is_down_is_made_up_for(tmp_path, monkeypatch):
@@ -108,38 +108,38 @@ def test_a_server_that_is_down_is_made_up_for(tmp_path, monkeypatch):
     assert is_behind(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     track(tmp_path)
-    assert set(shown(tmp_path).dense) == {"t1"}
+    assert set(shown(tmp_path).dense) == {key("t1")}
     assert not is_behind(tmp_path)
 
 
 def test_the_recipe_is_waited_for_and_done_without_if_no_trial_is_done(tmp_path):
-    trained(tmp_path, "t1")
-    trained(tmp_path, "t2")
-    unsupported = dense_trial("a", "unsupported"), dense_trial("c", "unsupported", "t2")
-    track(tmp_path, *unsupported, dense_trial("b"))
+    trained(tmp_path, key("t1"))
+    trained(tmp_path, key("t2"))
+    unsupported = dense_trial(key("a"), "unsupported"), dense_trial(key("c"), "unsupported", key("t2"))
+    track(tmp_path, *unsupported, dense_trial(key("b")))
     view = shown(tmp_path)
-    assert view.dense["t1"].data.params["training_recipe.epochs"] == "3.0"
-    assert "training_recipe.epochs" not in view.dense["t2"].data.params
-    assert view.curve(view.dense["t2"], "training/loss")
+    assert view.dense[key("t1")].data.params["training_recipe.epochs"] == "3.0"
+    assert "training_recipe.epochs" not in view.dense[key("t2")].data.params
+    assert view.curve(view.dense[key("t2")], "training/loss")
 
 
 @pytest.mark.parametrize("broken", ["absent", "cut short", "other"])
 def test_a_training_that_is_not_complete_has_no_run(tmp_path, broken):
     trained(tmp_path)
-    facts = tmp_path / "stages/t1/stage.json"
+    facts = tmp_path / "stages" / key("t1") / "stage.json"
     if broken == "absent":
         facts.unlink()
     else:
         facts.write_text(facts.read_text()[:20] if broken == "cut short" else json.dumps([1]))
     assert track(tmp_path, dense_trial()).warnings == []
     view = shown(tmp_path)
-    assert (set(view.trials), view.dense) == ({"k1"}, {})
+    assert (set(view.trials), view.dense) == ({key("k1")}, {})
 
 
 def test_what_an_earlier_form_of_the_store_lacks_is_added(tmp_path):
-    track(tmp_path, dense_trial("a"))
+    track(tmp_path, dense_trial(key("a")))
     view = shown(tmp_path)
-    view.client.delete_tag(view.trials["a"].info.run_id, "benchsuite.dense")
+    view.client.delete_tag(view.trials[key("a")].info.run_id, "benchsuite.dense")
     size = (tmp_path / "results.jsonl").stat().st_size
     tag = view.experiment.tags["benchsuite.shown"].replace(" in form 2", "")
     assert tag.startswith(f"{size} bytes")
@@ -147,5 +147,5 @@ def test_what_an_earlier_form_of_the_store_lacks_is_added(tmp_path):
     trained(tmp_path)
     assert track(tmp_path).shown == 0
     view = shown(tmp_path)
-    assert set(view.dense) == {"t1"}
-    assert view.trials["a"].data.tags["benchsuite.dense"] == "t1"
+    assert set(view.dense) == {key("t1")}
+    assert view.trials[key("a")].data.tags["benchsuite.dense"] == key("t1")

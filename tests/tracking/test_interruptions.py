@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from tracked import record, shown, track
+from tracked import key, record, shown, track
 
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import is_behind
@@ -17,49 +17,51 @@ from benchsuite.tracking.view import View
 
 
 def test_nothing_is_doubled_and_a_success_clears_an_earlier_failure(tmp_path):
-    track(tmp_path, record("a"), record("b", "failed"), interrupted=True)
+    track(tmp_path, record(key("a")), record(key("b"), "failed"), interrupted=True)
     before = shown(tmp_path)
     assert [parent.info.status for parent in before.parents] == ["KILLED"]
-    (tmp_path / "stages" / "b").mkdir(parents=True)
-    (tmp_path / "stages" / "b" / "log.txt").write_text("now it works")
-    track(tmp_path, record("b"), record("c"))
+    (tmp_path / "stages" / key("b")).mkdir(parents=True)
+    (tmp_path / "stages" / key("b") / "log.txt").write_text("now it works")
+    track(tmp_path, record(key("b")), record(key("c")))
     after = shown(tmp_path)
-    assert set(after.trials) == {"a", "b", "c"}
-    assert after.trials["a"].info.end_time == before.trials["a"].info.end_time
-    assert after.trials["b"].info.run_id == before.trials["b"].info.run_id
-    assert after.trials["b"].info.status == "FINISHED"
-    assert not {"error", "mlflow.note.content"} & set(after.trials["b"].data.tags)
-    assert after.trials["b"].data.metrics["accuracy/top1"] == 0.9
-    assert [file.path for file in after.client.list_artifacts(after.trials["b"].info.run_id)] == ["log.txt"]
+    assert set(after.trials) == {key("a"), key("b"), key("c")}
+    assert after.trials[key("a")].info.end_time == before.trials[key("a")].info.end_time
+    assert after.trials[key("b")].info.run_id == before.trials[key("b")].info.run_id
+    assert after.trials[key("b")].info.status == "FINISHED"
+    assert not {"error", "mlflow.note.content"} & set(after.trials[key("b")].data.tags)
+    assert after.trials[key("b")].data.metrics["accuracy/top1"] == 0.9
+    assert [file.path for file in after.client.list_artifacts(after.trials[key("b")].info.run_id)] == [
+        "log.txt"
+    ]
     assert sorted(parent.data.metrics.get("trials/done", 0) for parent in after.parents) == [1, 2]
     track(tmp_path)
     assert len(shown(tmp_path).runs) == len(after.runs), "an invocation with nothing to show leaves no run"
 
 
 def test_what_is_known_to_be_shown_is_not_read_again(tmp_path, monkeypatch):
-    track(tmp_path, record("a"), record("b", "failed"))
+    track(tmp_path, record(key("a")), record(key("b"), "failed"))
     learned = []
     learn = View._learn
     monkeypatch.setattr(View, "_learn", lambda self, *args: learned.append(1) or learn(self, *args))
-    track(tmp_path, record("b"), record("c"))
+    track(tmp_path, record(key("b")), record(key("c")))
     assert learned == []
     assert {key: run.info.status for key, run in shown(tmp_path).trials.items()} == dict.fromkeys(
-        "abc", "FINISHED"
+        map(key, "abc"), "FINISHED"
     )
-    RunDirectory(tmp_path).append(record("d"))
+    RunDirectory(tmp_path).append(record(key("d")))
     track(tmp_path)
     assert learned == [1]
-    assert set(shown(tmp_path).trials) == set("abcd")
+    assert set(shown(tmp_path).trials) == set(map(key, "abcd"))
 
 
 def test_a_store_can_be_made_anew_from_the_results(tmp_path):
     old, new = tmp_path / "old", tmp_path / "new"
-    track(old, record("a"), record("b", "failed"))
+    track(old, record(key("a")), record(key("b"), "failed"))
     new.mkdir()
     shutil.copy(old / "results.jsonl", new)
     track(new)
-    assert set(shown(new).trials) == {"a", "b"}
-    assert shown(new).trials["a"].data.metrics == shown(old).trials["a"].data.metrics
+    assert set(shown(new).trials) == {key("a"), key("b")}
+    assert shown(new).trials[key("a")].data.metrics == shown(old).trials[key("a")].data.metrics
 
 
 KILLED = """
@@ -68,7 +70,7 @@ from pathlib import Path
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import Tracker
 from benchsuite.tracking.view import View
-from tracked import record
+from tracked import key, record
 
 puts, batches = [], View._log_batches
 
@@ -83,8 +85,8 @@ directory = Path({directory!r})
 tracker = Tracker(directory, "quick")
 tracker.start({{}})
 for number in range(5):
-    RunDirectory(directory).append(record(f"k{{number}}"))
-    tracker.log(record(f"k{{number}}"))
+    RunDirectory(directory).append(record(key(f"k{{number}}")))
+    tracker.log(record(key(f"k{{number}}")))
 tracker.close()
 """
 
@@ -99,19 +101,19 @@ def test_after_a_kill_in_the_middle_of_a_trial_everything_is_there_once(tmp_path
     assert is_behind(tmp_path)
     cut = shown(tmp_path)
     assert {key: run.info.status for key, run in cut.trials.items()} == {
-        "k0": "FINISHED",
-        "k1": "FINISHED",
-        "k2": "RUNNING",
+        key("k0"): "FINISHED",
+        key("k1"): "FINISHED",
+        key("k2"): "RUNNING",
     }
-    assert not cut.trials["k2"].data.metrics
+    assert not cut.trials[key("k2")].data.metrics
 
     tracker = track(tmp_path)
     assert tracker.warnings == []
     assert not is_behind(tmp_path)
     whole = shown(tmp_path)
-    assert set(whole.trials) == {f"k{number}" for number in range(5)}
+    assert set(whole.trials) == {key(f"k{number}") for number in range(5)}
     assert len({str(run.data.metrics) for run in whole.trials.values()}) == 1
     assert len({str(run.data.params) for run in whole.trials.values()}) == 1
     assert {run.info.status for run in whole.trials.values()} == {"FINISHED"}
-    assert whole.trials["k2"].info.run_id == cut.trials["k2"].info.run_id
+    assert whole.trials[key("k2")].info.run_id == cut.trials[key("k2")].info.run_id
     assert sorted(parent.info.status for parent in whole.parents) == ["FINISHED", "KILLED"]

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tracked import AXES, record, shown, track
+from tracked import AXES, key, record, shown, track
 
 from benchsuite.tracking import mlflow_fields
 
@@ -51,4 +51,4 @@ def test_a_run_name_tells_draws_apart():
 def test_more_metrics_than_one_batch_holds_are_all_there(tmp_path):
     metrics = {f"accuracy/recall_{number}": number / 2500 for number in range(2500)}
     track(tmp_path, record(metrics=metrics))
-    assert shown(tmp_path).trials["k1"].data.metrics == metrics
+    assert shown(tmp_path).trials[key("k1")].data.metrics == metrics

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tracked import Shown, closed_port, dense_trial, die, linger, serving, shown, sync, track, trained
+from tracked import Shown, closed_port, dense_trial, die, key, linger, serving, shown, sync, track, trained
 
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import is_behind
@@ -161,7 +161,7 @@ def test_models_are_logged_once_and_a_choice_that_changes_replaces_the_old(run, 
     # Another network of the first seed, smaller and no worse: the same files under another key.
     store = RunDirectory(directory)
     for record in store.results().records:
-        key = f"{record.key}-2"
+        key = record.key[::-1]
         axes = {**record.axes, "sparsity": 0.6}
         metrics = {**record.metrics, "accuracy/top1": 1.0, "cost/macs": 1.0}
         stages = {**record.stages, "trial": key}
@@ -234,7 +234,7 @@ def test_an_invocation_that_was_cut_short_logs_no_models(tmp_path, asked):
     trained(tmp_path)
     track(tmp_path, dense_trial(metrics=COSTS), interrupted=True)
     assert asked == []
-    track(tmp_path, dense_trial("b", metrics=COSTS))
+    track(tmp_path, dense_trial(key("b"), metrics=COSTS))
     assert asked == [["mlp on digits, dense", "mlp on digits, best pruned"]]
 
 

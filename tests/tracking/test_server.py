@@ -4,7 +4,7 @@ import json
 import urllib.request
 
 import pytest
-from tracked import Shown, closed_port, record, serving, shown, sync, track
+from tracked import Shown, closed_port, key, record, serving, shown, sync, track
 
 from benchsuite.cli import main
 from benchsuite.store.run_directory import RunDirectory
@@ -15,11 +15,11 @@ from benchsuite.tracking import is_behind
 def test_what_a_server_missed_is_brought_in_once_by_mlflow_sync(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     port, run = closed_port(), tmp_path / "run"
-    track(tmp_path / "server", record("own"))
+    track(tmp_path / "server", record(key("own")))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     run.mkdir()
     (run / "suite.toml").write_text("[suite]\nname = 'quick'\n")
-    (warning,) = track(run, record("a"), record("b", "failed")).warnings
+    (warning,) = track(run, record(key("a")), record(key("b"), "failed")).warnings
     assert "mlflow-sync" in warning
     code, output = sync(run, capsys)
     assert code == 1
@@ -29,8 +29,8 @@ def test_what_a_server_missed_is_brought_in_once_by_mlflow_sync(tmp_path, monkey
         code, output = sync(run, capsys)
         assert (code, output) == (0, "2 of 2 trials were new to MLflow or had changed\n")
         once = Shown(address)
-        assert set(once.trials) == {"own", "a", "b"}
-        assert once.trials["a"].data.metrics["accuracy/top1"] == 0.9
+        assert set(once.trials) == {key("own"), key("a"), key("b")}
+        assert once.trials[key("a")].data.metrics["accuracy/top1"] == 0.9
         (parent,) = (p for p in once.parents if p.data.tags["benchsuite.run_directory"].endswith("/run"))
         assert parent.data.metrics == {"trials/done": 1, "trials/failed": 1}
         assert "summary.md" in [f.path for f in once.client.list_artifacts(parent.info.run_id)]
@@ -55,7 +55,7 @@ def test_mlflow_sync_fills_the_runs_own_store_and_leaves_a_run_at_work_alone(tmp
     assert sync(tmp_path, capsys) == (0, "0 of 1 trials were new to MLflow or had changed\n")
     view = shown(tmp_path)
     assert view.experiment.tags["mlflow.note.content"] == "Every *scorer*."
-    assert set(view.trials) == {"k1"}
+    assert set(view.trials) == {key("k1")}
 
 
 @pytest.mark.slow
@@ -63,14 +63,16 @@ def test_the_ui_serves_the_run_and_a_server_is_logged_to_like_a_file(finished, t
     with serving(finished, closed_port(), tmp_path / "server.log") as address:
         with urllib.request.urlopen(address, timeout=10) as answer:
             assert b"MLflow" in answer.read()
-        assert set(Shown(address).trials) == {"k1", "k2", "k3", "k4"}
+        assert set(Shown(address).trials) == {key("k1"), key("k2"), key("k3"), key("k4")}
 
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-        (tmp_path / "run" / "stages" / "far").mkdir(parents=True)
-        (tmp_path / "run" / "stages" / "far" / "recovery.json").write_text(json.dumps([2]))
-        tracker = track(tmp_path / "run", record("far"))
+        (tmp_path / "run" / "stages" / key("far")).mkdir(parents=True)
+        (tmp_path / "run" / "stages" / key("far") / "recovery.json").write_text(json.dumps([2]))
+        tracker = track(tmp_path / "run", record(key("far")))
         assert tracker.warnings == []
         assert not (tmp_path / "run" / "mlflow.db").exists()
         far = Shown(address)
-        assert far.trials["far"].data.metrics["accuracy/top1"] == 0.9
-        assert [f.path for f in far.client.list_artifacts(far.trials["far"].info.run_id)] == ["recovery.json"]
+        assert far.trials[key("far")].data.metrics["accuracy/top1"] == 0.9
+        assert [f.path for f in far.client.list_artifacts(far.trials[key("far")].info.run_id)] == [
+            "recovery.json"
+        ]

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tracked import closed_port, record, shown, track
+from tracked import closed_port, key, record, shown, track
 
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import Tracker, is_behind
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def test_a_server_that_is_down_costs_a_warning_and_is_made_up_for(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{closed_port()}")
-    tracker = track(tmp_path, record("a"), record("b"))
+    tracker = track(tmp_path, record(key("a")), record(key("b")))
     (warning,) = tracker.warnings
     assert "does not answer" in warning
     assert "up to 2 trials are not shown there" in warning
@@ -27,7 +27,7 @@ def test_a_server_that_is_down_costs_a_warning_and_is_made_up_for(tmp_path, monk
     assert is_behind(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert track(tmp_path).warnings == []
-    assert set(shown(tmp_path).trials) == {"a", "b"}
+    assert set(shown(tmp_path).trials) == {key("a"), key("b")}
     assert not is_behind(tmp_path)
 
 
@@ -65,7 +65,7 @@ def test_a_store_that_comes_back_gets_what_it_missed(tmp_path, monkeypatch, put)
 
     monkeypatch.setattr(View, "open", open_or_not)
     monkeypatch.setattr("benchsuite.tracking.tracker._SECONDS_BETWEEN_TRIES", 0.01)
-    RunDirectory(tmp_path).append(record("stored"))
+    RunDirectory(tmp_path).append(record(key("stored")))
     tracker = Tracker(tmp_path, "quick")
     tracker.start({})
     tracker.log(record())
@@ -75,21 +75,21 @@ def test_a_store_that_comes_back_gets_what_it_missed(tmp_path, monkeypatch, put)
     deadline = time.monotonic() + 10
     while len(put) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert {one.key for one in put} == {"k1", "stored"}
+    assert {one.key for one in put} == {key("k1"), key("stored")}
     tracker.close()
     assert tracker.warnings == []
 
 
 def test_a_trial_that_mlflow_refuses_keeps_none_of_the_others_out(tmp_path, monkeypatch, put):
     def put_or_refuse(self: View, one: TrialRecord) -> None:
-        if one.key == "b":
+        if one.key == key("b"):
             raise ValueError("no such thing")
         put.append(one)
 
     monkeypatch.setattr(View, "answers", lambda self: True)
     monkeypatch.setattr(View, "put", put_or_refuse)
-    tracker = track(tmp_path, record("a"), record("b"), record("c"))
-    assert {one.key for one in put} == {"a", "c"}
+    tracker = track(tmp_path, record(key("a")), record(key("b")), record(key("c")))
+    assert {one.key for one in put} == {key("a"), key("c")}
     (warning,) = tracker.warnings
     assert "does not take the trial weight-entropy · mlp" in warning
     assert "no such thing" in warning
@@ -103,7 +103,7 @@ def test_nothing_is_shown_while_quiet_is_wanted(tmp_path, put):
         time.sleep(0.1)
         assert put == []
     assert tracker.close() < 0.1, "waiting is no work"
-    assert [one.key for one in put] == ["k1"]
+    assert [one.key for one in put] == [key("k1")]
 
 
 def test_importing_and_asking_need_neither_mlflow_nor_torch(tmp_path):

@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tracked import record, shown, track
+from tracked import key, record, shown, track
 
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import Tracker, is_behind, ui_address
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def test_a_trial_is_a_nested_run_with_axes_metrics_and_provenance(finished):
     view = shown(finished)
     assert len(view.parents) == 1
-    run = view.trials["k1"]
+    run = view.trials[key("k1")]
     assert run.data.tags["mlflow.parentRunId"] == view.parents[0].info.run_id
     assert run.info.run_name == "weight-entropy · mlp · digits · 0.5 · seed 2"
     assert run.data.params == {
@@ -42,7 +42,7 @@ def test_a_trial_is_a_nested_run_with_axes_metrics_and_provenance(finished):
 
 def test_artifacts_are_the_trials_files_without_checkpoints(finished):
     view = shown(finished)
-    run_id = view.trials["k1"].info.run_id
+    run_id = view.trials[key("k1")].info.run_id
     assert [file.path for file in view.client.list_artifacts(run_id)] == ["recovery.json"]
     assert list((finished / "mlartifacts").rglob("recovery.json"))
 
@@ -50,18 +50,18 @@ def test_artifacts_are_the_trials_files_without_checkpoints(finished):
 def test_outcomes_are_statuses_and_errors_are_readable(finished):
     view = shown(finished)
     assert {key: run.info.status for key, run in view.trials.items()} == {
-        "k1": "FINISHED",
-        "k2": "FINISHED",
-        "k3": "FAILED",
-        "k4": "FAILED",
+        key("k1"): "FINISHED",
+        key("k2"): "FINISHED",
+        key("k3"): "FAILED",
+        key("k4"): "FAILED",
     }
-    assert [view.trials[key].data.tags["status"] for key in ("k1", "k2", "k4")] == [
+    assert [view.trials[of].data.tags["status"] for of in (key("k1"), key("k2"), key("k4"))] == [
         "done",
         "collapsed",
         "timeout",
     ]
-    assert view.trials["k2"].data.tags["error"] == "<script>alert('层')</script>"
-    assert view.trials["k3"].data.tags["mlflow.note.content"] == "**failed**\n\n```text\nit failed\n```"
+    assert view.trials[key("k2")].data.tags["error"] == "<script>alert('层')</script>"
+    assert view.trials[key("k3")].data.tags["mlflow.note.content"] == "**failed**\n\n```text\nit failed\n```"
 
 
 def test_the_parent_run_tells_of_the_invocation(finished):
@@ -86,7 +86,7 @@ def test_metrics_that_come_later_are_added_and_the_others_not_repeated(tmp_path)
     track(tmp_path, early)
     track(tmp_path, replace(early, metrics={**early.metrics, "latency/batch1_ms": 1.5}))
     view = shown(tmp_path)
-    run = view.trials["k1"]
+    run = view.trials[key("k1")]
     assert run.data.metrics == {"accuracy/top1": 0.9, "time/trial_s": 2.0, "latency/batch1_ms": 1.5}
     for metric in run.data.metrics:
         assert len(view.client.get_metric_history(run.info.run_id, metric)) == 1
@@ -94,15 +94,17 @@ def test_metrics_that_come_later_are_added_and_the_others_not_repeated(tmp_path)
 
 def test_the_recovery_is_a_curve_and_is_logged_once(tmp_path):
     losses = [2.0, 1.0, 0.5]
-    for one, content_ in (("k1", {"losses": losses}), ("k2", [1]), ("k3", {"losses": [None]})):
+    for one, content_ in ((key("k1"), {"losses": losses}), (key("k2"), [1]), (key("k3"), {"losses": [None]})):
         (tmp_path / "stages" / one).mkdir(parents=True)
         (tmp_path / "stages" / one / "recovery.json").write_text(json.dumps(content_))
-    track(tmp_path, record(), record("k2"), record("k3"), record("k4"))
+    track(tmp_path, record(), record(key("k2")), record(key("k3")), record(key("k4")))
     track(tmp_path, replace(record(), metrics={**record().metrics, "latency/batch1_ms": 1.5}))
     view = shown(tmp_path)
-    history = view.client.get_metric_history(view.trials["k1"].info.run_id, "recovery/loss")
+    history = view.client.get_metric_history(view.trials[key("k1")].info.run_id, "recovery/loss")
     assert [(point.step, point.value) for point in history] == [(1, 2.0), (2, 1.0), (3, 0.5)]
-    assert not any("recovery/loss" in view.trials[key].data.metrics for key in ("k2", "k3", "k4"))
+    assert not any(
+        "recovery/loss" in view.trials[of].data.metrics for of in (key("k2"), key("k3"), key("k4"))
+    )
 
 
 def test_the_parent_run_gets_the_summary_if_there_was_something_to_show(tmp_path):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchsuite.cli import main
 from benchsuite.metrics.network_cost import Cost
+from benchsuite.store.keys import content_key
 from benchsuite.store.record import TrialRecord
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.store.stages import Stage
@@ -41,13 +42,18 @@ AXES = {
 }
 
 
-def record(key: str = "k1", status: Any = "done", **changes: Any) -> TrialRecord:
+def key(name: str) -> str:
+    """The content key of what tests call so."""
+    return content_key(name)
+
+
+def record(of: str = key("k1"), status: Any = "done", **changes: Any) -> TrialRecord:
     fields: dict[str, Any] = {
         "metrics": {"accuracy/top1": 0.9, "time/trial_s": 2.0} if status == "done" else {},
         "provenance": {"torch": "2.6", "commit": "abc", "data_digest": "d" * 64, "threads": 1},
         "error": None if status == "done" else f"it {status}",
     }
-    return TrialRecord(key, AXES, status, **{**fields, **changes})
+    return TrialRecord(of, AXES, status, **{**fields, **changes})
 
 
 def track(directory: Path, *records: TrialRecord, **options: Any) -> Tracker:
@@ -128,9 +134,9 @@ def sync(directory: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]
     return code, capsys.readouterr().out
 
 
-def trained(directory: Path, key: str = "t1", epochs: int = 3, **facts: Any) -> None:
+def trained(directory: Path, of: str = key("t1"), epochs: int = 3, **facts: Any) -> None:
     """The stage of a dense training, as a run leaves it."""
-    folder = directory / "stages" / key
+    folder = directory / "stages" / of
     folder.mkdir(parents=True)
     (folder / ".lock").touch()
     (folder / "worker.log").touch()
@@ -155,9 +161,11 @@ def trained(directory: Path, key: str = "t1", epochs: int = 3, **facts: Any) -> 
 RECIPE = {"epochs": 3.0, "milestones": [0.5, 0.75]}
 
 
-def dense_trial(key: str = "k1", status: Any = "done", train: str = "t1", **changes: Any) -> TrialRecord:
+def dense_trial(
+    of: str = key("k1"), status: Any = "done", train: str = key("t1"), **changes: Any
+) -> TrialRecord:
     """A trial of the dense model `train`; only a finished one has the recipe."""
-    one = record(key, status, stages={"train": train, "trial": key}, **changes)
+    one = record(of, status, stages={"train": train, "trial": of}, **changes)
     if status == "done":
         one.provenance["training_recipe"] = RECIPE
     return one

@@ -6,7 +6,7 @@ import hashlib
 import re
 import unicodedata
 
-_KEY = re.compile(r"[0-9a-f]{20}")
+from benchsuite.store.keys import is_content_key
 
 
 def slug(*names: str) -> str:
@@ -15,11 +15,6 @@ def slug(*names: str) -> str:
     words = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:48].strip("-")
     digest = hashlib.sha256("\x1f".join(names).encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{words}-{digest}" if words else digest
-
-
-def is_content_key(key: str) -> bool:
-    """Whether it is 20 hexadecimal digits, and so may be the name of a folder."""
-    return _KEY.fullmatch(key) is not None
 
 
 def trial_id(key: str) -> str:

@@ -1,0 +1,1 @@
+"""Which numbers of a record cannot be, by what they mean; each check yields what is wrong and the values."""

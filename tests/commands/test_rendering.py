@@ -1,0 +1,55 @@
+"""How sites are rendered: by any renderer, those included that were written for an earlier benchsuite."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from benchsuite.commands import rendering
+from benchsuite.publishing.results_file import Header, write_published
+from benchsuite.publishing.signatures import signature_file
+from benchsuite.registry.registry import Registry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> list[Path]:
+    """A file without a signature, and one with a bad one."""
+    files = [tmp_path / "plain.jsonl", tmp_path / "bad.jsonl"]
+    for file in files:
+        write_published(file, Header(name="x", suite="", cells=0, versions={}), [])
+    signature_file(files[1]).write_text("rubbish")
+    return files
+
+
+def test_a_renderer_that_knows_no_signatures_gets_them_as_notes(sources, tmp_path, monkeypatch) -> None:
+    given: dict[str, Any] = {}
+
+    def render(records, output, *, title, pending, notes, about, agreement, sources):
+        given.update(notes=notes, sources=sources)
+        return output / "index.html"
+
+    monkeypatch.setattr(rendering, "_renderer", lambda name: render)
+    page = rendering.render_site(sources, tmp_path / "site", title="x", registry=Registry())
+    assert page == tmp_path / "site/index.html"
+    assert given["sources"] == sources
+    plain, bad = given["notes"]
+    assert plain == f"{sources[0]}: not signed: there is no plain.jsonl.sig"
+    assert bad.startswith(f"{sources[1]}: bad signature")
+
+
+def test_a_renderer_that_takes_them_has_only_the_bad_ones_as_notes(sources, tmp_path, monkeypatch) -> None:
+    given: dict[str, Any] = {}
+
+    def render(records, output, **further):
+        given.update(further)
+        return output
+
+    monkeypatch.setattr(rendering, "_renderer", lambda name: render)
+    rendering.render_site(sources, tmp_path / "site", title="x", registry=Registry())
+    assert [each.verdict for each in given["signatures"]] == ["unsigned", "bad"]
+    (note,) = given["notes"]
+    assert note.startswith(f"{sources[1]}: bad signature")
