@@ -41,6 +41,7 @@ from benchsuite.execution.stopping import Stopping
 from benchsuite.hardware import devices
 from benchsuite.store.files import write_atomically
 from benchsuite.store.record import SETTLED
+from benchsuite.store.run_directory import Cell
 from benchsuite.tracking import Tracker, is_behind
 from benchsuite.trials.agreement import update_agreement
 
@@ -102,7 +103,8 @@ def _run_locked(
         console.print(f"left out: {line}", style="yellow", markup=False, soft_wrap=True)
     work = pending_work(loaded.selected, records, directory, retry_failed=options.retry_failed)
     write_atomically(directory.suite_file, tomli_w.dumps(resolved(loaded)))
-    directory.write_plan([(trial.key, trial.axes) for trial in loaded.trials], options.threads)
+    cells = (Cell(trial.key, trial.axes, trial.stages) for trial in loaded.trials)
+    directory.write_plan(cells, options.threads)
     _announce(loaded, work, records, slots, console)
     interrupted = False
     if work.to_run or work.to_time or is_behind(directory.path):
