@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from benchsuite.commands.exit_codes import FAILED, OK
 from benchsuite.commands.printing import say, size
@@ -76,12 +74,8 @@ def _agreed(console: Console) -> bool:
 def _show(console: Console, seen: Inspected, groups: Sequence[Freeable]) -> None:
     """What is freed, what that costs, and what is kept since nobody knows whether it is needed."""
     if groups:
-        table = Table(box=None, padding=(0, 1), show_header=False)
-        table.add_column(justify="right", no_wrap=True)
-        table.add_column(justify="right", no_wrap=True)
         for group in groups:
-            table.add_row(size(group.bytes), str(len(group.keys)), Text(group.what), Text(group.cost, "dim"))
-        console.print(table)
+            say(console, f"{size(group.bytes):>9}  {len(group.keys)} {group.what}: {group.cost}")
         say(console, f"{size(sum(group.bytes for group in groups))} in all can be freed in {seen.run}")
     else:
         say(console, f"nothing is to be freed in {seen.run}")

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from benchsuite.commands.exit_codes import FAILED, OK
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 20
 """Findings of one kind that the table lists; JSON lists them all."""
+_COLOURS = {"wrong": "red", "mended": "green", "note": "dim"}
 _AGAIN = 10
 _KEY = 8
 
@@ -73,10 +73,13 @@ def _repaired(
     directory: RunDirectory, options: Namespace, seen: Inspected, findings: Sequence[Finding]
 ) -> dict[Finding, str]:
     """Mend what can be mended, and return what could not be, with the reason."""
-    failed = repair(directory.path, findings)
+    lines = [finding for finding in findings if finding.subject == "line"]
+    failed = repair(directory.path, lines)
+    # MLflow comes before the stages: what it lacks may stand in one that is removed.
     for finding in findings:
         if finding.subject == "mlflow" and (reason := _not_synchronised(directory, options, seen)):
             failed[finding] = reason
+    failed |= repair(directory.path, [finding for finding in findings if finding.subject != "line"])
     return failed
 
 
@@ -119,30 +122,22 @@ def _print_json(
 
 def _print_table(seen: Inspected, findings: Sequence[Finding], failed: dict[Finding, str] | None) -> None:
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=240)
     taken = sum(state.contents.bytes for state in seen.stages.values())
-    console.print(
-        f"{seen.run}: {len(seen.lines.records)} records, {len(seen.stages)} stages of {size(taken)}",
-        markup=False,
-        soft_wrap=True,
-    )
-    table = Table(box=None, padding=(0, 1), show_header=False)
+    counts = f"{len(seen.lines.records)} records, {len(seen.stages)} stages of {size(taken)}"
+    console.print(f"{seen.run}: {counts}", markup=False, soft_wrap=True)
     shown: Counter[str] = Counter()
-    colours = {"wrong": "red", "mended": "green", "note": "dim"}
     for finding in findings:
         shown[finding.subject] += 1
         if shown[finding.subject] <= _SHOWN:
             state = _state(finding, failed)
             what = f"{finding.what} ({size(finding.bytes)})" if finding.bytes else finding.what
             cure = "" if state == "mended" else (failed or {}).get(finding, finding.cure)
-            text = f"{what}; {cure}" if cure else what
-            table.add_row(Text(state, style=colours[state]), Text(finding.where), Text(text))
+            text = f"{finding.where}: {what}; {cure}" if cure else f"{finding.where}: {what}"
+            console.print(Text(f"{state:<7} ", _COLOURS[state]), Text(text), sep="", soft_wrap=True)
     for subject, count in shown.items():
         if count > _SHOWN:
-            table.add_row("", "", f"and {count - _SHOWN} more about: {subject} (--format json lists all)")
-    if findings:
-        console.print(table)
+            more = f"and {count - _SHOWN} more about: {subject} (--format json lists all)"
+            console.print(f"        {more}", markup=False, soft_wrap=True)
 
 
 def _print_rest(

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from benchsuite.store.files import write_atomically
 from benchsuite.store.texts import printable
-from benchsuite.upkeep.inspection import FREED
+from benchsuite.upkeep.inspection import FREED, freed_of
 from benchsuite.upkeep.orphans import orphans_of
 from benchsuite.upkeep.own_files import entries_of, remove_files, remove_folder
+from benchsuite.upkeep.references import is_key
 from benchsuite.upkeep.repair import drop_temporary, empty
-from benchsuite.upkeep.stage_state import KINDS, TABLES
+from benchsuite.upkeep.stage_state import KINDS, TABLES, look_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -136,11 +137,27 @@ def _group(
     return Freeable(what, cost, keys, sum(size(seen.stages[key]) for key in keys), how, kind)
 
 
+def renew_freed(run: Path) -> None:
+    """Forget of the weights that were freed those that are there again; the directory's lock is held."""
+    noted = freed_of(run)
+    still = {
+        key
+        for key in noted
+        if is_key(key) and (run / "stages" / key).is_dir() and look_at(run / "stages" / key, check=False).gone
+    }
+    if still != noted:
+        _write_freed(run, still)
+
+
 def _note(seen: Inspected, keys: list[str]) -> None:
     """Note that these weights are gone on purpose, before they are."""
     if keys:
         before = {key for key in seen.freed if key in seen.stages and seen.stages[key].gone}
-        write_atomically(seen.run / FREED, json.dumps({"weights": sorted(before.union(keys))}, indent=1))
+        _write_freed(seen.run, before.union(keys))
+
+
+def _write_freed(run: Path, keys: Iterable[str]) -> None:
+    write_atomically(run / FREED, json.dumps({"weights": sorted(keys)}, indent=1) + "\n")
 
 
 def _tables_to_come(seen: Inspected) -> set[str]:

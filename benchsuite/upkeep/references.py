@@ -107,6 +107,11 @@ def cells_of(plan: Any) -> tuple[Cell, ...]:
     return tuple(_cell(entry) for entry in cells)
 
 
+def is_key(text: object) -> bool:
+    """Whether something is a content key, and so a name of a folder and no path."""
+    return isinstance(text, str) and _KEY.fullmatch(text) is not None
+
+
 def _cell(entry: Any) -> Cell:
     if not isinstance(entry, dict):
         raise ValueError("a cell of it is no table")
@@ -114,7 +119,7 @@ def _cell(entry: Any) -> Cell:
     if not isinstance(axes, dict) or not isinstance(stages, dict):
         raise ValueError("axes or stages of a cell are no table")
     for name in (key, *stages.values()):
-        if not isinstance(name, str) or not _KEY.fullmatch(name):
+        if not is_key(name):
             raise ValueError(f"{printable(str(name), 60)!r} is no content key")
     assert isinstance(key, str)
     return Cell(key, axes, stages)
