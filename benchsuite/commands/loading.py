@@ -16,7 +16,6 @@ from benchsuite.execution.surroundings import Limits, Surroundings
 from benchsuite.plan.matrix import build_plan
 from benchsuite.registry.discovery import discover_apart
 from benchsuite.store.run_directory import RunDirectory
-from benchsuite.store.texts import printable
 from benchsuite.suite import Suite, load_suite
 from benchsuite.trials.worker_context import RunConfiguration
 
@@ -30,10 +29,6 @@ if TYPE_CHECKING:
     from benchsuite.registry.registry import Registry
     from benchsuite.registry.strangers import Strangers
     from benchsuite.scoring.scorer import Scorer
-
-
-SHORTEST_KEY = 6
-"""Characters of a key that name a trial, where no other key begins so."""
 
 
 @dataclass(frozen=True)
@@ -168,32 +163,6 @@ def select(trials: Sequence[Trial], filters: Sequence[str]) -> tuple[Trial, ...]
         for trial in trials
         if all(any(_matches(trial.axes[axis], v) for v in values) for axis, values in wanted.items())
     )
-
-
-def with_keys(trials: Sequence[Trial], beginnings: Sequence[str]) -> frozenset[str]:
-    """Keys of the trials that are named by their keys or by enough of their beginnings.
-
-    Raises:
-        UsageError: a beginning is too short, or is that of no trial or of several.
-    """
-    found = set()
-    for text in beginnings:
-        keys = [trial.key for trial in trials if trial.key.startswith(text)]
-        if text not in keys and len(text) < SHORTEST_KEY:
-            raise UsageError(
-                f"--again {printable(text)!r}: give at least {SHORTEST_KEY} characters of a trial's key"
-            )
-        if text in keys:
-            keys = [text]
-        if len(keys) != 1:
-            what = (
-                f"{len(keys)} trials have keys that begin so" if keys else "there is no trial with this key"
-            )
-            raise UsageError(
-                f"--again {printable(text, 100)!r}: {what}; keys are the first column of benchsuite results"
-            )
-        found.add(keys[0])
-    return frozenset(found)
 
 
 def _matches(value: object, pattern: str) -> bool:

@@ -17,6 +17,7 @@ import tomli_w
 from rich.console import Console
 
 from benchsuite._version import __version__
+from benchsuite.commands.again import with_keys
 from benchsuite.commands.arguments import (
     add_data,
     add_filter,
@@ -28,7 +29,7 @@ from benchsuite.commands.arguments import (
     positive_number,
 )
 from benchsuite.commands.exit_codes import FAILED, INTERRUPTED, NOTHING, OK
-from benchsuite.commands.loading import Loaded, broken_plugins, load, surroundings_of, with_keys
+from benchsuite.commands.loading import Loaded, broken_plugins, load, surroundings_of
 from benchsuite.commands.rendering import render_site, render_summary
 from benchsuite.errors import UsageError
 from benchsuite.execution import entry

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from benchsuite.commands.again import again_command
 from benchsuite.commands.exit_codes import FAILED, OK
 from benchsuite.commands.loading import discover_named
 from benchsuite.commands.printing import size
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 _SHOWN = 20
 """Findings of one kind that the table lists; JSON lists them all."""
 _COLOURS = {"wrong": "red", "mended": "green", "note": "dim"}
-_AGAIN = 10
-_KEY = 8
 
 
 def report(options: Namespace) -> int:
@@ -162,12 +161,7 @@ def _print_rest(
         lines.append(f"{len(left)} wrong")
     again = list(dict.fromkeys(finding.key for finding in findings if finding.again))
     if again:
-        suite = shlex.quote(str(directory.suite_file))
-        words = [f"benchsuite run {suite} --output {run}"]
-        words += [f"--threads {directory.threads()}"] if directory.threads() != 1 else []
-        words += [f"--again {key[:_KEY]}" for key in again[:_AGAIN]]
-        words += [f"… and {len(again) - _AGAIN} more"] if len(again) > _AGAIN else []
-        lines.append(f"run again: {' '.join(words)}")
+        lines.append(f"run again: {again_command(directory, again)}")
     console = Console(highlight=False)
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)

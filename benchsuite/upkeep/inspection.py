@@ -98,12 +98,12 @@ def inspect(run: Path, *, check: bool = True, ours: bool = False) -> Inspected:
     stages: dict[str, StageState] = {}
     if not any(name == "stages" for name, _ in strange):
         names, others = entries_of(run / "stages") if (run / "stages").is_dir() else ([], [])
-        strange += [(f"stages/{name}", "is no folder") for name in others]
+        strange += [(f"stages/{name}", "is no folder of a stage") for name in others]
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # hashing leaves the interpreter's lock
             states = pool.map(partial(look_at, check=check), (run / "stages" / name for name in names))
             stages = {state.key: state for state in states}
     for key, state in stages.items():
-        strange += [(f"stages/{key}/{name}", "is no file or folder") for name in state.contents.foreign]
+        strange += [(f"stages/{key}/{name}", "is no file or folder of a run") for name in state.contents.foreign]
     return Inspected(
         run=run,
         lines=lines,

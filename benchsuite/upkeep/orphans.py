@@ -17,23 +17,21 @@ def orphans_of(seen: Inspected) -> list[str]:
     """
     if seen.references.unclear:
         return []
-    dense = {
-        state.content
-        for key, state in seen.stages.items()
-        if seen.references.kinds.get(key) == "train" and state.content
-    }
     return [
         key
         for key, state in seen.stages.items()
         if key not in seen.references.kinds
         and state.form != "half-made"
         and not state.fault
-        and not _is_used(seen, state, dense)
+        and not _is_used(seen, state)
     ]
 
 
-def _is_used(seen: Inspected, state: StageState, dense: set[str]) -> bool:
+def _is_used(seen: Inspected, state: StageState) -> bool:
     """Whether a stage that has no name in records is one that dissections of the run's networks use."""
-    if state.kind == "concepts":
-        return seen.dissects
-    return state.kind == "dissection" and seen.dissects and state.made_from in dense
+    if state.kind not in ("dissection", "concepts") or not seen.dissects:
+        return False
+    dense = [key for key, kind in seen.references.kinds.items() if kind == "train"]
+    contents = {seen.stages[key].content if key in seen.stages else "" for key in dense}
+    # A dense model that is not there, or of which nothing is known, may be the one.
+    return state.kind == "concepts" or "" in contents or state.made_from in contents
