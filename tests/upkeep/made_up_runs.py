@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,9 +21,6 @@ from benchsuite.trials.facts import (
     ScoreFacts,
     TraceFacts,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SCORERS = ("first", "second")
 DATA, TRAIN, TRACE, DISSECTION = "data0000", "train000", "trace000", "dissect0"
@@ -106,7 +104,9 @@ def make_run(path: Path, *, pending: bool = False) -> RunDirectory:
         (folder / "worker.log").write_text("it said something\n")
         known = {"trial": folder.name, "train_content": dense, "score_content": score}
         run.append(
-            TrialRecord(folder.name, axes(scorer), "done", {"accuracy/top1": 0.5}, stages=stages_of(scorer) | known)
+            TrialRecord(
+                folder.name, axes(scorer), "done", {"accuracy/top1": 0.5}, stages=stages_of(scorer) | known
+            )
         )
     cells = [Cell(f"trial-{scorer}", axes(scorer), stages_of(scorer)) for scorer in SCORERS]
     if pending:
@@ -119,17 +119,16 @@ def make_run(path: Path, *, pending: bool = False) -> RunDirectory:
 def snapshot(folder: Path) -> dict[bytes, Any]:
     """Everything below a folder: kind, time of the last change, and content or target."""
     found: dict[bytes, Any] = {}
-    for where, folders, files in os.walk(os.fsencode(folder)):
-        for name in (*folders, *files, b"."):
-            path = os.path.join(where, name)  # noqa: PTH118 - names need not be text
-            status = os.lstat(path)
+    for where, folders, files in os.walk(folder):
+        for name in (*folders, *files, "."):
+            path = Path(where) / name
+            status = path.lstat()
             what: Any = None
-            if os.path.islink(path):
-                what = os.readlink(path)
-            elif os.path.isfile(path) and status.st_size < 1 << 24:
-                with open(path, "rb") as file:
-                    what = file.read()
-            found[path] = (status.st_mode, status.st_mtime_ns, status.st_size, what)
+            if path.is_symlink():
+                what = path.readlink()
+            elif path.is_file() and status.st_size < 1 << 24:
+                what = path.read_bytes()
+            found[os.fsencode(path)] = (status.st_mode, status.st_mtime_ns, status.st_size, what)
     return found
 
 

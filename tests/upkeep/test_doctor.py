@@ -1,4 +1,4 @@
-"""`benchsuite doctor RUN`: it finds what is damaged, changes nothing unasked, and mends what can be mended."""
+"""`benchsuite doctor RUN`: it finds what is damaged, changes nothing unasked, and mends what it can."""
 
 from __future__ import annotations
 
@@ -125,7 +125,9 @@ def long_log(run: RunDirectory) -> None:
 
 def bad_line(run: RunDirectory) -> None:
     with run.results_file.open("ab") as file:
-        file.write(b'not a record \xff\n\n{"key": "../x", "axes": {}, "status": "done", "schema_version": 1}\n')
+        file.write(
+            b'not a record \xff\n\n{"key": "../x", "axes": {}, "status": "done", "schema_version": 1}\n'
+        )
 
 
 def torn_line(run: RunDirectory) -> None:
@@ -275,7 +277,9 @@ def test_a_damaged_plan_or_suite_is_told(name, text, run, capsys) -> None:
 def test_stages_that_nothing_refers_to_cost_room_and_are_not_wrong(run, capsys) -> None:
     shutil.copytree(run.stage(DISSECTION), run.stage("dissect1"))
     rewrite(run.stage("dissect1"), key="dissect1", made_from="no dense model of this run")
-    complete(run.stage("lonely"), PrunedFacts(axes={}, removed={}), ("model.safetensors", "outputs.safetensors"))
+    complete(
+        run.stage("lonely"), PrunedFacts(axes={}, removed={}), ("model.safetensors", "outputs.safetensors")
+    )
     code, found = doctor(run, capsys, "--repair")
     assert code == 0
     assert {f["key"] for f in found if f["subject"] == "orphan"} == {"lonely", "dissect1"}

@@ -1,4 +1,4 @@
-"""Run directories from strangers: neither `doctor` nor `clean` leaves them, waits for ever or ends in a traceback."""
+"""Run directories from strangers: `doctor` and `clean` do not leave them, wait for ever or raise."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from made_up_runs import DATA, TRAIN, make_run, rewrite, snapshot
 
 from benchsuite import cli
 from benchsuite.store.record import TrialRecord
-from benchsuite.store.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from benchsuite.store.run_directory import RunDirectory
 
 CLEAN = ["--checkpoints", "--scores", "--superseded", "--yes"]
 
@@ -116,12 +117,10 @@ def paths_as_names(run: RunDirectory, outside: Path) -> None:
 
 def odd_names(run: RunDirectory, outside: Path) -> None:
     for name in (b"\xff\xfe", b"a\nb", b"\x1b[31mred", b"-rf", b"~", b" "):
-        folder = os.fsencode(run.path / "stages") + b"/" + name
-        os.mkdir(folder)
-        with open(folder + b"/\xff.safetensors", "wb") as file:
-            file.write(b"x")
-        with open(folder + b"/.\xff.12", "wb") as file:
-            file.write(b"x")
+        folder = run.path / "stages" / os.fsdecode(name)
+        folder.mkdir()
+        for file in (b"\xff.safetensors", b".\xff.12"):
+            (folder / os.fsdecode(file)).write_bytes(b"x")
     (run.stage("-rf") / "stage.json").write_text("{}")
 
 
@@ -179,7 +178,7 @@ def deep_folders(run: RunDirectory, levels: int) -> None:
     os.close(where)
 
 
-@pytest.mark.parametrize("levels", [100, 3000])
+@pytest.mark.parametrize("levels", [100, 1200])
 def test_folders_in_folders_are_no_traceback(levels, run, capsys) -> None:
     deep_folders(run, levels)
     assert cli.main(["doctor", str(run.path)]) == 1
