@@ -103,7 +103,9 @@ def inspect(run: Path, *, check: bool = True, ours: bool = False) -> Inspected:
             states = pool.map(partial(look_at, check=check), (run / "stages" / name for name in names))
             stages = {state.key: state for state in states}
     for key, state in stages.items():
-        strange += [(f"stages/{key}/{name}", "is no file or folder of a run") for name in state.contents.foreign]
+        strange += [
+            (f"stages/{key}/{name}", "is no file or folder of a run") for name in state.contents.foreign
+        ]
     return Inspected(
         run=run,
         lines=lines,

@@ -36,12 +36,11 @@ def repair(run: Path, findings: Iterable[Finding]) -> dict[Finding, str]:
             set_aside(run / "results.jsonl")
     except OSError as error:
         failed |= dict.fromkeys(lines, _reason(error))
-    emptied = {finding.key for finding in wanted if finding.subject in ("stage", "half-made")}
     for finding in wanted:
         try:
             if finding.subject in ("stage", "half-made"):
                 empty(run / "stages", finding.key)
-            elif finding.subject == "temporary" and finding.key not in emptied:
+            elif finding.subject == "temporary":
                 drop_temporary(run / "stages" / finding.key)
             elif finding.subject == "log":
                 cap_log(run / "stages" / finding.key / LOG, LONGEST_LOG)

@@ -207,9 +207,8 @@ def test_what_cannot_be_deleted_is_told(run, capsys, monkeypatch) -> None:
 
 def test_what_records_and_stages_call_by_different_kinds_stays(run) -> None:
     """A record may come from anywhere: a stage that it calls scores and that is a network is neither."""
-    (run.stage("score-first") / "stage.json").write_bytes(
-        (run.stage("trial-first") / "stage.json").read_bytes()
-    )
+    shutil.rmtree(run.stage("score-first"))
+    shutil.copytree(run.stage("trial-first"), run.stage("score-first"))
     rewrite(run.stage("score-first"), key="score-first")
     keys = {
         key

@@ -9,6 +9,7 @@ import random
 import re
 import shutil
 import stat
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,6 +32,7 @@ from benchsuite.store.record import TrialRecord
 from benchsuite.store.run_directory import Cell, RunDirectory
 from benchsuite.store.stages import Facts, Stage, StageDamaged, content_digest
 from benchsuite.trials.facts import PrunedFacts, ScoreFacts
+from benchsuite.upkeep.artifacts import artifacts_of
 from benchsuite.upkeep.findings import LONGEST_LOG
 from benchsuite.upkeep.stage_state import look_at
 
@@ -398,8 +400,32 @@ def test_it_calls_whole_what_a_run_would_take(seed, tmp_path) -> None:
     assert look_at(folder).is_whole == usable
 
 
-def test_artifacts_is_what_the_trials_of_this_test_have(run) -> None:
-    from benchsuite.upkeep.artifacts import artifacts_of
+def test_a_stage_of_another_key_does_not_stand_for_this_one(run) -> None:
+    shutil.copytree(run.stage(TRAIN), run.stage("copy"))
+    assert look_at(run.stage("copy")).fault == f"stage.json is that of another stage, '{TRAIN}'"
 
+
+def test_facts_that_were_edited_are_damage(run) -> None:
+    file = run.stage(TRAIN) / "stage.json"
+    file.write_text(file.read_text().replace('"top1": 0.9', '"top1": 0.8'))
+    assert look_at(run.stage(TRAIN)).fault == "stage.json is damaged (its checksum is another)"
+
+
+def test_which_files_a_trial_leaves_depends_on_its_schedule_and_its_dissection(run) -> None:
     record = run.records()[0]["trial-first"]
     assert set(artifacts_of(record)) == set(ARTIFACTS)
+    settings = {"pruning": {"rounds": 3, "rewind_share": 0.2}}
+    for schedule, sparsity, rounds in (
+        ("iterative", 0.5, True),
+        ("rewind", 0.5, True),
+        ("rewind", 0.1, False),  # less than one round takes
+        ("one-shot", 0.5, False),
+        ("at-init", 0.5, False),
+        ("iterative", "native", False),
+        ("iterative", 1e999, False),
+    ):
+        axes = {**record.axes, "schedule": schedule, "sparsity": sparsity}
+        assert ("rounds.json" in artifacts_of(replace(record, axes=axes, settings=settings))) == rounds
+    for notes, dissected in (({"layers": []}, True), ({"unsupported": "why"}, False), ([], False)):
+        found = artifacts_of(replace(record, provenance={"dissection": notes}))
+        assert ("dissection.npz" in found) == dissected

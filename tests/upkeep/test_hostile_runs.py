@@ -11,7 +11,9 @@ import pytest
 from made_up_runs import DATA, TRAIN, make_run, rewrite, snapshot
 
 from benchsuite import cli
+from benchsuite.store.file_digests import read_digest
 from benchsuite.store.record import TrialRecord
+from benchsuite.upkeep.stage_state import look_at
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -181,11 +183,13 @@ def deep_folders(run: RunDirectory, levels: int) -> None:
 @pytest.mark.parametrize("levels", [100, 1200])
 def test_folders_in_folders_are_no_traceback(levels, run, capsys) -> None:
     deep_folders(run, levels)
-    assert cli.main(["doctor", str(run.path)]) == 1
-    assert f"stages/deep/{'d/' * 8}d: is no file or folder of a run" in capsys.readouterr().out
-    assert cli.main(["clean", str(run.path)]) in (0, 1)
+    try:
+        assert cli.main(["doctor", str(run.path)]) == 1
+        assert f"stages/deep/{'d/' * 8}d: is no file or folder of a run" in capsys.readouterr().out
+        assert cli.main(["clean", str(run.path)]) in (0, 1)
+    finally:
+        subprocess.run(["rm", "-rf", run.stage("deep")], check=True)  # pytest could not
     assert run.stage(TRAIN).is_dir()
-    subprocess.run(["rm", "-rf", run.stage("deep")], check=True)  # pytest could not
 
 
 @pytest.mark.parametrize("attack", [stages_link, lock_link, results_link, aside_link, freed_link])
@@ -217,3 +221,28 @@ def test_mlflow_is_given_nothing_that_a_link_leads_to(run, outside, capsys) -> N
     assert cli.main(["doctor", str(run.path), "--repair"]) == 1
     assert "MLflow may lack trials of this run; stages/trial-first/secret.txt" in capsys.readouterr().out
     assert not (run.path / "mlflow.db").exists()
+
+
+def test_what_a_link_leads_to_is_not_even_read(run, outside, capsys) -> None:
+    file_links(run, outside)
+    scores = run.stage("score-first") / "scores.safetensors"
+    scores.rename(outside / "scores.safetensors")
+    scores.symlink_to(outside / "scores.safetensors")
+    assert cli.main(["doctor", str(run.path)]) == 1
+    out = capsys.readouterr().out
+    assert "stage.json is damaged (is a link)" in out
+    assert "scores.safetensors cannot be read (is a link)" in out
+    results_link(run, outside)
+    assert cli.main(["doctor", str(run.path)]) == 1
+    assert f"{run.path}: 0 records" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["../../../outside/results.jsonl", "/etc/passwd", "..", ""])
+def test_a_stage_has_no_files_elsewhere(name, run, outside) -> None:
+    there = run.stage("trial-first") / name
+    digest = read_digest(there) if there.is_file() else ""
+    stored = json.loads((run.stage("trial-first") / "stage.json").read_text())["files"]
+    rewrite(run.stage("trial-first"), files={**stored, name: digest})
+    state = look_at(run.stage("trial-first"))
+    assert state.fault == f"stage.json is damaged (it names {name!r}, which is no file of it)"
+    assert state.listed == ()
