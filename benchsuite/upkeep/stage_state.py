@@ -168,6 +168,8 @@ def _kind_of(name: str, facts: dict[str, Any], files: Any) -> Kind | None:
         "augmentation": "data",
         "ties": "score",
     }
+    # A trace without its file says the same; records name it.
+    last: list[Kind] = ["dissection"] if "unsupported" in facts else []
     by_file: dict[str, Kind] = {
         OUTPUTS: "trial",
         "data.safetensors": "data",
@@ -177,7 +179,7 @@ def _kind_of(name: str, facts: dict[str, Any], files: Any) -> Kind | None:
         WEIGHTS: "train",
     }
     told = [kind for fact, kind in by_fact.items() if fact in facts]
-    return next(iter([*told, *(kind for file, kind in by_file.items() if file in files)]), None)
+    return next(iter([*told, *(kind for file, kind in by_file.items() if file in files), *last]), None)
 
 
 def _fault(key: str, stored: dict[str, Any], kind: Kind | None) -> str:

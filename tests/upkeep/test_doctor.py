@@ -31,7 +31,7 @@ from benchsuite.execution.logs import cap_log
 from benchsuite.store.record import TrialRecord
 from benchsuite.store.run_directory import Cell, RunDirectory
 from benchsuite.store.stages import Facts, Stage, StageDamaged, content_digest
-from benchsuite.trials.facts import PrunedFacts, ScoreFacts
+from benchsuite.trials.facts import DissectionFacts, PrunedFacts, ScoreFacts
 from benchsuite.upkeep.artifacts import artifacts_of
 from benchsuite.upkeep.findings import LONGEST_LOG
 from benchsuite.upkeep.stage_state import look_at
@@ -287,6 +287,12 @@ def test_stages_that_nothing_refers_to_cost_room_and_are_not_wrong(run, capsys) 
     assert {f["key"] for f in found if f["subject"] == "orphan"} == {"lonely", "dissect1"}
     assert all(f["bytes"] > 1000 for f in found)
     assert run.stage("lonely").is_dir()
+
+
+def test_that_a_network_has_no_dissection_is_no_orphan(run, capsys) -> None:
+    dense = content_digest(run.stage(TRAIN)) or ""
+    complete(run.stage("dissect1"), DissectionFacts(unsupported="no layers"), (), dense)
+    assert doctor(run, capsys) == (0, [])
 
 
 def test_what_a_cell_without_an_outcome_stands_on_is_no_orphan(run, capsys) -> None:
