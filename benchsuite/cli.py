@@ -34,7 +34,8 @@ COMMANDS = {
     "plugins": "list every plugin, the broken ones with their error",
     "new-plugin": "write the scaffold of a scorer plugin",
     "check-plugin": "run the conformance checks on a plugin file",
-    "doctor": "show what this machine offers and what is missing",
+    "doctor": "show what this machine offers and what is missing, or check and repair a run directory",
+    "clean": "free what of a run directory can be made again",
     "schema": "print the JSON Schema of suite files",
 }
 """What each command does. Its module in `benchsuite.commands` has its name."""

@@ -1,7 +1,8 @@
-"""`doctor`: what this machine offers, and what is missing."""
+"""`doctor`: what this machine offers and what is missing, or what a run directory lacks."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -14,10 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from benchsuite._version import __version__
+from benchsuite.commands.arguments import add_plugins
 from benchsuite.commands.exit_codes import FAILED, OK
-from benchsuite.commands.loading import data_folder
+from benchsuite.commands.loading import data_folder, discover_named
+from benchsuite.errors import UsageError
 from benchsuite.hardware import devices
-from benchsuite.registry.discovery import discover_apart
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -25,12 +27,42 @@ if TYPE_CHECKING:
 _PACKAGES = ("torch", "torchvision", "timm", "torch-pruning", "mlflow", "scikit-learn", "xgboost", "pluggy")
 
 
-def add_arguments(_parser: ArgumentParser) -> None:
-    """The command takes nothing."""
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument(
+        "run", type=Path, nargs="?", metavar="RUN", help="a run directory; without one, this machine"
+    )
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="mend what is damaged or left over in the run directory (without it, nothing is changed)",
+    )
+    parser.add_argument("--format", choices=("table", "json"), default="table")
+    add_plugins(parser)
 
 
-def run(_options: Namespace) -> int:
-    """Show versions, devices, memory, disk, data folder and plugins; fails if something is wrong."""
+def run(options: Namespace) -> int:
+    """Report on a run directory, or on this machine; fails if something is wrong."""
+    if options.run is not None:
+        from benchsuite.commands.run_health import report
+
+        return report(options)
+    if options.repair:
+        raise UsageError("--repair needs a run directory: benchsuite doctor RUN --repair")
+    rows = _machine(options)
+    if options.format == "json":
+        listed = [{"name": name, "value": value, "ok": fine} for name, value, fine in rows]
+        print(json.dumps(listed, indent=1, ensure_ascii=False))  # noqa: T201 - the command line speaks
+    else:
+        table = Table(box=None, padding=(0, 1), show_header=False)
+        for name, value, fine in rows:
+            table.add_row("ok" if fine else Text("wrong", style="red"), name, Text(value))
+        Console(highlight=False).print(table)
+    return OK if all(fine for _, _, fine in rows) else FAILED
+
+
+def _machine(options: Namespace) -> list[tuple[str, str, bool]]:
+    """Versions, devices, memory, disk, data folder and plugins: name, value, whether it is fine."""
     import psutil
 
     rows: list[tuple[str, str, bool]] = [
@@ -69,14 +101,10 @@ def run(_options: Namespace) -> int:
             True,
         )
     )
-    registry, _ = discover_apart()
+    registry, _ = discover_named(options)
     broken = [info for info in registry.infos if info.status == "error"]
     rows.append(
         ("plugins", f"{len(registry.infos) - len(broken)} work, {len(broken)} are broken", not broken)
     )
     rows += [(info.name, info.error or "", False) for info in broken]
-    table = Table(box=None, padding=(0, 1), show_header=False)
-    for name, value, fine in rows:
-        table.add_row("ok" if fine else Text("wrong", style="red"), name, Text(value))
-    Console(highlight=False).print(table)
-    return OK if all(fine for _, _, fine in rows) else FAILED
+    return rows

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from benchsuite.commands.again import again_command
 from benchsuite.commands.arguments import add_data, add_plugins
 from benchsuite.commands.exit_codes import OK
 from benchsuite.commands.loading import data_folder, discover_checked
-from benchsuite.errors import UsageError
+from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.plan.matrix import build_plan
 from benchsuite.store import metric_names
 from benchsuite.store.run_directory import RunDirectory
+from benchsuite.store.stages import StageDamaged, is_complete
 from benchsuite.suite import load_suite
 
 if TYPE_CHECKING:
@@ -72,7 +74,13 @@ def run(options: Namespace) -> int:
         1,
         reads_old_runs=True,
     )
-    difference = export_trial(worker, trial, record, folder)
+    try:
+        if not is_complete(directory.stage(trial.dense.key)):
+            raise StageDamaged(f"the dense model {trial.dense.key} is not there")
+        difference = export_trial(worker, trial, record, folder)
+    except StageDamaged as damage:
+        again = again_command(directory, [record.key])
+        raise BenchsuiteError(f"{damage}; it is made anew by: {again}") from damage
     console = Console(highlight=False)
     for line in (
         f"{_described(record.axes)}: top-1 {record.metrics[metric_names.TOP1]:.4f}",

@@ -19,6 +19,9 @@ from benchsuite.tracking import Tracker
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
+    from benchsuite.registry.strangers import Strangers
+    from benchsuite.store.run_directory import Results
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add what the command takes."""
@@ -32,8 +35,28 @@ def run(options: Namespace) -> int:
     found = directory.results()
     _, strangers = discover_named(options)
     console = Console(highlight=False)
+    with directory.locked():
+        tracker = synchronise(directory, found, strangers)
+    for line in (*found.problems, *tracker.warnings):
+        console.print(line, style="yellow", markup=False, soft_wrap=True)
+    total = len(found.records) + len(found.superseded)
+    console.print(f"{tracker.shown} of {total} trials were new to MLflow or had changed", markup=False)
+    return FAILED if tracker.warnings else OK
+
+
+def synchronise(directory: RunDirectory, found: Results, strangers: Strangers) -> Tracker:
+    """Show in MLflow what of a run is not there yet; the directory's lock is held.
+
+    Args:
+        directory: the run directory.
+        found: its results.
+        strangers: plugins that its networks may need.
+
+    Returns:
+        The tracker, closed, which knows what it has shown and what it could not.
+    """
     name, description = _suite(directory)
-    with directory.locked(), Tracker(directory.path, name, description) as tracker:
+    with Tracker(directory.path, name, description) as tracker:
         tracker.plugins = strangers.sources_of("model", "dataset")
         tracker.start({"command": " ".join(sys.argv[1:])})
         summary = directory.path / "summary"
@@ -41,11 +64,7 @@ def run(options: Namespace) -> int:
             lambda: render_summary(directory, found.records, summary, title=name, pending=found.pending)
         )
         tracker.close()
-    for line in (*found.problems, *tracker.warnings):
-        console.print(line, style="yellow", markup=False, soft_wrap=True)
-    total = len(found.records) + len(found.superseded)
-    console.print(f"{tracker.shown} of {total} trials were new to MLflow or had changed", markup=False)
-    return FAILED if tracker.warnings else OK
+    return tracker
 
 
 def _suite(directory: RunDirectory) -> tuple[str, str]:

@@ -17,11 +17,10 @@ from benchsuite.commands.arguments import (
 )
 from benchsuite.commands.exit_codes import NOTHING, OK
 from benchsuite.commands.loading import broken_plugins, load, missing_files
-from benchsuite.execution.pending_work import PendingWork, computed_otherwise, pending_work
+from benchsuite.execution.pending_work import PendingWork, computed_otherwise, pending_work, trainings
 from benchsuite.execution.progress import duration
 from benchsuite.plan.matrix import count_by_axis
 from benchsuite.store import metric_names
-from benchsuite.store.stages import is_complete
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -88,17 +87,10 @@ def run(options: Namespace) -> int:
 
 
 def _trainings(work: PendingWork, directory: RunDirectory) -> str:
-    """What is to be trained: dense models that are not there, and those that are but lack a trace."""
-    dense = {t.dense.key for t in work.to_run}
-    absent = {key for key in dense if not is_complete(directory.stage(key))}
-    again = {
-        t.dense.key
-        for t in work.to_run
-        if t.dense.key not in absent
-        and any(not is_complete(directory.stage(trace.key)) for trace in t.traces)
-    }
-    text = f"dense models to train: {len(absent)}"
-    return f"{text}, to train again for their trace: {len(again)}" if again else text
+    """What is to be trained: dense models that are not there or damaged, and those that lack a trace."""
+    absent, again = trainings(work, directory)
+    text = f"dense models to train: {absent}"
+    return f"{text}, to train again for their trace: {again}" if again else text
 
 
 def _estimate(to_run: tuple[Trial, ...], records: dict[str, TrialRecord]) -> str:

@@ -17,6 +17,7 @@ import tomli_w
 from rich.console import Console
 
 from benchsuite._version import __version__
+from benchsuite.commands.again import with_keys
 from benchsuite.commands.arguments import (
     add_data,
     add_filter,
@@ -41,8 +42,10 @@ from benchsuite.execution.stopping import Stopping
 from benchsuite.hardware import devices
 from benchsuite.store.files import write_atomically
 from benchsuite.store.record import SETTLED
+from benchsuite.store.run_directory import Cell
 from benchsuite.tracking import Tracker, is_behind
 from benchsuite.trials.agreement import update_agreement
+from benchsuite.upkeep.freeing import renew_freed
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -64,6 +67,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_threads(parser)
     parser.add_argument(
         "--retry-failed", action="store_true", help="run trials again that failed, timed out or were killed"
+    )
+    parser.add_argument(
+        "--again",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="run this trial again, whatever its outcome, such as for its network (repeatable); its key, or "
+        "enough of its beginning",
     )
     parser.add_argument(
         "--max-hours",
@@ -89,32 +100,41 @@ def run(options: Namespace) -> int:
     if not loaded.selected:
         console.print("no trial of this suite matches the filter", markup=False)
         return NOTHING
+    again = with_keys(loaded.selected, options.again)
     with loaded.directory.locked():
-        return _run_locked(options, loaded, slots, console, started)
+        return _run_locked(options, loaded, again, slots, console, started)
 
 
 def _run_locked(
-    options: Namespace, loaded: Loaded, slots: list[str], console: Console, started: float
+    options: Namespace,
+    loaded: Loaded,
+    again: frozenset[str],
+    slots: list[str],
+    console: Console,
+    started: float,
 ) -> int:
     directory = loaded.directory
     records, problems = directory.records()
     for line in problems:
         console.print(f"left out: {line}", style="yellow", markup=False, soft_wrap=True)
-    work = pending_work(loaded.selected, records, directory, retry_failed=options.retry_failed)
+    work = pending_work(loaded.selected, records, directory, retry_failed=options.retry_failed, again=again)
     write_atomically(directory.suite_file, tomli_w.dumps(resolved(loaded)))
-    directory.write_plan([(trial.key, trial.axes) for trial in loaded.trials], options.threads)
+    cells = (Cell(trial.key, trial.axes, trial.stages) for trial in loaded.trials)
+    directory.write_plan(cells, options.threads)
     _announce(loaded, work, records, slots, console)
+    before = {key: records.get(key) for key in again}
     interrupted = False
     if work.to_run or work.to_time or is_behind(directory.path):
-        interrupted = _work(options, loaded, work, records, slots, console)
+        interrupted = _work(options, loaded, work, before, records, slots, console)
     else:  # the suite before may have compared other criteria
         update_agreement(directory, loaded.trials, partial(console.print, style="yellow", markup=False))
     outcomes = [records[t.key] for t in loaded.selected if t.key in records]
     console.print(summary(outcomes), markup=False, soft_wrap=True)
+    renew_freed(directory.path)
     if interrupted:
+        left = len(loaded.selected) - len(outcomes) + len(_not_again(before, records))
         console.print(
-            f"interrupted: {len(loaded.selected) - len(outcomes)} trials are left; "
-            "the same command goes on from here",
+            f"interrupted: {left} trials are left; the same command goes on from here",
             markup=False,
         )
         return INTERRUPTED
@@ -161,11 +181,15 @@ def _work(
     options: Namespace,
     loaded: Loaded,
     work: PendingWork,
+    before: Mapping[str, TrialRecord | None],
     records: dict[str, TrialRecord],
     slots: list[str],
     console: Console,
 ) -> bool:
-    """Do what there is to do and show it in MLflow; returns whether it was interrupted."""
+    """Do what there is to do and show it in MLflow; returns whether it was interrupted.
+
+    `before` has the records of the trials to run again, as they were.
+    """
     directory, interrupted = loaded.directory, False
     provenance = host_provenance()
     surroundings = surroundings_of(
@@ -196,7 +220,9 @@ def _work(
                         latency_conditions(slots[0]),
                     )
                 update_agreement(directory, loaded.trials, view.say)
-            left = pending_work(work.selected, records, directory, retry_failed=False)
+            left = pending_work(
+                work.selected, records, directory, retry_failed=False, again=_not_again(before, records)
+            )
             interrupted = stop() and bool(left.to_run or left.to_time)
         except KeyboardInterrupt:
             interrupted = True
@@ -206,6 +232,11 @@ def _work(
         console.print(warning, style="yellow", markup=False, soft_wrap=True)
     console.print(f"MLflow took {duration(tracking_seconds)} beside the run", markup=False)
     return interrupted
+
+
+def _not_again(before: Mapping[str, TrialRecord | None], records: Mapping[str, TrialRecord]) -> list[str]:
+    """Keys of the trials to run again that have not been: their records are those of before."""
+    return [key for key, record in before.items() if record is not None and records[key] is record]
 
 
 def _page(loaded: Loaded, console: Console) -> Path | None:

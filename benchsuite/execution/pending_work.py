@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.store.record import SETTLED
-from benchsuite.store.stages import StageDamaged, content_digest
-from benchsuite.trials.facts import dense_stage, pruned_stage
+from benchsuite.store.stages import Stage, StageDamaged, content_digest
+from benchsuite.trials.facts import TraceFacts, dense_stage, pruned_stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from benchsuite.plan.trial import Trial
     from benchsuite.store.record import TrialRecord
     from benchsuite.store.run_directory import RunDirectory
-    from benchsuite.store.stages import Stage
+
+
+TRACE_FILES = ("trace.safetensors",)
+"""As `trials/training_trace.py` names it, which this module does not import: it needs torch."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ def pending_work(
     directory: RunDirectory,
     *,
     retry_failed: bool,
+    again: Collection[str] = (),
 ) -> PendingWork:
     """Sort trials by what is left to do for them.
 
@@ -53,6 +57,7 @@ def pending_work(
         records: by key, what the run directory has.
         directory: where the stages are.
         retry_failed: run again what failed, timed out or was killed.
+        again: keys of trials to run whatever their outcome.
     """
     selected = tuple(trials)
     cached, to_run, to_time, remade = [], [], [], []
@@ -60,7 +65,7 @@ def pending_work(
     checked: dict[str, bool] = {}
     for trial in selected:
         record = records.get(trial.key)
-        if record is None or (retry_failed and record.status not in SETTLED):
+        if record is None or trial.key in again or (retry_failed and record.status not in SETTLED):
             to_run.append(trial)
         elif _stands_on_others(trial, record, directory, contents):
             to_run.append(trial)
@@ -93,14 +98,42 @@ def _stands_on_others(
     return False
 
 
+def trainings(work: PendingWork, directory: RunDirectory) -> tuple[int, int]:
+    """How many dense models are to be trained, and how many trained ones again for their trace.
+
+    Damaged ones count as those that are not there.
+    """
+    checked: dict[str, bool] = {}
+    absent = {t.dense.key for t in work.to_run if not _dense_is_there(t, directory, checked)}
+    again = {
+        t.dense.key
+        for t in work.to_run
+        if t.dense.key not in absent
+        and any(not _trace_is_there(t, trace.key, directory, checked) for trace in t.traces)
+    }
+    return len(absent), len(again)
+
+
+def _trace_is_there(trial: Trial, key: str, directory: RunDirectory, checked: dict[str, bool]) -> bool:
+    if key not in checked:
+        made_from = content_digest(directory.stage(trial.dense.key)) or ""
+        checked[key] = _is_whole(Stage(directory.stage(key), TraceFacts, TRACE_FILES, made_from))
+    return checked[key]
+
+
 def _networks_are_there(trial: Trial, directory: RunDirectory, checked: dict[str, bool]) -> bool:
     """Whether the trial's network and its dense model can be timed; a damaged one is made anew first."""
+    whole = _is_whole(pruned_stage(directory.stage(trial.key)))
+    return _dense_is_there(trial, directory, checked) and whole
+
+
+def _dense_is_there(trial: Trial, directory: RunDirectory, checked: dict[str, bool]) -> bool:
+    """Whether the trial's dense model is there and whole."""
     dense = trial.dense
     if dense.key not in checked:
-        checked[dense.key] = _is_whole(
-            dense_stage(directory.stage(dense.key), directory.stage(dense.data_key))
-        )
-    return checked[dense.key] and _is_whole(pruned_stage(directory.stage(trial.key)))
+        stage = dense_stage(directory.stage(dense.key), directory.stage(dense.data_key))
+        checked[dense.key] = _is_whole(stage)
+    return checked[dense.key]
 
 
 def _is_whole(stage: Stage[Any]) -> bool:

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.errors import UsageError
@@ -15,7 +15,7 @@ from benchsuite.store.record import TrialRecord, read_records
 from benchsuite.store.texts import read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 
@@ -34,6 +34,21 @@ class Results:
     superseded: tuple[TrialRecord, ...]
     pending: int
     problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the suite as `plan.json` notes it.
+
+    Attributes:
+        key: content key of the trial.
+        axes: its axes.
+        stages: content keys of the stages it stands on, as in a record.
+    """
+
+    key: str
+    axes: Mapping[str, Any]
+    stages: Mapping[str, str] = field(default_factory=dict)
 
 
 class RunDirectory:
@@ -71,9 +86,9 @@ class RunDirectory:
             handle.flush()
             os.fsync(handle.fileno())
 
-    def write_plan(self, cells: Sequence[tuple[str, Mapping[str, Any]]], threads: int = 1) -> None:
-        """Note which cells the suite now has, key and axes of each, and the CPU threads of a worker."""
-        plan = {"threads": threads, "cells": [{"key": key, "axes": axes} for key, axes in cells]}
+    def write_plan(self, cells: Iterable[Cell], threads: int = 1) -> None:
+        """Note which cells the suite now has, and the CPU threads of a worker."""
+        plan = {"threads": threads, "cells": [vars(cell) for cell in cells]}
         text = json.dumps(plan, ensure_ascii=False)
         write_atomically(self.plan_file, text)
 

@@ -24,7 +24,7 @@ from benchsuite.execution.jobs import without_result
 from benchsuite.hardware.devices import prepare
 from benchsuite.plan.matrix import build_plan
 from benchsuite.registry.discovery import discover
-from benchsuite.store.run_directory import RunDirectory
+from benchsuite.store.run_directory import Cell, RunDirectory
 from benchsuite.store.stages import read_facts
 from benchsuite.suite import load_suite
 from benchsuite.trials.dense_training import train_dense
@@ -117,7 +117,7 @@ def run_suite(folder: Path, text: str, plugins: tuple[Path, ...] = (), skipped: 
     folder.mkdir()
     directory.suite_file.write_text(text)
     trials = build_plan(load_suite(directory.suite_file, registry), registry, folder)
-    directory.write_plan([(trial.key, trial.axes) for trial in trials])
+    directory.write_plan([Cell(trial.key, trial.axes) for trial in trials])
     worker = WorkerContext(RunConfiguration(folder, folder), registry, prepare("cpu", 1), 1)
     train_dense(worker, trials[0].dense)
     for trial in trials:

@@ -9,7 +9,7 @@ import pytest
 
 from benchsuite.errors import UsageError
 from benchsuite.store.record import TrialRecord, read_records
-from benchsuite.store.run_directory import RunDirectory
+from benchsuite.store.run_directory import Cell, RunDirectory
 
 
 def key(letter: str) -> str:
@@ -85,7 +85,7 @@ def test_results_follow_the_plan_and_set_superseded_records_apart(tmp_path):
     run = RunDirectory(tmp_path)
     for letter in "0ba":
         run.append(record(letter))
-    run.write_plan([(key(letter), {}) for letter in "abc"])
+    run.write_plan([Cell(key(letter), {}) for letter in "abc"])
     results = run.results()
     assert [r.key for r in results.records] == [key("a"), key("b")]
     assert [r.key for r in results.superseded] == [key("0")]
@@ -100,7 +100,7 @@ def test_a_folder_that_is_no_run_directory_is_refused(tmp_path):
 def test_a_second_writer_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path):
     script = (
         "import sys, time; from pathlib import Path\n"
-        "from benchsuite.store.run_directory import RunDirectory\n"
+        "from benchsuite.store.run_directory import Cell, RunDirectory\n"
         "with RunDirectory(Path(sys.argv[1])).locked():\n    print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen(

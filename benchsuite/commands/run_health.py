@@ -1,0 +1,167 @@
+"""The part of `doctor` about a run directory: what is wrong with it, and its repair."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from benchsuite.commands.again import again_command
+from benchsuite.commands.exit_codes import FAILED, OK
+from benchsuite.commands.loading import discover_named
+from benchsuite.commands.printing import size
+from benchsuite.errors import UsageError
+from benchsuite.store.run_directory import RunDirectory
+from benchsuite.tracking import is_behind
+from benchsuite.upkeep.findings import Finding, findings_of
+from benchsuite.upkeep.inspection import Inspected, inspect
+from benchsuite.upkeep.repair import repair
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Sequence
+
+_SHOWN = 20
+"""Findings of one kind that the table lists; JSON lists them all."""
+_COLOURS = {"wrong": "red", "mended": "green", "note": "dim"}
+
+
+def report(options: Namespace) -> int:
+    """Show what is wrong with a run directory, after its repair if that is asked for."""
+    directory = RunDirectory(options.run)
+    failed: dict[Finding, str] | None = None
+    obstacle = ""
+    if options.repair:
+        before = inspect(directory.path, check=False)
+        obstacle = before.obstacle
+        if not obstacle:
+            try:
+                with directory.locked():
+                    seen = inspect(directory.path, ours=True)
+                    torn = [f for f in findings_of(before) if f.subject == "torn line"]
+                    findings = [*torn, *_findings(seen)]
+                    failed = _repaired(directory, options, seen, findings)
+            except UsageError as error:  # another process was faster
+                obstacle = str(error)
+    if failed is None:
+        seen = inspect(directory.path)
+        findings = _findings(seen)
+    left = [f for f in findings if f.wrong and (failed is None or not f.mends or f in failed)]
+    if options.format == "json":
+        _print_json(seen, findings, failed, obstacle)
+    else:
+        _print_table(seen, findings, failed)
+        _print_rest(options, directory, findings, left, failed, obstacle)
+    return FAILED if left else OK
+
+
+def _findings(seen: Inspected) -> list[Finding]:
+    found = findings_of(seen)
+    if is_behind(seen.run) and not seen.at_work:
+        cure = "a repair brings them in, as mlflow-sync does"
+        found.append(Finding("mlflow", "mlflow.db", "MLflow may lack trials of this run", cure, mends=True))
+    return sorted(found, key=lambda finding: not finding.wrong)
+
+
+def _repaired(
+    directory: RunDirectory, options: Namespace, seen: Inspected, findings: Sequence[Finding]
+) -> dict[Finding, str]:
+    """Mend what can be mended, and return what could not be, with the reason."""
+    lines = [finding for finding in findings if finding.subject == "line"]
+    failed = repair(directory.path, lines)
+    # MLflow comes before the stages: what it lacks may stand in one that is removed.
+    for finding in findings:
+        if finding.subject == "mlflow" and (reason := _not_synchronised(directory, options, seen)):
+            failed[finding] = reason
+    failed |= repair(directory.path, [finding for finding in findings if finding.subject != "line"])
+    return failed
+
+
+def _not_synchronised(directory: RunDirectory, options: Namespace, seen: Inspected) -> str:
+    """Bring MLflow up to date; why not all could be shown, if so."""
+    from benchsuite.commands.mlflow_sync import synchronise
+
+    if seen.strange:  # what a link leads to would be logged
+        return f"{seen.strange[0][0]} {seen.strange[0][1]}"
+    try:
+        _, strangers = discover_named(options)
+        return "; ".join(synchronise(directory, directory.results(), strangers).warnings)
+    except UsageError as error:
+        return str(error)
+
+
+def _state(finding: Finding, failed: dict[Finding, str] | None) -> str:
+    if failed is not None and finding.mends and finding not in failed:
+        return "mended"
+    return "wrong" if finding.wrong else "note"
+
+
+def _print_json(
+    seen: Inspected, findings: Sequence[Finding], failed: dict[Finding, str] | None, obstacle: str
+) -> None:
+    listed = [
+        {**asdict(finding), "state": _state(finding, failed), "not_mended": (failed or {}).get(finding)}
+        for finding in findings
+    ]
+    content = {
+        "run": str(seen.run),
+        "records": len(seen.lines.records),
+        "stages": len(seen.stages),
+        "bytes": sum(state.contents.bytes for state in seen.stages.values()),
+        "not_repaired": obstacle or None,
+        "findings": listed,
+    }
+    print(json.dumps(content, indent=1, ensure_ascii=True))  # noqa: T201 - the command line speaks
+
+
+def _print_table(seen: Inspected, findings: Sequence[Finding], failed: dict[Finding, str] | None) -> None:
+    console = Console(highlight=False)
+    taken = sum(state.contents.bytes for state in seen.stages.values())
+    counts = f"{len(seen.lines.records)} records, {len(seen.stages)} stages of {size(taken)}"
+    console.print(f"{seen.run}: {counts}", markup=False, soft_wrap=True)
+    shown: Counter[str] = Counter()
+    for finding in findings:
+        shown[finding.subject] += 1
+        if shown[finding.subject] <= _SHOWN:
+            state = _state(finding, failed)
+            what = f"{finding.what} ({size(finding.bytes)})" if finding.bytes else finding.what
+            cure = "" if state == "mended" else (failed or {}).get(finding, finding.cure)
+            text = f"{finding.where}: {what}; {cure}" if cure else f"{finding.where}: {what}"
+            console.print(Text(f"{state:<7} ", _COLOURS[state]), Text(text), sep="", soft_wrap=True)
+    for subject, count in shown.items():
+        if count > _SHOWN:
+            more = f"and {count - _SHOWN} more about: {subject} (--format json lists all)"
+            console.print(f"        {more}", markup=False, soft_wrap=True)
+
+
+def _print_rest(
+    options: Namespace,
+    directory: RunDirectory,
+    findings: Sequence[Finding],
+    left: Sequence[Finding],
+    failed: dict[Finding, str] | None,
+    obstacle: str,
+) -> None:
+    """What a person can do about it."""
+    run = shlex.quote(str(options.run))
+    lines = []
+    if obstacle:
+        lines.append(f"nothing was repaired: {obstacle}")
+    mendable = sum(finding.mends for finding in left)
+    if not left:
+        lines.append("all is well" if failed is None else "all is well now")
+    elif failed is None and mendable:
+        lines.append(f"{len(left)} wrong; {mendable} of them can be mended: benchsuite doctor {run} --repair")
+    else:
+        lines.append(f"{len(left)} wrong")
+    again = list(dict.fromkeys(finding.key for finding in findings if finding.again))
+    if again:
+        lines.append(f"run again: {again_command(directory, again)}")
+    console = Console(highlight=False)
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
