@@ -9,13 +9,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from benchsuite._version import __version__
 from benchsuite.commands.exit_codes import FAILED, OK
 from benchsuite.commands.loading import data_folder
+from benchsuite.drawing.terminal import open_console
 from benchsuite.hardware import devices
 from benchsuite.registry.discovery import discover_apart
 
@@ -78,5 +78,5 @@ def run(_options: Namespace) -> int:
     table = Table(box=None, padding=(0, 1), show_header=False)
     for name, value, fine in rows:
         table.add_row("ok" if fine else Text("wrong", style="red"), name, Text(value))
-    Console(highlight=False).print(table)
+    open_console().print(table)
     return OK if all(fine for _, _, fine in rows) else FAILED

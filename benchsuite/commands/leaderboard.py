@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchsuite.commands.exit_codes import OK
+from benchsuite.commands.printing import put
 from benchsuite.commands.rendering import render_site
 from benchsuite.registry.discovery import discover_apart
 
@@ -23,5 +24,5 @@ def run(options: Namespace) -> int:
     """Render runs and published results as one static site."""
     registry, _ = discover_apart()
     page = render_site(options.runs, options.output, title="Pruning criteria", registry=registry)
-    print(page)  # noqa: T201 - the command line speaks
+    put(str(page))
     return OK

@@ -7,12 +7,11 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from benchsuite.commands.arguments import add_plugins
 from benchsuite.commands.exit_codes import FAILED, OK
 from benchsuite.commands.loading import discover_named
 from benchsuite.commands.rendering import render_summary
+from benchsuite.drawing.terminal import open_console
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import Tracker
 
@@ -31,7 +30,7 @@ def run(options: Namespace) -> int:
     directory = RunDirectory(options.run)
     found = directory.results()
     _, strangers = discover_named(options)
-    console = Console(highlight=False)
+    console = open_console()
     name, description = _suite(directory)
     with directory.locked(), Tracker(directory.path, name, description) as tracker:
         tracker.plugins = strangers.sources_of("model", "dataset")

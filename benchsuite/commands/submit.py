@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
-from rich.console import Console
 
 from benchsuite.commands.exit_codes import FAILED, OK
 from benchsuite.commands.printing import say
 from benchsuite.commands.run import host_provenance
+from benchsuite.drawing.terminal import open_console
 from benchsuite.errors import UsageError
 from benchsuite.publishing.results_file import Header, write_published
 from benchsuite.store.run_directory import RunDirectory
@@ -38,12 +38,14 @@ def run(options: Namespace) -> int:
     """Pack a complete run's records with its suite into one file."""
     directory = RunDirectory(options.run)
     found = directory.results()
-    console = Console(highlight=False)
+    console = open_console()
     suite = _suite_of(directory, found.records)
     name = str(suite["suite"]["name"])
     output: Path = options.output or Path(f"{name}.jsonl.gz")
     if output.exists():
         raise UsageError(f"not overwritten: {output} exists already; choose another name with --output")
+    if not found.records:
+        raise UsageError(f"{options.run} has no records to send; run its suite first")
     if found.pending or found.problems:
         for line in found.problems:
             say(console, line)

@@ -10,8 +10,6 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from benchsuite.commands.arguments import (
     MOST_THREADS,
     add_data,
@@ -24,6 +22,7 @@ from benchsuite.commands.exit_codes import FAILED, OK
 from benchsuite.commands.loading import broken_plugins, data_folder, discover_checked, surroundings_of
 from benchsuite.commands.printing import say
 from benchsuite.commands.run import host_provenance, slots_of
+from benchsuite.drawing.terminal import open_console
 from benchsuite.errors import UsageError
 from benchsuite.execution import entry
 from benchsuite.execution.local import LocalExecutor
@@ -42,6 +41,8 @@ from benchsuite.suite import load_suite
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterable, Mapping, Sequence
+
+    from rich.console import Console
 
     from benchsuite.plan.trial import Trial
     from benchsuite.publishing.verify import Problem
@@ -63,7 +64,7 @@ def run(options: Namespace) -> int:
     """Check a results file, and run some of its trials again."""
     if not options.file.is_file():
         raise UsageError(f"there is no results file {options.file}")
-    console = Console(highlight=False)
+    console = open_console()
     registry, strangers = discover_checked(options)
     for line in broken_plugins(registry):
         say(console, line)

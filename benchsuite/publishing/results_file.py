@@ -98,6 +98,8 @@ def read_published(path: Path) -> Published:
                 records[record.key] = record
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
+    if problems and header is None and not records:
+        raise UsageError(f"{path} is no results file: {problems[0]}")
     return Published(path, header, tuple(records.values()), tuple(problems))
 
 
