@@ -12,6 +12,7 @@ from benchsuite.commands.exit_codes import FAILED, OK
 from benchsuite.commands.loading import discover_named
 from benchsuite.commands.rendering import render_summary
 from benchsuite.drawing.terminal import open_console
+from benchsuite.store.files import read_regular
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import Tracker
 
@@ -50,7 +51,7 @@ def run(options: Namespace) -> int:
 def _suite(directory: RunDirectory) -> tuple[str, str]:
     """Name and description of the run's suite; where they cannot be read, the folder's name and nothing."""
     try:
-        section = tomllib.loads(directory.suite_file.read_text("utf-8"))["suite"]
+        section = tomllib.loads(read_regular(directory.suite_file).decode())["suite"]
         return str(section["name"]), str(section.get("description", ""))
     except (OSError, ValueError, KeyError, TypeError):
         return directory.path.resolve().name, ""

@@ -14,6 +14,7 @@ from benchsuite.commands.run import host_provenance
 from benchsuite.drawing.terminal import open_console
 from benchsuite.errors import UsageError
 from benchsuite.publishing.results_file import Header, write_published
+from benchsuite.store.files import read_regular
 from benchsuite.store.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def run(options: Namespace) -> int:
 def _suite_of(directory: RunDirectory, records: Sequence[TrialRecord]) -> dict[str, Any]:
     """The run's suite with the scorers that "all" stood for when it ran: elsewhere others are installed."""
     try:
-        suite = tomllib.loads(directory.suite_file.read_text("utf-8"))
+        suite = tomllib.loads(read_regular(directory.suite_file).decode())
         listed: list[Any] = suite["suite"]["scorers"]
     except FileNotFoundError:
         raise UsageError(f"{directory.path} has no suite.toml, so nobody could check its records") from None

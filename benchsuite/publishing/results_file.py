@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchsuite.errors import UsageError
-from benchsuite.store.files import write_atomically
+from benchsuite.store.files import open_regular, write_atomically
 from benchsuite.store.record import TrialRecord
 from benchsuite.store.texts import read_json
 
@@ -104,9 +104,9 @@ def read_published(path: Path) -> Published:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         compressed = file.read(len(_GZIP)) == _GZIP
-    with gzip.open(path) if compressed else path.open("rb") as lines:
+    with gzip.open(path) if compressed else open_regular(path) as lines:
         total = 0
         while line := lines.readline(_LONGEST_LINE + 1):
             total += len(line)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchsuite.store import stages
 from benchsuite.store.file_digests import file_digest, read_digest
-from benchsuite.store.files import reserve, storing, write_atomically
+from benchsuite.store.files import read_regular, reserve, storing, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -125,7 +125,7 @@ class TableStore:
         with ExitStack() as held:
             with storing(self._folder):
                 self._folder.mkdir(parents=True, exist_ok=True)
-                fcntl.flock(held.enter_context((self._folder / ".lock").open("w")), fcntl.LOCK_EX)
+                fcntl.flock(held.enter_context((self._folder / ".lock").open("a+")), fcntl.LOCK_EX)
             yield
 
     @cached_property
@@ -155,9 +155,9 @@ def _sum_up(path: Path) -> None:
 def _is_whole(path: Path) -> bool:
     """Whether a file is there as it was left; one that is not is as absent, and is written anew."""
     try:
-        expected = path.with_suffix(f"{path.suffix}.sha256").read_text("ascii")
-        return file_digest(path) == expected
-    except (OSError, UnicodeDecodeError):
+        expected = read_regular(path.with_suffix(f"{path.suffix}.sha256"))
+        return file_digest(path).encode() == expected
+    except OSError:
         return False
 
 

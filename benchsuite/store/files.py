@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import BufferedReader
     from pathlib import Path
 
 _ROOM = 1 << 20
@@ -66,6 +68,28 @@ def append_durably(path: Path, line: str) -> None:
             with suppress(OSError):
                 os.ftruncate(file.fileno(), before)
             raise
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file for reading, if it is one: of a pipe that somebody left in its place nobody sees the end.
+
+    Raises:
+        OSError: it cannot be opened, or is a folder, a pipe or a device.
+    """
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(number).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(number)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(number, "rb")
+
+
+def read_regular(path: Path) -> bytes:
+    """All of a file, opened by `open_regular`."""
+    with open_regular(path) as file:
+        return file.read()
 
 
 def reserve(path: Path) -> None:

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.errors import UsageError
-from benchsuite.store.files import append_durably, storing, write_atomically
+from benchsuite.store.files import (
+    append_durably,
+    open_regular,
+    read_regular,
+    storing,
+    write_atomically,
+)
 from benchsuite.store.record import TrialRecord, read_records
 from benchsuite.store.texts import read_json
 
@@ -66,6 +72,8 @@ class RunDirectory:
 
     def _check_writable(self) -> None:
         """Try what a run will do: add to the results, and make stages."""
+        if self.results_file.exists():
+            open_regular(self.results_file).close()
         self.results_file.open("ab").close()
         stages = self.path / "stages"
         stages.mkdir(exist_ok=True)
@@ -90,7 +98,7 @@ class RunDirectory:
     def threads(self) -> int:
         """The CPU threads of a worker that the plan was made for; 1 where nothing says it."""
         try:
-            threads = read_json(self.plan_file.read_text("utf-8")).get("threads", 1)
+            threads = read_json(read_regular(self.plan_file).decode()).get("threads", 1)
         except (OSError, ValueError, AttributeError):
             return 1
         return threads if isinstance(threads, int) and threads > 0 else 1
@@ -107,7 +115,7 @@ class RunDirectory:
         if not self.plan_file.is_file():
             return Results(tuple(records.values()), (), 0, tuple(problems))
         try:
-            cells = [str(cell["key"]) for cell in read_json(self.plan_file.read_text("utf-8"))["cells"]]
+            cells = [str(cell["key"]) for cell in read_json(read_regular(self.plan_file).decode())["cells"]]
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(
                 f"{self.plan_file} is damaged ({error}); run the suite again to rewrite it"

@@ -47,6 +47,8 @@ def connect(uri: str | None, database: Path) -> MlflowClient:
 
     for chatty in ("mlflow", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # It shows a traceback of what it raises too.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     if uri is None:
         _check(database)
         _trust_the_system_to_write()

@@ -146,6 +146,8 @@ def _digest(
 
 
 def _made_from(index: Path) -> str | None:
+    if not index.is_file():
+        return None
     try:
         with index.open("rb") as file:
             match = _DIGEST.search(file.read(4096))

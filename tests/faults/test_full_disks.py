@@ -113,7 +113,7 @@ def test_a_full_disk_costs_no_result(name: str, undisturbed: Path, tmp_path: Pat
         (disk / "filler").unlink()
         again = subprocess.run(command("run", "small.toml"), cwd=disk, capture_output=True, text=True)
         assert again.returncode == 0, again.stdout + again.stderr
-        assert "damaged" not in again.stdout
+        assert "damaged" not in again.stdout, again.stdout
         assert numbers_of(run) == expected
         assert len((run / "results.jsonl").read_text().splitlines()) == len(
             expected
