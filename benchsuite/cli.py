@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from benchsuite._version import __version__
 from benchsuite.commands.arguments import Parser
 from benchsuite.commands.exit_codes import FAILED, INTERNAL, INTERRUPTED, OK, USAGE
-from benchsuite.commands.printing import Output, steady_output, tell
+from benchsuite.commands.printing import Output, print_warnings_printable, steady_output, tell
 from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.store.files import described
 
@@ -76,6 +76,7 @@ def build_parser(with_arguments: Collection[str]) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     words = sys.argv[1:] if arguments is None else list(arguments)
+    print_warnings_printable()
     with steady_output() as output:
         try:
             code = _run(words)

@@ -6,6 +6,7 @@ Nothing heavy is imported here: every command line needs it.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any, cast
@@ -94,6 +95,19 @@ def _write_to_nowhere(stream: TextIO) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
+
+
+class _PrintableLines(logging.Formatter):
+    """Log lines without the signs that control a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_controls(super().format(record))
+
+
+def print_warnings_printable() -> None:
+    """Let warnings that are logged, and go to standard error, be printable too."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_PrintableLines())
 
 
 def put(text: str) -> None:
