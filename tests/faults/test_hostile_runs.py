@@ -99,9 +99,9 @@ def commands(number: int, key: str, chance: random.Random) -> list[list[str]]:
         found += [["leaderboard", "runs/small", "--output", "site"]]
     if number % 4 == 1:
         found += [["export", "runs/small", key, "--output", "network"]]
-    if number % 25 == 7:
+    if number % 50 == 7:
         found += [["mlflow-sync", "runs/small"]]
-    if number % 25 == 13:
+    if number % 50 == 13:
         found += [
             ["run", "small.toml", "--timeout", "100"],
             ["leaderboard", "runs/small", "--output", "site"],

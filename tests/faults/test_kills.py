@@ -165,7 +165,7 @@ def test_kills_cost_nothing(seed: int, undisturbed: Path, tmp_path: Path) -> Non
         check_as_undisturbed(killer, undisturbed)
 
 
-@pytest.mark.parametrize("victim", ["run", "worker"])
+@pytest.mark.parametrize("victim", [pytest.param("run", marks=pytest.mark.slow), "worker"])
 def test_a_kill_in_a_trial_costs_that_trial(victim: str, finished: Path, tmp_path: Path) -> None:
     """The quick form: one kill when the only trial is about to run."""
     write_suite(tmp_path, ["magnitude-l1"], ["one-shot"])

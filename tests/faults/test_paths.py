@@ -163,7 +163,7 @@ def test_a_site_that_cannot_be_written_loses_no_results(
     assert (here / "runs/small/site/index.html").is_file()
 
 
-@pytest.mark.parametrize("name", ["mlflow.db", "mlartifacts"])
+@pytest.mark.parametrize("name", ["mlflow.db", pytest.param("mlartifacts", marks=pytest.mark.slow)])
 def test_an_mlflow_store_that_cannot_be_written_loses_no_results(
     name: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
