@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: quick test check bench gpu models-table format criteria clean help
+.PHONY: quick test test-slow check bench gpu models-table format criteria clean help
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -13,8 +13,11 @@ help: ## List the targets
 quick: $(READY) ## Run the quick suite and write its leaderboard page
 	$(BIN)/benchsuite run suites/quick.toml
 
-test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest -n auto --dist worksteal --ignore tests/benchmarks $(TESTS)
+test: $(READY) ## Run the tests but those marked slow
+	$(BIN)/python -m pytest -n auto --dist worksteal --ignore tests/benchmarks -m "not slow" $(TESTS)
+
+test-slow: $(READY) ## Run the tests marked slow: inputs by the thousand, kills, full disks, whole commands
+	$(BIN)/python -m pytest -n auto --dist worksteal --ignore tests/benchmarks -m slow $(TESTS)
 
 check: $(READY) ## Lint, format check, types, and which room imports which
 	$(BIN)/ruff check .

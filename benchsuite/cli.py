@@ -5,7 +5,9 @@ Only the module of the command that was asked for is imported.
 
 from __future__ import annotations
 
-import os
+import contextlib
+import errno
+import resource
 import sys
 import traceback
 from importlib import import_module
@@ -14,7 +16,9 @@ from typing import TYPE_CHECKING, Protocol, cast
 from benchsuite._version import __version__
 from benchsuite.commands.arguments import Parser
 from benchsuite.commands.exit_codes import FAILED, INTERNAL, INTERRUPTED, OK, USAGE
+from benchsuite.commands.printing import Output, print_warnings_printable, steady_output, tell
 from benchsuite.errors import BenchsuiteError, UsageError
+from benchsuite.store.files import described
 
 if TYPE_CHECKING:
     import argparse
@@ -73,37 +77,79 @@ def build_parser(with_arguments: Collection[str]) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     words = sys.argv[1:] if arguments is None else list(arguments)
+    print_warnings_printable()
+    with steady_output() as output:
+        try:
+            code = _run(words)
+        except SystemExit:  # of the parser, which has printed its help or its error
+            output.flush()
+            if not _is_lost(output):
+                raise
+            code = OK
+        output.flush()
+    if _is_lost(output):
+        assert output.failure is not None
+        tell(f"benchsuite: standard output: {output.failure.strerror or output.failure}")
+        return code or FAILED
+    return code
+
+
+def _is_lost(output: Output) -> bool:
+    """Whether what was printed did not arrive; the reader of a pipe who has seen enough misses nothing."""
+    return output.failure is not None and not isinstance(output.failure, BrokenPipeError)
+
+
+def _allow_files() -> None:
+    """Raise this process's limit of open files as far as it may; an error where even that is too low.
+
+    Libraries that find no file descriptor left end in many ways, few of which say so.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= _OPEN_FILES:
+        return
+    most = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < _FEWEST_FILES:
+        raise BenchsuiteError(
+            f"this process may open {most} files and needs {_FEWEST_FILES}; raise the limit (ulimit -n)"
+        )
+
+
+def _run(words: Sequence[str]) -> int:
+    named = [word for word in words if word in COMMANDS][:1]
     try:
-        options = build_parser([word for word in words if word in COMMANDS][:1]).parse_args(words)
+        _allow_files()
+        options = build_parser(named).parse_args(words)
         return _module(options.command).run(options)
     except UsageError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - the command line speaks
+        tell(str(error))
         return USAGE
     except BenchsuiteError as error:
-        print(f"benchsuite: {error}", file=sys.stderr)  # noqa: T201 - the command line speaks
+        tell(f"benchsuite: {error}")
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of a pipe has seen enough; Python would complain once more while it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
     except OSError as error:
-        print(f"benchsuite: {_said(error)}", file=sys.stderr)  # noqa: T201 - the command line speaks
+        tell(f"benchsuite: {described(error)}")
+        return USAGE if error.filename is not None and error.errno in _OF_THE_PATH else FAILED
+    except MemoryError:
+        tell("benchsuite: there is not enough memory")
         return FAILED
     except Exception:  # noqa: BLE001 - the last line of defence, shown in full
-        traceback.print_exc()
-        print(  # noqa: T201 - the command line speaks
-            "benchsuite: an internal error; what was stored is safe, and the same command resumes",
-            file=sys.stderr,
-        )
+        resumes = "; what was stored is safe, and the same command resumes" if named == ["run"] else ""
+        tell(f"{traceback.format_exc()}benchsuite: an internal error{resumes}")
         return INTERNAL
 
 
-def _said(error: OSError) -> str:
-    """What the system said, with the path that it was about."""
-    where = "" if error.filename is None else f"{os.fspath(error.filename)}: "
-    return f"{where}{error.strerror or error}"
+_OPEN_FILES, _FEWEST_FILES = 4096, 128
+_OF_THE_PATH = frozenset(
+    {
+        *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
+        *(errno.EINVAL, errno.ENOTEMPTY, errno.EACCES, errno.EPERM, errno.EROFS),
+    }
+)
+"""What the system says of a path that is the wrong one; everything else is the machine's failure."""
 
 
 def _module(command: str) -> _Command:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import NoReturn
 
 from benchsuite.commands.exit_codes import USAGE
+from benchsuite.commands.printing import tell
 
 MOST_THREADS = 1024
 TIMEOUT = 24 * 3600.0
@@ -19,8 +19,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the usage and the message, and exit."""
-        self.print_usage(sys.stderr)
-        self.exit(USAGE, f"{self.prog}: {message}\n")
+        tell(f"{self.format_usage()}{self.prog}: {message}")
+        self.exit(USAGE)
 
 
 def add_suite(parser: argparse.ArgumentParser) -> None:

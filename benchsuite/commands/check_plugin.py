@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from rich.console import Console
-
 from benchsuite.commands.exit_codes import FAILED, OK
 from benchsuite.commands.loading import check_named
+from benchsuite.drawing.terminal import open_console
 from benchsuite.registry.discovery import discover
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def run(options: Namespace) -> int:
     registry, _ = discover([options.file])
     own = [info for info in registry.infos if Path(info.origin) == options.file]
     broken = [info for info in own if info.status == "error"]
-    console = Console(highlight=False)
+    console = open_console()
     for info in broken:
         console.print(f"{info.name}: {info.error}", style="red", markup=False, soft_wrap=True)
     scorers = [info.name for info in own if info.kind == "scorer" and info.status == "ok"]

@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from benchsuite.commands.exit_codes import FAILED, OK
 from benchsuite.commands.printing import say, size
+from benchsuite.drawing.terminal import open_console
 from benchsuite.errors import UsageError
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import is_behind
@@ -19,6 +18,8 @@ from benchsuite.upkeep.inspection import Inspected, inspect
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Sequence
+
+    from rich.console import Console
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -46,7 +47,7 @@ def run(options: Namespace) -> int:
     if seen.obstacle:
         raise UsageError(f"{seen.obstacle}; nothing is freed")
     groups = _groups(seen, options)
-    console = Console(highlight=False)
+    console = open_console()
     _show(console, seen, groups)
     if options.dry_run or not groups:
         return OK

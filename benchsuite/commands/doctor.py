@@ -10,7 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +17,8 @@ from benchsuite._version import __version__
 from benchsuite.commands.arguments import add_plugins
 from benchsuite.commands.exit_codes import FAILED, OK
 from benchsuite.commands.loading import data_folder, discover_named
+from benchsuite.commands.printing import put
+from benchsuite.drawing.terminal import open_console
 from benchsuite.errors import UsageError
 from benchsuite.hardware import devices
 
@@ -52,12 +53,12 @@ def run(options: Namespace) -> int:
     rows = _machine(options)
     if options.format == "json":
         listed = [{"name": name, "value": value, "ok": fine} for name, value, fine in rows]
-        print(json.dumps(listed, indent=1, ensure_ascii=False))  # noqa: T201 - the command line speaks
+        put(json.dumps(listed, indent=1, ensure_ascii=False))
     else:
         table = Table(box=None, padding=(0, 1), show_header=False)
         for name, value, fine in rows:
             table.add_row("ok" if fine else Text("wrong", style="red"), name, Text(value))
-        Console(highlight=False).print(table)
+        open_console().print(table)
     return OK if all(fine for _, _, fine in rows) else FAILED
 
 

@@ -7,12 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from benchsuite.commands.again import again_command
 from benchsuite.commands.arguments import add_data, add_plugins
 from benchsuite.commands.exit_codes import OK
 from benchsuite.commands.loading import data_folder, discover_checked
+from benchsuite.drawing.terminal import open_console
 from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.plan.matrix import build_plan
 from benchsuite.store import metric_names
@@ -81,7 +80,7 @@ def run(options: Namespace) -> int:
     except StageDamaged as damage:
         again = again_command(directory, [record.key])
         raise BenchsuiteError(f"{damage}; it is made anew by: {again}") from damage
-    console = Console(highlight=False)
+    console = open_console()
     for line in (
         f"{_described(record.axes)}: top-1 {record.metrics[metric_names.TOP1]:.4f}",
         f"the program and the network differ by at most {difference:.3g}",

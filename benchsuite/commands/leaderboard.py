@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from benchsuite.commands.arguments import add_signers
 from benchsuite.commands.exit_codes import OK
+from benchsuite.commands.printing import put
 from benchsuite.commands.rendering import render_site
 from benchsuite.registry.discovery import discover_apart
 
@@ -27,5 +28,5 @@ def run(options: Namespace) -> int:
     page = render_site(
         options.runs, options.output, title="Pruning criteria", registry=registry, signers=options.signers
     )
-    print(page)  # noqa: T201 - the command line speaks
+    put(str(page))
     return OK

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -52,7 +54,19 @@ def load(options: Namespace) -> Loaded:
     trials = tuple(build_plan(suite, registry, data, options.threads))
     selected = select(trials, options.filter)
     directory = RunDirectory(options.output or Path("runs") / suite.name)
+    _check_place(directory.path)
     return Loaded(suite, registry, strangers, trials, selected, directory, data)
+
+
+def _check_place(folder: Path) -> None:
+    """Raise `UsageError`, or what the system says, where no run directory is or could be made."""
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{folder} is no name for a run directory: MLflow's database needs UTF-8") from None
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISDIR(folder.stat().st_mode):
+            raise UsageError(f"{folder} is a file; the run directory is a folder, named with --output")
 
 
 def discover_named(options: Namespace) -> tuple[Registry, Strangers]:

@@ -7,12 +7,12 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from benchsuite.commands.arguments import add_plugins
 from benchsuite.commands.exit_codes import FAILED, OK
 from benchsuite.commands.loading import discover_named
 from benchsuite.commands.rendering import render_summary
+from benchsuite.drawing.terminal import open_console
+from benchsuite.store.files import read_regular
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import Tracker
 
@@ -34,7 +34,7 @@ def run(options: Namespace) -> int:
     directory = RunDirectory(options.run)
     found = directory.results()
     _, strangers = discover_named(options)
-    console = Console(highlight=False)
+    console = open_console()
     with directory.locked():
         tracker = synchronise(directory, found, strangers)
     for line in (*found.problems, *tracker.warnings):
@@ -70,7 +70,7 @@ def synchronise(directory: RunDirectory, found: Results, strangers: Strangers) -
 def _suite(directory: RunDirectory) -> tuple[str, str]:
     """Name and description of the run's suite; where they cannot be read, the folder's name and nothing."""
     try:
-        section = tomllib.loads(directory.suite_file.read_text("utf-8"))["suite"]
+        section = tomllib.loads(read_regular(directory.suite_file).decode())["suite"]
         return str(section["name"]), str(section.get("description", ""))
     except (OSError, ValueError, KeyError, TypeError):
         return directory.path.resolve().name, ""

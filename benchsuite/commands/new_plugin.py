@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchsuite.commands.exit_codes import OK
+from benchsuite.commands.printing import put
 from benchsuite.errors import UsageError
 from benchsuite.registry.scaffold import PACKAGE_FILES, SCORER_FILE
+from benchsuite.store.files import write_atomically
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -46,7 +48,6 @@ def run(options: Namespace) -> int:
     if taken:
         raise UsageError(f"not overwritten: {', '.join(taken)} exists already")
     for path, text in targets.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text.format(**words), encoding="utf-8")
-        print(path)  # noqa: T201 - the command line speaks
+        write_atomically(path, text.format(**words))
+        put(str(path))
     return OK

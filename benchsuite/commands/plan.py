@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from benchsuite.commands.arguments import (
@@ -17,6 +16,7 @@ from benchsuite.commands.arguments import (
 )
 from benchsuite.commands.exit_codes import NOTHING, OK
 from benchsuite.commands.loading import broken_plugins, load, missing_files
+from benchsuite.drawing.terminal import open_console
 from benchsuite.execution.pending_work import PendingWork, computed_otherwise, pending_work, trainings
 from benchsuite.execution.progress import duration
 from benchsuite.plan.matrix import count_by_axis
@@ -47,7 +47,7 @@ def run(options: Namespace) -> int:
     records, problems = loaded.directory.records()
     directory = loaded.directory
     work = pending_work(loaded.selected, records, directory, retry_failed=options.retry_failed)
-    console = Console(highlight=False)
+    console = open_console()
     missing = missing_files(loaded.suite, loaded.registry, loaded.data)
     for line in [*broken_plugins(loaded.registry), *missing, *problems]:
         console.print(line, style="yellow", markup=False, soft_wrap=True)

@@ -6,13 +6,14 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from benchsuite.commands.arguments import add_plugins
 from benchsuite.commands.exit_codes import OK
 from benchsuite.commands.loading import discover_named
+from benchsuite.commands.printing import put
+from benchsuite.drawing.terminal import open_console
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -32,11 +33,9 @@ def run(options: Namespace) -> int:
     registry, _ = discover_named(options)
     if options.format == "json":
         listed = [_plain(info) for info in registry.infos]
-        print(json.dumps(listed, indent=1, ensure_ascii=False, default=str))  # noqa: T201 - the command line speaks
+        put(json.dumps(listed, indent=1, ensure_ascii=False, default=str))
         return OK
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=200)
+    console = open_console(width_in_pipe=200)
     for kind in dict.fromkeys(info.kind for info in registry.infos):
         console.print(_table(kind, [info for info in registry.infos if info.kind == kind]))
         console.print()

@@ -75,7 +75,7 @@ def render_summary(
 
 
 def _train_keys(records: Sequence[TrialRecord]) -> list[str]:
-    return [record.stages["train"] for record in records if "train" in record.stages]
+    return [key for record in records if (key := record.stages.get("train"))]
 
 
 def _renderer(name: str) -> Callable[..., Any] | None:

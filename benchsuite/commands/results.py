@@ -9,11 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from benchsuite.commands.exit_codes import NOTHING, OK
+from benchsuite.commands.printing import put, tell
+from benchsuite.drawing.terminal import open_console
 from benchsuite.store import metric_names
 from benchsuite.store.run_directory import RunDirectory
 
@@ -50,13 +51,11 @@ def run(options: Namespace) -> int:
     """Print the records of a run: every cell that has an outcome, in the order of the plan."""
     found = RunDirectory(options.run).results()
     for line in found.problems:
-        print(f"left out: {line}", file=sys.stderr)  # noqa: T201 - the command line speaks
+        tell(f"left out: {line}")
     if found.pending:
-        print(f"{found.pending} trials of the suite have no outcome yet", file=sys.stderr)  # noqa: T201 - as above
+        tell(f"{found.pending} trials of the suite have no outcome yet")
     if found.superseded:
-        print(  # noqa: T201 - as above
-            f"{len(found.superseded)} records of an earlier form of the suite are not shown", file=sys.stderr
-        )
+        tell(f"{len(found.superseded)} records of an earlier form of the suite are not shown")
     writers: dict[str, Callable[[Sequence[TrialRecord]], None]] = {
         "table": _print_table,
         "csv": _print_csv,
@@ -94,9 +93,7 @@ def _print_table(records: Sequence[TrialRecord]) -> None:
         ]
         axes = [Text(str(record.axes.get(axis, ""))) for axis in shown]
         table.add_row(record.key[:_KEY_SHOWN], *axes, record.status, *numbers)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=240)
+    console = open_console(width_in_pipe=240)
     console.print(table)
     for line in _explanations(records):
         console.print(line, markup=False, soft_wrap=True)
@@ -161,7 +158,4 @@ def _plain(value: Any) -> Any:
 
 
 def _print_json(records: Sequence[TrialRecord]) -> None:
-    json.dump(
-        [asdict(record) for record in records], sys.stdout, ensure_ascii=False, indent=1, allow_nan=False
-    )
-    print()  # noqa: T201 - the command line speaks
+    put(json.dumps([asdict(record) for record in records], ensure_ascii=False, indent=1, allow_nan=False))

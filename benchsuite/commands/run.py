@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
-from rich.console import Console
 
 from benchsuite._version import __version__
 from benchsuite.commands.again import with_keys
@@ -30,8 +29,10 @@ from benchsuite.commands.arguments import (
 )
 from benchsuite.commands.exit_codes import FAILED, INTERRUPTED, NOTHING, OK
 from benchsuite.commands.loading import Loaded, broken_plugins, load, surroundings_of
+from benchsuite.commands.printing import say
 from benchsuite.commands.rendering import render_site, render_summary
-from benchsuite.errors import UsageError
+from benchsuite.drawing.terminal import open_console
+from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.execution import entry
 from benchsuite.execution.local import LocalExecutor
 from benchsuite.execution.observers import PluginObservers
@@ -40,7 +41,7 @@ from benchsuite.execution.progress import LiveView, PlainView, duration, summary
 from benchsuite.execution.run import Run
 from benchsuite.execution.stopping import Stopping
 from benchsuite.hardware import devices
-from benchsuite.store.files import write_atomically
+from benchsuite.store.files import described, write_atomically
 from benchsuite.store.record import SETTLED
 from benchsuite.store.run_directory import Cell
 from benchsuite.tracking import Tracker, is_behind
@@ -50,6 +51,8 @@ from benchsuite.upkeep.freeing import renew_freed
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Callable, Mapping, Sequence
+
+    from rich.console import Console
 
     from benchsuite.execution.jobs import Executor
     from benchsuite.execution.surroundings import Surroundings
@@ -94,7 +97,7 @@ def run(options: Namespace) -> int:
         raise UsageError(f"there is no executor {options.executor!r}; there is: local")
     loaded = load(options)
     slots = slots_of(devices.parse_devices(options.devices), options.jobs)
-    console = Console(highlight=False)
+    console = open_console()
     for line in broken_plugins(loaded.registry):
         console.print(line, style="yellow", markup=False, soft_wrap=True)
     if not loaded.selected:
@@ -124,10 +127,15 @@ def _run_locked(
     _announce(loaded, work, records, slots, console)
     before = {key: records.get(key) for key in again}
     interrupted = False
-    if work.to_run or work.to_time or is_behind(directory.path):
-        interrupted = _work(options, loaded, work, before, records, slots, console)
-    else:  # the suite before may have compared other criteria
-        update_agreement(directory, loaded.trials, partial(console.print, style="yellow", markup=False))
+    try:
+        if work.to_run or work.to_time or is_behind(directory.path):
+            interrupted = _work(options, loaded, work, before, records, slots, console)
+        else:  # the suite before may have compared other criteria
+            update_agreement(directory, loaded.trials, partial(say, console, style="yellow"))
+    except OSError as error:
+        raise BenchsuiteError(
+            f"{described(error)}; what was stored is safe, and the same command resumes once that is mended"
+        ) from error
     outcomes = [records[t.key] for t in loaded.selected if t.key in records]
     console.print(summary(outcomes), markup=False, soft_wrap=True)
     renew_freed(directory.path)
@@ -138,7 +146,7 @@ def _run_locked(
             markup=False,
         )
         return INTERRUPTED
-    page = _page(loaded, console)
+    page, page_failed = _page(loaded, console)
     console.print(f"took {duration(time.monotonic() - started)}", markup=False)
     for label, value in (
         ("results", directory.results_file),
@@ -152,7 +160,7 @@ def _run_locked(
             f"{len(failed)} trials failed; once the cause is mended, run again with --retry-failed",
             markup=False,
         )
-    return FAILED if failed else OK
+    return FAILED if failed or page_failed else OK
 
 
 def _announce(
@@ -226,7 +234,8 @@ def _work(
             interrupted = stop() and bool(left.to_run or left.to_time)
         except KeyboardInterrupt:
             interrupted = True
-        watching.close()
+        finally:
+            watching.close()
         tracking_seconds = tracker.close(interrupted=interrupted)
     for warning in tracker.warnings:
         console.print(warning, style="yellow", markup=False, soft_wrap=True)
@@ -239,14 +248,19 @@ def _not_again(before: Mapping[str, TrialRecord | None], records: Mapping[str, T
     return [key for key, record in before.items() if record is not None and records[key] is record]
 
 
-def _page(loaded: Loaded, console: Console) -> Path | None:
-    """The first page of the run's site; without a renderer that works, None, and a line that says so."""
+def _page(loaded: Loaded, console: Console) -> tuple[Path | None, bool]:
+    """The first page of the run's site, or None and a line that says why; and whether the machine failed."""
     folder = loaded.directory.path
     try:
-        return render_site([folder], folder / "site", title=loaded.suite.name, registry=loaded.registry)
-    except UsageError as error:
-        console.print(f"no page was made: {error}", style="yellow", markup=False, soft_wrap=True)
-        return None
+        page = render_site([folder], folder / "site", title=loaded.suite.name, registry=loaded.registry)
+    except UsageError as error:  # there is no renderer, or none that works
+        say(console, f"no page was made: {error}", style="yellow")
+        return None, False
+    except Exception as error:  # noqa: BLE001 - the renderer may be a plugin
+        why = described(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        say(console, f"no page was made: {why}; the results are stored", style="yellow")
+        return None, True
+    return page, False
 
 
 def _summary(loaded: Loaded, records: Mapping[str, TrialRecord]) -> Path | None:

@@ -8,13 +8,13 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.text import Text
 
 from benchsuite.commands.again import again_command
 from benchsuite.commands.exit_codes import FAILED, OK
 from benchsuite.commands.loading import discover_named
-from benchsuite.commands.printing import size
+from benchsuite.commands.printing import put, size
+from benchsuite.drawing.terminal import open_console
 from benchsuite.errors import UsageError
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import is_behind
@@ -116,11 +116,11 @@ def _print_json(
         "not_repaired": obstacle or None,
         "findings": listed,
     }
-    print(json.dumps(content, indent=1, ensure_ascii=True))  # noqa: T201 - the command line speaks
+    put(json.dumps(content, indent=1, ensure_ascii=True))
 
 
 def _print_table(seen: Inspected, findings: Sequence[Finding], failed: dict[Finding, str] | None) -> None:
-    console = Console(highlight=False)
+    console = open_console()
     taken = sum(state.contents.bytes for state in seen.stages.values())
     counts = f"{len(seen.lines.records)} records, {len(seen.stages)} stages of {size(taken)}"
     console.print(f"{seen.run}: {counts}", markup=False, soft_wrap=True)
@@ -162,6 +162,6 @@ def _print_rest(
     again = list(dict.fromkeys(finding.key for finding in findings if finding.again))
     if again:
         lines.append(f"run again: {again_command(directory, again)}")
-    console = Console(highlight=False)
+    console = open_console()
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from benchsuite.commands.arguments import add_plugins
 from benchsuite.commands.exit_codes import OK
 from benchsuite.commands.loading import discover_checked
+from benchsuite.commands.printing import put
 from benchsuite.suite import Suite
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Print the JSON Schema of suite files with the names that are registered here."""
     registry, _ = discover_checked(options)
-    print(json.dumps(suite_schema(registry), indent=2))  # noqa: T201 - the command line speaks
+    put(json.dumps(suite_schema(registry), indent=2))
     return OK
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
-from rich.console import Console
 
 from benchsuite.commands.exit_codes import FAILED, OK
 from benchsuite.commands.printing import say
 from benchsuite.commands.run import host_provenance
+from benchsuite.drawing.terminal import open_console
 from benchsuite.errors import UsageError
 from benchsuite.publishing.results_file import Header, packed, write_published
 from benchsuite.publishing.signatures import check_signature, sign, signature_file
-from benchsuite.store.files import write_atomically
+from benchsuite.store.files import read_regular, write_atomically
 from benchsuite.store.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -47,13 +47,15 @@ def run(options: Namespace) -> int:
     """Pack a complete run's records with its suite into one file."""
     directory = RunDirectory(options.run)
     found = directory.results()
-    console = Console(highlight=False)
+    console = open_console()
     suite = _suite_of(directory, found.records)
     name = str(suite["suite"]["name"])
     output: Path = options.output or Path(f"{name}.jsonl.gz")
     for path in (output, signature_file(output)):
         if os.path.lexists(path):
             raise UsageError(f"not overwritten: {path} exists already; choose another name with --output")
+    if not found.records:
+        raise UsageError(f"{options.run} has no records to send; run its suite first")
     if found.pending or found.problems:
         for line in found.problems:
             say(console, line)
@@ -86,7 +88,7 @@ def run(options: Namespace) -> int:
 def _suite_of(directory: RunDirectory, records: Sequence[TrialRecord]) -> dict[str, Any]:
     """The run's suite with the scorers that "all" stood for when it ran: elsewhere others are installed."""
     try:
-        suite = tomllib.loads(directory.suite_file.read_text("utf-8"))
+        suite = tomllib.loads(read_regular(directory.suite_file).decode())
         listed: list[Any] = suite["suite"]["scorers"]
     except FileNotFoundError:
         raise UsageError(f"{directory.path} has no suite.toml, so nobody could check its records") from None

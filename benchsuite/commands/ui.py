@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchsuite.commands.arguments import positive
+from benchsuite.commands.printing import check_output, put
 from benchsuite.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,5 +27,6 @@ def run(options: Namespace) -> int:
     if not (options.run / "mlflow.db").is_file():
         raise UsageError(f"{options.run} has no mlflow.db: it is no run directory, or nothing was logged yet")
     command = ui_command(options.run, port=options.port)
-    print(f"MLflow UI of {options.run}: {ui_address(port=options.port)} (Ctrl-C ends it)", flush=True)  # noqa: T201 - the command line speaks
+    put(f"MLflow UI of {options.run}: {ui_address(port=options.port)} (Ctrl-C ends it)")
+    check_output()
     os.execv(command[0], command)  # noqa: S606 - a fixed program with checked arguments

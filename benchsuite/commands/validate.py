@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from benchsuite.commands.arguments import add_data, add_plugins, add_suite
 from benchsuite.commands.exit_codes import OK
 from benchsuite.commands.loading import broken_plugins, data_folder, discover_checked, missing_files
+from benchsuite.drawing.terminal import open_console
 from benchsuite.plan.matrix import check_size
 from benchsuite.suite import load_suite
 
@@ -28,7 +27,7 @@ def run(options: Namespace) -> int:
     registry, _ = discover_checked(options)
     suite = load_suite(options.suite, registry)
     check_size(suite, registry)
-    console = Console(highlight=False)
+    console = open_console()
     for line in [*broken_plugins(registry), *missing_files(suite, registry, data_folder(options.data))]:
         console.print(line, style="yellow", markup=False, soft_wrap=True)
     console.print(f"{options.suite}: the suite {suite.name!r} is valid", markup=False, soft_wrap=True)

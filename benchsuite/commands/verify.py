@@ -9,8 +9,6 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from benchsuite.commands.arguments import (
     MOST_THREADS,
     add_data,
@@ -24,6 +22,7 @@ from benchsuite.commands.exit_codes import FAILED, OK
 from benchsuite.commands.loading import broken_plugins, data_folder, discover_checked
 from benchsuite.commands.printing import say
 from benchsuite.commands.rerun import can_be_run_again, run_again
+from benchsuite.drawing.terminal import open_console
 from benchsuite.errors import UsageError
 from benchsuite.plan.matrix import build_plan, most_cells
 from benchsuite.publishing import verify as verification
@@ -35,6 +34,8 @@ from benchsuite.suite import load_suite
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterable, Sequence
+
+    from rich.console import Console
 
     from benchsuite.commands.rerun import Again
     from benchsuite.plan.trial import Trial
@@ -70,7 +71,7 @@ def run(options: Namespace) -> int:
     """Check a results file, and run some of its trials again."""
     if not options.file.is_file():
         raise UsageError(f"there is no results file {options.file}")
-    console = Console(highlight=False)
+    console = open_console()
     signature = check_signature(options.file, options.signers)
     registry, strangers = discover_checked(options)
     for line in broken_plugins(registry):

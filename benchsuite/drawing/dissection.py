@@ -15,6 +15,7 @@ from benchsuite.contracts.concepts import CATEGORIES
 from benchsuite.errors import BenchsuiteError
 from benchsuite.metrics.dissection.report import detectors, dissection_metrics, kept_units
 from benchsuite.store import metric_names
+from benchsuite.store.files import storing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,7 +68,8 @@ def write_pictures(
     }
     for name, figure in figures.items():
         options = {"quality": 88} if name.endswith(".jpg") else None
-        figure.savefig(folder / name, dpi=_DPI, pil_kwargs=options)
+        with storing(folder / name):
+            figure.savefig(folder / name, dpi=_DPI, pil_kwargs=options)
     return [folder / name for name in figures]
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING
+
+from benchsuite.store.files import storing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,9 +21,11 @@ def redirect_output(folder: Path) -> None:
     for stream in (sys.stdout, sys.stderr):
         # A plugin may have closed it.
         if stream is not None and not stream.closed:
-            stream.flush()
-    folder.mkdir(parents=True, exist_ok=True)
-    log = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            with contextlib.suppress(OSError):  # of a full disk; what follows says it
+                stream.flush()
+    with storing(folder / LOG):
+        folder.mkdir(parents=True, exist_ok=True)
+        log = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)

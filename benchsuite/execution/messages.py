@@ -45,6 +45,14 @@ class StageFailed:
 
 
 @dataclass(frozen=True)
+class NotStored:
+    """The machine cannot store what was computed, such as on a full disk; the run ends with this reason."""
+
+    error: str
+    kind: Literal["not-stored"] = "not-stored"
+
+
+@dataclass(frozen=True)
 class Told:
     """A sentence for whoever watches the run."""
 
@@ -79,7 +87,7 @@ class Ended:
     detail: str = ""
 
 
-Sent = Started | Finished | StageFailed | Told | Measured | Completed
+Sent = Started | Finished | StageFailed | NotStored | Told | Measured | Completed
 Message = Sent | Ended
 
 _SENT: TypeAdapter[Sent] = TypeAdapter(Annotated[Sent, Field(discriminator="kind")])
@@ -109,6 +117,6 @@ def decoded(sent: bytes) -> Sent:
             return replace(message, what=printable(what))
         case Told(text=text):
             return replace(message, text=printable(text))
-        case StageFailed(error=text):
+        case StageFailed(error=text) | NotStored(error=text):
             return replace(message, error=printable(text))
     return message

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from benchsuite.drawing.terminal import Printable
 from benchsuite.store import metric_names
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ class LiveView:
         counts = Text(
             "   ".join(f"{n} {status}" for status, n in sorted(self._view.outcomes.items())), style="dim"
         )
-        return Group(self._progress, table, counts)
+        return Printable(Group(self._progress, table, counts))
 
 
 _SETTINGS = ("granularity", "scope", "budget", "schedule", "recovery_epochs")

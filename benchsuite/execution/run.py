@@ -6,10 +6,11 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from benchsuite.execution.messages import Ended, Message, Started, Told
+from benchsuite.execution.messages import Ended, Message, NotStored, Started, Told
 from benchsuite.execution.pending_work import PendingWork, needs_latency, pending_work
 from benchsuite.execution.phases import LatencyPhase, TrialPhase, drain
 from benchsuite.store import metric_names
+from benchsuite.store.files import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -142,6 +143,8 @@ class Run:
         self, handle: Callable[[int, Job, Message], None], trials: Mapping[str, Trial]
     ) -> Callable[[int, Job, Message], None]:
         def handle_and_tell(slot: int, job: Job, message: Message) -> None:
+            if isinstance(message, NotStored):
+                raise StorageError(message.error)
             if isinstance(message, Told):
                 self._tell(message.text)
             handle(slot, job, message)

@@ -31,6 +31,7 @@ from benchsuite.execution.messages import (
     Ended,
     Finished,
     Measured,
+    NotStored,
     Sent,
     StageFailed,
     Started,
@@ -40,6 +41,7 @@ from benchsuite.execution.messages import (
 from benchsuite.execution.sampling import SYSTEM_FILE, SystemSampler
 from benchsuite.hardware import devices
 from benchsuite.registry.loading import installed, load_plugins
+from benchsuite.store.files import StorageError, cannot_store, described
 from benchsuite.trials.dense_model import load_dense
 from benchsuite.trials.latency import latency_metrics
 from benchsuite.trials.round_scores import answer_round
@@ -69,12 +71,16 @@ def main(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_leave_with_parent, args=(connection,), daemon=True).start()
     configuration = surroundings.configuration
-    redirect_output(configuration.run / "stages" / job.key)
-    warnings.simplefilter("default")
 
     def tell(message: Sent) -> None:
         connection.send_bytes(encoded(message))
 
+    try:
+        redirect_output(configuration.run / "stages" / job.key)
+    except OSError as error:
+        tell(NotStored(described(error)))
+        os._exit(1)
+    warnings.simplefilter("default")
     worker = WorkerContext(
         configuration,
         _plugins(job, surroundings),
@@ -88,7 +94,8 @@ def main(
     try:
         _do(worker, job, tell, sampler)
     except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, SystemExit included
-        tell(StageFailed(*outcome_of(error)))
+        reason = cannot_store(error, worker.folder(job.key))
+        tell(StageFailed(*outcome_of(error)) if reason is None else NotStored(reason))
     tell(Completed())
     # No interpreter shutdown: a plugin's threads or exit handlers must not hold the slot.
     connection.close()
@@ -131,6 +138,8 @@ def _score_apart(surroundings: Surroundings, device: str, task: RoundTask) -> No
         executor.start(RoundJob(task))
         while True:
             for _, _, message in executor.wait(1.0):
+                if isinstance(message, NotStored):
+                    raise StorageError(message.error)
                 if isinstance(message, StageFailed):
                     kinds = {"unsupported": Unsupported, "collapsed": Collapsed}
                     raise kinds.get(message.status, PluginError)(message.error)
@@ -149,15 +158,17 @@ def _run_trials(
     for trial in job.trials:
         tell(Started(trial.key, f"{job.title} · {trial.scorer_label} at {trial.sparsity}"))
         folder = worker.folder(trial.key)
-        redirect_output(folder)
-        (folder / SYSTEM_FILE).unlink(missing_ok=True)  # of an earlier attempt
         at_init = trial.score.at_init
         try:
+            redirect_output(folder)
+            (folder / SYSTEM_FILE).unlink(missing_ok=True)  # of an earlier attempt
             with sampler.watching(folder):
                 if at_init not in dense:
                     dense[at_init] = load_dense(worker, trial.dense, at_init=at_init)
                 record = run_trial(worker, trial, load_scores(worker, trial.score, dense[at_init]))
-        except BaseException as error:  # noqa: BLE001 - as above
+        except BaseException as error:
+            if cannot_store(error, folder) is not None:
+                raise
             status, text = outcome_of(error)
             record = without_result(trial, status, text)
         tell(Finished(record))
@@ -169,7 +180,8 @@ def outcome_of(error: BaseException) -> tuple[Status, str]:
         return "unsupported", str(error)
     if isinstance(error, Collapsed):
         return "collapsed", str(error)
-    traceback.print_exception(error)
+    with contextlib.suppress(OSError, ValueError):  # its log may be closed, or on a full disk
+        traceback.print_exception(error)
     if isinstance(error, BenchsuiteError):
         return "failed", str(error)
     frames = traceback.extract_tb(error.__traceback__)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchsuite.errors import UsageError
-from benchsuite.store.files import write_atomically
+from benchsuite.store.files import open_regular, write_atomically
 from benchsuite.store.record import TrialRecord
 from benchsuite.store.texts import read_json
 
@@ -101,13 +101,15 @@ def read_published(path: Path) -> Published:
                 records[record.key] = record
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
+    if problems and header is None and not records:
+        raise UsageError(f"{path} is no results file: {problems[0]}")
     return Published(path, header, tuple(records.values()), tuple(problems))
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         compressed = file.read(len(_GZIP)) == _GZIP
-    with gzip.open(path) if compressed else path.open("rb") as lines:
+    with gzip.open(path) if compressed else open_regular(path) as lines:
         total = 0
         while line := lines.readline(_LONGEST_LINE + 1):
             total += len(line)

@@ -13,6 +13,7 @@ from torch import Tensor
 from benchsuite.scoring.backward import sum_statistics
 from benchsuite.scoring.points import as_maps
 from benchsuite.scoring.tables import TableStore, fingerprint
+from benchsuite.store.files import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -55,6 +56,8 @@ class SharedPasses:
         for name, compute in passes:
             try:
                 compute()
+            except StorageError:
+                raise
             except Exception as error:  # noqa: BLE001 - a reduction may raise anything
                 tell(f"{name} cannot be shared: {type(error).__name__}: {error}")
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchsuite.store import stages
 from benchsuite.store.file_digests import file_digest, read_digest
-from benchsuite.store.files import write_atomically
+from benchsuite.store.files import read_regular, reserve, storing, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -73,19 +73,19 @@ class TableStore:
             yield arrays
             self._arrays.update(zip(keys, arrays, strict=True))
             return
-        folder.mkdir(parents=True, exist_ok=True)
+        with storing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         asides = [folder / f"{self._path(folder, key).stem}.{os.getpid()}.part" for key in keys]
         try:
-            mapped: list[Any] = [
-                np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape) for path in asides
-            ]
+            mapped = [_mapped(path, shape) for path in asides]
             yield mapped
             for array in mapped:
                 array.flush()
-            for key, aside in zip(keys, asides, strict=True):
-                aside.replace(self._path(folder, key))
-                _sum_up(self._path(folder, key))
-                self._arrays[key] = np.load(self._path(folder, key), mmap_mode="c")
+            with storing(folder):
+                for key, aside in zip(keys, asides, strict=True):
+                    aside.replace(self._path(folder, key))
+                    _sum_up(self._path(folder, key))
+                    self._arrays[key] = np.load(self._path(folder, key), mmap_mode="c")
         finally:
             for aside in asides:
                 aside.unlink(missing_ok=True)
@@ -122,9 +122,10 @@ class TableStore:
         if self._folder is None:
             yield
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / ".lock").open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with ExitStack() as held:
+            with storing(self._folder):
+                self._folder.mkdir(parents=True, exist_ok=True)
+                fcntl.flock(held.enter_context((self._folder / ".lock").open("a+")), fcntl.LOCK_EX)
             yield
 
     @cached_property
@@ -138,6 +139,14 @@ class TableStore:
         return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.{ending}"
 
 
+def _mapped(path: Path, shape: tuple[int, ...]) -> Any:
+    """An array in a new file whose room on the disk is taken at once."""
+    with storing(path):
+        array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    reserve(path)
+    return array
+
+
 def _sum_up(path: Path) -> None:
     """Leave the checksum of a file beside it."""
     write_atomically(path.with_suffix(f"{path.suffix}.sha256"), read_digest(path))
@@ -146,9 +155,9 @@ def _sum_up(path: Path) -> None:
 def _is_whole(path: Path) -> bool:
     """Whether a file is there as it was left; one that is not is as absent, and is written anew."""
     try:
-        expected = path.with_suffix(f"{path.suffix}.sha256").read_text("ascii")
-        return file_digest(path) == expected
-    except (OSError, UnicodeDecodeError):
+        expected = read_regular(path.with_suffix(f"{path.suffix}.sha256"))
+        return file_digest(path).encode() == expected
+    except OSError:
         return False
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from benchsuite.store.files import open_regular
 from benchsuite.store.keys import is_content_key
 from benchsuite.store.texts import all_printable, printable, read_json
 
@@ -86,6 +88,8 @@ class TrialRecord:
         if data["status"] not in STATUSES:
             raise ValueError(f"status is {data['status']!r}; it is one of {', '.join(STATUSES)}")
         _check_keys(data)
+        if "stages" in data:
+            data["stages"] = {name: key for name, key in data["stages"].items() if key}
         _check_axes(data["axes"])
         bad = [n for n, v in data.get("metrics", {}).items() if not _is_finite_number(v)]
         if bad:
@@ -114,10 +118,13 @@ def _check_keys(data: dict[str, Any]) -> None:
 
 
 def _check_axes(axes: dict[str, Any]) -> None:
-    """Raise `ValueError` for axes of the wrong type."""
+    """Raise `ValueError` for axes of the wrong type, and for numbers that no table could hold."""
     for name, kinds in _AXES.items():
         if name in axes and (not isinstance(axes[name], kinds) or isinstance(axes[name], bool)):
             raise ValueError(f"axes.{name} has the wrong type: {str(axes[name])[:50]!r}")
+    for name, value in axes.items():
+        if isinstance(value, int) and not _is_finite_number(value) and not isinstance(value, bool):
+            raise ValueError(f"axes.{name[:50]} is a number beyond what a float holds")
 
 
 def _is_finite_number(value: object) -> bool:
@@ -156,7 +163,7 @@ def read_records(path: Path) -> tuple[dict[str, TrialRecord], list[str]]:
     problems: list[str] = []
     if not path.exists():
         return records, problems
-    with path.open(encoding="utf-8", errors="replace") as handle:
+    with io.TextIOWrapper(open_regular(path), encoding="utf-8", errors="replace") as handle:
         for number, line in enumerate(handle, start=1):
             if not line.strip() or not line.endswith("\n"):
                 continue

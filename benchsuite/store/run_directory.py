@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.errors import UsageError
-from benchsuite.store.files import write_atomically
+from benchsuite.store.files import (
+    append_durably,
+    open_regular,
+    read_regular,
+    storing,
+    write_atomically,
+)
 from benchsuite.store.record import TrialRecord, read_records
 from benchsuite.store.texts import read_json
 
@@ -62,9 +67,13 @@ class RunDirectory:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the directory as its only writer; raises `UsageError` if another run holds it.
+        """Hold the directory as its only writer.
 
         The lock goes with the process, however that ends. A torn last line, left by a crash, is dropped.
+
+        Raises:
+            UsageError: another run holds it.
+            OSError: it cannot be written, which is found here and not after hours of work.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / ".lock").open("a+") as handle:
@@ -72,8 +81,20 @@ class RunDirectory:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise UsageError(f"{self.path} is being written by another run") from None
+            self._check_writable()
             self._drop_torn_line()
             yield
+
+    def _check_writable(self) -> None:
+        """Try what a run will do: add to the results, and make stages."""
+        if self.results_file.exists():
+            open_regular(self.results_file).close()
+        self.results_file.open("ab").close()
+        stages = self.path / "stages"
+        stages.mkdir(exist_ok=True)
+        probe = stages / ".writable"
+        probe.touch()
+        probe.unlink()
 
     def stage(self, key: str) -> Path:
         """The folder of a stage."""
@@ -81,10 +102,7 @@ class RunDirectory:
 
     def append(self, record: TrialRecord) -> None:
         """Write one record durably."""
-        with self.results_file.open("a", encoding="utf-8") as handle:
-            handle.write(record.to_json() + "\n")
-            handle.flush()
-            os.fsync(handle.fileno())
+        append_durably(self.results_file, record.to_json())
 
     def write_plan(self, cells: Iterable[Cell], threads: int = 1) -> None:
         """Note which cells the suite now has, and the CPU threads of a worker."""
@@ -95,7 +113,7 @@ class RunDirectory:
     def threads(self) -> int:
         """The CPU threads of a worker that the plan was made for; 1 where nothing says it."""
         try:
-            threads = read_json(self.plan_file.read_text("utf-8")).get("threads", 1)
+            threads = read_json(read_regular(self.plan_file).decode()).get("threads", 1)
         except (OSError, ValueError, AttributeError):
             return 1
         return threads if isinstance(threads, int) and threads > 0 else 1
@@ -112,7 +130,7 @@ class RunDirectory:
         if not self.plan_file.is_file():
             return Results(tuple(records.values()), (), 0, tuple(problems))
         try:
-            cells = [str(cell["key"]) for cell in read_json(self.plan_file.read_text("utf-8"))["cells"]]
+            cells = [str(cell["key"]) for cell in read_json(read_regular(self.plan_file).decode())["cells"]]
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(
                 f"{self.plan_file} is damaged ({error}); run the suite again to rewrite it"
@@ -128,7 +146,7 @@ class RunDirectory:
     def _drop_torn_line(self) -> None:
         if not self.results_file.exists():
             return
-        with self.results_file.open("rb+") as handle:
+        with storing(self.results_file), self.results_file.open("rb+") as handle:
             content = handle.read()
             if content and not content.endswith(b"\n"):
                 handle.truncate(content.rfind(b"\n") + 1)

@@ -7,13 +7,14 @@ what it was made from. What does not agree with it is damaged and is made anew.
 from __future__ import annotations
 
 import fcntl
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchsuite.errors import BenchsuiteError
 from benchsuite.store.file_digests import file_digest, read_digest
-from benchsuite.store.files import write_atomically
+from benchsuite.store.files import open_regular, read_regular, storing, write_atomically
 from benchsuite.store.keys import content_key
 from benchsuite.store.texts import read_json
 
@@ -129,16 +130,18 @@ class Stage(Generic[F]):
         facts = self._usable(None)
         if facts is not None:
             return facts
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with ExitStack() as held:
+            with storing(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                fcntl.flock(held.enter_context((self.folder / ".lock").open("a+")), fcntl.LOCK_EX)
             facts = self._usable(tell)
             if facts is None:
                 self._clear()
                 try:
                     facts = make()
                 except BaseException:
-                    self._clear()
+                    with suppress(OSError):  # what is left is no stage without its stage.json
+                        self._clear()
                     raise
                 self.complete(facts)
         return facts
@@ -187,7 +190,7 @@ def _read(folder: Path, kind: type[F]) -> tuple[F, _StageFile | None] | None:
     """The facts of a stage and what else its file says, which is nothing in one from before checksums."""
     path = folder / _STAGE
     try:
-        content = read_json(path.read_bytes())
+        content = read_json(read_regular(path))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
@@ -230,7 +233,7 @@ def content_digest(folder: Path) -> str | None:
     before checksums.
     """
     try:
-        stored = _StageFile.model_validate_json((folder / _STAGE).read_bytes())
+        stored = _StageFile.model_validate_json(read_regular(folder / _STAGE))
     except (OSError, ValueError):
         return None
     return stored.content
@@ -250,6 +253,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
+        open_regular(path).close()
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise StageDamaged(f"{path} is damaged ({error})") from error

@@ -27,13 +27,20 @@ def printable(text: str, longest: int = LONGEST_TEXT) -> str:
     # What is longer than this in characters is longer in bytes too; the rest need not be looked at.
     if len(text) > 2 * longest:
         text = f"{text[:longest]}{text[-longest:]}"
-    clean = "".join(_shown(character) for character in text)
+    clean = without_controls(text)
     encoded = clean.encode()
     if len(encoded) <= longest:
         return clean
     mark = " […] "
     half = (longest - len(mark.encode())) // 2
     return f"{encoded[:half].decode(errors='ignore')}{mark}{encoded[-half:].decode(errors='ignore')}"
+
+
+def without_controls(text: str) -> str:
+    """The text, whole, without what `printable` takes out."""
+    if text.isprintable():
+        return text
+    return "".join(_shown(character) for character in text)
 
 
 def _shown(character: str) -> str:

@@ -7,8 +7,10 @@ import logging
 import os
 import sqlite3
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
+from benchsuite.errors import BenchsuiteError
 from benchsuite.tracking import mlflow_fields
 
 if TYPE_CHECKING:
@@ -34,16 +36,34 @@ _DEFAULTS = {
 
 
 def connect(uri: str | None, database: Path) -> MlflowClient:
-    """Return a client of the server at `uri`, or of the SQLite database, which is created if absent."""
+    """Return a client of the server at `uri`, or of the SQLite database, which is created if absent.
+
+    Raises:
+        BenchsuiteError: the database cannot be used.
+    """
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
     for chatty in ("mlflow", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # It shows a traceback of what it raises too.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     if uri is None:
+        _check(database)
         _trust_the_system_to_write()
     return MlflowClient(tracking_uri=uri or f"sqlite:///{database}")
+
+
+def _check(database: Path) -> None:
+    """Raise an error for a database that cannot be opened and written, which MLflow would try for minutes."""
+    try:
+        with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("SELECT name FROM sqlite_master").fetchall()
+            connection.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        raise BenchsuiteError(f"{database}: {error}") from error
 
 
 def search(client: MlflowClient, experiment: str, tag: str, value: str) -> list[Run]:

@@ -6,11 +6,13 @@ A file that is absent or has other content gives no curve: only a picture is mis
 from __future__ import annotations
 
 import csv
+import io
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchsuite.store import metric_names
+from benchsuite.store.files import open_regular, read_regular
 from benchsuite.store.texts import read_json
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ def dense_curves(folder: Path, ended: float, seconds: float) -> list[Point]:
 def system_load(folder: Path) -> list[Point]:
     """Samples of the load of processor, memory and GPU while the stage was made."""
     try:
-        with (folder / "system.csv").open(encoding="utf-8", newline="") as handle:
+        with io.TextIOWrapper(open_regular(folder / "system.csv"), "utf-8", newline="") as handle:
             rows = list(csv.DictReader(handle))
     except (OSError, ValueError, csv.Error):
         return []
@@ -105,7 +107,7 @@ def _rounds(folder: Path) -> Iterator[Point]:
 
 def _json(path: Path) -> Any:
     try:
-        return read_json(path.read_bytes())
+        return read_json(read_regular(path))
     except (OSError, ValueError):
         return None
 

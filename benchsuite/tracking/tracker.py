@@ -6,7 +6,7 @@ import os
 import shlex
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from benchsuite.errors import BenchsuiteError, UsageError
@@ -152,7 +152,8 @@ class Tracker:
             complaint = self._attempt(lambda: self._finish(view))
         self.shown = len(view.shown)
         if complaint is None:
-            _marker(self._directory).unlink(missing_ok=True)
+            with suppress(OSError):  # the next invocation then looks once more, and finds everything there
+                _marker(self._directory).unlink(missing_ok=True)
         else:
             self.warnings.append(
                 f"MLflow at {view.address} does not answer ({complaint}): {self._missing()} trials are not "
@@ -163,8 +164,9 @@ class Tracker:
         """How many trials the store lacks, as far as it is known."""
         if self._knows_stored:
             return str(len(self._pending))
-        stored, _ = RunDirectory(self._directory).records()
-        return f"up to {len(self._pending.keys() | stored.keys())}"
+        with suppress(OSError):
+            self._pending |= RunDirectory(self._directory).records()[0]
+        return f"up to {len(self._pending)}"
 
     def _attempt(self, action: Callable[[], None]) -> str | None:
         """Do something with the store; return the reason if it does not answer."""

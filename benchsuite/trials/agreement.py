@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.contracts.digests import code_digest
-from benchsuite.store.files import write_atomically
+from benchsuite.store.files import read_regular, write_atomically
 from benchsuite.store.keys import content_key
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.store.stages import Stage, StageDamaged, content_digest
@@ -133,7 +133,7 @@ def _key(scorings: Mapping[str, str | None]) -> str:
 def _read(path: Path) -> dict[str, Any] | None:
     """A stored comparison, or None where it is absent or cannot be read: it can be made again."""
     try:
-        data = read_json(path.read_bytes())
+        data = read_json(read_regular(path))
     except (OSError, ValueError):
         return None
     return data if isinstance(data, dict) else None

@@ -15,6 +15,7 @@ from benchsuite.metrics.dissection.measure import dissect
 from benchsuite.metrics.dissection.packing import PackedConcepts, open_concepts
 from benchsuite.metrics.dissection.report import dissection_metrics
 from benchsuite.metrics.dissection.result import Dissection
+from benchsuite.store.files import storing
 from benchsuite.store.keys import content_key
 from benchsuite.store.stages import Stage
 from benchsuite.trials.facts import DissectionFacts
@@ -127,7 +128,8 @@ def dissect_pruned(
     kept = kept_in_outputs(dense, before.result, after, removed)
     lost = [name for name, left in kept.items() if left is None]
     folder: Path = worker.folder(trial.key)
-    folder.mkdir(parents=True, exist_ok=True)
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     after.save(folder / _FILE)
     if trial.dissection.pictures:
         followed = {name: left for name, left in kept.items() if left is not None}

@@ -11,6 +11,7 @@ from benchsuite.errors import BenchsuiteError
 from benchsuite.hardware.devices import exact_float32
 from benchsuite.metrics.cost import evaluating
 from benchsuite.pruning.surgery import remove_units
+from benchsuite.store.files import read_regular
 from benchsuite.store.stages import StageDamaged, load_tensors, save_tensors
 from benchsuite.store.texts import read_json
 from benchsuite.trials.dense_model import DenseModel, load_dense
@@ -110,7 +111,7 @@ def _removed(worker: WorkerContext, trial: FinishedTrial) -> dict[str, tuple[int
         return facts.removed
     path = worker.folder(trial.key) / _OLD_HISTORY
     try:
-        return PrunedFacts.model_validate(read_json(path.read_bytes())).removed
+        return PrunedFacts.model_validate(read_json(read_regular(path))).removed
     except (OSError, ValueError) as error:
         raise StageDamaged(
             f"{path.parent} holds no network of a trial ({error}): run the trial again"

@@ -117,7 +117,9 @@ def _size(path: Path) -> int:
 
 def _text(path: Path) -> str | None:
     try:
-        return path.read_text("utf-8", "replace") if path.stat().st_size <= _LARGEST else None
+        if not path.is_file() or path.stat().st_size > _LARGEST:  # a pipe has no end
+            return None
+        return path.read_text("utf-8", "replace")
     except OSError:
         return None
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from benchsuite.store.files import storing
 from benchsuite_leaderboard.downloads import as_json, downloads
 from benchsuite_leaderboard.pages.addresses import slug
 from benchsuite_leaderboard.pages.environment import ASSETS, PACKAGE
@@ -151,6 +153,8 @@ def _digest(
 
 
 def _made_from(index: Path) -> str | None:
+    if not index.is_file():
+        return None
     try:
         with index.open("rb") as file:
             match = _DIGEST.search(file.read(4096))
@@ -162,5 +166,11 @@ def _made_from(index: Path) -> str | None:
 def _write(path: Path, content: bytes) -> None:
     """Replace a file atomically, so that a reader never sees an incomplete one."""
     partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    with storing(path):
+        try:
+            partial.write_bytes(content)
+            partial.replace(path)
+        except OSError:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise

@@ -7,6 +7,7 @@ import io
 import re
 from typing import TYPE_CHECKING
 
+from benchsuite.store.files import storing
 from benchsuite_leaderboard.agreement import workload_agreements
 from benchsuite_leaderboard.charts.heat import agreement_heat_map
 from benchsuite_leaderboard.charts.theme import shorten
@@ -76,7 +77,8 @@ def render(
         if stale.name not in files:
             stale.unlink()
     for name, text in files.items():
-        (output / name).write_bytes(text.encode("utf-8", "replace"))
+        with storing(output / name):
+            (output / name).write_bytes(text.encode("utf-8", "replace"))
 
 
 def _charts(report: Report, views: Views) -> Iterator[tuple[str, Markup]]:

@@ -18,7 +18,6 @@ from benchsuite.store.record import TrialRecord
 if TYPE_CHECKING:
     from pathlib import Path
 
-MANY = int(os.environ.get("BENCHSUITE_FUZZ", "150"))
 VALUES: list[Any] = [
     *(None, True, False, 0, -1, 2, -0.5, 10**400, 1e308, float("nan"), float("inf")),
     *("", "../../x", "/etc", "a\x00b", "\x1b[31m", "\ud800", "x" * 10_000, "nan", "native"),
@@ -75,9 +74,19 @@ def said(command: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, s
     return code, captured.out + captured.err
 
 
-def test_any_run_directory_is_read_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+FEW, MANY = 150, int(os.environ.get("BENCHSUITE_FUZZ", "1000"))
+SHARES = [
+    pytest.param(range(FEW), id="some"),
+    pytest.param(range(FEW, FEW + MANY), id="many", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("numbers", SHARES)
+def test_any_run_directory_is_read_or_refused(
+    numbers: range, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     records = originals()
-    for number in range(MANY):
+    for number in numbers:
         chance = random.Random(number)
         run = tmp_path / f"run{number}"
         run.mkdir()
@@ -95,9 +104,12 @@ def test_any_run_directory_is_read_or_refused(tmp_path: Path, capsys: pytest.Cap
             assert "\x1b" not in text, number
 
 
-def test_any_results_file_is_verified_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("numbers", SHARES)
+def test_any_results_file_is_verified_or_refused(
+    numbers: range, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     header = {"format": "benchsuite-results", "format_version": 1, "name": "x", "suite": "[suite]"}
-    for number in range(MANY):
+    for number in numbers:
         chance = random.Random(number)
         file = tmp_path / "sent.jsonl"
         file.write_text(mutated([header, *originals()], chance), "utf-8", "surrogatepass")

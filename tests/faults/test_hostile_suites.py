@@ -81,22 +81,37 @@ def mutated(draw: st.DrawFn) -> str:
     return "\n".join(lines)
 
 
+def examples(many: int) -> settings:
+    """So many suites, the same ones each time unless a search is asked for with its number of examples."""
+    return settings(
+        max_examples=int(os.environ.get("BENCHSUITE_FUZZ", many)),
+        deadline=None,
+        derandomize="BENCHSUITE_FUZZ" not in os.environ,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+
+
 @given(text=mutated())
-@settings(
-    max_examples=int(os.environ.get("BENCHSUITE_FUZZ", "250")),
-    deadline=None,
-    derandomize="BENCHSUITE_FUZZ" not in os.environ,  # a run that searches is asked for
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@examples(250)
 def test_any_suite_is_a_plan_or_a_usage_error(text: str, tmp_path: Path) -> None:
-    path = tmp_path / "suite.toml"
+    check(text, tmp_path / "suite.toml")
+
+
+@pytest.mark.slow
+@given(text=mutated())
+@examples(2000)
+def test_two_thousand_suites_are_plans_or_usage_errors(text: str, tmp_path: Path) -> None:
+    check(text, tmp_path / "suite.toml")
+
+
+def check(text: str, path: Path) -> None:
     path.write_text(text, "utf-8")
     said = ""
     try:
         suite = load_suite(path, REGISTRY)
         check_size(suite, REGISTRY)
         if most_cells(suite, REGISTRY) < 3000:
-            build_plan(suite, REGISTRY, tmp_path)
+            build_plan(suite, REGISTRY, path.parent)
     except UsageError as error:
         said = str(error)
     assert "\x1b" not in said

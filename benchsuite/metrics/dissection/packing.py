@@ -15,6 +15,7 @@ from torch import Tensor
 from benchsuite.contracts.concepts import CATEGORIES, Concept, ConceptPlugin, ConceptSample, ConceptSet
 from benchsuite.contracts.digests import code_digest, code_libraries, source_digest, source_libraries
 from benchsuite.errors import PluginError
+from benchsuite.store.files import reserve, storing
 from benchsuite.store.keys import content_key
 from benchsuite.store.stages import Facts, Stage
 from benchsuite.store.texts import read_json
@@ -212,14 +213,15 @@ class _GrowingMaps:
         self._kept: list[npt.NDArray[np.int16]] = []
         self._path = folder / "masks.i16" if folder is not None else None
         if self._path is not None:
-            self._path.write_bytes(b"")
+            with storing(self._path):
+                self._path.write_bytes(b"")
 
     def extend(self, maps: npt.NDArray[np.int16]) -> None:
         self._count += len(maps)
         if self._path is None:
             self._kept.append(maps)
         else:
-            with self._path.open("ab") as file:
+            with storing(self._path), self._path.open("ab") as file:
                 file.write(maps.tobytes())
 
     def finish(self) -> npt.NDArray[np.int16]:
@@ -233,7 +235,10 @@ class _GrowingMaps:
 def _array(folder: Path | None, name: str, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
     if folder is None:
         return np.empty(shape, dtype)
-    array: npt.NDArray[Any] = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, shape)
+    path = folder / f"{name}.npy"
+    with storing(path):
+        array: npt.NDArray[Any] = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    reserve(path)
     return array
 
 
@@ -268,9 +273,10 @@ def _write(packed: PackedConcepts, folder: Path) -> None:
         name: getattr(packed, name).numpy()
         for name in ("first_mask", "labelled", "pixels", "images_with", "has_category")
     }
-    np.savez(folder / "index.npz", **small)
     described = {"mask_size": packed.mask_size, "concepts": [asdict(c) for c in packed.concepts]}
-    (folder / "concepts.json").write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
+    with storing(folder):
+        np.savez(folder / "index.npz", **small)
+        (folder / "concepts.json").write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
 
 
 def _read(home: Path, key: str) -> PackedConcepts:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from benchsuite.contracts.concepts import Concept
 from benchsuite.errors import DataError
 from benchsuite.metrics.dissection.packing import categories_of
+from benchsuite.store.files import storing
 from benchsuite.store.texts import read_json
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class Dissection:
         }
         for index, layer in enumerate(self.layers):
             arrays |= {f"{index}.{name}": getattr(layer, name) for name in _ARRAYS}
-        with path.open("wb") as file:
+        with storing(path), path.open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # its stub takes a keyword for an array
 
     @classmethod

@@ -1,0 +1,170 @@
+"""Run directories of which something is not as benchsuite left it, through every command that takes one."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from small_runs import check_sentence, numbers_of, records_of
+from test_hostile_results import GONE, NOISE, VALUES, places
+
+from benchsuite import cli
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MANY = int(os.environ.get("BENCHSUITE_FUZZ", "1000"))
+FEW = 25
+BYTES = [b"", b"\x00", b"\x00" * 5000, b"\xff\xfe", b"[" * 5000, b"\n", b"a,b\n1,2\n", b"{}", b"null"]
+
+
+def change(path: Path, chance: random.Random) -> str:
+    """Spoil one file in a way that fits it, or not."""
+    ways = ["bytes", "cut", "twice", "gone", "folder", "fifo", "other"]
+    if path.suffix in (".json", ".jsonl"):
+        ways += ["value"] * 8
+    if path.suffix in (".toml", ".csv"):
+        ways += ["line"] * 6
+    if path.suffix == ".db":
+        ways += ["table"] * 4
+    way = chance.choice(ways)
+    content = path.read_bytes()
+    at = chance.randrange(len(content) + 1)
+    match way:
+        case "bytes":
+            path.write_bytes(content[:at] + chance.randbytes(chance.randint(1, 40)) + content[at + 20 :])
+        case "cut":
+            path.write_bytes(content[:at])
+        case "twice":
+            path.write_bytes(content + content)
+        case "other":
+            path.write_bytes(chance.choice(BYTES))
+        case "value":
+            change_value(path, chance)
+        case "line":
+            lines = content.decode().splitlines()
+            number = chance.randrange(len(lines)) if lines else 0
+            lines[number : number + 1] = chance.choice(
+                [[], [chance.choice(NOISE)], lines, [chance.choice(lines or [""]).replace("=", "= -")]]
+            )
+            path.write_text("\n".join(lines), "utf-8", "surrogatepass")
+        case "table":
+            change_table(path, chance)
+        case _:
+            path.unlink()
+            if way == "folder":
+                path.mkdir()
+            elif way == "fifo":
+                os.mkfifo(path)
+    return f"{way} {path.name}"
+
+
+def change_value(path: Path, chance: random.Random) -> None:
+    lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
+    number = chance.randrange(len(lines))
+    data: Any = json.loads(lines[number])
+    if found := places(data):
+        *before, last = chance.choice(found)
+        node = data
+        for name in before:
+            node = node[name]
+        value = chance.choice([*VALUES, GONE])
+        if value is GONE:
+            del node[last]
+        else:
+            node[last] = value
+    lines[number] = json.dumps(data)
+    path.write_text("\n".join(lines) + "\n", "utf-8", "surrogatepass")
+
+
+def change_table(path: Path, chance: random.Random) -> None:
+    with sqlite3.connect(path) as store:
+        store.execute("PRAGMA foreign_keys = OFF")
+        names = [name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        store.execute(f"{chance.choice(['DELETE FROM', 'DROP TABLE'])} {chance.choice(names)}")
+    store.close()
+
+
+def commands(number: int, key: str, chance: random.Random) -> list[list[str]]:
+    """Cheap commands each time, dear ones sometimes."""
+    form = chance.choice(["csv", "json", "table"])
+    found = [["results", "runs/small", "--format", form], ["plan", "small.toml"]]
+    found += [["submit", "runs/small", "--output", "sent.jsonl"]]
+    if number % 4 == 0:
+        found += [["leaderboard", "runs/small", "--output", "site"]]
+    if number % 4 == 1:
+        found += [["export", "runs/small", key, "--output", "network"]]
+    if number % 50 == 7:
+        found += [["mlflow-sync", "runs/small"]]
+    if number % 50 == 13:
+        found += [
+            ["run", "small.toml", "--timeout", "100"],
+            ["leaderboard", "runs/small", "--output", "site"],
+        ]
+    return found
+
+
+def tree(folder: Path) -> dict[str, int]:
+    """What lies in a folder but for the run directory and what the commands were told to write."""
+    own = {"runs", "sent.jsonl", "site", "network"}
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name not in own}
+
+
+def spoil(numbers: range, finished: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = next(iter(records_of(finished / "runs/small")))
+    outside = tree(here), {path.name for path in here.parent.iterdir()}
+    for number in numbers:
+        chance = random.Random(number)
+        shutil.rmtree(here / "runs")
+        shutil.copytree(finished / "runs", here / "runs")
+        files = sorted(path for path in (here / "runs").rglob("*") if path.is_file())
+        told = [change(path, chance) for path in chance.sample(files, chance.randint(1, 3))]
+        for words in commands(number, key, chance):
+            code = cli.main(words)
+            said = "".join(capsys.readouterr())
+            assert code in (0, 1, 4, 5), (number, told, words, said)
+            check_sentence(said)
+            assert "\x1b" not in said, (number, told)
+            (here / "sent.jsonl").unlink(missing_ok=True)
+        assert outside == (tree(here), {path.name for path in here.parent.iterdir()}), (number, told)
+
+
+def test_a_spoilt_run_directory_is_read_mended_or_refused(
+    finished: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(range(FEW - 1), finished, here, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("part", range(4))
+def test_a_thousand_spoilt_run_directories(
+    part: int, finished: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    share = range(FEW + part * MANY // 4, FEW + (part + 1) * MANY // 4)
+    spoil(share, finished, here, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pattern", ["*/stage.json", "*/*.safetensors", "*/training.json"])
+@pytest.mark.parametrize("way", ["cut", "gone", "flipped"])
+def test_what_is_damaged_is_made_anew_with_the_same_numbers(
+    pattern: str, way: str, finished: Path, here: Path
+) -> None:
+    for path in (here / "runs/small/stages").glob(pattern):
+        content = path.read_bytes()
+        if way == "gone":
+            path.unlink()
+        elif way == "cut":
+            path.write_bytes(content[: len(content) // 2])
+        else:
+            half = len(content) // 2
+            path.write_bytes(content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :])
+    (here / "runs/small/results.jsonl").unlink()
+    assert cli.main(["run", "small.toml"]) == 0
+    assert numbers_of(here / "runs/small") == numbers_of(finished / "runs/small")
