@@ -16,6 +16,7 @@ import pluggy
 from benchsuite.contracts.digests import PLUGIN_FILE, registered_by
 from benchsuite.errors import PluginError
 from benchsuite.registry import hookspecs
+from benchsuite.registry.compiling import FromSource, compile_always
 from benchsuite.registry.registry import KINDS, Registry
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class PluginSource:
         """Import it; whatever its code raises comes out."""
         if self.kind == "file":
             return _load_file(Path(self.value))
+        if not self.shipped:
+            _compile_editable(self.value)
         return importlib.metadata.EntryPoint(self.name, self.value, GROUP).load()
 
 
@@ -141,6 +144,17 @@ def _brief(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}{where}"
 
 
+def _compile_editable(value: str) -> None:
+    """See to it that a package that somebody works on, not in a folder of pip, runs as it stands."""
+    package = importlib.util.find_spec(value.partition(":")[0].partition(".")[0])
+    if package is None or package.origin is None:
+        return
+    folder = Path(package.origin).parent
+    root = folder.parent if package.submodule_search_locations else folder
+    if root.name not in ("site-packages", "dist-packages"):
+        compile_always(root)
+
+
 def _load_file(path: Path) -> object:
     if not path.is_file():
         raise PluginError(f"there is no file {path}")
@@ -149,6 +163,8 @@ def _load_file(path: Path) -> object:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise PluginError(f"{path} is not a Python file")
+    compile_always(path.parent)
+    spec.loader = FromSource(name, str(path))
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))  # modules beside it can be imported, but hide no library
     module = importlib.util.module_from_spec(spec)

@@ -20,7 +20,8 @@ KINDS: dict[Kind, tuple[type[Plugin], str]] = {
     "concepts": (ConceptPlugin, "concepts"),
 }
 _FLAGS = ("coupled", "sums_to_units", "needs_target", "absolute", "data_free", "needs_training_trace")
-_NAME = re.compile(r"[a-z0-9]+([-_.][a-z0-9]+)*")
+NAME = r"^[a-z0-9]+([-_.][a-z0-9]+)*$"
+"""What plugins may be called."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ class Registry:
 
     def _family(self, name: str) -> type[Plugin]:
         prefix, architecture = name.split("/", 1)
+        if ("model", prefix) in self._duplicates:
+            raise UsageError(self._duplicates["model", prefix])
         family = self._classes["model"].get(prefix, (None, ""))[0]
         if family is None or not issubclass(family, ModelFamily):
             families = [n for n, (c, _) in self._classes["model"].items() if issubclass(c, ModelFamily)]
@@ -125,16 +128,20 @@ class Registry:
         )
         self.enter(kind, cls, info)
 
-    def enter(self, kind: Kind, cls: type[Plugin], info: PluginInfo) -> None:
-        """List a class that has been checked, and make it known unless its name is taken."""
+    def enter(self, kind: Kind, cls: type[Plugin], info: PluginInfo) -> bool:
+        """List a class that has been checked, and make it known unless its name is taken; whether it was not.
+
+        A name that two have is nobody's: whoever uses it is told of both.
+        """
         taken = self._classes[kind].get(info.name)
         if taken is None or taken[0] is cls:
             self._classes[kind][info.name] = (cls, info.origin)
             self.infos.append(info)
-            return
+            return True
         problem = f"{kind} {info.name!r} is defined twice: by {taken[1]} and by {info.origin}"
         self._duplicates[kind, info.name] = problem
         self.infos.append(PluginInfo(info.name, kind, info.origin, info.version, "error", problem))
+        return False
 
     def fail(self, name: str, origin: str, version: str, error: str) -> None:
         """List a plugin that could not be loaded."""
@@ -145,7 +152,7 @@ def _class_problem(kind: Kind, cls: object) -> str | None:
     base, method = KINDS[kind]
     if not (isinstance(cls, type) and issubclass(cls, base)):
         return f"{cls!r} is not a subclass of benchsuite.{base.__name__}"
-    if not isinstance(cls.name, str) or not _NAME.fullmatch(cls.name):
+    if not isinstance(cls.name, str) or not re.fullmatch(NAME, cls.name):
         return f"{cls.__name__}.name is {cls.name!r}; it must be lower-case words joined by hyphens"
     if getattr(cls, method) is getattr(base, method):
         return f"{cls.__name__} does not define {method}()"

@@ -20,6 +20,7 @@ from benchsuite.contracts.plugin import ABSENT, content_of
 from benchsuite.errors import BenchsuiteError
 from benchsuite.registry.loading import Host, PluginSource
 from benchsuite.scoring.scorer import Scorer
+from benchsuite.store.keys import plain
 from benchsuite.store.record import TrialRecord
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def main() -> None:
     host.add(source)
 
     def say(answer: object) -> None:
-        answers.write(json.dumps(answer, default=str) + "\n")
+        answers.write(json.dumps(answer, default=plain) + "\n")
         answers.flush()
 
     say(described(host))

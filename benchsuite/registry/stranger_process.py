@@ -39,6 +39,8 @@ class StrangerProcess:
     def __init__(self, source: PluginSource) -> None:
         self.source = source
         self._rest = b""
+        self.is_over = False
+        """Whether it has ended, or been ended, while it was to answer."""
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "benchsuite.registry.stranger_main"],
             stdin=subprocess.PIPE,
@@ -91,10 +93,12 @@ class StrangerProcess:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([descriptor], [], [], left)[0]:
                 self.close()
+                self.is_over = True
                 raise PluginError(f"its process did not answer within {seconds:g} s {when}")
             part = os.read(descriptor, 1 << 16)
             self._rest += part
             if not part or len(self._rest) > _LONGEST:
+                self.is_over = True
                 raise PluginError(f"its process {self._end()} {when}")
         line, _, self._rest = self._rest.partition(b"\n")
         try:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from benchsuite.contracts.concepts import ConceptPlugin
 from benchsuite.contracts.dataset import DatasetPlugin
@@ -15,9 +16,10 @@ from benchsuite.contracts.model import ModelFamily, ModelPlugin
 from benchsuite.contracts.recipe import TrainingRecipe
 from benchsuite.errors import PluginError
 from benchsuite.registry.memory import recall, remember
-from benchsuite.registry.registry import PluginInfo, Registry
+from benchsuite.registry.registry import NAME, PluginInfo, Registry
 from benchsuite.registry.stranger_process import StrangerProcess
 from benchsuite.scoring.scorer import Scorer
+from benchsuite.store.keys import plain
 from benchsuite.store.texts import printable
 
 if TYPE_CHECKING:
@@ -35,12 +37,39 @@ _BASES: dict[str, type[Plugin]] = {
 }
 
 
+_MOST_DEATHS = 5
+"""After so many deaths of a plugin's process it is asked nothing more."""
+
+
+class Facts(BaseModel):
+    """Class variables that decide what a plan does with a plugin, and whether it is a family of models.
+
+    They are checked here as the plugin's own process has checked them: what it sends may be forged.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str = Field("", pattern=NAME)
+    version: str = Field("1", max_length=200)
+    family: bool = False
+    granularity: Literal["unit", "weight", "both"] = "unit"
+    sums_to_units: bool = False
+    scale: Literal["layer", "network"] = "layer"
+    coupled: bool = False
+    draws: int = Field(1, ge=1)
+    needs_training_trace: bool = False
+    needs_target: bool = False
+    absolute: bool = False
+    data_free: bool = False
+    recipe: TrainingRecipe | None = None
+
+
 class Described(BaseModel):
     """One plugin as its process describes it.
 
     Attributes:
         info: its line of `benchsuite plugins`.
-        facts: class variables that decide what a plan does with it.
+        facts: what a plan has to know of it; of one that is broken, nothing.
         source: see `source_digest`.
         libraries: see `source_libraries`.
     """
@@ -48,9 +77,15 @@ class Described(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     info: PluginInfo
-    facts: dict[str, Any] = Field(default_factory=dict)
+    facts: Facts = Field(default_factory=Facts)
     source: str = ""
     libraries: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if self.info.status == "ok" and (self.info.kind not in _BASES or self.facts.name != self.info.name):
+            raise ValueError(f"{self.info.kind} {self.info.name[:80]!r} is described as {self.facts.name!r}")
+        return self
 
 
 class Description(BaseModel):
@@ -74,6 +109,7 @@ class Stranger:
         self.source = source
         self.error: str | None = None
         self._process: StrangerProcess | None = None
+        self._fatal: dict[str, str] = {}
         self._stand_ins: dict[tuple[str, str], type[Plugin]] = {}
         self._description = _known(source)
         if self._description is None:
@@ -90,18 +126,31 @@ class Stranger:
                 self.error = str(error)
                 self._description = Description(plugins=[])
             else:
-                remember(self.source, self._description.model_dump(mode="json"))
+                remember(self.source, self._description.model_dump(mode="json", exclude_unset=True))
         return self._description
 
     def ask(self, ask: str, **question: Any) -> Any:
-        """Its answer; its process is started where only its memory has been used so far."""
+        """Its answer; its process is started where only its memory has been used so far, or where it died.
+
+        A question that it died of is not asked again.
+        """
         described = self.description
         if self._process is None:
             self._process = StrangerProcess(self.source)
             now = _described_by(self._process)
             if now != described:
                 self._correct(described, now)
-        return self._process.ask({"ask": ask, **question})
+        what = json.dumps([ask, question], sort_keys=True, default=plain)
+        if what in self._fatal or len(self._fatal) >= _MOST_DEATHS:
+            raise PluginError(self._fatal.get(what) or next(iter(self._fatal.values())))
+        try:
+            return self._process.ask({"ask": ask, **question})
+        except PluginError as error:
+            if not self._process.is_over:
+                raise
+            self._process = None
+            self._fatal[what] = f"{self.source.origin}: {error}"
+            raise PluginError(self._fatal[what]) from error
 
     def stand_in(self, info: PluginInfo, described: Described) -> type[Plugin]:
         """The class that stands for one of its plugins."""
@@ -110,7 +159,7 @@ class Stranger:
 
     def _correct(self, remembered: Description, now: Description) -> None:
         """Take over what its process says now: it may import what the digest of its memory does not see."""
-        remember(self.source, now.model_dump(mode="json"))
+        remember(self.source, now.model_dump(mode="json", exclude_unset=True))
         self._description = now
         if [(p.info, p.facts) for p in now.plugins] != [(p.info, p.facts) for p in remembered.plugins]:
             raise PluginError(f"{self.source.origin} says something else of its plugins now; run again")
@@ -146,6 +195,7 @@ class Strangers:
     def __init__(self, sources: Sequence[PluginSource]) -> None:
         self._all = [Stranger(source) for source in sources]
         self._of: dict[tuple[Kind, str], Stranger] = {}
+        self._families: dict[str, Stranger] = {}
         atexit.register(self.close)
 
     def register(self, registry: Registry) -> None:
@@ -157,14 +207,18 @@ class Strangers:
                 if info.status == "error" or info.kind == "plugin":
                     registry.infos.append(info)
                     continue
-                self._of.setdefault((info.kind, info.name), stranger)
-                registry.enter(info.kind, stranger.stand_in(info, described), info)
+                if registry.enter(info.kind, stranger.stand_in(info, described), info):
+                    self._of[info.kind, info.name] = stranger
+                    if described.facts.family:
+                        self._families[info.name] = stranger
             if stranger.error is not None:
                 registry.fail(source.name, source.origin, source.version, stranger.error)
 
     def source_of(self, kind: Kind, name: str) -> PluginSource | None:
         """Where the plugin of that name comes from; None of a shipped one."""
-        stranger = self._of.get((kind, name)) or self._of.get((kind, name.partition("/")[0]))
+        stranger = self._of.get((kind, name))
+        if stranger is None and kind == "model":
+            stranger = self._families.get(name.partition("/")[0])
         return None if stranger is None else stranger.source
 
     def sources_of(self, *kinds: Kind) -> tuple[PluginSource, ...]:
@@ -215,12 +269,10 @@ class _Elsewhere:
 
 def stand_in(stranger: Stranger, info: PluginInfo, described: Described) -> type[Plugin]:
     """A class that stands for a stranger's: its facts, and its process for the rest."""
-    facts = dict(described.facts)
-    family = facts.pop("family", False)
-    if "recipe" in facts:
-        facts["recipe"] = TrainingRecipe.model_validate(facts["recipe"])
+    facts = described.facts
+    told = facts.model_fields_set - {"family"}
     namespace = {
-        **facts,
+        **{name: getattr(facts, name) for name in told},
         "_stranger": stranger,
         "_kind": info.kind,
         "_called": info.name,
@@ -228,7 +280,7 @@ def stand_in(stranger: Stranger, info: PluginInfo, described: Described) -> type
         "__doc__": info.summary,
         "__module__": __name__,
     }
-    bases = (_Elsewhere, ModelFamily if family else _BASES[info.kind])
+    bases = (_Elsewhere, ModelFamily if facts.family else _BASES[info.kind])
     cls = cast("type[Plugin]", type(f"StandIn_{info.name}", bases, namespace))
     digested_elsewhere(cls, described.source, described.libraries)
     return cls

@@ -11,7 +11,7 @@ _KEY = re.compile(r"[0-9a-f]{20}")
 
 def content_key(content: object) -> str:
     """A short hash of plain data: 20 hexadecimal digits, the same on every machine."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=_plain)
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=plain)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
@@ -30,7 +30,7 @@ def derived_seed(purpose: str, *axes: object) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """What stands for a value that JSON does not know; sets in an order that is the same in each process."""
     if isinstance(value, set | frozenset):
         return sorted(map(str, value))

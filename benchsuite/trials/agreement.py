@@ -11,6 +11,7 @@ import io
 import itertools
 import json
 import logging
+from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,9 @@ def update_agreement(
                     scores[label] = _scores(run.stage(score), content_digest(run.stage(dense.key)) or "")
                 except StageDamaged as damage:
                     tell(f"{damage}; {label} is left out of the comparison of criteria")
+            for label in _odd_ones(scores):
+                tell(f"the scores of {label} are not of the shapes of the others'; it is left out likewise")
+                del scores[label]
             if len(scores) > 1:
                 _write(paths, key if len(scores) == len(complete) else "", dense, scores)
 
@@ -155,7 +159,24 @@ def _scores(folder: Path, dense: str) -> dict[str, Scores]:
     removable = {} if facts is None else facts.removable
     tensors = load_file(folder / SCORES)
     scores = {name.removeprefix("score/"): t for name, t in tensors.items() if name.startswith("score/")}
-    return {name: t[list(removable[name])] if name in removable else t for name, t in scores.items()}
+    try:
+        return {name: t[list(removable[name])] if name in removable else t for name, t in scores.items()}
+    except IndexError as error:
+        raise StageDamaged(f"{folder / SCORES} has fewer scores than units ({error})") from error
+
+
+def _odd_ones(scores: Mapping[str, Mapping[str, Scores]]) -> list[str]:
+    """Criteria with a layer of another shape than most have for it, which only a forged stage has."""
+    shapes: dict[str, Counter[tuple[int, ...]]] = defaultdict(Counter)
+    for by_layer in scores.values():
+        for name, values in by_layer.items():
+            shapes[name][values.shape] += 1
+    usual = {name: counts.most_common(1)[0][0] for name, counts in shapes.items()}
+    return [
+        label
+        for label, by_layer in scores.items()
+        if any(values.shape != usual[name] for name, values in by_layer.items())
+    ]
 
 
 def _write(paths: list[Path], key: str, dense: DenseTask, scores: dict[str, dict[str, Scores]]) -> None:

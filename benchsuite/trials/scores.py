@@ -89,6 +89,13 @@ def _scored(worker: WorkerContext, task: ScoreTask, dense: DenseModel, facts: Sc
     tensors = load_tensors(folder / SCORES)
     scores = {name.removeprefix("score/"): t for name, t in tensors.items() if name.startswith("score/")}
     native = {name.removeprefix("keep/"): t for name, t in tensors.items() if name.startswith("keep/")}
+    layers = dense.graph.layers if task.granularity == "unit" else dense.graph.weight_layers
+    expected = {
+        each.name: (each.units,) if task.granularity == "unit" else each.weight.shape for each in layers
+    }
+    for name, score in scores.items():
+        if name not in expected or score.shape != expected[name] or not score.isfinite().all():
+            raise StageDamaged(f"{folder / SCORES} has no scores of this network ({name[:80]!r})")
     return ScoredModel(dense, scores, native, facts, content_digest(folder) or "")
 
 

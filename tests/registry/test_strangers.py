@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import subprocess
 import sys
@@ -293,6 +294,7 @@ def test_its_process_ends_with_the_command(tmp_path):
         PLUGIN.format(top=f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))", fingerprint="pass")
     )
     script = f"""
+import compileall
 import os
 from pathlib import Path
 from benchsuite.registry.discovery import discover_apart
@@ -305,3 +307,131 @@ os._exit(0)
     while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize("kind", ["family", "model"])
+def test_a_name_of_a_shipped_family_is_nobodys_and_loads_no_stranger(tmp_path, kind):
+    """A suite with a network of the family is refused; before, the stranger was loaded wherever it ran."""
+    base, extra = (
+        ("ModelFamily", "    @classmethod\n    def architectures(cls):\n        return ['resnet18']\n")
+        if kind == "family"
+        else ("ModelPlugin", "")
+    )
+    path = tmp_path / "same.py"
+    path.write_text(
+        f"import benchsuite\nclass Same(benchsuite.{base}):\n    name = 'torchvision'\n{extra}"
+        "    def build(self, input_shape, classes):\n        return None\n"
+        "@benchsuite.hookimpl\ndef benchsuite_register_models(register):\n    register(Same)\n"
+    )
+    registry, strangers = discover_apart([path])
+    try:
+        assert strangers.source_of("model", "torchvision/resnet18") is None
+        assert strangers.sources_of("model") == ()
+        for name in ("torchvision/resnet18", "torchvision"):
+            with pytest.raises(UsageError, match="model 'torchvision' is defined twice"):
+                registry.get("model", name)
+    finally:
+        strangers.close()
+
+
+def test_only_models_have_families(stranger):
+    path, registry = stranger()
+    strangers = discover_apart([path])[1]
+    try:
+        for kind in ("scorer", "dataset", "concepts"):
+            assert strangers.source_of(kind, "mine-family/one") is None
+        assert strangers.source_of("model", "mine-family/one") is not None
+        assert strangers.source_of("model", "mine-net/one") is None
+    finally:
+        strangers.close()
+    assert "mine-family" in registry.names("model")
+
+
+def test_a_question_that_its_process_dies_of_is_asked_once_and_others_are_answered(stranger, tmp_path):
+    asked = tmp_path / "asked"
+    _, registry = stranger(fingerprint=f"open({str(asked)!r}, 'a').write('x'); os._exit(3)")
+    first = registry.create("scorer", "mine", {})
+    for _ in range(3):
+        assert content_of(first.fingerprint).endswith(
+            "my_plugin.py: its process exited with code 3 when it was asked for its content"
+        )
+    assert asked.read_text() == "x"
+    assert registry.create("scorer", "mine", {"bins": 9}).parameters["bins"] == 9
+    for bins in range(10, 20):
+        content_of(registry.create("scorer", "mine", {"bins": bins}).fingerprint) if bins < 14 else None
+    with pytest.raises(PluginError, match="exited with code 3"):
+        registry.create("scorer", "mine", {"bins": 30})
+    assert asked.read_text() == "x" * 5, "after five deaths it is asked nothing more"
+
+
+@pytest.mark.parametrize("helper", [False, True])
+def test_code_that_runs_is_the_source_as_it_stands(tmp_path, helper):
+    """Python takes bytecode for that of a source of the same length and time of change, to the second."""
+    text = "VALUE = 'a{}'\n"
+    plugin = tmp_path / "cached_plugin.py"
+    changing = tmp_path / "a_helper_of_it.py" if helper else plugin
+    plugin.write_text(
+        ("from a_helper_of_it import VALUE\n" if helper else text.format(1))
+        + "import benchsuite\nclass One(benchsuite.Scorer):\n    name = 'one'\n    version = VALUE\n"
+        "    def score(self, context):\n        return {}\n"
+        "@benchsuite.hookimpl\ndef benchsuite_register_scorers(register):\n    register(One)\n"
+    )
+    rest = plugin.read_text().removeprefix(text.format(1))
+    code = (
+        "import sys; from pathlib import Path; from benchsuite.registry.discovery import discover; "
+        f"print(discover([Path({str(plugin)!r})])[0].get('scorer', 'one').version)"
+    )
+    for number in (1, 2):
+        changing.write_text(text.format(number) + ("" if helper else rest))
+        os.utime(changing, (1e9, 1e9))
+        compileall.compile_dir(tmp_path, quiet=1) if number == 1 else None
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == f"a{number}"
+
+
+def test_sets_as_parameters_are_the_same_in_every_process(tmp_path):
+    path = tmp_path / "sets.py"
+    path.write_text(
+        "import benchsuite\nclass Sets(benchsuite.Scorer):\n    name = 'sets'\n"
+        "    layers: frozenset[str] = frozenset({'a', 'b', 'c', 'd', 'e', 'f'})\n"
+        "    def score(self, context):\n        return {}\n"
+        "@benchsuite.hookimpl\ndef benchsuite_register_scorers(register):\n    register(Sets)\n"
+    )
+    found = []
+    for _ in range(3):
+        registry, strangers = discover_apart([path])
+        found.append(registry.create("scorer", "sets", {"layers": ["z", "y", "x", "w"]}).parameters)
+        strangers.close()
+    assert found == [{"layers": ["w", "x", "y", "z"]}] * 3
+    assert discover([path])[0].create("scorer", "sets", found[0]).parameters["layers"] == frozenset("wxyz")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"recipe": "no"},
+        {"recipe": {"epochs": -1}},
+        {"granularity": "all"},
+        {"draws": 0},
+        {"draws": "2"},
+        {"data_free": 1},
+        {"name": "another"},
+        {"name": "../x"},
+        {"score": "mine"},
+    ],
+)
+def test_a_forged_description_is_its_error(stranger, monkeypatch, memory, change):
+    """A plugin can find the descriptor of its answers, and write on it at import."""
+    honest = stranger_process.StrangerProcess.description
+
+    def forged(self):
+        found = honest(self)
+        found["plugins"][0]["facts"] |= change
+        return found
+
+    monkeypatch.setattr(stranger_process.StrangerProcess, "description", forged)
+    path, registry = stranger()
+    (info,) = (i for i in registry.infos if i.origin == str(path))
+    assert (info.status, info.error.startswith("its process sent no description")) == ("error", True)
+    assert "mine" not in registry.names("scorer")
+    assert not list(memory.rglob("*.json")), "it is not remembered"
