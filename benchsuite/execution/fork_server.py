@@ -9,7 +9,7 @@ import io
 import multiprocessing
 import os
 import signal
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def preload() -> None:
 @contextlib.contextmanager
 def _without_ctrl_c() -> Iterator[None]:
     """Hold Ctrl-C back for this process; what it starts meanwhile never gets one, and need not say so."""
+    resource_tracker.ensure_running()  # the server starts it first, and that lets Ctrl-C through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

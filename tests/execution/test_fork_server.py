@@ -3,9 +3,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from benchsuite.registry.discovery import discover_shipped
 
@@ -71,3 +74,17 @@ def test_what_scorers_name_can_be_imported() -> None:
     named = {m for name in registry.names("scorer") for m in registry.get("scorer", name).imports}
     assert named
     assert [module for module in named if importlib.util.find_spec(module) is None] == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="signals of a process are read from /proc")
+def test_ctrl_c_is_not_for_the_server_from_its_first_moment_on() -> None:
+    """It loads for seconds, and would end with a traceback of whatever it loads then."""
+    code = (
+        "from benchsuite.execution.fork_server import fork_server\n"
+        "from multiprocessing import forkserver\n"
+        "fork_server()\n"
+        "print(open(f'/proc/{forkserver._forkserver._forkserver_pid}/status').read())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    blocked = next(line for line in done.stdout.splitlines() if line.startswith("SigBlk"))
+    assert int(blocked.split()[1], 16) >> (signal.SIGINT - 1) & 1
