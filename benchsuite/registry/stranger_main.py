@@ -24,7 +24,7 @@ from benchsuite.store.keys import plain
 from benchsuite.store.record import TrialRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from benchsuite.contracts.plugin import Kind, Plugin
 
@@ -35,8 +35,13 @@ FACTS_OF_SCORERS = (
 OBSERVED = ("benchsuite_trial_started", "benchsuite_trial_finished")
 
 
-def main() -> None:
-    """Answer until the parent closes its end."""
+def main(answer: Callable[[Host, Mapping[str, Any]], object] | None = None) -> None:
+    """Answer until the parent closes its end.
+
+    Args:
+        answer: what answers questions; the default answers those that discovery and plans have.
+    """
+    answer = answer or _answer
     # Questions and answers have descriptors that nobody else knows: a plugin may print, or close its output.
     questions = os.fdopen(os.dup(0), "r", encoding="utf-8")
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -54,7 +59,7 @@ def main() -> None:
     say(described(host))
     for line in questions:
         try:
-            say({"answer": _answer(host, json.loads(line))})
+            say({"answer": answer(host, json.loads(line))})
         except BenchsuiteError as error:
             say({"error": str(error), "kind": type(error).__name__})
         except KeyboardInterrupt:

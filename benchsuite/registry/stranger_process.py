@@ -34,15 +34,16 @@ class StrangerProcess:
 
     Args:
         source: where the plugins come from.
+        module: what it runs: `stranger_main`, or what answers further questions.
     """
 
-    def __init__(self, source: PluginSource) -> None:
+    def __init__(self, source: PluginSource, module: str = "benchsuite.registry.stranger_main") -> None:
         self.source = source
         self._rest = b""
         self.is_over = False
         """Whether it has ended, or been ended, while it was to answer."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "benchsuite.registry.stranger_main"],
+        self._process = subprocess.Popen(  # noqa: S603 - this Python and a module of this project
+            [sys.executable, "-P", "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
