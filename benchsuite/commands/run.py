@@ -210,7 +210,7 @@ def _work(
     )
     with Tracker(directory.path, loaded.suite.name, loaded.suite.suite.description) as tracker:
         tracker.summarise(lambda: _summary(loaded, records))
-        tracker.plugins = loaded.strangers.sources_of("model", "dataset")
+        tracker.source_of = loaded.strangers.source_of
         tracker.start({"suite": str(options.suite), "command": " ".join(sys.argv[1:]), **_texts(provenance)})
         watching = PluginObservers(loaded.strangers.observing())
         loaded.strangers.close()  # what asks one of them later starts it again

@@ -10,11 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from benchsuite.store import metric_names
+from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import mlflow_fields
 from benchsuite.tracking.connection import connect, log_dataset, log_files, log_points, search
 from benchsuite.tracking.curves import Point, trial_curves
 from benchsuite.tracking.dense_runs import DenseRuns
-from benchsuite.tracking.logged_models import LoggedModels, log_models
+from benchsuite.tracking.dense_tasks import by_sources
+from benchsuite.tracking.logged_models import LoggedModels
+from benchsuite.tracking.model_process import log_models
 from benchsuite.tracking.request import Request
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run, RunInfo
 
+    from benchsuite.contracts.plugin import Kind
     from benchsuite.registry.loading import PluginSource
     from benchsuite.store.record import TrialRecord
     from benchsuite.tracking.model_choice import ChosenModel
@@ -209,13 +213,19 @@ class View:
         return _Logged(run.info, tags=tags)
 
     def log_models(
-        self, choices: Sequence[ChosenModel], plugins: Sequence[PluginSource], stop: Callable[[], bool]
+        self,
+        choices: Sequence[ChosenModel],
+        source_of: Callable[[Kind, str], PluginSource | None],
+        stop: Callable[[], bool],
     ) -> list[str]:
         """Log the networks that are not yet logged as models, and delete models that are no longer chosen.
 
+        Those whose plugins come from the same places are logged in one process, where no other stranger's
+        plugin is loaded: it could change what their models compute.
+
         Args:
             choices: the networks.
-            plugins: see `Request`.
+            source_of: where a plugin comes from that is not shipped, by kind and name.
             stop: returns whether to stop early.
 
         Returns:
@@ -224,11 +234,13 @@ class View:
         if not choices:
             return []
         models = LoggedModels(self._connected(), self._experiment, self._origin)
-        missing = models.missing(choices)
-        request = Request(
-            str(self._directory), self._uri, self._experiment, self._origin, tuple(plugins), missing
-        )
-        troubles = log_models(request, stop) if missing else []
+        suite_file = RunDirectory(self._directory).suite_file
+        groups, troubles = by_sources(suite_file, models.missing(choices), source_of)
+        for plugins, group in groups.items():
+            request = Request(
+                str(self._directory), self._uri, self._experiment, self._origin, plugins, tuple(group)
+            )
+            troubles += log_models(request, stop)
         if not troubles:
             models.tidy(choices)
         return troubles

@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tracked import Shown, closed_port, dense_trial, die, key, linger, serving, shown, sync, track, trained
+from tracked import Shown, closed_port, dense_trial, key, serving, shown, sync, track, trained
 
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import is_behind
-from benchsuite.tracking.logged_models import log_models
-from benchsuite.tracking.request import Request
 from benchsuite.tracking.view import View
 from benchsuite.trials.facts import pruned_stage
 
@@ -222,7 +220,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The names of the models that would have been logged, by invocation."""
     found: list[list[str]] = []
 
-    def note(self: View, choices: Any, plugins: Any, stop: Any) -> list[str]:
+    def note(self: View, choices: Any, source_of: Any, stop: Any) -> list[str]:
         found.append([choice.name for choice in choices])
         return []
 
@@ -247,15 +245,3 @@ def test_an_error_of_the_store_while_models_are_logged_is_a_warning(tmp_path, mo
     tracker = track(tmp_path, dense_trial(metrics=COSTS))
     assert tracker.warnings == ["not logged as a model: ValueError: no such thing"]
     assert shown(tmp_path).parents[0].info.status == "FINISHED"
-
-
-@pytest.mark.parametrize(
-    ("work", "expected"),
-    [
-        (die, ["here: gone", "the process that logs them ended early: exit code 3"]),
-        (linger, ["here: busy", "the process that logs them ended early: exit code -15"]),
-    ],
-)
-def test_a_process_that_dies_or_is_stopped_is_told_of(work, expected, tmp_path):
-    request = Request(str(tmp_path), None, "1", "here", (), ())
-    assert log_models(request, (tmp_path / "busy").exists, work) == expected
