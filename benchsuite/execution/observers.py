@@ -68,9 +68,6 @@ class PluginObservers:
         """
         with contextlib.ExitStack() as stack:
             for watcher in self._watchers:
-                watcher.pause()
-                stack.callback(watcher.resume)
-            for watcher in self._watchers:
                 stack.enter_context(watcher.turn)
             yield
 
@@ -100,10 +97,8 @@ class _Watcher:
         self._calls: queue.SimpleQueue[tuple[str, dict[str, Any]] | None] = queue.SimpleQueue()
         self._given = self._got = 0
         self._given_up = False
-        self._may_call = threading.Event()
-        self._may_call.set()
         self.turn = threading.Lock()
-        """Held while the process does what it was asked for."""
+        """Held while the process does what it was asked for; whoever holds it keeps the process quiet."""
         self._process = StrangerProcess(source)
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -112,14 +107,6 @@ class _Watcher:
         """Call a hook when its turn has come; returns at once."""
         self._given += 1
         self._calls.put((hook, arguments))
-
-    def pause(self) -> None:
-        """Begin no call until `resume`."""
-        self._may_call.clear()
-
-    def resume(self) -> None:
-        """Go on."""
-        self._may_call.set()
 
     def finish(self) -> None:
         """No call follows."""
@@ -149,7 +136,6 @@ class _Watcher:
             with self.turn:
                 self._process.description()
             while (call := self._calls.get()) is not None:
-                self._may_call.wait()
                 hook, arguments = call
                 question = {"ask": "observe", "hook": hook, "arguments": arguments}
                 with self.turn:
