@@ -19,6 +19,7 @@ from benchsuite.tracking.dense_tasks import by_sources
 from benchsuite.tracking.logged_models import LoggedModels
 from benchsuite.tracking.model_process import log_models
 from benchsuite.tracking.request import Request
+from benchsuite.upkeep.own_files import files_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -276,14 +277,11 @@ class View:
 
     def _artifacts(self, record: TrialRecord) -> list[Path]:
         """The trial's own files except checkpoints, which are only kept in the run directory."""
-        folder = self._folder(record)
-        if not folder.is_dir():
-            return []
-        return sorted(
-            p
-            for p in folder.iterdir()
-            if p.is_file() and p.suffix != ".safetensors" and not p.name.startswith(".") and p.stat().st_size
-        )
+        return [
+            file
+            for file in files_in(self._folder(record))
+            if file.suffix != ".safetensors" and not file.name.startswith(".") and file.stat().st_size
+        ]
 
     def _folder(self, record: TrialRecord) -> Path:
         """The trial's stage."""
@@ -328,11 +326,11 @@ class View:
             self._connected().set_experiment_tag(self._experiment, mlflow_fields.SHOWN_TAG, progress)
 
     def _log_summary(self, run_id: str, folder: Path) -> None:
-        text = folder / "summary.md"
-        if text.is_file():
-            note = self._note(text.read_text("utf-8"))
-            self._connected().set_tag(run_id, mlflow_fields.NOTE_TAG, note)
-        self._connected().log_artifacts(run_id, str(folder))
+        for file in files_in(folder):
+            if file.name == "summary.md":
+                note = self._note(file.read_text("utf-8"))
+                self._connected().set_tag(run_id, mlflow_fields.NOTE_TAG, note)
+            self._connected().log_artifact(run_id, str(file))
 
     def _note(self, summary: str) -> str:
         return mlflow_fields.invocation_note(self._description, self._invocation.get("command", ""), summary)
