@@ -57,7 +57,7 @@ def synchronise(directory: RunDirectory, found: Results, strangers: Strangers) -
     """
     name, description = _suite(directory)
     with Tracker(directory.path, name, description) as tracker:
-        tracker.plugins = strangers.sources_of("model", "dataset")
+        tracker.source_of = strangers.source_of
         tracker.start({"command": " ".join(sys.argv[1:])})
         summary = directory.path / "summary"
         tracker.summarise(

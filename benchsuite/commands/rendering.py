@@ -65,7 +65,13 @@ def _takes(render: Callable[..., Any], name: str) -> bool:
 def render_summary(
     run: RunDirectory, records: Sequence[TrialRecord], output: Path, *, title: str, pending: int = 0
 ) -> Path | None:
-    """Write the summary files of a run into a folder, which is returned; None without a renderer for them."""
+    """Write the summary files of a run into a folder, which is returned; None without a renderer for them.
+
+    Raises:
+        UsageError: the folder is a link, or the renderer cannot be loaded.
+    """
+    if output.is_symlink():
+        raise UsageError(f"{output} is a link; a run directory has its own folder there")
     render = _renderer("summary")
     if render is None:
         return None

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -50,7 +51,7 @@ from benchsuite.upkeep.freeing import renew_freed
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
@@ -198,7 +199,7 @@ def _work(
 
     `before` has the records of the trials to run again, as they were.
     """
-    directory, interrupted = loaded.directory, False
+    directory, interrupted, hurried = loaded.directory, False, True
     provenance = host_provenance()
     surroundings = surroundings_of(
         directory, loaded.data, loaded.trials, loaded.registry, loaded.strangers, options
@@ -210,7 +211,7 @@ def _work(
     )
     with Tracker(directory.path, loaded.suite.name, loaded.suite.suite.description) as tracker:
         tracker.summarise(lambda: _summary(loaded, records))
-        tracker.plugins = loaded.strangers.sources_of("model", "dataset")
+        tracker.source_of = loaded.strangers.source_of
         tracker.start({"suite": str(options.suite), "command": " ".join(sys.argv[1:]), **_texts(provenance)})
         watching = PluginObservers(loaded.strangers.observing())
         loaded.strangers.close()  # what asks one of them later starts it again
@@ -221,21 +222,17 @@ def _work(
             stop.listen()
             with view:
                 job.run_trials(work, lambda: LocalExecutor(entry.main, surroundings, slots))
-                with tracker.quiet():
-                    job.measure_latencies(
-                        work,
-                        _exclusive(surroundings, slots),
-                        latency_conditions(slots[0]),
-                    )
+                _measure_latencies(job, work, surroundings, slots, tracker, watching)
                 update_agreement(directory, loaded.trials, view.say)
             left = pending_work(
                 work.selected, records, directory, retry_failed=False, again=_not_again(before, records)
             )
             interrupted = stop() and bool(left.to_run or left.to_time)
+            hurried = interrupted
         except KeyboardInterrupt:
             interrupted = True
         finally:
-            watching.close()
+            watching.close(hurried=hurried)
         tracking_seconds = tracker.close(interrupted=interrupted)
     for warning in tracker.warnings:
         console.print(warning, style="yellow", markup=False, soft_wrap=True)
@@ -283,9 +280,23 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _exclusive(surroundings: Surroundings, slots: list[str]) -> Callable[[], Executor]:
-    """One slot on the first device; what is timed sets its threads itself."""
-    return lambda: LocalExecutor(entry.main, replace(surroundings, threads=1), slots[:1])
+def _measure_latencies(
+    job: Run,
+    work: PendingWork,
+    surroundings: Surroundings,
+    slots: list[str],
+    *others: Tracker | PluginObservers,
+) -> None:
+    """Time what is to be timed, while the others are quiet."""
+    with ExitStack() as quiet:
+
+        def executor() -> Executor:
+            """One slot on the first device; what is timed sets its threads itself."""
+            for other in others:
+                quiet.enter_context(other.quiet())
+            return LocalExecutor(entry.main, replace(surroundings, threads=1), slots[:1])
+
+        job.measure_latencies(work, executor, latency_conditions(slots[0]))
 
 
 def latency_conditions(device: str) -> dict[str, str]:

@@ -129,7 +129,7 @@ class LocalExecutor:
     def close(self) -> None:
         """Kill every worker."""
         for worker in self._workers.values():
-            _kill(worker.process)
+            kill_group(worker.process)
             worker.process.join(_GRACE_SECONDS)
             worker.connection.close()
         self._workers.clear()
@@ -157,7 +157,7 @@ class LocalExecutor:
         """How a worker ended that is gone or is to go; kills it and what it has left running."""
         if worker.stopped is None:
             worker.process.join(_GRACE_SECONDS)
-        _kill(worker.process)
+        kill_group(worker.process)
         worker.process.join()
         worker.connection.close()
         code = worker.process.exitcode
@@ -198,8 +198,8 @@ def _resident(pid: int) -> int:
     return total
 
 
-def _kill(process: ForkServerProcess) -> None:
-    """Kill a worker with its process group; where it is gone already, what is left of the group."""
+def kill_group(process: ForkServerProcess) -> None:
+    """Kill a process with its group; where it is gone already, what is left of the group."""
     if process.pid is None:
         return
     with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
+import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.errors import BenchsuiteError
 from benchsuite.registry.stranger_process import StrangerProcess
+from benchsuite.store.texts import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from benchsuite.plan.trial import Trial
     from benchsuite.registry.loading import PluginSource
@@ -21,13 +24,19 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 _SECONDS = 60.0
-"""How long a hook may take; and how long the end of a run waits for the hooks that are still to be called."""
+"""How long a hook may take; and how long an interrupted run waits at its end for those still to come."""
+_SECONDS_AT_END = 300.0
+"""How long a run waits at its end for the hooks that are still to be called."""
+_GRACE_SECONDS = 5.0
+_MOST_RAISED = 10
+"""Exceptions of one call that are told."""
 
 
 class PluginObservers:
     """Passes trials and records on to the hooks of observers, in order, beside the run.
 
-    What a hook raises is a warning; a process that dies or hangs is one too, and is told nothing more.
+    What a hook raises is a warning; a process that dies or hangs is one too, and is told nothing more. At the
+    end of the run a warning says how many calls an observer did not get.
 
     Args:
         sources: the plugins that observe.
@@ -51,36 +60,89 @@ class PluginObservers:
         if complete:
             self._call("benchsuite_trial_finished", record=asdict(record))
 
-    def close(self) -> None:
-        """Let the hooks that are still to be called be called, and end the processes."""
+    @contextlib.contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Call no hook inside the block, such as while latencies are measured; the calls follow afterwards.
+
+        What is in work when the block begins is waited for.
+        """
+        with contextlib.ExitStack() as stack:
+            for watcher in self._watchers:
+                stack.enter_context(watcher.turn)
+            yield
+
+    def close(self, *, hurried: bool = False) -> None:
+        """Let the hooks that are still to be called be called, and end the processes.
+
+        Args:
+            hurried: do not wait long, because somebody waits for the end.
+        """
+        patience = _SECONDS if hurried else _SECONDS_AT_END
+        deadline = time.monotonic() + patience
         for watcher in self._watchers:
-            watcher.calls.put(None)
+            watcher.finish()
         for watcher in self._watchers:
-            watcher.thread.join(_SECONDS)
-            watcher.process.close()
+            watcher.close(deadline, patience)
 
     def _call(self, hook: str, **arguments: Any) -> None:
         for watcher in self._watchers:
-            watcher.calls.put((hook, arguments))
+            watcher.call(hook, arguments)
 
 
 class _Watcher:
     """One observer: its process, and a thread that waits for it so that the run need not."""
 
     def __init__(self, source: PluginSource) -> None:
-        self.source = source
-        self.calls: queue.SimpleQueue[tuple[str, dict[str, Any]] | None] = queue.SimpleQueue()
-        self.process = StrangerProcess(source)
-        self.thread = threading.Thread(target=self._watch, daemon=True)
-        self.thread.start()
+        self._source = source
+        self._calls: queue.SimpleQueue[tuple[str, dict[str, Any]] | None] = queue.SimpleQueue()
+        self._given = self._got = 0
+        self._given_up = False
+        self.turn = threading.Lock()
+        """Held while the process does what it was asked for; whoever holds it keeps the process quiet."""
+        self._process = StrangerProcess(source)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def call(self, hook: str, arguments: dict[str, Any]) -> None:
+        """Call a hook when its turn has come; returns at once."""
+        self._given += 1
+        self._calls.put((hook, arguments))
+
+    def finish(self) -> None:
+        """No call follows."""
+        self._calls.put(None)
+
+    def close(self, deadline: float, patience: float) -> None:
+        """End the process when every call has come, or at the deadline, and say how many have not."""
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        lost = self._given - self._got
+        if self._thread.is_alive():
+            self._given_up = True
+            _logger.warning(
+                "%s observes too slowly: the run waited %g s for it at the end, and %d of %d calls are lost",
+                self._source.origin,
+                patience,
+                lost,
+                self._given,
+            )
+            self._process.kill()
+            self._thread.join(_GRACE_SECONDS)
+        elif lost:
+            _logger.warning("%s did not get %d of %d calls", self._source.origin, lost, self._given)
+        self._process.close()
 
     def _watch(self) -> None:
         try:
-            self.process.description()
-            while (call := self.calls.get()) is not None:
+            with self.turn:
+                self._process.description()
+            while (call := self._calls.get()) is not None:
                 hook, arguments = call
                 question = {"ask": "observe", "hook": hook, "arguments": arguments}
-                for raised in self.process.ask(question, _SECONDS):
-                    _logger.warning("%s of %s", hook, raised)
+                with self.turn:
+                    raised = self._process.ask(question, _SECONDS)
+                self._got += 1
+                for text in raised[:_MOST_RAISED] if isinstance(raised, list) else ():
+                    _logger.warning("%s of %s", hook, printable(str(text)))
         except BenchsuiteError as error:
-            _logger.warning("%s observes no more: %s", self.source.origin, error)
+            if not self._given_up:  # then its process was killed here
+                _logger.warning("%s observes no more: %s", self._source.origin, printable(str(error)))

@@ -69,7 +69,7 @@ def main(
     with contextlib.suppress(OSError):
         os.setpgid(0, group or 0)  # so that all it starts can be killed with it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    threading.Thread(target=_leave_with_parent, args=(connection,), daemon=True).start()
+    threading.Thread(target=leave_with_parent, args=(connection,), daemon=True).start()
     configuration = surroundings.configuration
 
     def tell(message: Sent) -> None:
@@ -189,7 +189,7 @@ def outcome_of(error: BaseException) -> tuple[Status, str]:
     return "failed", f"{type(error).__name__}: {error}{where}"
 
 
-def _leave_with_parent(connection: Connection) -> None:
+def leave_with_parent(connection: Connection) -> None:
     """Exit when the parent is gone: it never sends anything, so the end of the pipe is its end."""
     with contextlib.suppress(EOFError, OSError):
         connection.recv_bytes()

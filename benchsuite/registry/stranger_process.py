@@ -69,10 +69,14 @@ class StrangerProcess:
             raise kinds.get(str(answer.get("kind")), PluginError)(printable(str(answer["error"])))
         return answer.get("answer")
 
-    def close(self) -> None:
-        """Kill the process with all that it started."""
+    def kill(self) -> None:
+        """Kill the process with all that it started; whoever waits for an answer gets an error."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Kill the process with all that it started, when nobody waits for it any more."""
+        self.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None

@@ -221,11 +221,6 @@ class Strangers:
             stranger = self._families.get(name.partition("/")[0])
         return None if stranger is None else stranger.source
 
-    def sources_of(self, *kinds: Kind) -> tuple[PluginSource, ...]:
-        """Where plugins of these kinds come from, for a process that loads them itself."""
-        found = (stranger for (kind, _), stranger in self._of.items() if kind in kinds)
-        return tuple(dict.fromkeys(stranger.source.resolved() for stranger in found))
-
     def observing(self) -> list[PluginSource]:
         """The sources that observe runs."""
         return [stranger.source for stranger in self._all if stranger.description.observes]

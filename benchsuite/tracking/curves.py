@@ -1,23 +1,26 @@
 """Curves for MLflow, read from a stage's files, which may be incomplete or damaged.
 
-A file that is absent or has other content gives no curve: only a picture is missing, not a result.
+A file that is absent, a link, or has other content gives no curve: only a picture is missing, not a result.
 """
 
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import math
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchsuite.store import metric_names
-from benchsuite.store.files import open_regular, read_regular
 from benchsuite.store.texts import read_json
+from benchsuite.upkeep.own_files import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
 RECOVERY_LOSS = "recovery/loss"
 
@@ -73,7 +76,7 @@ def dense_curves(folder: Path, ended: float, seconds: float) -> list[Point]:
 def system_load(folder: Path) -> list[Point]:
     """Samples of the load of processor, memory and GPU while the stage was made."""
     try:
-        with io.TextIOWrapper(open_regular(folder / "system.csv"), "utf-8", newline="") as handle:
+        with io.TextIOWrapper(_open(folder / "system.csv"), "utf-8", newline="") as handle:
             rows = list(csv.DictReader(handle))
     except (OSError, ValueError, csv.Error):
         return []
@@ -105,9 +108,17 @@ def _rounds(folder: Path) -> Iterator[Point]:
                 yield Point(f"{metric_names.ROUNDS}{name}", round(number), value)
 
 
+def _open(path: Path) -> BinaryIO:
+    """Open a stage's own file; a link leads to another's."""
+    if path.parent.is_symlink():
+        raise OSError(errno.EINVAL, "is a link", str(path.parent))
+    return os.fdopen(open_regular(path), "rb")
+
+
 def _json(path: Path) -> Any:
     try:
-        return read_json(read_regular(path))
+        with _open(path) as file:
+            return read_json(file.read())
     except (OSError, ValueError):
         return None
 

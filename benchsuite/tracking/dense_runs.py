@@ -11,6 +11,7 @@ from benchsuite.tracking import mlflow_fields
 from benchsuite.tracking.connection import log_dataset, log_points, search
 from benchsuite.tracking.curves import Point, dense_curves
 from benchsuite.trials.facts import DenseFacts
+from benchsuite.upkeep.own_files import files_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
     from benchsuite.store.record import TrialRecord
+
+_LOGGED = (".json", ".csv", ".log")
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,14 @@ class DenseRun:
 
 
 def describe(folder: Path, record: TrialRecord) -> DenseRun | None:
-    """The dense model of a trial; None if its training is not complete, or its stage is missing.
+    """The dense model of a trial; None if its training is not complete, or its stage is missing or a link.
 
     Args:
         folder: the training's stage.
         record: any trial that prunes the model.
     """
+    if folder.is_symlink():
+        return None
     try:
         facts = read_facts(folder, DenseFacts)
         ended = (folder / "stage.json").stat().st_mtime
@@ -63,7 +68,7 @@ def describe(folder: Path, record: TrialRecord) -> DenseRun | None:
         points=(*values, *curves),
         started=ended - seconds,
         ended=ended,
-        files=tuple(sorted(f for f in folder.glob("[!.]*.*") if f.suffix in (".json", ".csv", ".log"))),
+        files=tuple(f for f in files_in(folder) if f.suffix in _LOGGED and not f.name.startswith(".")),
     )
 
 

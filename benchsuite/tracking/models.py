@@ -7,7 +7,6 @@ its run and how it was made. This needs torch, which the main process of a run d
 from __future__ import annotations
 
 import tempfile
-import tomllib
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +19,16 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from benchsuite._version import __version__
-from benchsuite.contracts.recipe import TrainingRecipe
-from benchsuite.errors import BenchsuiteError, UsageError
+from benchsuite.errors import BenchsuiteError
 from benchsuite.hardware.devices import prepare
-from benchsuite.plan.dense_task import DenseTask
 from benchsuite.registry.loading import installed, load_plugins
 from benchsuite.store import metric_names
-from benchsuite.suite import Workload
+from benchsuite.store.stages import load_tensors
 from benchsuite.tracking import mlflow_fields
 from benchsuite.tracking.connection import connect, search
+from benchsuite.tracking.dense_tasks import dense_task
 from benchsuite.trials.dense_model import DenseModel, load_dense
+from benchsuite.trials.facts import OUTPUTS
 from benchsuite.trials.pruned_model import load_pruned, outputs_on, relative_difference
 from benchsuite.trials.worker_context import RunConfiguration, WorkerContext
 
@@ -40,13 +39,15 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+    from benchsuite.plan.dense_task import DenseTask
     from benchsuite.plan.trial import Trial
-    from benchsuite.store.record import TrialRecord
     from benchsuite.tracking.model_choice import ChosenModel
     from benchsuite.tracking.request import Request
 
 _TOLERANCE = 1e-5
 """Largest accepted difference between the outputs of program and network, relative to the largest output."""
+_TOLERANCE_OF_DEVICES = 1e-3
+"""The same where the trial may have run on another device."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,28 @@ class _Finished:
     dense: DenseTask
 
 
-def log_all(request: Request, tell: Callable[[str], None]) -> None:
-    """Log the models of a request; call `tell` with a sentence for each that cannot be logged."""
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A network to log.
+
+    Attributes:
+        model: the network.
+        dense: the dense model that it is or was.
+        outputs: what the trial stored of its outputs on the probe; None for a dense model, of which none are
+            stored.
+    """
+
+    model: torch.nn.Module
+    dense: DenseModel
+    outputs: torch.Tensor | None = None
+
+
+def log_all(request: Request, answer: Callable[[str | None], None]) -> None:
+    """Log the models of a request.
+
+    `answer` is called with None when everything is loaded, and then for each network, with the reason if it
+    cannot be logged.
+    """
     shipped = (source for source in installed() if source.shipped)
     registry = load_plugins([*shipped, *request.plugins]).registry
     run = Path(request.directory)
@@ -66,35 +87,15 @@ def log_all(request: Request, tell: Callable[[str], None]) -> None:
         RunConfiguration(run, run / "data"), registry, prepare("cpu", 1), 1, reads_old_runs=True
     )
     client = connect(request.uri, run / "mlflow.db")
+    answer(None)
     for choice in request.choices:
         try:
             _log(client, request, worker, choice)
-        except Exception as error:  # noqa: BLE001 - torch.export, MLflow and a model's plugin raise anything
+        except BaseException as error:  # noqa: BLE001 - torch.export, MLflow and a model's plugin raise anything
             reason = next(iter(str(error).strip().splitlines()), "")
-            tell(f"{choice.name}: {type(error).__name__}: {reason}")
-
-
-def dense_task(suite_file: Path, record: TrialRecord) -> DenseTask:
-    """The task of a record's dense model, from the suite's workloads and the record's own stages.
-
-    Raises:
-        UsageError: the suite does not have the data set or model.
-    """
-    # Without a registry: plugins that are not needed here, such as somebody's scorer, may be missing.
-    found = [Workload.model_validate(w) for w in tomllib.loads(suite_file.read_text("utf-8"))["workload"]]
-    dataset = next((w.dataset for w in found if w.dataset.label == record.axes["dataset"]), None)
-    model = next((m for w in found for m in w.models if m.label == record.axes["model"]), None)
-    if dataset is None or model is None:
-        raise UsageError(f"{suite_file} has no {record.axes['model']} on {record.axes['dataset']} any more")
-    return DenseTask(
-        dataset=dataset.choice,
-        model=model.choice,
-        recipe=TrainingRecipe.model_validate(record.provenance["training_recipe"]),
-        seed=record.axes["seed"],
-        network="",
-        data_key=record.stages["data"],
-        key=record.stages["train"],
-    )
+            answer(f"{type(error).__name__}: {reason}")
+        else:
+            answer(None)
 
 
 def _log(client: MlflowClient, request: Request, worker: WorkerContext, choice: ChosenModel) -> None:
@@ -102,7 +103,7 @@ def _log(client: MlflowClient, request: Request, worker: WorkerContext, choice: 
     source = next(iter(search(client, request.experiment, mlflow_fields.KEY_TAG, choice.key)), None)
     if source is None:
         raise BenchsuiteError("MLflow has no run of it")
-    network, dense = _network(worker, choice)
+    network = _network(worker, choice)
     labels = {**_labels(choice, source), mlflow_fields.ORIGIN_TAG: request.origin}
     logged = client.create_logged_model(
         request.experiment,
@@ -121,7 +122,7 @@ def _log(client: MlflowClient, request: Request, worker: WorkerContext, choice: 
                 run_id=source.info.run_id,
                 model_id=logged.model_id,
             )
-            save(network, dense, path, form, choice)
+            save(network, path, form, choice)
             client.log_model_artifacts(logged.model_id, str(path))
         client.log_outputs(source.info.run_id, [LoggedModelOutput(logged.model_id, step=0)])
         _log_metrics(client, source, logged.model_id)
@@ -131,27 +132,30 @@ def _log(client: MlflowClient, request: Request, worker: WorkerContext, choice: 
     client.finalize_logged_model(logged.model_id, "READY")
 
 
-def _network(worker: WorkerContext, choice: ChosenModel) -> tuple[torch.nn.Module, DenseModel]:
+def _network(worker: WorkerContext, choice: ChosenModel) -> Network:
     task = dense_task(worker.configuration.run / "suite.toml", choice.record)
     if choice.kind == "dense":
         dense = load_dense(worker, task)
-        return dense.model, dense
+        return Network(dense.model, dense)
     pruned = load_pruned(worker, cast("Trial", _Finished(choice.key, task)))
-    return pruned.model, pruned.dense
+    stored = load_tensors(worker.folder(choice.key) / OUTPUTS)["outputs"]
+    return Network(pruned.model, pruned.dense, stored)
 
 
-def save(network: torch.nn.Module, dense: DenseModel, path: Path, form: Model, choice: ChosenModel) -> None:
+def save(network: Network, path: Path, form: Model, choice: ChosenModel) -> None:
     """Write a network as an MLflow model of the PyTorch and Python flavours, and load it again to compare.
 
     Raises:
-        BenchsuiteError: the written model computes something else than the network.
+        BenchsuiteError: the written model computes something else than the network, or than the network did
+            in its trial.
     """
-    example = dense.probe.cpu().numpy()
+    model, probe = network.model, network.dense.probe
+    example = probe.cpu().numpy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # from torch and MLflow, about what is intended here
-        outputs = outputs_on(network, dense.probe).numpy()
+        outputs = outputs_on(model, probe).numpy()
         mlflow.pytorch.save_model(
-            network.eval(),
+            model.eval(),
             path,
             mlflow_model=form,
             signature=ModelSignature(Schema([_spec(example)]), Schema([_spec(outputs)])),
@@ -159,14 +163,22 @@ def save(network: torch.nn.Module, dense: DenseModel, path: Path, form: Model, c
             # It consists of a graph and tensors: loading it runs none of our code.
             serialization_format="pt2",
             pip_requirements=[f"{name}=={_release(name)}" for name in ("mlflow", "numpy", "torch")],
-            metadata=_history(dense, choice),
+            metadata=_history(network.dense, choice),
         )
         program = torch.export.load(path / "data" / "model.pt2").module()
-    for inputs in (dense.probe, dense.probe[:1]):
-        with torch.no_grad():
-            difference = relative_difference(program(inputs), outputs_on(network, inputs))
-        if not difference <= _TOLERANCE:
-            raise BenchsuiteError(f"its program differs from it by {difference:.2g} of the largest output")
+    for inputs in (probe, probe[:1]):
+        _compare(program, inputs, outputs_on(model, inputs), _TOLERANCE, "it")
+    if network.outputs is not None:
+        _compare(program, probe, network.outputs, _TOLERANCE_OF_DEVICES, "what it was in its trial")
+
+
+def _compare(
+    program: torch.nn.Module, inputs: torch.Tensor, expected: torch.Tensor, tolerance: float, what: str
+) -> None:
+    with torch.no_grad():
+        difference = relative_difference(program(inputs), expected)
+    if not difference <= tolerance:
+        raise BenchsuiteError(f"its program differs from {what} by {difference:.2g} of the largest output")
 
 
 def _spec(values: np.ndarray[Any, Any]) -> TensorSpec:

@@ -21,7 +21,8 @@ class Request:
         uri: a tracking server's address, or None for the SQLite store in the run directory.
         experiment: the experiment's ID in the store.
         origin: host and folder of the run directory.
-        plugins: where models and data sets come from that are not shipped.
+        plugins: where the networks' own models and data sets come from that are not shipped; nothing else of
+            strangers is loaded.
         choices: the networks.
     """
 

@@ -16,11 +16,12 @@ from benchsuite.tracking.model_choice import chosen_models
 from benchsuite.tracking.view import View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
     from typing import Self
 
+    from benchsuite.contracts.plugin import Kind
     from benchsuite.plan.trial import Trial
     from benchsuite.registry.loading import PluginSource
     from benchsuite.store.record import TrialRecord
@@ -64,8 +65,8 @@ class Tracker:
         self._knows_stored = False
         self._seconds = 0.0
         self._summarise: Callable[[], Path | None] | None = None
-        self.plugins: Sequence[PluginSource] = ()
-        """Files given with `--plugin`, which models may need; set before `close`."""
+        self.source_of: Callable[[Kind, str], PluginSource | None] = lambda _kind, _name: None
+        """Where a plugin comes from that is not shipped, which a model may need; set before `close`."""
         self.shown = 0
         """Number of trials that were new or had changed; available after `close`."""
         self.warnings: list[str] = []
@@ -227,7 +228,7 @@ class Tracker:
         except UsageError:  # nothing was stored yet
             return
         try:
-            troubles = view.log_models(choices, self.plugins, lambda: self._interrupted)
+            troubles = view.log_models(choices, self.source_of, lambda: self._interrupted)
         except Exception as error:
             if not view.answers():
                 raise

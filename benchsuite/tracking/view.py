@@ -10,12 +10,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from benchsuite.store import metric_names
+from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import mlflow_fields
 from benchsuite.tracking.connection import connect, log_dataset, log_files, log_points, search
 from benchsuite.tracking.curves import Point, trial_curves
 from benchsuite.tracking.dense_runs import DenseRuns
-from benchsuite.tracking.logged_models import LoggedModels, log_models
+from benchsuite.tracking.dense_tasks import by_sources
+from benchsuite.tracking.logged_models import LoggedModels
+from benchsuite.tracking.model_process import log_models
 from benchsuite.tracking.request import Request
+from benchsuite.upkeep.own_files import files_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run, RunInfo
 
+    from benchsuite.contracts.plugin import Kind
     from benchsuite.registry.loading import PluginSource
     from benchsuite.store.record import TrialRecord
     from benchsuite.tracking.model_choice import ChosenModel
@@ -209,13 +214,19 @@ class View:
         return _Logged(run.info, tags=tags)
 
     def log_models(
-        self, choices: Sequence[ChosenModel], plugins: Sequence[PluginSource], stop: Callable[[], bool]
+        self,
+        choices: Sequence[ChosenModel],
+        source_of: Callable[[Kind, str], PluginSource | None],
+        stop: Callable[[], bool],
     ) -> list[str]:
         """Log the networks that are not yet logged as models, and delete models that are no longer chosen.
 
+        Those whose plugins come from the same places are logged in one process, where no other stranger's
+        plugin is loaded: it could change what their models compute.
+
         Args:
             choices: the networks.
-            plugins: see `Request`.
+            source_of: where a plugin comes from that is not shipped, by kind and name.
             stop: returns whether to stop early.
 
         Returns:
@@ -224,11 +235,13 @@ class View:
         if not choices:
             return []
         models = LoggedModels(self._connected(), self._experiment, self._origin)
-        missing = models.missing(choices)
-        request = Request(
-            str(self._directory), self._uri, self._experiment, self._origin, tuple(plugins), missing
-        )
-        troubles = log_models(request, stop) if missing else []
+        suite_file = RunDirectory(self._directory).suite_file
+        groups, troubles = by_sources(suite_file, models.missing(choices), source_of)
+        for plugins, group in groups.items():
+            request = Request(
+                str(self._directory), self._uri, self._experiment, self._origin, plugins, tuple(group)
+            )
+            troubles += log_models(request, stop)
         if not troubles:
             models.tidy(choices)
         return troubles
@@ -264,14 +277,11 @@ class View:
 
     def _artifacts(self, record: TrialRecord) -> list[Path]:
         """The trial's own files except checkpoints, which are only kept in the run directory."""
-        folder = self._folder(record)
-        if not folder.is_dir():
-            return []
-        return sorted(
-            p
-            for p in folder.iterdir()
-            if p.is_file() and p.suffix != ".safetensors" and not p.name.startswith(".") and p.stat().st_size
-        )
+        return [
+            file
+            for file in files_in(self._folder(record))
+            if file.suffix != ".safetensors" and not file.name.startswith(".") and file.stat().st_size
+        ]
 
     def _folder(self, record: TrialRecord) -> Path:
         """The trial's stage."""
@@ -316,11 +326,11 @@ class View:
             self._connected().set_experiment_tag(self._experiment, mlflow_fields.SHOWN_TAG, progress)
 
     def _log_summary(self, run_id: str, folder: Path) -> None:
-        text = folder / "summary.md"
-        if text.is_file():
-            note = self._note(text.read_text("utf-8"))
-            self._connected().set_tag(run_id, mlflow_fields.NOTE_TAG, note)
-        self._connected().log_artifacts(run_id, str(folder))
+        for file in files_in(folder):
+            if file.name == "summary.md":
+                note = self._note(file.read_text("utf-8"))
+                self._connected().set_tag(run_id, mlflow_fields.NOTE_TAG, note)
+            self._connected().log_artifact(run_id, str(file))
 
     def _note(self, summary: str) -> str:
         return mlflow_fields.invocation_note(self._description, self._invocation.get("command", ""), summary)

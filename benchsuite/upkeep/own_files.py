@@ -71,6 +71,17 @@ def entries_of(folder: Path) -> tuple[list[str], list[str]]:
     return sorted(folders), sorted(others)
 
 
+def files_in(folder: Path) -> list[Path]:
+    """The regular files right in a folder, sorted: no links, and none of a folder that is a link itself."""
+    if folder.is_symlink():
+        return []
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(folder / entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+    except OSError:
+        return []
+
+
 def taken(status: os.stat_result) -> int:
     """The bytes that a file takes on the disk: of one with holes less than its length."""
     return min(status.st_size, status.st_blocks * 512)

@@ -7,7 +7,7 @@ import io
 import re
 from typing import TYPE_CHECKING
 
-from benchsuite.store.files import storing
+from benchsuite.store.files import write_atomically
 from benchsuite_leaderboard.agreement import workload_agreements
 from benchsuite_leaderboard.charts.heat import agreement_heat_map
 from benchsuite_leaderboard.charts.theme import shorten
@@ -77,8 +77,7 @@ def render(
         if stale.name not in files:
             stale.unlink()
     for name, text in files.items():
-        with storing(output / name):
-            (output / name).write_bytes(text.encode("utf-8", "replace"))
+        write_atomically(output / name, text.encode("utf-8", "replace"))
 
 
 def _charts(report: Report, views: Views) -> Iterator[tuple[str, Markup]]:

@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tracked import Shown, closed_port, dense_trial, die, key, linger, serving, shown, sync, track, trained
+from tracked import Shown, closed_port, dense_trial, key, serving, shown, sync, track, trained
 
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import is_behind
-from benchsuite.tracking.logged_models import log_models
-from benchsuite.tracking.request import Request
 from benchsuite.tracking.view import View
 from benchsuite.trials.facts import pruned_stage
 
@@ -222,7 +220,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The names of the models that would have been logged, by invocation."""
     found: list[list[str]] = []
 
-    def note(self: View, choices: Any, plugins: Any, stop: Any) -> list[str]:
+    def note(self: View, choices: Any, source_of: Any, stop: Any) -> list[str]:
         found.append([choice.name for choice in choices])
         return []
 
@@ -249,13 +247,94 @@ def test_an_error_of_the_store_while_models_are_logged_is_a_warning(tmp_path, mo
     assert shown(tmp_path).parents[0].info.status == "FINISHED"
 
 
-@pytest.mark.parametrize(
-    ("work", "expected"),
-    [
-        (die, ["here: gone", "the process that logs them ended early: exit code 3"]),
-        (linger, ["here: busy", "the process that logs them ended early: exit code -15"]),
-    ],
-)
-def test_a_process_that_dies_or_is_stopped_is_told_of(work, expected, tmp_path):
-    request = Request(str(tmp_path), None, "1", "here", (), ())
-    assert log_models(request, (tmp_path / "busy").exists, work) == expected
+MODEL = '''
+import benchsuite, os, time
+from torch import nn
+import torch
+turned = []
+{top}
+
+class Own(benchsuite.ModelPlugin):
+    """A model of a stranger's."""
+    name = "{name}"
+    recipe = benchsuite.TrainingRecipe(epochs=1)
+    def build(self, input_shape, classes):
+        return Net(classes)
+
+class Net(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        turned.clear()
+        self.flatten, self.first, self.last = nn.Flatten(), nn.Linear(64, 12), nn.Linear(12, classes)
+    def forward(self, x):
+        {forward}
+        return self.last(torch.relu(self.first(self.flatten(x))))
+
+@benchsuite.hookimpl
+def benchsuite_register_models(register):
+    register(Own)
+'''
+DOUBLES = """
+linear = nn.functional.linear
+nn.Linear.forward = lambda self, x: 2 * linear(x, self.weight, self.bias)
+"""
+UNUSED = f"""
+import gc
+from multiprocessing.connection import Connection
+from pathlib import Path
+{DOUBLES}
+class Opened:
+    def __reduce__(self):
+        return Path.touch, (Path(__file__).with_name("opened"),)
+for each in gc.get_objects():
+    if isinstance(each, Connection) and each.writable:
+        each.send(Opened())
+if os.fork() == 0:
+    time.sleep(600)
+    os._exit(0)
+"""
+
+
+@pytest.mark.slow
+def test_a_network_is_logged_beside_no_plugin_but_its_own(tmp_path):
+    import torch
+
+    plugins = {
+        "doubles": (DOUBLES, "pass"),
+        "unused": (UNUSED, "pass"),
+        # From its export on it computes something else, which a comparison with itself would not show.
+        "turns": (
+            "",
+            "torch.compiler.is_exporting() and turned.append(1); x = x * 3 + 1 if turned else x",
+        ),
+        "leaves": ("", "torch.compiler.is_exporting() and os._exit(3)"),
+    }
+    options = []
+    for name, (top, forward) in plugins.items():
+        (tmp_path / f"{name}.py").write_text(MODEL.format(name=name, top=top, forward=forward))
+        options += ["--plugin", str(tmp_path / f"{name}.py")]
+    models_ = '["mlp", "doubles", "turns", "leaves"]'
+    suite = SUITE.replace("[0, 1]", "[0]").replace("epochs = 3", "epochs = 1").replace('["mlp"]', models_)
+    (tmp_path / "suite.toml").write_text(suite)
+    run = tmp_path / "run"
+    output = benchsuite("run", str(tmp_path / "suite.toml"), "--output", str(run), *options)
+    troubles = [line for line in output.splitlines() if line.startswith("not logged as a model: ")]
+    expected = {
+        "turns on digits, best pruned": "its program differs from what it was in its trial by",
+        "leaves on digits, dense": "the process that logs it ended early: exit code 3",
+        "leaves on digits, best pruned": "the process that logs it ended early: exit code 3",
+    }
+    assert len(troubles) == len(expected), troubles
+    for name, reason in expected.items():
+        assert any(
+            line.startswith(f"not logged as a model: {name}: ") and reason in line for line in troubles
+        )
+    found = {name: model for name, model in models(shown(run)).items() if str(model.status) == "READY"}
+    assert {"mlp on digits, dense", "mlp on digits, best pruned"} < set(found)
+    for name in ("mlp", "doubles"):
+        for kind in ("dense", "best pruned"):
+            folder = Path(found[f"{name} on digits, {kind}"].artifact_location.removeprefix("file://"))
+            program = torch.export.load(folder / "data" / "model.pt2")
+            doubled = any("aten.mul" in str(node.target) for node in program.graph.nodes)
+            assert doubled == (name == "doubles"), (name, kind)
+    assert not (tmp_path / "opened").exists()

@@ -8,7 +8,6 @@ import subprocess
 import time
 import urllib.request
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.cli import main
@@ -22,12 +21,10 @@ from benchsuite.trials.facts import DenseFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from multiprocessing.connection import Connection
+    from pathlib import Path
 
     import pytest
     from mlflow.entities import Run
-
-    from benchsuite.tracking.request import Request
 
 
 AXES = {
@@ -169,14 +166,3 @@ def dense_trial(
     if status == "done":
         one.provenance["training_recipe"] = RECIPE
     return one
-
-
-def die(connection: Connection, request: Request) -> None:
-    connection.send(f"{request.origin}: gone")
-    os._exit(3)
-
-
-def linger(connection: Connection, request: Request) -> None:
-    connection.send(f"{request.origin}: busy")
-    Path(request.directory, "busy").touch()
-    time.sleep(600)
