@@ -16,6 +16,7 @@ from benchsuite.errors import BenchsuiteError
 from benchsuite.execution.fork_server import fork_server
 from benchsuite.execution.logs import LOG, cap_log
 from benchsuite.execution.messages import LONGEST, Completed, Ended, Finished, Message, Started, decoded
+from benchsuite.registry.signal_names import signal_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -122,8 +123,8 @@ class LocalExecutor:
                 worker.stopped = self._beyond(worker)
             cap_log(worker.folder / LOG, self._limits.log)
             if gone or worker.stopped is not None:
+                del self._workers[slot]  # first: whatever its end brings, it is closed once
                 events.append((slot, worker.job, self._end_of(worker)))
-                del self._workers[slot]
         return events
 
     def close(self) -> None:
@@ -167,7 +168,7 @@ class LocalExecutor:
         if code == 0 and worker.completed:
             return Ended("finished")
         if code is not None and code < 0:
-            return Ended("killed", f"the worker was killed by {signal.Signals(-code).name}")
+            return Ended("killed", f"the worker was killed by {signal_name(-code)}")
         return Ended("killed", f"the worker exited with code {code} before its work was done")
 
     def _beyond(self, worker: _Worker) -> Ended | None:

@@ -63,6 +63,7 @@ def events(executor: LocalExecutor, deed: str) -> list[Any]:
         ("print", Ended("finished")),
         ("leave", Ended("killed", "the worker exited with code 0 before its work was done")),
         ("raise", Ended("killed", "the worker exited with code 1 before its work was done")),
+        ("real-time-signal", Ended("killed", "the worker was killed by signal 40")),
         ("abort", Ended("killed", "the worker was killed by SIGABRT")),
     ],
 )

@@ -66,6 +66,7 @@ DEEDS: dict[str, Any] = {
     "sleep": lambda _: time.sleep(900),
     "leave": lambda _: os._exit(0),
     "raise": lambda _: sys.exit("no"),
+    "real-time-signal": lambda _: os.kill(os.getpid(), 40),
     "abort": lambda _: os.abort(),
     "pickle": lambda connection: connection.send({"not": "a message"}),
     "nonsense": lambda connection: connection.send_bytes(b'{"kind": "finished", "record": 3}'),
