@@ -7,7 +7,7 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchsuite.execution.fork_server import fork_server
+from benchsuite.execution import fork_server
 from benchsuite.tracking import mlflow_fields
 
 if TYPE_CHECKING:
@@ -74,10 +74,10 @@ def log_models(
         stop: returns whether the process should be stopped early.
         work: what the process does; by default it logs the models.
     """
-    context = fork_server()
+    context = fork_server.fork_server()
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=work or _log, args=(theirs, request), daemon=True)
-    process.start()
+    fork_server.start(process)
     theirs.close()
     told: list[str] = []
     while True:
