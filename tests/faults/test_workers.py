@@ -6,10 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 from small_runs import write_suite
-from workers import work
+from workers import is_running, work
 
 from benchsuite.execution.jobs import TrialsJob
 from benchsuite.execution.local import LocalExecutor
@@ -90,9 +89,9 @@ def test_nothing_that_it_started_is_left(executor_of: Any, tmp_path: Path, deed:
     started = [int(word) for word in (tmp_path / "stages/job/worker.log").read_text().split()]
     assert len(started) == processes
     deadline = time.monotonic() + 10
-    while any(map(_is_running, started)) and time.monotonic() < deadline:
+    while any(map(is_running, started)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not any(map(_is_running, started))
+    assert not any(map(is_running, started))
 
 
 def trials_in(folder: Path) -> list[Trial]:
@@ -102,11 +101,16 @@ def trials_in(folder: Path) -> list[Trial]:
     return build_plan(suite, registry, folder)
 
 
-def _is_running(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+def test_rounds_leave_nothing_behind_and_die_with_their_trial(executor_of: Any, tmp_path: Path) -> None:
+    end = events(executor_of(), "rounds")[-1]
+    assert end == Ended("killed", "the worker exited with code 3 before its work was done")
+    assert (tmp_path / "stages/first/left").read_text() == ""
+    second = [int(word) for word in (tmp_path / "stages/second/worker.log").read_text().split()]
+    assert len(second) == 2
+    deadline = time.monotonic() + 10
+    while any(map(is_running, second)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(is_running, second))
 
 
 def test_more_time_than_allowed_is_a_timeout(executor_of: Any) -> None:
@@ -206,4 +210,4 @@ def test_closing_kills_what_is_in_work(executor_of: Any) -> None:
     (worker,) = executor._workers.values()
     pid = worker.process.pid
     executor.close()
-    assert not _is_running(pid)
+    assert not is_running(pid)

@@ -6,11 +6,14 @@ import os
 import struct
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from benchsuite.execution.jobs import TrialsJob
+from benchsuite.execution.local import LocalExecutor
 from benchsuite.execution.logs import redirect_output
 from benchsuite.execution.messages import (
     Completed,
@@ -36,7 +39,7 @@ def work(connection: Connection, job: Any, surroundings: Any, device: str) -> No
     if isinstance(job, TrialsJob):
         trials_of(connection, job)
     else:
-        DEEDS[job.deed](connection)
+        DEEDS[job.deed](connection, *([surroundings] if job.deed == "rounds" else []))
     connection.send_bytes(encoded(Completed()))
     connection.close()
     os._exit(0)
@@ -91,6 +94,44 @@ def _kill_server(_connection: Connection) -> None:
     time.sleep(900)
 
 
+@dataclass(frozen=True)
+class Inner:
+    """A job of a worker that has workers itself, as rounds are scored."""
+
+    deed: str
+    key: str
+    title: str = ""
+
+
+def _rounds(_connection: Connection, surroundings: Any) -> None:
+    """A round that forks, one that is told whether the fork is left, and one in work when this process dies."""
+    executor = LocalExecutor(work, surroundings, ["cpu"])
+    executor.start(Inner("fork", "first"))
+    while executor.free_slots() == 0:
+        executor.wait(1.0)
+    log = surroundings.configuration.run / "stages/first/worker.log"
+    (log.parent / "left").write_text(
+        " ".join(word for word in log.read_text().split() if is_running(int(word)))
+    )
+    executor.start(Inner("daemon-and-sleep", "second"))
+    log = surroundings.configuration.run / "stages/second/worker.log"
+    while not log.exists() or len(log.read_text().split()) < 2:
+        executor.wait(0.1)
+    os._exit(3)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _daemon_and_sleep(connection: Connection) -> None:
+    _daemon(connection)
+    time.sleep(900)
+
+
 def _flood(message: bytes, pause: float = 0.0) -> Callable[[Connection], None]:
     def send(connection: Connection) -> None:
         while True:
@@ -142,6 +183,8 @@ DEEDS: dict[str, Any] = {
     "grow": _grow,
     "print": _print,
     "daemon": _daemon,
+    "daemon-and-sleep": _daemon_and_sleep,
+    "rounds": _rounds,
     "kill-server": _kill_server,
     "kill-server-once": _kill_server_once,
     "flood": _flood(encoded(Told("x"))),
