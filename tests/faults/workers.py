@@ -104,7 +104,7 @@ class Inner:
 
 
 def _rounds(_connection: Connection, surroundings: Any) -> None:
-    """A round that forks, one that is told whether the fork is left, and one in work when this process dies."""
+    """A round that forks, a note of what is left of it, and a round in work when this process dies."""
     executor = LocalExecutor(work, surroundings, ["cpu"])
     executor.start(Inner("fork", "first"))
     while executor.free_slots() == 0:
