@@ -11,10 +11,8 @@ if TYPE_CHECKING:
     from benchsuite.execution.surroundings import Surroundings
 
 
-def main(
-    connection: Connection, job: Job, surroundings: Surroundings, device: str, group: int | None
-) -> None:
+def main(connection: Connection, job: Job, surroundings: Surroundings, device: str) -> None:
     """Do the job and tell the parent about it over the connection."""
     from benchsuite.execution import worker
 
-    worker.main(connection, job, surroundings, device, group)
+    worker.main(connection, job, surroundings, device)

@@ -9,13 +9,26 @@ import io
 import multiprocessing
 import os
 import signal
+import threading
+import time
+import warnings
 from multiprocessing import forkserver, resource_tracker
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from benchsuite.execution.orphans import adopt_orphans, kill_children
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from multiprocessing.context import ForkServerContext
+    from collections.abc import Callable, Iterable, Iterator
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import ForkServerContext, ForkServerProcess
 
+UNKNOWN_CODE = 255
+"""The exit code that multiprocessing names where the server died, which alone knows the true one."""
+_GRACE_SECONDS = 0.5
+_births = threading.Lock()
+"""Held while a process is born, so that none is taken for an orphan before its number is known."""
+_born: set[int] = set()
+"""Numbers of the processes that were born of the server and are not to be taken for orphans."""
 _MODULES = "BENCHSUITE_PRELOADED_MODULES"
 _SAFE_PATH = "PYTHONSAFEPATH"
 
@@ -37,8 +50,87 @@ def fork_server(modules: Iterable[str] = ()) -> ForkServerContext:
     return context
 
 
+def start(process: ForkServerProcess) -> None:
+    """Start a process of the context; all that is the server's child otherwise counts as an orphan."""
+    with _births:
+        process.start()
+        if process.pid is not None:
+            _born.add(process.pid)
+
+
+def start_worker(
+    imports: Iterable[str], main: Callable[..., None], *task: Any
+) -> tuple[ForkServerProcess, Connection]:
+    """Start a process that leads its own group, and return it with the connection that `main` has first.
+
+    Raises:
+        EOFError: the server died, or `ConnectionError`, as it comes.
+    """
+    context = fork_server(imports)
+    ours, theirs = context.Pipe(duplex=True)
+    process = context.Process(target=_begin, args=(main, theirs, *task))
+    try:
+        start(process)
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return process, ours
+
+
+def kill_orphans(pid: int | None) -> None:
+    """Kill what a process has left behind that was born of the server and is dead."""
+    with _births:
+        _born.discard(pid or 0)
+        if (server := server_pid()) is not None:
+            kill_children(server, _born)
+
+
+def server_pid() -> int | None:
+    """The server's process, None before the first."""
+    found: int | None = _server()._forkserver_pid
+    return found
+
+
+def is_gone(pid: int | None) -> bool:
+    """Whether a server has died, or does so at this moment."""
+    deadline = time.monotonic() + _GRACE_SECONDS
+    while pid is not None and pid == server_pid():
+        try:
+            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                return True
+        except ChildProcessError:
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _server() -> Any:
+    """What multiprocessing keeps of the server, which it offers to nobody."""
+    return forkserver._forkserver
+
+
+def _begin(main: Callable[..., None], *task: Any) -> None:
+    """The beginning of every worker process."""
+    with contextlib.suppress(OSError):
+        os.setpgid(0, 0)  # so that all it starts can be killed with it
+    adopt_orphans()  # so that what it starts is its own while it lives, and the server's after that
+    # The server lives as long as anybody has this; a worker's orphans must not keep it alive.
+    server = _server()
+    if server._forkserver_alive_fd is not None:
+        os.close(server._forkserver_alive_fd)
+        server._forkserver_alive_fd = None
+    main(*task)
+
+
 def preload() -> None:
     """Load everything, and keep the garbage collector off it; called in the server."""
+    adopt_orphans()
+    # It says so of every orphan that has ended.
+    warnings.filterwarnings("ignore", message="forkserver: waitpid returned unexpected pid")
     modules = os.environ.pop(_MODULES, "")
     os.environ.pop(_SAFE_PATH, None)
     # What is wrong with a module, the worker that needs it finds again and reports; what it prints is not for

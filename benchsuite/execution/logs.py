@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import sys
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 LOG = "worker.log"
 _CUT = b"\n[cut: the log was longer than it may be]\n"
+_TO_CUT = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW
 
 
 def redirect_output(folder: Path) -> None:
@@ -32,11 +34,21 @@ def redirect_output(folder: Path) -> None:
 
 
 def cap_log(log: Path, longest: int) -> None:
-    """Cut a log that has grown beyond so many bytes; whoever writes to it goes on at its new end."""
-    try:
-        if log.stat().st_size > longest + len(_CUT):
-            os.truncate(log, longest)
-            with log.open("ab") as handle:
-                handle.write(_CUT)
-    except OSError:
-        return  # there is none, or it cannot be written: nothing is lost that counts
+    """Cut a log that has grown beyond so many bytes; whoever writes to it goes on at its new end.
+
+    Nothing but a log in the folder itself is cut: no file that a link leads to.
+    """
+    with contextlib.suppress(OSError):  # there is none, or it cannot be written: nothing is lost that counts
+        folder = os.open(log.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            number = os.open(log.name, _TO_CUT, dir_fd=folder)
+        finally:
+            os.close(folder)
+        try:
+            found = os.fstat(number)
+            own = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+            if own and found.st_size > longest + len(_CUT):
+                os.ftruncate(number, longest)
+                os.write(number, _CUT)
+        finally:
+            os.close(number)

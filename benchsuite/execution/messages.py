@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from benchsuite.store.record import Status, TrialRecord
 from benchsuite.store.texts import printable
 
-LONGEST = 64 << 20
+LONGEST = 16 << 20
 """Bytes of the longest message that is read."""
 
 
@@ -94,8 +94,8 @@ _SENT: TypeAdapter[Sent] = TypeAdapter(Annotated[Sent, Field(discriminator="kind
 
 
 def encoded(message: Sent) -> bytes:
-    """The message as it travels."""
-    return json.dumps(asdict(message)).encode()
+    """The message as it travels, with printable texts, which are short."""
+    return json.dumps(asdict(_printable(message))).encode()
 
 
 def decoded(sent: bytes) -> Sent:
@@ -112,6 +112,10 @@ def decoded(sent: bytes) -> Sent:
         message = _SENT.validate_json(whole, strict=True)
     except ValidationError as error:
         raise ValueError(f"a worker sent what is no message: {error.errors()[0]['msg']}") from error
+    return _printable(message)
+
+
+def _printable(message: Sent) -> Sent:
     match message:
         case Started(what=what):
             return replace(message, what=printable(what))
@@ -119,4 +123,6 @@ def decoded(sent: bytes) -> Sent:
             return replace(message, text=printable(text))
         case StageFailed(error=text) | NotStored(error=text):
             return replace(message, error=printable(text))
+        case Finished(record=TrialRecord(error=str(text)) as record):
+            return replace(message, record=replace(record, error=printable(text)))
     return message

@@ -6,10 +6,10 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from benchsuite.execution.fitting import MEASURED_APART
 from benchsuite.execution.messages import Ended, Message, NotStored, Started, Told
 from benchsuite.execution.pending_work import PendingWork, needs_latency, pending_work
 from benchsuite.execution.phases import LatencyPhase, TrialPhase, drain
-from benchsuite.store import metric_names
 from benchsuite.store.files import StorageError
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from benchsuite.store.run_directory import RunDirectory
 
 _logger = logging.getLogger(__name__)
-
-MEASURED_APART = (metric_names.LATENCY, metric_names.ENERGY)
-"""Metrics that are measured after all trials, with the machine to themselves."""
 
 
 class Observer(Protocol):

@@ -38,6 +38,7 @@ from benchsuite.execution.messages import (
     Told,
     encoded,
 )
+from benchsuite.execution.orphans import kill_children
 from benchsuite.execution.sampling import SYSTEM_FILE, SystemSampler
 from benchsuite.hardware import devices
 from benchsuite.registry.loading import installed, load_plugins
@@ -62,12 +63,8 @@ if TYPE_CHECKING:
     from benchsuite.trials.dense_model import DenseModel
 
 
-def main(
-    connection: Connection, job: Job, surroundings: Surroundings, device: str, group: int | None
-) -> None:
+def main(connection: Connection, job: Job, surroundings: Surroundings, device: str) -> None:
     """Do the job. Entry point of the process; whatever happens is a message or an exit code."""
-    with contextlib.suppress(OSError):
-        os.setpgid(0, group or 0)  # so that all it starts can be killed with it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=leave_with_parent, args=(connection,), daemon=True).start()
     configuration = surroundings.configuration
@@ -129,11 +126,11 @@ def _do(worker: WorkerContext, job: Job, tell: Callable[[Sent], None], sampler: 
 
 
 def _score_apart(surroundings: Surroundings, device: str, task: RoundTask) -> None:
-    """Score between rounds in a process of its own, which dies with this one's group.
+    """Score between rounds in a process of its own, which dies with this one.
 
     What it tells people is not passed on: all of it is of the data, and was told when they were loaded here.
     """
-    executor = LocalExecutor(main, surroundings, [device], group=os.getpgrp())
+    executor = LocalExecutor(main, surroundings, [device])
     try:
         executor.start(RoundJob(task))
         while True:
@@ -193,4 +190,5 @@ def leave_with_parent(connection: Connection) -> None:
     """Exit when the parent is gone: it never sends anything, so the end of the pipe is its end."""
     with contextlib.suppress(EOFError, OSError):
         connection.recv_bytes()
+    kill_children(os.getpid())
     os.killpg(os.getpgrp(), signal.SIGKILL)

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.errors import DataError, PluginError, UsageError
+from benchsuite.registry.signal_names import signal_name
 from benchsuite.store.texts import printable
 
 if TYPE_CHECKING:
@@ -119,4 +120,4 @@ class StrangerProcess:
         self.close()
         if code is None:
             return "closed its output"
-        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+        return f"was killed by {signal_name(-code)}" if code < 0 else f"exited with code {code}"

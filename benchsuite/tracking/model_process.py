@@ -15,8 +15,9 @@ from dataclasses import replace
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Self
 
-from benchsuite.execution.fork_server import fork_server
-from benchsuite.execution.local import kill_group
+from benchsuite.execution import fork_server
+from benchsuite.execution.orphans import kill_tree, known
+from benchsuite.registry.signal_names import signal_name
 from benchsuite.store.texts import printable, read_json
 
 if TYPE_CHECKING:
@@ -77,16 +78,11 @@ class _Process:
     """The process, in a group of its own that is killed at the end of the block."""
 
     def __init__(self, request: Request, work: Callable[[Connection, Request], None]) -> None:
-        context = fork_server()
-        self._connection, theirs = context.Pipe(duplex=True)
-        self._process = context.Process(target=work, args=(theirs, request))
         try:
-            self._process.start()
+            self._process, self._connection = fork_server.start_worker((), work, request)
         except (EOFError, OSError) as error:
-            self._connection.close()
             raise _EndedError(f"no process could be started that logs it ({error})") from error
-        finally:
-            theirs.close()
+        self._known = known(self._process.pid)
         os.set_blocking(self._connection.fileno(), False)
         self._listening = True
         self._rest = b""
@@ -95,9 +91,10 @@ class _Process:
         return self
 
     def __exit__(self, *_: object) -> None:
-        kill_group(self._process)
-        self._process.join()
-        self._process.close()
+        if self._known is not None:
+            kill_tree(self._known)
+        fork_server.kill_orphans(self._process.pid)
+        self._process.join(_GRACE_SECONDS)
         self._connection.close()
 
     def answer(self, stop: Callable[[], bool]) -> str | None:
@@ -153,7 +150,7 @@ class _Process:
         self._process.join(_GRACE_SECONDS)
         code = self._process.exitcode
         if code is not None and code < 0:
-            return f"was killed by {signal.Signals(-code).name}"
+            return f"was killed by {signal_name(-code)}"
         return f"ended early: exit code {code}"
 
 

@@ -118,6 +118,7 @@ AT_IMPORT: dict[str, str] = {
 DEAD_AT_IMPORT: dict[str, tuple[str, str]] = {
     "import-exits": ("os._exit(5)", "exited with code 5 while it was imported"),
     "import-segfaults": ("os.kill(os.getpid(), 11)", "was killed by SIGSEGV while it was imported"),
+    "import-real-time": ("os.kill(os.getpid(), 40)", "was killed by signal 40 while it was imported"),
     "import-raises": ('raise RuntimeError("no \\x1b[31mluck")', "RuntimeError: no"),
     "import-leaves": ("sys.exit(3)", "SystemExit: 3"),
 }

@@ -1,0 +1,45 @@
+"""Logs are cut where they lie, and nothing else is."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benchsuite.execution.logs import LOG, cap_log
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LONG = b"x" * 5000
+
+
+def test_a_long_log_is_cut_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / LOG).write_bytes(LONG)
+    cap_log(tmp_path / LOG, 1000)
+    text = (tmp_path / LOG).read_bytes()
+    assert text.startswith(LONG[:1000] + b"\n[cut: ")
+    cap_log(tmp_path / LOG, 1000)
+    assert (tmp_path / LOG).read_bytes() == text
+
+
+@pytest.mark.parametrize("kind", ["link", "hard-link", "folder-link", "pipe", "folder", "nothing"])
+def test_nothing_but_a_log_is_cut(tmp_path: Path, kind: str) -> None:
+    victim, folder = tmp_path / "victim" / LOG, tmp_path / "stage"
+    victim.parent.mkdir()
+    victim.write_bytes(LONG)
+    if kind == "folder-link":
+        folder.symlink_to(victim.parent)
+    else:
+        folder.mkdir()
+    if kind == "link":
+        (folder / LOG).symlink_to(victim)
+    elif kind == "hard-link":
+        (folder / LOG).hardlink_to(victim)
+    elif kind == "pipe":
+        os.mkfifo(folder / LOG)
+    elif kind == "folder":
+        (folder / LOG).mkdir()
+    cap_log(folder / LOG, 1000)
+    assert victim.read_bytes() == LONG
