@@ -181,6 +181,23 @@ def test_a_number_that_was_made_up_does_not_come_out_again(packed, tmp_path):
     assert "1 x accuracy/top1_before_recovery differs: " in result.stdout
 
 
+@pytest.mark.slow
+def test_a_loss_that_was_changed_a_little_is_named(packed, tmp_path):
+    """Within the tolerance of another machine, but not what this one computes."""
+
+    def flatter(header, records):
+        for record in records:
+            record["metrics"]["accuracy/loss"] *= 0.99
+
+    tampered(packed, tmp_path / "t.jsonl", flatter)
+    result = benchsuite("verify", "t.jsonl", "--rerun", "1", cwd=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "plausibility  ok" in result.stdout
+    assert "1 trials agree, 0 of them exactly" in result.stdout
+    assert "warning       1 values are within the tolerance and yet not the same" in result.stdout
+    assert "accuracy/loss is not the same: digits · mlp" in result.stdout
+
+
 def test_a_file_that_is_not_there_is_bad_usage(tmp_path, capsys):
     assert main(["verify", str(tmp_path / "absent.jsonl")]) == 4
     assert "there is no results file" in capsys.readouterr().err
@@ -195,8 +212,8 @@ def test_a_site_is_made_of_a_run_and_a_results_file(finished, packed):
     result = benchsuite(*command, cwd=finished)
     assert result.returncode == 0, result.stdout + result.stderr
     page = (finished / "site/index.html").read_text()
-    assert "other.jsonl: the trial digits" in page
-    assert "has other results than in runs/small" in page
+    assert "runs/small and other.jsonl disagree on the trial digits" in page
+    assert "runs/small is shown, as it was named first" in page
     assert "small.jsonl.gz:" not in page
     for name in ("small.jsonl.gz", "other.jsonl"):
         assert f"<li><bdi>{name}</bdi>: <bdi>not signed: there is no {name}.sig</bdi></li>" in page
@@ -247,6 +264,17 @@ def test_verify_says_who_signed(signed, capsys):
     ):
         assert main(["verify", str(signed), *signers]) == 0
         assert said in capsys.readouterr().out
+
+
+def test_a_signature_can_be_required(signed, packed, capsys):
+    alice, bob = (str(signed.parent / f"{name}.signers") for name in ("alice", "bob"))
+    assert main(["verify", str(signed), "--require-signature", "--signers", alice]) == 0
+    assert "is required" not in capsys.readouterr().out
+    for path, signers in ((signed, bob), (packed, alice)):
+        assert main(["verify", str(path), "--require-signature", "--signers", signers]) == 1
+        assert f"a signature by one of {signers} is required" in capsys.readouterr().out
+    assert main(["verify", str(signed), "--require-signature"]) == 4
+    assert "--signers" in capsys.readouterr().err
 
 
 def test_a_signature_of_another_file_is_a_problem(signed, packed, tmp_path, capsys):
