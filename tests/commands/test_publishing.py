@@ -310,3 +310,36 @@ def test_the_site_shows_who_signed(signed, packed, tmp_path):
     page = (site / "index.html").read_text()
     assert "<bdi>signed.jsonl.gz</bdi>: <bdi>signed by alice@example.org (ED25519 key SHA256:" in page
     assert "<bdi>small.jsonl.gz</bdi>: <bdi>not signed: there is no small.jsonl.gz.sig</bdi>" in page
+
+
+def test_a_file_with_a_bad_signature_is_left_out_of_the_site(signed, packed, tmp_path, capsys):
+    """Named first, its records would be the ones that are shown."""
+
+    def flatter(header, records):
+        for record in records:
+            record["metrics"]["accuracy/top1"] = 0.987654
+
+    forged = tampered(signed, tmp_path / "forged.jsonl", flatter)
+    forged.with_name("forged.jsonl.sig").write_bytes(signed.with_name(f"{signed.name}.sig").read_bytes())
+    site = tmp_path / "site"
+    assert main(["leaderboard", str(forged), str(packed), "--output", str(site)]) == 1
+    output, errors = capsys.readouterr()
+    assert output == f"{site / 'index.html'}\n"
+    said = f"{forged} is left out: bad signature: forged.jsonl.sig is none of this file"
+    assert errors.startswith(said)
+    page = (site / "index.html").read_text()
+    notices = page[: page.index("<main")]
+    assert f'<p class="notice"><bdi>{escape(said)}' in notices
+    assert "disagree" not in page
+    assert "0.987654" not in (site / "results.csv").read_text()
+    assert main(["leaderboard", str(forged), "--output", str(tmp_path / "none")]) == 1
+    assert "There are no results yet" in (tmp_path / "none/index.html").read_text()
+
+
+@pytest.mark.parametrize("content", [b"", b"just junk\n", gzip.compress(b"just junk\n"), b"\x1f\x8bjunk"])
+def test_a_site_is_not_made_of_junk(tmp_path, capsys, content):
+    junk = tmp_path / "junk.jsonl.gz"
+    junk.write_bytes(content)
+    assert main(["leaderboard", str(junk), "--output", str(tmp_path / "site")]) == 4
+    assert f"{junk} " in capsys.readouterr().err
+    assert not (tmp_path / "site").exists()
