@@ -44,7 +44,7 @@ class Again:
         identical: how many of them came out with the same outcome, accuracies, losses, costs and sparsities
             to the last bit.
         problems: where they disagree.
-        unexpected: what differs within the tolerance although the machine is as in the file.
+        unexpected: what differs within the tolerance although it should not differ at all.
     """
 
     cells: int
@@ -75,7 +75,7 @@ def run_again(
         return Again(0, 0, 0, [nothing], [])
     slots = slots_of(devices.parse_devices(options.devices), options.jobs)
     problems: list[Problem] = []
-    odd: list[Problem] = []
+    agreeing: list[tuple[TrialRecord, TrialRecord]] = []
     with tempfile.TemporaryDirectory(prefix="benchsuite-verify-") as folder:
         directory = RunDirectory(Path(folder))
         trials = [trial for trial, _ in sample]
@@ -87,14 +87,13 @@ def run_again(
                 directory, again, host_provenance(), [PlainView(len(sample), console, varied_axes(trials))]
             )
             job.run_trials(work, lambda: LocalExecutor(entry.main, surroundings, slots))
-        identical = 0
         for trial, claimed in sample:
             mine = again[trial.key]
             found = disagreement(claimed, mine, _test_samples(directory.stage(trial.key)))
             problems += found
-            odd += [] if found else unexpected(claimed, mine)
-            identical += not found and not differing(claimed, mine)
-    return Again(len(cells), len(sample), identical, problems, odd)
+            agreeing += [] if found else [(claimed, mine)]
+    identical = sum(not differing(*pair) for pair in agreeing)
+    return Again(len(cells), len(sample), identical, problems, unexpected(agreeing))
 
 
 def _test_samples(stage: Path) -> int:

@@ -136,7 +136,7 @@ def _report_again(console: Console, again: Again) -> None:
         say(
             console,
             f"{'warning':<14}{len(again.unexpected)} values are within the tolerance and yet not the same, "
-            "though key, device, torch and threads are as here",
+            "though others are exactly, or key, device, torch and threads are as here",
         )
         for odd in again.unexpected[:_SHOWN]:
             say(console, f"{'':<14}{odd.kind}: {odd.detail}")

@@ -167,17 +167,25 @@ def test_losses_of_a_trial_run_again_must_agree():
 
 def test_each_value_that_differs_on_the_same_machine_is_named():
     claimed = record(metrics=METRICS | {"accuracy/loss": 0.27, "time/score_s": 3.0})
-    (found,) = unexpected(claimed, record())
+    (found,) = unexpected([(claimed, record())])
     assert found.kind == "accuracy/loss is not the same"
     assert "seed 0" in found.detail
     assert found.detail.endswith(": 0.27, here 0.3")
-    assert unexpected(record(), record()) == []
-    assert unexpected(claimed, record(key="f" * 20)) == []
-    for name in ("device", "torch", "threads"):
-        assert unexpected(claimed, record(provenance=claimed.provenance | {name: "other"})) == []
+    assert unexpected([(record(), record())]) == []
     lacking = {name: value for name, value in METRICS.items() if name != "cost/flops"}
-    (gone,) = unexpected(record(metrics=lacking), record())
+    (gone,) = unexpected([(record(metrics=lacking), record())])
     assert gone.detail.endswith(": none, here 9800.0")
+
+
+def test_elsewhere_it_is_named_where_another_trial_comes_out_exactly():
+    claimed = record(metrics=METRICS | {"accuracy/loss": 0.27})
+    exact = record(1)
+    failed = record(2, status="collapsed", metrics={}, error="why")
+    facts = claimed.provenance
+    machines = [record(provenance=facts | {name: "other"}) for name in ("device", "torch", "threads")]
+    for again in (record(key="f" * 20), *machines):
+        assert unexpected([(claimed, again), (failed, failed)]) == []
+        assert kinds(unexpected([(claimed, again), (exact, exact)])) == ["accuracy/loss is not the same"]
 
 
 def test_a_trial_run_again_must_agree():
