@@ -78,7 +78,7 @@ def run(options: Namespace) -> int:
             raise StageDamaged(f"the dense model {trial.dense.key} is not there")
         difference = export_trial(worker, trial, record, folder)
     except StageDamaged as damage:
-        again = again_command(directory, [record.key])
+        again = again_command(directory, [record.key], options)
         raise BenchsuiteError(f"{damage}; it is made anew by: {again}") from damage
     console = open_console()
     for line in (

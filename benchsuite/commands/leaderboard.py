@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchsuite.commands.arguments import add_signers
-from benchsuite.commands.exit_codes import OK
-from benchsuite.commands.printing import put
+from benchsuite.commands.exit_codes import FAILED, OK
+from benchsuite.commands.printing import put, tell
 from benchsuite.commands.rendering import render_site
 from benchsuite.registry.discovery import discover_apart
 
@@ -23,10 +23,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Render runs and published results as one static site."""
+    """Render runs and published results as one static site; fails if a source was left out."""
     registry, _ = discover_apart()
-    page = render_site(
+    site = render_site(
         options.runs, options.output, title="Pruning criteria", registry=registry, signers=options.signers
     )
-    put(str(page))
-    return OK
+    for line in site.left_out:
+        tell(line)
+    put(str(site.page))
+    return FAILED if site.left_out else OK

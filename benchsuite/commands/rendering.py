@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from benchsuite.errors import UsageError
@@ -20,40 +21,56 @@ if TYPE_CHECKING:
     from benchsuite.store.run_directory import RunDirectory
 
 
+@dataclass(frozen=True)
+class Site:
+    """A site that was rendered.
+
+    Attributes:
+        page: its first page.
+        left_out: a sentence for each source that is not on it.
+    """
+
+    page: Path
+    left_out: tuple[str, ...]
+
+
 def render_site(
     sources: Sequence[Path], output: Path, *, title: str, registry: Registry, signers: Path | None = None
-) -> Path:
-    """Render run directories and results files with the installed renderer; returns the first page's path.
+) -> Site:
+    """Render run directories and results files with the installed renderer.
 
-    The registry's scorers are described on their pages. Bad signatures are noted on top, and all of them
-    for a renderer that takes no `signatures`.
+    The registry's scorers are described on their pages. A file with a bad signature is left out, which the
+    first note says; other signatures are noted for a renderer that takes no `signatures`.
 
     Raises:
         UsageError: a path is neither a run directory nor a results file, no renderer is installed, or the
             list of signers cannot be used.
     """
-    merged = merge(sources)
     render = _renderer("leaderboard")
     if render is None:
         raise UsageError("no site renderer is installed (entry point leaderboard of benchsuite.sites)")
     signatures = [check_signature(source, signers) for source in sources if source.is_file()]
+    bad = [each for each in signatures if each.verdict == "bad"]
+    left_out = tuple(f"{each.file} is left out: {each.words}" for each in bad)
+    sources = [source for source in sources if all(source != each.file for each in bad)]
+    signatures = [each for each in signatures if each not in bad]
+    merged = merge(sources)
     takes_signatures = _takes(render, "signatures")
     further = {"signatures": signatures} if takes_signatures else {}
-    noted = [each for each in signatures if each.verdict == "bad" or not takes_signatures]
-    notes = (*merged.notes, *(f"{each.file}: {each.words}" for each in noted))
+    noted = [] if takes_signatures else [f"{each.file}: {each.words}" for each in signatures]
     about = {info.name: info.summary for info in registry.infos if info.kind == "scorer" and info.summary}
     page: Path = render(
         merged.records,
         output,
         title=title,
         pending=merged.pending,
-        notes=notes,
+        notes=(*left_out, *merged.notes, *noted),
         about=about,
         agreement=stored_agreements(sources, _train_keys(merged.records)),
         sources=sources,
         **further,
     )
-    return page
+    return Site(page, left_out)
 
 
 def _takes(render: Callable[..., Any], name: str) -> bool:

@@ -17,14 +17,15 @@ from benchsuite.execution.pending_work import pending_work
 from benchsuite.execution.progress import PlainView, varied_axes
 from benchsuite.execution.run import Run
 from benchsuite.hardware import devices
-from benchsuite.publishing.verify import Problem, disagreement
-from benchsuite.store import metric_names
+from benchsuite.publishing.merge import differing
+from benchsuite.publishing.repeated import disagreement, unexpected
+from benchsuite.publishing.verify import Problem
 from benchsuite.store.record import SETTLED, TrialRecord
 from benchsuite.store.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from rich.console import Console
 
@@ -40,14 +41,17 @@ class Again:
     Attributes:
         cells: from how many was drawn.
         drawn: how many were run.
-        identical: how many of them came out with the same accuracies and costs to the last bit.
+        identical: how many of them came out with the same outcome, accuracies, losses, costs and sparsities
+            to the last bit.
         problems: where they disagree.
+        unexpected: what differs within the tolerance although it should not differ at all.
     """
 
     cells: int
     drawn: int
     identical: int
     problems: list[Problem]
+    unexpected: list[Problem]
 
 
 def can_be_run_again(pairs: Sequence[tuple[Trial, TrialRecord]]) -> list[tuple[Trial, TrialRecord]]:
@@ -68,9 +72,10 @@ def run_again(
     sample = random.SystemRandom().sample(cells, min(options.rerun, len(cells)))
     if not sample:
         nothing = Problem("no trial can be run again", "none has an outcome that is the suite's")
-        return Again(0, 0, 0, [nothing])
+        return Again(0, 0, 0, [nothing], [])
     slots = slots_of(devices.parse_devices(options.devices), options.jobs)
     problems: list[Problem] = []
+    agreeing: list[tuple[TrialRecord, TrialRecord]] = []
     with tempfile.TemporaryDirectory(prefix="benchsuite-verify-") as folder:
         directory = RunDirectory(Path(folder))
         trials = [trial for trial, _ in sample]
@@ -82,21 +87,13 @@ def run_again(
                 directory, again, host_provenance(), [PlainView(len(sample), console, varied_axes(trials))]
             )
             job.run_trials(work, lambda: LocalExecutor(entry.main, surroundings, slots))
-        identical = 0
         for trial, claimed in sample:
             mine = again[trial.key]
             found = disagreement(claimed, mine, _test_samples(directory.stage(trial.key)))
             problems += found
-            identical += not found and _accuracies(mine.metrics) == _accuracies(claimed.metrics)
-    return Again(len(cells), len(sample), identical, problems)
-
-
-def _accuracies(metrics: Mapping[str, float]) -> dict[str, float]:
-    return {
-        name: value
-        for name, value in metrics.items()
-        if name.startswith((metric_names.ACCURACY, metric_names.COST))
-    }
+            agreeing += [] if found else [(claimed, mine)]
+    identical = sum(not differing(*pair) for pair in agreeing)
+    return Again(len(cells), len(sample), identical, problems, unexpected(agreeing))
 
 
 def _test_samples(stage: Path) -> int:

@@ -15,6 +15,7 @@ from rich.text import Text
 from benchsuite.commands.exit_codes import NOTHING, OK
 from benchsuite.commands.printing import put, tell
 from benchsuite.drawing.terminal import open_console
+from benchsuite.publishing.merge import title
 from benchsuite.store import metric_names
 from benchsuite.store.run_directory import RunDirectory
 
@@ -82,8 +83,8 @@ def _print_table(records: Sequence[TrialRecord]) -> None:
         }
     )
     columns = [*_TABLE_METRICS, *((n, n.removeprefix(metric_names.LATENCY), 1, ".2f") for n in latencies)]
-    for _, title, _, _ in columns:
-        table.add_column(title, justify="right")
+    for _, heading, _, _ in columns:
+        table.add_column(heading, justify="right")
     for record in records:
         numbers = [
             _mark(record, name) + format(record.metrics[name] * factor, form)
@@ -99,7 +100,7 @@ def _print_table(records: Sequence[TrialRecord]) -> None:
         console.print(line, markup=False, soft_wrap=True)
     for record in records:
         if record.error:
-            cell = " · ".join(str(record.axes.get(axis)) for axis in shown)
+            cell = title(record, [name for name in varied if name != "recovery_epochs"])
             console.print(f"{record.status}: {cell}: {record.error}", markup=False, soft_wrap=True)
 
 

@@ -249,7 +249,7 @@ def _page(loaded: Loaded, console: Console) -> tuple[Path | None, bool]:
     """The first page of the run's site, or None and a line that says why; and whether the machine failed."""
     folder = loaded.directory.path
     try:
-        page = render_site([folder], folder / "site", title=loaded.suite.name, registry=loaded.registry)
+        site = render_site([folder], folder / "site", title=loaded.suite.name, registry=loaded.registry)
     except UsageError as error:  # there is no renderer, or none that works
         say(console, f"no page was made: {error}", style="yellow")
         return None, False
@@ -257,7 +257,7 @@ def _page(loaded: Loaded, console: Console) -> tuple[Path | None, bool]:
         why = described(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
         say(console, f"no page was made: {why}; the results are stored", style="yellow")
         return None, True
-    return page, False
+    return site.page, False
 
 
 def _summary(loaded: Loaded, records: Mapping[str, TrialRecord]) -> Path | None:

@@ -25,6 +25,7 @@ from benchsuite.upkeep.repair import repair
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
+    from pathlib import Path
 
 _SHOWN = 20
 """Findings of one kind that the table lists; JSON lists them all."""
@@ -46,6 +47,7 @@ def report(options: Namespace) -> int:
                     torn = [f for f in findings_of(before) if f.subject == "torn line"]
                     findings = [*torn, *_findings(seen)]
                     failed = _repaired(directory, options, seen, findings)
+                    findings = _with_orphans_anew(directory.path, findings, failed)
             except UsageError as error:  # another process was faster
                 obstacle = str(error)
     if failed is None:
@@ -80,6 +82,18 @@ def _repaired(
             failed[finding] = reason
     failed |= repair(directory.path, [finding for finding in findings if finding.subject != "line"])
     return failed
+
+
+def _with_orphans_anew(run: Path, findings: Sequence[Finding], failed: dict[Finding, str]) -> list[Finding]:
+    """The findings; which stages nothing refers to may be known only without the damaged lines."""
+    lines = [finding for finding in findings if finding.subject == "line"]
+    if not lines or any(finding in failed for finding in lines):
+        return list(findings)
+    anew = findings_of(inspect(run, check=False, ours=True))
+    return [
+        *(finding for finding in findings if finding.subject != "orphan"),
+        *(finding for finding in anew if finding.subject == "orphan"),
+    ]
 
 
 def _not_synchronised(directory: RunDirectory, options: Namespace, seen: Inspected) -> str:
@@ -161,7 +175,7 @@ def _print_rest(
         lines.append(f"{len(left)} wrong")
     again = list(dict.fromkeys(finding.key for finding in findings if finding.again))
     if again:
-        lines.append(f"run again: {again_command(directory, again)}")
+        lines.append(f"run again: {again_command(directory, again, options)}")
     console = open_console()
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)

@@ -25,6 +25,7 @@ from benchsuite.commands.rerun import can_be_run_again, run_again
 from benchsuite.drawing.terminal import open_console
 from benchsuite.errors import UsageError
 from benchsuite.plan.matrix import build_plan, most_cells
+from benchsuite.publishing import repeated
 from benchsuite.publishing import verify as verification
 from benchsuite.publishing.chances import chance_to_catch
 from benchsuite.publishing.results_file import Published, read_published
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 PROPOSED = 20
 """How many trials to run again are proposed to who runs none."""
+_SHOWN = 50
+"""Values that differ within the tolerance of which each has a line."""
 SHARES = (0.05, 0.1)
 """The shares of forged cells whose chances to be caught are told."""
 
@@ -63,6 +66,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_plugins(parser)
     add_data(parser)
     add_signers(parser)
+    parser.add_argument(
+        "--require-signature",
+        action="store_true",
+        help="something is wrong unless one of the signers that --signers lists signed the file",
+    )
     add_machine(parser)
     add_threads(parser, default=None)
 
@@ -71,6 +79,8 @@ def run(options: Namespace) -> int:
     """Check a results file, and run some of its trials again."""
     if not options.file.is_file():
         raise UsageError(f"there is no results file {options.file}")
+    if options.require_signature and options.signers is None:
+        raise UsageError("--require-signature needs the list of those who may sign: --signers FILE")
     console = open_console()
     signature = check_signature(options.file, options.signers)
     registry, strangers = discover_checked(options)
@@ -99,8 +109,11 @@ def run(options: Namespace) -> int:
     say(console, f"{'keys':<14}{_keys(same, len(records))}")
     say(console, f"{'':<14}a key names the code, settings and data that are claimed; it signs no number")
     say(console, f"{'signature':<14}{signature.words}")
-    if signature.verdict == "bad":
-        checks["signature"] = [verification.Problem("bad signature", signature.words)]
+    required = options.require_signature and signature.verdict != "signed"
+    if required:
+        say(console, f"{'':<14}a signature by one of {options.signers} is required")
+    if signature.verdict == "bad" or required:
+        checks["signature"] = [verification.Problem("signature", signature.words)]
     if options.rerun:
         again = run_again(options, pairs, data, (registry, strangers), threads, console)
         checks["run again"] = again.problems
@@ -119,10 +132,21 @@ def _report_again(console: Console, again: Again) -> None:
     )
     if not again.drawn:
         return
+    if again.unexpected:
+        say(
+            console,
+            f"{'warning':<14}{len(again.unexpected)} values are within the tolerance and yet not the same, "
+            "though others are exactly, or key, device, torch and threads are as here",
+        )
+        for odd in again.unexpected[:_SHOWN]:
+            say(console, f"{'':<14}{odd.kind}: {odd.detail}")
+        if len(again.unexpected) > _SHOWN:
+            say(console, f"{'':<14}… and {len(again.unexpected) - _SHOWN} more")
     say(
         console,
-        f"{'':<14}tolerance: accuracies {verification.STANDARD_ERRORS:g} standard errors of the test split; "
-        f"costs exact, or within {verification.COST_TOLERANCE:.0%} of the dense cost where "
+        f"{'':<14}tolerance: accuracies {repeated.STANDARD_ERRORS:g} standard errors of the test split, "
+        "losses by as large a share as the error rate; "
+        f"costs exact, or within {repeated.COST_TOLERANCE:.0%} of the dense cost where "
         "another machine's dense model decides how much goes from each layer",
     )
     say(

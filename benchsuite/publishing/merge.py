@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 
 _COMPARED = (metric_names.ACCURACY, metric_names.COST, metric_names.SPARSITY)
 """Metrics that are the same on every machine, unlike times and latencies."""
+_DISAGREES = "differs"
+_KEY_SHOWN = 8
+_NAMED = {
+    "dataset": "",
+    "model": "",
+    "seed": "seed",
+    "scorer": "",
+    "sparsity": "sparsity",
+    "draw": "draw",
+    "recovery_epochs": "recovery epochs",
+}
+"""The axes that name a cell, each with what stands before its value."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +91,14 @@ def merge(paths: Sequence[Path]) -> Merged:
                 what = "was computed with other code, plugins or data than in {origin}, which is shown"
                 told[what, origin].append(record)
             elif differing(known, record):
-                told["has other results than in {origin}, which are shown", origin].append(record)
+                told[_DISAGREES, origin].append(record)
         # Cells of one source are not compared with each other: its suite distinguishes them.
         cells |= added
         notes += [
-            _note(source.path, what.format(origin=origin), about) for (what, origin), about in told.items()
+            _disagreement(source.path, origin, about, collected)
+            if what == _DISAGREES
+            else _note(source.path, what.format(origin=origin), about)
+            for (what, origin), about in told.items()
         ]
     records = tuple(record for record, _ in collected.values())
     return Merged(records, sum(source.pending for source in sources), tuple(notes))
@@ -97,12 +112,17 @@ def differing(first: TrialRecord, second: TrialRecord) -> list[str]:
     return sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
 
 
-def title(record: TrialRecord) -> str:
-    """The cell in words, of at most 200 characters."""
-    axes = ("dataset", "model", "seed", "scorer", "sparsity", "draw")
-    text = " · ".join(str(record.axes.get(axis, "?"))[:200] for axis in axes)
-    text = "".join(c if c.isprintable() else "?" for c in text)
-    return text if len(text) <= 200 else f"{text[:199]}…"
+def title(record: TrialRecord, further: Sequence[str] = ()) -> str:
+    """The cell in words, of at most 200 characters; `further` names more axes that tell it from others."""
+    words = [
+        f"{_NAMED.get(axis, axis.replace('_', ' '))} {value}".lstrip()
+        for axis in (*_NAMED, *further)
+        if (value := str(record.axes.get(axis, ""))[:200])
+    ]
+    text = "".join(c if c.isprintable() else "?" for c in " · ".join(words))
+    key = f" (key {record.key[:_KEY_SHOWN]})"
+    most = 200 - len(key)
+    return f"{text if len(text) <= most else f'{text[: most - 1]}…'}{key}"
 
 
 def _read(path: Path) -> _Source:
@@ -138,3 +158,21 @@ def _note(path: Path, what: str, records: Sequence[TrialRecord]) -> str:
     if len(records) == 1:
         return f"{path}: the trial {title(records[0])} {what}"
     return f"{path}: each of {len(records)} trials, such as {title(records[0])}, {what}"
+
+
+def _disagreement(
+    path: Path,
+    origin: Path,
+    records: Sequence[TrialRecord],
+    collected: Mapping[str, tuple[TrialRecord, Path]],
+) -> str:
+    """A sentence that blames neither of two sources."""
+    first = records[0]
+    names = differing(collected[first.key][0], first)
+    values = ", ".join(names[:3]) + (f" and {len(names) - 3} more values" if len(names) > 3 else "")
+    which = f"{title(first)}: {values}"
+    what = f"the trial {which}" if len(records) == 1 else f"{len(records)} trials, such as {which}"
+    return (
+        f"{origin} and {path} disagree on {what}. Which of them is right is not known; "
+        f"{origin} is shown, as it was named first"
+    )

@@ -103,6 +103,8 @@ def read_published(path: Path) -> Published:
         raise UsageError(f"{path} cannot be read: {error}") from error
     if problems and header is None and not records:
         raise UsageError(f"{path} is no results file: {problems[0]}")
+    if header is None and not records:
+        raise UsageError(f"{path} is no results file: it has no record")
     return Published(path, header, tuple(records.values()), tuple(problems))
 
 

@@ -128,7 +128,7 @@ def _checked(path: Path, signature: bytes, known: bytes | None, folder: Path) ->
     match = _KEY.search(found.stdout.decode(errors="replace"))
     key = printable(f"{match[1]} key {match[2]}", 300) if match else "unknown key"
     if known is None:
-        words = f"a valid signature by the {key}; --signers FILE says whose that is"
+        words = f"a valid signature by the {key}; verify --signers LIST says whose that is"
         return Signature(path, "unlisted", words)
     allowed.write_bytes(known)
     listed = _about(["-Y", "find-principals", "-s", str(copy), "-f", str(allowed)], path)

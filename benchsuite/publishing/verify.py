@@ -1,9 +1,8 @@
-"""Checks of a results file: completeness, provenance, plausibility, and agreement with trials run again."""
+"""Checks of a results file by itself: completeness, provenance and plausibility."""
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -31,11 +30,6 @@ PROVENANCE = ("benchsuite", "torch", "python", "platform")
 """Provenance fields that every record must have."""
 MEASURED = ("device", "device_type", "data_digest", "training_recipe", "recovery_recipe")
 """Further provenance fields that the record of a finished trial must have."""
-
-STANDARD_ERRORS = 2.0
-"""How much the accuracy of a trial may differ when it is run again, in standard errors of the test split."""
-COST_TOLERANCE = 0.02
-"""How far costs may differ, relative to the dense one, if the dense model was trained on another machine."""
 
 _ALWAYS = (metric_names.TOP1, metric_names.TOP1_DENSE, metric_names.PARAMS, metric_names.MACS)
 """Metrics that every finished trial has."""
@@ -131,61 +125,6 @@ def _oddities(record: TrialRecord) -> Oddities:
     yield from costs(record, metrics)
     yield from times(metrics)
     yield from dissections(record, metrics)
-
-
-def disagreement(claimed: TrialRecord, again: TrialRecord, test_samples: int) -> list[Problem]:
-    """The values of a trial that was run again that are outside the tolerance.
-
-    Args:
-        claimed: the record in the file.
-        again: the record made on this machine.
-        test_samples: size of the test split.
-    """
-    where = title(claimed)
-    if again.status != claimed.status:
-        reason = f" ({again.error})" if again.error else ""
-        return [Problem("ends otherwise", f"{where}: {claimed.status}, here {again.status}{reason[:300]}")]
-    if claimed.status != "done":
-        return []
-    problems = []
-    if claimed.provenance.get("data_digest") != again.provenance.get("data_digest"):
-        problems.append(Problem("was made with other data", where))
-    for name in (
-        metric_names.TOP1,
-        metric_names.TOP1_DENSE,
-        metric_names.TOP1_BEFORE_RECOVERY,
-        metric_names.TOP1_RECALIBRATED,
-    ):
-        if name not in again.metrics and name not in claimed.metrics:
-            continue  # a network that was trained anew has no accuracy before recovery
-        ours, theirs = again.metrics.get(name, math.nan), claimed.metrics.get(name, math.nan)
-        if not abs(ours - theirs) <= accuracy_tolerance(ours, theirs, test_samples):
-            problems.append(Problem(f"{name} differs", f"{where}: {theirs:.4f}, here {ours:.4f}"))
-    for name in (
-        metric_names.PARAMS,
-        metric_names.MACS,
-        metric_names.PARAMS_NONZERO,
-        metric_names.MACS_NONZERO,
-    ):
-        ours, theirs = again.metrics[name], claimed.metrics.get(name, math.nan)
-        if not abs(ours - theirs) <= _cost_tolerance(claimed, again, name):
-            problems.append(Problem(f"{name} differs", f"{where}: {theirs:,.0f}, here {ours:,.0f}"))
-    return problems
-
-
-def accuracy_tolerance(first: float, second: float, samples: int) -> float:
-    """Two standard errors of an accuracy on this many test samples; at least those for one wrong sample."""
-    mean = min(max((first + second) / 2, 1 / samples), 1 - 1 / samples)
-    return STANDARD_ERRORS * math.sqrt(mean * (1 - mean) / samples)
-
-
-def _cost_tolerance(claimed: TrialRecord, again: TrialRecord, name: str) -> float:
-    """Zero if the suite alone decides how much is removed from each layer, or the machines are the same."""
-    fields = ("device", "torch", "threads")
-    alike = all(claimed.provenance.get(f) == again.provenance.get(f) for f in fields)
-    if alike or claimed.axes.get("scope") == "layer":
-        return 0.0
-    return COST_TOLERANCE * again.metrics[f"{name.removesuffix('_nonzero')}_dense"]
 
 
 def _identity(axes: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 from contextlib import ExitStack, suppress
+from glob import escape
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from benchsuite.errors import BenchsuiteError
 from benchsuite.store.file_digests import file_digest, read_digest
 from benchsuite.store.files import open_regular, read_regular, storing, write_atomically
+from benchsuite.store.freed import was_freed
 from benchsuite.store.keys import content_key
 from benchsuite.store.texts import read_json
 
@@ -149,6 +151,14 @@ class Stage(Generic[F]):
     def _clear(self) -> None:
         for name in (_STAGE, *self._files):
             (self.folder / name).unlink(missing_ok=True)
+        self._clear_temporary()
+
+    def _clear_temporary(self) -> None:
+        """Delete what processes left of these files that ended while they wrote them."""
+        for name in (_STAGE, *self._files):
+            for path in self.folder.glob(f".{escape(name)}.*"):
+                if path.name.rpartition(".")[2].isdigit():
+                    path.unlink(missing_ok=True)
 
     def complete(self, facts: F) -> None:
         """Declare the stage complete: its files are all there."""
@@ -162,6 +172,7 @@ class Stage(Generic[F]):
             made_from=self._made_from,
             content=content_key([files, {name: noted[name] for name in self._facts.decide}]),
         )
+        self._clear_temporary()
         write_atomically(self.folder / _STAGE, stored.summed().model_dump_json(indent=1))
 
     def _usable(self, tell: Callable[[str], None] | None) -> F | None:
@@ -180,6 +191,9 @@ class Stage(Generic[F]):
         path = self.folder / name
         try:
             found = file_digest(path) if path.stat().st_size > _LARGE else read_digest(path)
+        except FileNotFoundError:
+            reason = "was freed by clean" if was_freed(self.folder) else "is gone"
+            raise StageDamaged(f"{path} {reason}") from None
         except OSError as error:
             raise StageDamaged(f"{path} cannot be read ({error.strerror or error})") from error
         if found != expected:

@@ -59,6 +59,8 @@ def read_toml(path: Path) -> TomlSource:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UsageError(f"there is no suite file {path}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is no text file (in UTF-8), and a suite is one") from None
     except (OSError, ValueError) as error:  # a path may hold what no path can
         raise UsageError(f"{str(path)!r} cannot be read: {error}") from error
     try:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchsuite.store.files import write_atomically
+from benchsuite.store.freed import FREED
 from benchsuite.store.keys import is_content_key
 from benchsuite.store.texts import printable
-from benchsuite.upkeep.inspection import FREED, freed_of
+from benchsuite.upkeep.inspection import freed_of
 from benchsuite.upkeep.orphans import orphans_of
 from benchsuite.upkeep.own_files import entries_of, remove_files, remove_folder
 from benchsuite.upkeep.repair import drop_temporary, empty

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.errors import UsageError
+from benchsuite.store.freed import FREED
 from benchsuite.store.texts import printable, read_json
 from benchsuite.upkeep.own_files import entries_of, open_regular, read_regular
 from benchsuite.upkeep.references import References, cells_of, references_of
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
     from benchsuite.store.run_directory import Cell
 
-FREED = "freed.json"
-"""Where it stands which networks were freed on purpose."""
 _FILES = (
     ".lock",
     "results.jsonl",

@@ -181,6 +181,23 @@ def test_a_number_that_was_made_up_does_not_come_out_again(packed, tmp_path):
     assert "1 x accuracy/top1_before_recovery differs: " in result.stdout
 
 
+@pytest.mark.slow
+def test_a_loss_that_was_changed_a_little_is_named(packed, tmp_path):
+    """Within the tolerance of another machine, but not what this one computes."""
+
+    def flatter(header, records):
+        for record in records:
+            record["metrics"]["accuracy/loss"] *= 0.99
+
+    tampered(packed, tmp_path / "t.jsonl", flatter)
+    result = benchsuite("verify", "t.jsonl", "--rerun", "1", cwd=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "plausibility  ok" in result.stdout
+    assert "1 trials agree, 0 of them exactly" in result.stdout
+    assert "warning       1 values are within the tolerance and yet not the same" in result.stdout
+    assert "accuracy/loss is not the same: digits · mlp" in result.stdout
+
+
 def test_a_file_that_is_not_there_is_bad_usage(tmp_path, capsys):
     assert main(["verify", str(tmp_path / "absent.jsonl")]) == 4
     assert "there is no results file" in capsys.readouterr().err
@@ -195,8 +212,8 @@ def test_a_site_is_made_of_a_run_and_a_results_file(finished, packed):
     result = benchsuite(*command, cwd=finished)
     assert result.returncode == 0, result.stdout + result.stderr
     page = (finished / "site/index.html").read_text()
-    assert "other.jsonl: the trial digits" in page
-    assert "has other results than in runs/small" in page
+    assert "runs/small and other.jsonl disagree on the trial digits" in page
+    assert "runs/small is shown, as it was named first" in page
     assert "small.jsonl.gz:" not in page
     for name in ("small.jsonl.gz", "other.jsonl"):
         assert f"<li><bdi>{name}</bdi>: <bdi>not signed: there is no {name}.sig</bdi></li>" in page
@@ -249,6 +266,17 @@ def test_verify_says_who_signed(signed, capsys):
         assert said in capsys.readouterr().out
 
 
+def test_a_signature_can_be_required(signed, packed, capsys):
+    alice, bob = (str(signed.parent / f"{name}.signers") for name in ("alice", "bob"))
+    assert main(["verify", str(signed), "--require-signature", "--signers", alice]) == 0
+    assert "is required" not in capsys.readouterr().out
+    for path, signers in ((signed, bob), (packed, alice)):
+        assert main(["verify", str(path), "--require-signature", "--signers", signers]) == 1
+        assert f"a signature by one of {signers} is required" in capsys.readouterr().out
+    assert main(["verify", str(signed), "--require-signature"]) == 4
+    assert "--signers" in capsys.readouterr().err
+
+
 def test_a_signature_of_another_file_is_a_problem(signed, packed, tmp_path, capsys):
     path = tampered(signed, tmp_path / "t.jsonl", lambda header, records: records)
     signature = path.with_name("t.jsonl.sig")
@@ -282,3 +310,36 @@ def test_the_site_shows_who_signed(signed, packed, tmp_path):
     page = (site / "index.html").read_text()
     assert "<bdi>signed.jsonl.gz</bdi>: <bdi>signed by alice@example.org (ED25519 key SHA256:" in page
     assert "<bdi>small.jsonl.gz</bdi>: <bdi>not signed: there is no small.jsonl.gz.sig</bdi>" in page
+
+
+def test_a_file_with_a_bad_signature_is_left_out_of_the_site(signed, packed, tmp_path, capsys):
+    """Named first, its records would be the ones that are shown."""
+
+    def flatter(header, records):
+        for record in records:
+            record["metrics"]["accuracy/top1"] = 0.987654
+
+    forged = tampered(signed, tmp_path / "forged.jsonl", flatter)
+    forged.with_name("forged.jsonl.sig").write_bytes(signed.with_name(f"{signed.name}.sig").read_bytes())
+    site = tmp_path / "site"
+    assert main(["leaderboard", str(forged), str(packed), "--output", str(site)]) == 1
+    output, errors = capsys.readouterr()
+    assert output == f"{site / 'index.html'}\n"
+    said = f"{forged} is left out: bad signature: forged.jsonl.sig is none of this file"
+    assert errors.startswith(said)
+    page = (site / "index.html").read_text()
+    notices = page[: page.index("<main")]
+    assert f'<p class="notice"><bdi>{escape(said)}' in notices
+    assert "disagree" not in page
+    assert "0.987654" not in (site / "results.csv").read_text()
+    assert main(["leaderboard", str(forged), "--output", str(tmp_path / "none")]) == 1
+    assert "There are no results yet" in (tmp_path / "none/index.html").read_text()
+
+
+@pytest.mark.parametrize("content", [b"", b"just junk\n", gzip.compress(b"just junk\n"), b"\x1f\x8bjunk"])
+def test_a_site_is_not_made_of_junk(tmp_path, capsys, content):
+    junk = tmp_path / "junk.jsonl.gz"
+    junk.write_bytes(content)
+    assert main(["leaderboard", str(junk), "--output", str(tmp_path / "site")]) == 4
+    assert f"{junk} " in capsys.readouterr().err
+    assert not (tmp_path / "site").exists()

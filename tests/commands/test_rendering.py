@@ -33,15 +33,16 @@ def test_a_renderer_that_knows_no_signatures_gets_them_as_notes(sources, tmp_pat
         return output / "index.html"
 
     monkeypatch.setattr(rendering, "_renderer", lambda name: render)
-    page = rendering.render_site(sources, tmp_path / "site", title="x", registry=Registry())
-    assert page == tmp_path / "site/index.html"
-    assert given["sources"] == sources
-    plain, bad = given["notes"]
+    site = rendering.render_site(sources, tmp_path / "site", title="x", registry=Registry())
+    assert site.page == tmp_path / "site/index.html"
+    assert given["sources"] == sources[:1]
+    bad, plain = given["notes"]
     assert plain == f"{sources[0]}: not signed: there is no plain.jsonl.sig"
-    assert bad.startswith(f"{sources[1]}: bad signature")
+    assert bad.startswith(f"{sources[1]} is left out: bad signature")
+    assert site.left_out == (bad,)
 
 
-def test_a_renderer_that_takes_them_has_only_the_bad_ones_as_notes(sources, tmp_path, monkeypatch) -> None:
+def test_a_renderer_that_takes_them_has_only_those_left_out_as_notes(sources, tmp_path, monkeypatch) -> None:
     given: dict[str, Any] = {}
 
     def render(records, output, **further):
@@ -50,6 +51,6 @@ def test_a_renderer_that_takes_them_has_only_the_bad_ones_as_notes(sources, tmp_
 
     monkeypatch.setattr(rendering, "_renderer", lambda name: render)
     rendering.render_site(sources, tmp_path / "site", title="x", registry=Registry())
-    assert [each.verdict for each in given["signatures"]] == ["unsigned", "bad"]
+    assert [each.verdict for each in given["signatures"]] == ["unsigned"]
     (note,) = given["notes"]
-    assert note.startswith(f"{sources[1]}: bad signature")
+    assert note.startswith(f"{sources[1]} is left out: bad signature")

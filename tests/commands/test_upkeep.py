@@ -98,7 +98,9 @@ def test_a_cleaned_run_goes_on_as_if_it_had_never_been_cleaned(again: Path, tmp_
     assert "2 cached, 0 to run" in run(again)
     assert lines(again) == before
     assert cli.main(["export", "runs/small", before[0]["key"]]) == 1
-    assert f"--output runs/small --again {before[0]['key'][:8]}" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "model.safetensors was freed by clean; it is made anew by: " in error
+    assert f"--output runs/small --again {before[0]['key'][:8]}" in error
     assert cli.main(["plan", "small.toml"]) == 0
     (again / "small.toml").write_text(SUITE.format(scorers=MORE))
     assert cli.main(["plan", "small.toml"]) == 0

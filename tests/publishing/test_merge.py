@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from benchsuite.errors import UsageError
-from benchsuite.publishing.merge import merge
+from benchsuite.publishing.merge import merge, title
 from benchsuite.publishing.results_file import Header, write_published
 from benchsuite.store.record import TrialRecord
 from benchsuite.store.run_directory import RunDirectory
@@ -50,9 +50,32 @@ def test_of_different_results_the_first_is_shown_and_it_is_said(tmp_path):
     merged = merge([here, there])
     assert merged.records == (record(1), record(2, 0.8), record(3))
     (note,) = merged.notes
-    assert note.startswith(f"{there}: the trial ")
-    assert f"has other results than in {here}, which are shown" in note
+    assert note == (
+        f"{here} and {there} disagree on the trial seed 1 · s · sparsity 0.5 (key 00000000): accuracy/top1. "
+        f"Which of them is right is not known; {here} is shown, as it was named first"
+    )
     assert merge([there, here]).records[0] == record(1, 0.7)
+
+
+def test_of_many_disagreements_one_is_named_with_its_values(tmp_path):
+    metrics = dict.fromkeys(("cost/a", "cost/b", "cost/c", "cost/d"), 1.0)
+    here = run(tmp_path / "run", record(1), record(2))
+    there = run(tmp_path / "there", record(1, **metrics), record(2, **metrics))
+    (note,) = merge([here, there]).notes
+    assert note.startswith(f"{here} and {there} disagree on 2 trials, such as seed 1 · s")
+    assert ": cost/a, cost/b, cost/c and 1 more values. Which" in note
+
+
+def test_a_title_says_what_its_numbers_are_and_has_the_key_however_long_it_is():
+    axes = {"dataset": "digits", "model": "mlp", "seed": 0, "scorer": "snip", "sparsity": 0.5, "draw": 1}
+    found = TrialRecord("0123456789abcdef0123", {**axes, "recovery_epochs": 2, "scope": "layer"}, "done")
+    words = "digits · mlp · seed 0 · snip · sparsity 0.5 · draw 1 · recovery epochs 2"
+    assert title(found) == f"{words} (key 01234567)"
+    assert title(found, ["scope"]) == f"{words} · scope layer (key 01234567)"
+    long = title(replace(found, axes={**axes, "model": "m\n" * 300}))
+    assert len(long) == 200
+    assert long.endswith("… (key 01234567)")
+    assert long.isprintable()
 
 
 def test_times_and_latencies_are_those_of_a_machine_and_no_conflict(tmp_path):

@@ -95,7 +95,7 @@ def test_without_a_list_the_fingerprint_is_told(keys: Path, signed: Path) -> Non
     found = check_signature(signed)
     assert found.verdict == "unlisted"
     assert fingerprint(keys, "alice") in found.words
-    assert "--signers" in found.words
+    assert "verify --signers LIST" in found.words
 
 
 def test_a_list_may_name_several_and_hold_lines_that_are_none(

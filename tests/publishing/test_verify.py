@@ -10,12 +10,16 @@ from types import SimpleNamespace
 import pytest
 
 from benchsuite.errors import UsageError
+from benchsuite.publishing.repeated import (
+    accuracy_tolerance,
+    disagreement,
+    loss_tolerance,
+    unexpected,
+)
 from benchsuite.publishing.verify import (
     MEASURED,
     PROVENANCE,
-    accuracy_tolerance,
     completeness,
-    disagreement,
     matched,
     names_no_files,
     plausibility,
@@ -136,6 +140,52 @@ def test_the_tolerance_is_two_standard_errors_of_a_share():
     deviation = math.sqrt(sum((share - mean) ** 2 for share in shares) / len(shares))
     assert accuracy_tolerance(0.9, 0.9, 400) == pytest.approx(2 * deviation, rel=0.05)
     assert accuracy_tolerance(1.0, 1.0, 400) > 1 / 400
+
+
+def test_the_tolerance_of_a_loss_is_two_standard_errors_of_a_mean_over_wrong_samples():
+    drawn = random.Random(0)
+    losses = [sum(2.5 * (drawn.random() < 0.1) for _ in range(400)) / 400 for _ in range(4000)]
+    mean = sum(losses) / len(losses)
+    deviation = math.sqrt(sum((loss - mean) ** 2 for loss in losses) / len(losses))
+    assert loss_tolerance(0.25, 0.9, 400) == pytest.approx(2 * deviation, rel=0.05)
+    assert loss_tolerance(0.25, 0.9, 10_000) == pytest.approx(0.06 * 0.25)
+    assert loss_tolerance(0.25, 0.9, 360) == pytest.approx(0.316 * 0.25, rel=0.01)
+    for top1 in (0.0, 1.0):
+        assert 0 < loss_tolerance(1.0, top1, 400) < math.inf
+
+
+def test_losses_of_a_trial_run_again_must_agree():
+    claimed = record()
+    for loss, expected in ((0.3, []), (0.45, []), (0.47, ["accuracy/loss differs"])):
+        again = record(metrics=METRICS | {"accuracy/loss": loss})
+        assert kinds(disagreement(claimed, again, 200)) == expected, loss
+    infinite = {name: value for name, value in METRICS.items() if name != "accuracy/loss"}
+    assert kinds(disagreement(claimed, record(metrics=infinite), 200)) == ["accuracy/loss differs"]
+    assert kinds(disagreement(record(metrics=infinite), claimed, 200)) == ["accuracy/loss differs"]
+    assert disagreement(record(metrics=infinite), record(metrics=infinite), 200) == []
+
+
+def test_each_value_that_differs_on_the_same_machine_is_named():
+    claimed = record(metrics=METRICS | {"accuracy/loss": 0.27, "time/score_s": 3.0})
+    (found,) = unexpected([(claimed, record())])
+    assert found.kind == "accuracy/loss is not the same"
+    assert "seed 0" in found.detail
+    assert found.detail.endswith(": 0.27, here 0.3")
+    assert unexpected([(record(), record())]) == []
+    lacking = {name: value for name, value in METRICS.items() if name != "cost/flops"}
+    (gone,) = unexpected([(record(metrics=lacking), record())])
+    assert gone.detail.endswith(": none, here 9800.0")
+
+
+def test_elsewhere_it_is_named_where_another_trial_comes_out_exactly():
+    claimed = record(metrics=METRICS | {"accuracy/loss": 0.27})
+    exact = record(1)
+    failed = record(2, status="collapsed", metrics={}, error="why")
+    facts = claimed.provenance
+    machines = [record(provenance=facts | {name: "other"}) for name in ("device", "torch", "threads")]
+    for again in (record(key="f" * 20), *machines):
+        assert unexpected([(claimed, again), (failed, failed)]) == []
+        assert kinds(unexpected([(claimed, again), (exact, exact)])) == ["accuracy/loss is not the same"]
 
 
 def test_a_trial_run_again_must_agree():

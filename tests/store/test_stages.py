@@ -65,6 +65,40 @@ def test_a_stage_is_made_once_and_then_read(tmp_path: Path) -> None:
     assert is_complete(tmp_path / "s")
 
 
+def test_what_a_process_left_that_died_while_it_wrote_goes_with_the_next_making(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    folder.mkdir()
+    left = [folder / ".a.safetensors.17115", folder / ".stage.json.3"]
+    others = [folder / ".b.safetensors.17115", folder / ".a.safetensors.old", folder / "a.safetensors.3"]
+    for file in (*left, *others):
+        file.write_bytes(b"half")
+    Maker(folder).get()
+    assert not any(file.exists() for file in left)
+    assert all(file.exists() for file in others)
+
+
+@pytest.mark.parametrize(
+    ("noted", "said"),
+    [
+        ('{"weights": ["s"]}', "was freed by clean"),
+        ('{"weights": ["other"]}', "is gone"),
+        ('{"weights": 3}', "is gone"),
+        ("[" * 100_000, "is gone"),
+        (None, "is gone"),
+    ],
+)
+def test_what_was_freed_is_not_called_damaged(tmp_path: Path, noted: str | None, said: str) -> None:
+    maker = Maker(tmp_path / "stages" / "s")
+    maker.get()
+    file = maker.stage.folder / "a.safetensors"
+    file.unlink()
+    if noted is not None:
+        (tmp_path / "freed.json").write_text(noted)
+    maker.get()
+    assert maker.told == [f"{file} {said}; it is made anew"]
+    assert maker.made == 2
+
+
 def test_what_was_not_completed_is_made_again(tmp_path: Path) -> None:
     maker = Maker(tmp_path / "s")
 

@@ -152,6 +152,13 @@ def test_what_is_no_toml_is_located(tmp_path):
         read_toml(write(tmp_path, "[suite]\nname = \n"))
 
 
+def test_a_suite_that_is_no_text_is_a_sentence_without_codecs(tmp_path):
+    file = tmp_path / "suite.toml"
+    file.write_bytes(b"\xff\xfe\x00binary")
+    with pytest.raises(UsageError, match=r"suite\.toml is no text file \(in UTF-8\), and a suite is one$"):
+        read_toml(file)
+
+
 def test_an_absent_file_is_named(tmp_path):
     with pytest.raises(UsageError, match="there is no suite file"):
         read_toml(tmp_path / "none.toml")

@@ -47,6 +47,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+SMALL_SUITE = """
+[suite]
+name = "made-up"
+seeds = [0]
+sparsities = [0.5]
+scorers = ["magnitude-l1"]
+
+[[workload]]
+dataset = "digits"
+models = ["mlp"]
+"""
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> RunDirectory:
     return make_run(tmp_path / "run")
@@ -205,6 +218,29 @@ def test_lines_that_are_no_records_are_moved_and_the_others_are_as_they_were(run
     bad_line(run)
     assert doctor(run, capsys, "--repair")[0] == 0
     assert len((run.path / "results.damaged.jsonl").read_bytes().splitlines()) == 4
+
+
+def test_once_damaged_lines_are_moved_it_is_known_what_nothing_refers_to(run, capsys) -> None:
+    complete(run.stage(LONELY), Facts(), ())
+    bad_line(run)
+    code, found = doctor(run, capsys, "--repair")
+    (finding,) = (f for f in found if f["subject"] == "orphan")
+    assert (code, finding["key"], finding["where"]) == (0, LONELY, f"stages/{LONELY}")
+    assert {f["state"] for f in found if f["subject"] == "line"} == {"mended"}
+
+
+def test_the_command_that_runs_a_trial_again_names_its_plugin_files(run, tmp_path, capsys) -> None:
+    damaged_network(run)
+    plugin = tmp_path / "my plugin.py"
+    plugin.write_text("")
+    run.suite_file.write_text(SMALL_SUITE)
+    assert cli.main(["doctor", str(run.path), "--plugin", str(plugin)]) == 1
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("run again: "))
+    assert f"--output {run.path} --plugin '{plugin}' --again {TRIAL['first'][:8]}" in line
+    assert "(and" not in line
+    run.suite_file.write_text(SMALL_SUITE.replace("magnitude-l1", "of-a-file"))
+    assert cli.main(["doctor", str(run.path)]) == 1
+    assert "(and --plugin with each plugin file that the run was given)" in capsys.readouterr().out
 
 
 def test_a_line_that_no_memory_should_hold_is_moved(run, capsys, monkeypatch) -> None:
