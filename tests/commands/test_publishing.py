@@ -336,7 +336,11 @@ def test_a_file_with_a_bad_signature_is_left_out_of_the_site(signed, packed, tmp
     assert "There are no results yet" in (tmp_path / "none/index.html").read_text()
 
 
-@pytest.mark.parametrize("content", [b"", b"just junk\n", gzip.compress(b"just junk\n"), b"\x1f\x8bjunk"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"just junk\n", gzip.compress(b"just junk\n"), b"\x1f\x8bjunk"],
+    ids=["empty", "plain", "compressed", "half"],
+)
 def test_a_site_is_not_made_of_junk(tmp_path, capsys, content):
     junk = tmp_path / "junk.jsonl.gz"
     junk.write_bytes(content)
