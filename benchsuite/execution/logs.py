@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 LOG = "worker.log"
 _CUT = b"\n[cut: the log was longer than it may be]\n"
+_TO_WRITE = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW
 _TO_CUT = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW
 
 
@@ -27,10 +28,18 @@ def redirect_output(folder: Path) -> None:
                 stream.flush()
     with storing(folder / LOG):
         folder.mkdir(parents=True, exist_ok=True)
-        log = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o644)
+        _remove_stranger(folder / LOG)
+        log = os.open(folder / LOG, _TO_WRITE, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
+
+
+def _remove_stranger(log: Path) -> None:
+    """Remove what was put in a log's place and is none: a link would lead the output elsewhere."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.lstat(log).st_mode):
+            log.unlink()
 
 
 def cap_log(log: Path, longest: int) -> None:

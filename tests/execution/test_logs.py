@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,3 +45,23 @@ def test_nothing_but_a_log_is_cut(tmp_path: Path, kind: str) -> None:
         (folder / LOG).mkdir()
     cap_log(folder / LOG, 1000)
     assert victim.read_bytes() == LONG
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "pipe"])
+def test_what_lies_in_the_place_of_a_log_leads_no_output_elsewhere(tmp_path: Path, kind: str) -> None:
+    victim, folder = tmp_path / "victim", tmp_path / "stage"
+    folder.mkdir()
+    if kind == "pipe":
+        os.mkfifo(folder / LOG)
+    else:
+        (folder / LOG).symlink_to(victim)
+    if kind == "link":
+        victim.write_bytes(LONG)
+    code = (
+        "import sys; from pathlib import Path; from benchsuite.execution.logs import redirect_output; "
+        f"redirect_output(Path({str(folder)!r})); print('said')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert (folder / LOG).read_text() == "said\n"
+    assert not (folder / LOG).is_symlink()
+    assert victim.read_bytes() == LONG if kind == "link" else not victim.exists()
