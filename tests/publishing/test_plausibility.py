@@ -140,13 +140,13 @@ def documented(heading: str) -> list[str]:
 @pytest.mark.parametrize(
     ("together", "heading"),
     [
-        (True, "No check catches a plausible other value of"),
+        (True, "None of these catches a plausible other value of"),
         (False, "Where no other trial of the file shares them"),
     ],
 )
 def test_what_no_check_catches_is_documented(together: bool, heading: str) -> None:
     patterns = documented(heading) + (
-        [] if together else documented("No check catches a plausible other value of")
+        [] if together else documented("None of these catches a plausible other value of")
     )
     names = missed(together)
     assert not together or all(FREE.fullmatch(name) for name in names)
