@@ -715,7 +715,7 @@ def test_a_scorer_is_told_whether_the_network_is_at_init(workshop, schedule, mon
     # Scores that no other test has made: these would be taken from their stage.
     (trial,) = workshop.plan(scorer='"magnitude-l2"', pruning_schedule=f'"{schedule}"')
     workshop.run(trial)
-    assert told == [schedule == "at-init"]
+    assert told == [schedule == "at-init"] * 2, "on all samples and, since it reads none, on half of them"
 
 
 # Controls
@@ -1034,6 +1034,7 @@ def test_each_round_tells_what_it_removes_of_what_is_left(workshop, monkeypatch,
         pruning_scope='"global"',
     )
     workshop.run(trial)
+    assert seen.pop(0) == seen[0], "the dense network is scored on half of the samples too"
     # Each of the three rounds removes the same share, but for the units that no share hits exactly.
     assert seen == pytest.approx([1 - 0.4 ** (1 / 3)] * 3, abs=0.06 if granularity == "unit" else 0.002)
     assert seen[0] == pytest.approx(1 - 0.4 ** (1 / 3), abs=1e-12)
