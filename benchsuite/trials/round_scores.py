@@ -6,11 +6,13 @@ does. So the network travels: the trial's process leaves it in a file, a scorer'
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 import torch
 
 from benchsuite.plan.score_task import RoundTask
+from benchsuite.store.files import write_atomically
 from benchsuite.store.stages import load_tensors, save_tensors
 from benchsuite.training import on_device
 from benchsuite.trials.data import load_data
@@ -94,4 +96,6 @@ def _keep(path: Path, network: object) -> None:
     """Write a network; cloudpickle also takes what pickle does not, such as functions of a model's own."""
     import cloudpickle
 
-    torch.save(network, path, pickle_module=cloudpickle)
+    content = io.BytesIO()  # torch says of a full disk that a position is unexpected
+    torch.save(network, content, pickle_module=cloudpickle)
+    write_atomically(path, content.getvalue())
