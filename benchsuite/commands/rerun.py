@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchsuite.commands.host import host_provenance, slots_of
 from benchsuite.commands.loading import surroundings_of
-from benchsuite.commands.run import host_provenance, slots_of
 from benchsuite.execution import entry
 from benchsuite.execution.local import LocalExecutor
 from benchsuite.execution.pending_work import pending_work

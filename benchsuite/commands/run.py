@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import subprocess
 import sys
 import time
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from benchsuite._version import __version__
 from benchsuite.commands.again import with_keys
 from benchsuite.commands.arguments import (
     add_data,
@@ -29,6 +23,7 @@ from benchsuite.commands.arguments import (
     positive_number,
 )
 from benchsuite.commands.exit_codes import FAILED, INTERRUPTED, NOTHING, OK
+from benchsuite.commands.host import host_provenance, latency_conditions, slots_of
 from benchsuite.commands.loading import Loaded, broken_plugins, load, surroundings_of
 from benchsuite.commands.printing import say
 from benchsuite.commands.rendering import render_site, render_summary
@@ -52,6 +47,7 @@ from benchsuite.upkeep.freeing import renew_freed
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from rich.console import Console
 
@@ -269,17 +265,6 @@ def _summary(loaded: Loaded, records: Mapping[str, TrialRecord]) -> Path | None:
     )
 
 
-def slots_of(chosen: list[str], jobs: int | None) -> list[str]:
-    """The device of each slot; by default one a GPU, or on a CPU one a core."""
-    count = jobs or (_cores() if chosen == ["cpu"] else len(chosen))
-    return [chosen[n % len(chosen)] for n in range(count)]
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _measure_latencies(
     job: Run,
     work: PendingWork,
@@ -299,19 +284,6 @@ def _measure_latencies(
         job.measure_latencies(work, executor, latency_conditions(slots[0]))
 
 
-def latency_conditions(device: str) -> dict[str, str]:
-    """What a latency depends on beside the network and how it is measured."""
-    return {
-        "device": devices.device_name(device),
-        "host": platform.node(),
-        "platform": platform.platform(),
-        "cores": str(_cores()),
-        "python": platform.python_version(),
-        "torch": version("torch"),
-        **devices.device_libraries(device),
-    }
-
-
 def resolved(loaded: Loaded) -> dict[str, Any]:
     """The suite with every default filled in, as plain data for TOML."""
     result = loaded.suite.model_dump(mode="json", exclude_none=True)
@@ -319,35 +291,6 @@ def resolved(loaded: Loaded) -> dict[str, Any]:
     if loaded.suite.metrics.latency is None:
         result["metrics"]["latency"] = False
     return result
-
-
-def host_provenance() -> dict[str, Any]:
-    """Facts about this benchsuite and this host, for every record of an invocation."""
-    facts: dict[str, Any] = {
-        "benchsuite": __version__,
-        "torch": version("torch"),
-        "torch_pruning": version("torch-pruning"),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "host": platform.node(),
-    }
-    commit = _commit(Path(__file__).parent)
-    return {**facts, "commit": commit} if commit else facts
-
-
-def _commit(folder: Path) -> str | None:
-    """The commit of the source tree that runs, marked if it was changed; None for an installed copy."""
-    tracked = _git(folder, "ls-files", "--error-unmatch", "_version.py")
-    return _git(folder, "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*") if tracked else None
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    command = ["git", "-C", str(folder), *arguments]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603 - fixed words
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() or None if found.returncode == 0 else None
 
 
 def _texts(facts: Mapping[str, Any]) -> dict[str, str]:

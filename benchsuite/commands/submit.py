@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from benchsuite.commands.exit_codes import FAILED, OK
+from benchsuite.commands.host import host_provenance
 from benchsuite.commands.printing import say
-from benchsuite.commands.run import host_provenance
 from benchsuite.drawing.terminal import open_console
 from benchsuite.errors import UsageError
 from benchsuite.publishing.results_file import Header, packed, write_published

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from benchsuite.commands.run import latency_conditions
+from benchsuite.commands.host import latency_conditions
 from benchsuite.execution.jobs import Job, LatencyJob
 from benchsuite.execution.messages import Ended, Measured, Message, Started
 from benchsuite.execution.pending_work import needs_latency, pending_work
