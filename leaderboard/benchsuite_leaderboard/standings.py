@@ -24,7 +24,13 @@ from benchsuite_leaderboard.board import (
 )
 from benchsuite_leaderboard.contention import Contention, contention
 from benchsuite_leaderboard.statistics.critical_difference import CriticalDifference, critical_difference
-from benchsuite_leaderboard.statistics.intervals import Estimate, Limits, accuracy_interval, mean_interval
+from benchsuite_leaderboard.statistics.intervals import (
+    Estimate,
+    Limits,
+    accuracy_interval,
+    mean_interval,
+    usual_shares,
+)
 from benchsuite_leaderboard.statistics.ranking import Ranking, rank
 from benchsuite_leaderboard.verdicts import Verdict, judge
 
@@ -155,7 +161,7 @@ class Standings:
                 strata = self._strata(self._of(criterion, workloads), workloads, sparsity)
                 rows[criterion].append(
                     Cell(
-                        self._estimate(strata, workloads),
+                        self._estimate(strata, workloads, sparsity),
                         expected[sparsity],
                         troubles.get((criterion, sparsity), {}),
                         served=sum(map(bool, strata)),
@@ -283,10 +289,30 @@ class Standings:
                 found[pair] = Limits(chance, chance + _NEAR_CHANCE * max(0.0, top - chance), top)
         return found
 
-    def _estimate(self, strata: Sequence[Sequence[float]], workloads: Sequence[Workload]) -> Estimate | None:
+    @cached_property
+    def _shares(self) -> dict[tuple[Workload, Sparsity], tuple[float, float] | None]:
+        """How the shares of recovered networks vary over criteria, for each workload and sparsity."""
+        counts: dict[tuple[Workload, Sparsity], dict[Criterion, tuple[int, int]]] = defaultdict(dict)
+        for criterion, values in self.values.items():
+            for block, value in values.items():
+                limits = self._limits.get(block.dense_model.workload)
+                if limits is not None:
+                    column = counts[block.dense_model.workload, block.sparsity]
+                    recovered, networks = column.get(criterion, (0, 0))
+                    column[criterion] = (recovered + (value > limits.near), networks + 1)
+        return {place: usual_shares(list(column.values())) for place, column in counts.items()}
+
+    def _estimate(
+        self, strata: Sequence[Sequence[float]], workloads: Sequence[Workload], sparsity: Sparsity
+    ) -> Estimate | None:
         if self.metric not in ACCURACIES:
             return mean_interval(strata)
-        return accuracy_interval(strata, [self._limits.get(pair) for pair in workloads])
+        known: list[Limits | None] = []
+        for pair in workloads:
+            limits = self._limits.get(pair)
+            shares = self._shares.get((pair, sparsity))
+            known.append(None if limits is None else replace(limits, recovered=shares))
+        return accuracy_interval(strata, known)
 
     def _lead(
         self, criterion: Criterion, control: Criterion, workload: Workload | None
@@ -314,7 +340,9 @@ class Standings:
             asked,
             self.random,
             near_chance={pair: limits.near for pair, limits in self._limits.items()},
-            estimate=lambda values: self._estimate(self._strata(values, workloads, sparsity), workloads),
+            estimate=lambda values: self._estimate(
+                self._strata(values, workloads, sparsity), workloads, sparsity
+            ),
         )
 
     @cached_property

@@ -35,7 +35,8 @@ def certainty(verdict: Verdict) -> Certainty:
     if verdict.may_be_best is not None and others:
         parts.append(f"{count(others, 'other')} of {len(verdict.places) - 1} may be best too")
     elif verdict.may_be_best is not None and len(verdict.places) > 1:
-        parts.append(f"ahead of all {len(verdict.places) - 1} others")
+        rivals = len(verdict.places) - 1
+        parts.append("ahead of the other" if rivals == 1 else f"ahead of all {rivals} others")
     if verdict.above:
         parts.append(f"{count(len(verdict.above), 'control')} higher")
     if verdict.estimate.at_chance:

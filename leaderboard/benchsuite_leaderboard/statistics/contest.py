@@ -124,7 +124,7 @@ def _means(values: Floats, strata: Sequence[NDArray[np.int64]]) -> Floats:
 def _drawn(
     values: Floats, strata: Sequence[NDArray[np.int64]], draws: int, generator: np.random.Generator
 ) -> _Null:
-    variances, freedoms = moderated(*_variances(values, strata))
+    variances, freedoms = moderated(*_variances(values, strata), cautious=len(strata) == 1)
     # Equal values everywhere: any lead at all is then more than equal criteria would have.
     variances = np.maximum(variances, np.finfo(np.float64).tiny)
     means = generator.standard_normal((draws, len(values))) * np.sqrt(variances)

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CONFIDENCE = 0.95
+JEFFREYS = (0.5, 0.5)
+"""What a share may be when nothing is known of it (Jeffreys 1946)."""
+_FEWEST = 4
+_LEAST_ALIKE, _MOST_ALIKE = 0.05, 0.6
+"""Limits of how alike networks of one criterion are found to be, since a few criteria say that roughly."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +64,14 @@ class Limits:
         chance: accuracy of a network that knows nothing.
         near: accuracies up to this one count as chance.
         top: accuracy of the dense network, which a pruned one hardly exceeds.
+        recovered: parameters of the beta distribution of the criteria's shares of networks that are not at
+            chance; None where no criterion has one at chance.
     """
 
     chance: float
     near: float
     top: float
+    recovered: tuple[float, float] | None = None
 
 
 def mean_interval(strata: Sequence[Sequence[float]], confidence: float = CONFIDENCE) -> Estimate | None:
@@ -101,9 +109,10 @@ def accuracy_interval(
 
     Where some networks of a workload have recovered and others are at chance, three seeds say little about
     the share of each, and Student's interval is too narrow, of width zero if all are at chance. The share of
-    recovered networks then has its exact interval (Clopper and Pearson 1934), and their mean accuracy
-    Student's interval, or without two of them anything up to the dense network's accuracy. The workloads'
-    intervals are put together by their squares (MOVER: Zou and Donner 2008).
+    recovered networks then has the interval of its beta distribution, which starts from how these shares vary
+    over the criteria (`usual_shares`), and their mean accuracy Student's interval, or without two of them
+    anything up to the dense network's accuracy. The workloads' intervals are put together by their squares
+    (MOVER: Zou and Donner 2008), and reach at least as far as Student's.
 
     Args:
         strata: accuracies by workload; empty strata are left out.
@@ -114,14 +123,14 @@ def accuracy_interval(
     whole = mean_interval([stratum for stratum, _ in pairs], confidence)
     if whole is None:
         return None
-    mixed = [(s, limit) for s, limit in pairs if limit is not None and min(s) <= limit.near]
+    mixed = [(s, limit) for s, limit in pairs if limit is not None and limit.recovered is not None]
     whole = replace(whole, at_chance=sum(value <= limit.near for s, limit in mixed for value in s))
     if min(len(stratum) for stratum, _ in pairs) < 2:
         return whole
     if not mixed:
         return _within(whole)
     low = high = 0.0
-    usual = [stratum for stratum, limit in pairs if limit is None or min(stratum) > limit.near]
+    usual = [stratum for stratum, limit in pairs if limit is None or limit.recovered is None]
     if usual and (known := _spread(usual)):
         low = high = (known[0] * float(stdtrit(known[1], 0.5 + confidence / 2))) ** 2
     for stratum, limit in mixed:
@@ -131,21 +140,47 @@ def accuracy_interval(
     return _within(
         replace(
             whole,
-            low=whole.mean - math.sqrt(low) / len(pairs),
-            high=whole.mean + math.sqrt(high) / len(pairs),
+            low=min(whole.mean - math.sqrt(low) / len(pairs), whole.mean if whole.low is None else whole.low),
+            high=max(
+                whole.mean + math.sqrt(high) / len(pairs), whole.mean if whole.high is None else whole.high
+            ),
             p=None,
             freedom=None,
         )
     )
 
 
+def usual_shares(counts: Sequence[tuple[int, int]]) -> tuple[float, float] | None:
+    """The beta distribution of the shares of recovered networks over criteria, from its moments.
+
+    Args:
+        counts: for each criterion, how many networks have recovered, of how many.
+
+    Returns:
+        None if none is at chance; Jeffreys' distribution if too few criteria say how the shares vary.
+    """
+    recovered, all_ = sum(k for k, _ in counts), sum(n for _, n in counts)
+    if recovered == all_:
+        return None
+    share = recovered / all_
+    if len(counts) < _FEWEST or recovered == 0:
+        return JEFFREYS
+    size = all_ / len(counts)
+    variance = math.fsum((k / n - share) ** 2 for k, n in counts) / (len(counts) - 1)
+    # The correlation of two networks of a criterion; the rest of the variance is that of counting.
+    alike = (variance * size / (share * (1 - share)) - 1) / (size - 1) if size > 1 else 1.0
+    total = 1 / min(max(alike, _LEAST_ALIKE), _MOST_ALIKE) - 1
+    return share * total, (1 - share) * total
+
+
 def _mixed_interval(values: Sequence[float], limits: Limits, confidence: float) -> tuple[float, float]:
     """The interval of one workload's mean where some networks are at chance."""
     recovered = [value for value in values if value > limits.near]
     k, n, tail = len(recovered), len(values), (1 - confidence) / 2
-    share_low = float(betaincinv(k, n - k + 1, tail)) if k else 0.0
-    share_high = float(betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
-    floor = _mean([value for value in values if value <= limits.near])
+    a, b = limits.recovered or JEFFREYS
+    share_low, share_high = (float(betaincinv(k + a, n - k + b, q)) for q in (tail, 1 - tail))
+    at_chance = [value for value in values if value <= limits.near]
+    floor = _mean(at_chance) if at_chance else limits.chance
     lower, upper = min(recovered, default=floor), max(limits.top, *values)
     known = mean_interval([recovered]) if recovered else None
     if known is not None and known.low is not None and known.high is not None:

@@ -17,7 +17,7 @@ _FEWEST = 4
 """With fewer criteria than this, the usual spread cannot be estimated."""
 
 
-def moderated(variances: Floats, freedoms: Floats) -> tuple[Floats, Floats]:
+def moderated(variances: Floats, freedoms: Floats, *, cautious: bool = False) -> tuple[Floats, Floats]:
     """Variances of similar things and their degrees of freedom, with the small ones increased (Smyth 2004).
 
     Three seeds give a poor estimate of one criterion's spread. The criteria of one column are similar, so
@@ -28,6 +28,8 @@ def moderated(variances: Floats, freedoms: Floats) -> tuple[Floats, Floats]:
     Args:
         variances: not negative, shape (criteria,).
         freedoms: their degrees of freedom.
+        cautious: whether the usual variance is to be no less than the mean of them all, which one that varies
+            much increases for all. A variance from one workload needs this to keep the error rate.
 
     Returns:
         Both anew. The degrees of freedom are infinite where the variances differ no more than by chance.
@@ -41,6 +43,8 @@ def moderated(variances: Floats, freedoms: Floats) -> tuple[Floats, Floats]:
     if len(variances) < _FEWEST:
         return variances, freedoms
     prior_freedom, prior = _prior(variances, freedoms)
+    if cautious:
+        prior = max(prior, float(variances.mean()))
     if math.isinf(prior_freedom):
         return np.maximum(variances, prior), np.full(len(variances), math.inf)
     mixed = (freedoms * variances + prior_freedom * prior) / (freedoms + prior_freedom)
