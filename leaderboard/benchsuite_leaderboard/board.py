@@ -25,6 +25,8 @@ RANDOM = "random"
 LATENCY = "latency"
 """A measured time as a cost, with one CPU thread."""
 
+_ENDLESS = 1e100
+
 Sparsity = float | str
 """The requested fraction removed, or a word such as "native" if the criterion chose it itself."""
 
@@ -134,11 +136,11 @@ class BoardTrial:
         return self.record.status
 
     def metric(self, name: str) -> float | None:
-        """A metric of a finished trial; None if it is not finite."""
+        """A metric of a finished trial; None if it is not finite, or so large that sums of it are not."""
         value = self.record.metrics.get(name)
         if self.status != "done" or isinstance(value, bool) or not isinstance(value, int | float):
             return None
-        return float(value) if math.isfinite(value) else None
+        return float(value) if abs(value) < _ENDLESS else None
 
     def remaining(self, cost: str) -> float | None:
         """What is left of the dense network's "macs", "params" or one of the `times`, as a fraction.

@@ -94,10 +94,11 @@ def test_a_collapsed_draw_counts_with_the_accuracy_of_chance(record: Callable[..
 
 def test_senseless_metrics_are_no_values(record: Callable[..., TrialRecord]) -> None:
     strange = record("a", 0.5, 0.9)
-    strange.metrics.update({"nan": float("nan"), "text": "0.5", "flag": True})
+    strange.metrics.update({"nan": float("nan"), "text": "0.5", "flag": True, "vast": -1.7e308})
     (board,) = boards([strange])
     (trial,) = board.trials
-    assert [trial.metric(name) for name in ("nan", "text", "flag", "absent", AFTER)] == [
+    assert [trial.metric(name) for name in ("nan", "text", "flag", "absent", "vast", AFTER)] == [
+        None,
         None,
         None,
         None,
