@@ -97,6 +97,16 @@ def render_summary(
     return output
 
 
+def podium(records: Sequence[TrialRecord]) -> list[str]:
+    """The best criteria of each budget as lines of text; none without a renderer for them.
+
+    Raises:
+        UsageError: the renderer cannot be loaded.
+    """
+    render = _renderer("podium")
+    return [] if render is None else list(render(records))
+
+
 def _train_keys(records: Sequence[TrialRecord]) -> list[str]:
     return [key for record in records if (key := record.stages.get("train"))]
 

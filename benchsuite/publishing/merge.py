@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchsuite.errors import UsageError
+from benchsuite.publishing.plausibility.ranges import ranges
 from benchsuite.publishing.results_file import read_published
 from benchsuite.store import metric_names
 from benchsuite.store.record import SETTLED, TrialRecord
@@ -129,15 +130,33 @@ def _read(path: Path) -> _Source:
     if path.is_file():
         found = read_published(path)
         cells = found.header.cells if found.header else 0
-        return _Source(path, found.records, max(0, cells - len(found.records)), _shortened(found.problems))
+        records, impossible = _possible(path, found.records)
+        pending = max(0, cells - len(found.records))
+        return _Source(path, records, pending, (*_shortened(found.problems), *impossible))
     if not path.is_dir():
         raise UsageError(f"there is no run directory and no results file {path}")
     results = RunDirectory(path).results()
-    notes = _shortened(results.problems)
+    records, impossible = _possible(path, results.records)
+    notes = (*_shortened(results.problems), *impossible)
     if results.superseded:
         left_out = f"{len(results.superseded)} records of an earlier form of the suite are left out"
         notes = (*notes, f"{path}: {left_out}")
-    return _Source(path, results.records, results.pending, notes)
+    return _Source(path, records, results.pending, notes)
+
+
+def _possible(path: Path, records: Sequence[TrialRecord]) -> tuple[tuple[TrialRecord, ...], tuple[str, ...]]:
+    """The records without those that hold a number which cannot be, with a note that says how many."""
+    kept, first, left = [], "", 0
+    for record in records:
+        oddity = next(iter(ranges(record.metrics)), None)
+        if oddity is None:
+            kept.append(record)
+        else:
+            left, first = left + 1, first or f"{oddity.kind}: {oddity.detail}"
+    if not left:
+        return tuple(kept), ()
+    many = "1 record is" if left == 1 else f"{left} records are"
+    return tuple(kept), (f"{path}: {many} left out for a number that cannot be ({first[:150]})",)
 
 
 def _shortened(problems: tuple[str, ...]) -> tuple[str, ...]:

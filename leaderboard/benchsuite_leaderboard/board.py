@@ -19,10 +19,13 @@ AFTER = metric_names.TOP1
 BEFORE = metric_names.TOP1_BEFORE_RECOVERY
 RECALIBRATED = metric_names.TOP1_RECALIBRATED
 DENSE = metric_names.TOP1_DENSE
+ACCURACIES = (AFTER, BEFORE, RECALIBRATED)
 
 RANDOM = "random"
 LATENCY = "latency"
 """A measured time as a cost, with one CPU thread."""
+
+_ENDLESS = 1e100
 
 Sparsity = float | str
 """The requested fraction removed, or a word such as "native" if the criterion chose it itself."""
@@ -133,11 +136,11 @@ class BoardTrial:
         return self.record.status
 
     def metric(self, name: str) -> float | None:
-        """A metric of a finished trial; None if it is not finite."""
+        """A metric of a finished trial; None if it is not finite, or so large that sums of it are not."""
         value = self.record.metrics.get(name)
         if self.status != "done" or isinstance(value, bool) or not isinstance(value, int | float):
             return None
-        return float(value) if math.isfinite(value) else None
+        return float(value) if abs(value) < _ENDLESS else None
 
     def remaining(self, cost: str) -> float | None:
         """What is left of the dense network's "macs", "params" or one of the `times`, as a fraction.
@@ -213,10 +216,16 @@ class Board:
         return tuple(LATENCY if count == 1 else f"{LATENCY}-{count}" for count in threads)
 
     def values(self, metric: str) -> dict[Criterion, dict[Block, float]]:
-        """One value per criterion and block: the mean over the draws that finished."""
+        """One value per criterion and block: the mean over the draws that have an outcome.
+
+        The accuracy of a collapsed network, which lost a whole layer and so its input, is that of chance.
+        """
         drawn: dict[tuple[Criterion, Block], list[float]] = defaultdict(list)
+        measured = self._measured(metric)
         for trial in self.trials:
             value = trial.metric(metric)
+            if trial.status == "collapsed" and (pair := trial.block.dense_model.workload) in measured:
+                value = self.chances.get(pair, 0.0)
             if value is not None:
                 drawn[trial.criterion, trial.block].append(value)
         values: dict[Criterion, dict[Block, float]] = {criterion: {} for criterion in self.criteria}
@@ -225,12 +234,29 @@ class Board:
         return values
 
     @cached_property
-    def collapsed(self) -> frozenset[tuple[Criterion, Block]]:
-        """Cells in which every trial would have removed a whole layer."""
-        statuses: dict[tuple[Criterion, Block], set[str]] = defaultdict(set)
+    def asked(self) -> frozenset[Block]:
+        """Every dense network with every amount at which some criterion was to prune it."""
+        return frozenset(trial.block for trial in self.trials)
+
+    @cached_property
+    def chances(self) -> dict[Workload, float]:
+        """Accuracy of a network that knows nothing, one class of all, where the records list the classes."""
+        found: dict[Workload, float] = {}
         for trial in self.trials:
-            statuses[trial.criterion, trial.block].add(trial.status)
-        return frozenset(cell for cell, seen in statuses.items() if seen == {"collapsed"})
+            pair = trial.block.dense_model.workload
+            if pair not in found:
+                classes = sum(str(name).startswith(metric_names.CLASS) for name in trial.record.metrics)
+                if classes:
+                    found[pair] = 1 / classes
+        return found
+
+    def _measured(self, metric: str) -> frozenset[Workload]:
+        """The workloads whose networks have an accuracy of this kind, so that a collapsed one has it too."""
+        if metric == AFTER:
+            return frozenset(self.workloads)
+        if metric not in ACCURACIES:
+            return frozenset()
+        return frozenset(t.block.dense_model.workload for t in self.trials if t.metric(metric) is not None)
 
     def dense_accuracy(self, workload: Workload) -> dict[DenseModel, float]:
         """The unpruned network's accuracy, one value per seed."""

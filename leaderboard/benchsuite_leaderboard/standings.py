@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Literal
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from benchsuite_leaderboard.board import (
+    ACCURACIES,
     RANDOM,
     RECALIBRATED,
     Block,
@@ -21,17 +22,27 @@ from benchsuite_leaderboard.board import (
     Sparsity,
     Workload,
 )
+from benchsuite_leaderboard.contention import Contention, contention
 from benchsuite_leaderboard.statistics.critical_difference import CriticalDifference, critical_difference
-from benchsuite_leaderboard.statistics.intervals import Estimate, mean_interval
-from benchsuite_leaderboard.statistics.moderation import moderated_p_values
+from benchsuite_leaderboard.statistics.intervals import (
+    Estimate,
+    Limits,
+    accuracy_interval,
+    mean_interval,
+    usual_shares,
+)
 from benchsuite_leaderboard.statistics.ranking import Ranking, rank
+from benchsuite_leaderboard.verdicts import Verdict, judge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from benchsuite.store.record import Status
 
-ALPHA = 0.05
+FEWEST_WORKLOADS = 5
+"""With fewer, nothing is said of other workloads."""
+_NEAR_CHANCE = 0.05
+"""An accuracy is at chance up to this share of the way from chance to the dense network's accuracy."""
 
 Mark = Literal["", "best", "tied"]
 
@@ -41,21 +52,30 @@ class Cell:
     """One criterion at one sparsity, over the seeds and the requested workloads.
 
     Attributes:
-        estimate: mean and interval; None when no trial finished.
+        estimate: mean and interval over the criterion's own cells; None when it has none.
         expected: how many dense models the cell should have been measured on.
         troubles: number of trials by status, without those that are done.
-        mark: "best" for the highest mean, "tied" if a paired test finds no difference from the best.
+        mark: "best" for the highest mean, "tied" for a criterion that may be the best too.
+        served: on how many of the workloads it has a value.
+        workloads: number of workloads.
     """
 
     estimate: Estimate | None
     expected: int
     troubles: Mapping[Status, int]
     mark: Mark = ""
+    served: int = 1
+    workloads: int = 1
 
     @property
     def is_complete(self) -> bool:
-        """Whether every dense model has a value; only such cells can be the best."""
+        """Whether every dense model has a value."""
         return self.estimate is not None and self.estimate.count == self.expected
+
+    @property
+    def serves_all(self) -> bool:
+        """Whether every workload has a value; a mean over fewer is another quantity."""
+        return self.served == self.workloads
 
 
 @dataclass(frozen=True)
@@ -64,19 +84,13 @@ class Table:
 
     Attributes:
         workload: None if the cells are means over all workloads of the board.
+        verdicts: one for each sparsity; None where no criterion can be compared, or none had the same target.
     """
 
     workload: Workload | None
     sparsities: tuple[Sparsity, ...]
     rows: Mapping[Criterion, tuple[Cell, ...]]
-
-    def best(self, column: int) -> Criterion | None:
-        """The criterion with the highest complete mean in a column."""
-        return next((c for c, cells in self.rows.items() if cells[column].mark == "best"), None)
-
-    def tied(self, column: int) -> list[Criterion]:
-        """The criteria that do not differ significantly from the best of a column."""
-        return [c for c, cells in self.rows.items() if cells[column].mark == "tied"]
+    verdicts: tuple[Verdict | None, ...]
 
 
 @dataclass(frozen=True)
@@ -92,12 +106,6 @@ class Standings:
         return self.board.values(self.metric)
 
     @cached_property
-    def competitors(self) -> tuple[Criterion, ...]:
-        """The criteria that are ranked: those that are not controls and have at least one outcome."""
-        seen = {criterion for criterion, _ in self.board.collapsed}
-        return tuple(c for c in self.board.criteria if not c.is_control and (self.values[c] or c in seen))
-
-    @cached_property
     def fractions(self) -> tuple[Sparsity, ...]:
         """Sparsities given as fractions: all criteria had the same target, so that they can be compared."""
         return tuple(s for s in self.board.sparsities if not isinstance(s, str))
@@ -110,6 +118,35 @@ class Standings:
         having = {block.dense_model.workload for values in self.values.values() for block in values}
         return tuple(pair for pair in self.board.workloads if pair in having)
 
+    @cached_property
+    def contention(self) -> Contention:
+        """Who is ranked, and on which cells: all networks and all sparsities given as fractions."""
+        return contention(
+            {c: self._fractional[c] for c in self.board.criteria if not c.is_control},
+            [b for b in self._asked if not isinstance(b.sparsity, str)],
+            lambda block: (block.dense_model.workload, block.sparsity),
+            least=1,
+        )
+
+    @property
+    def competitors(self) -> tuple[Criterion, ...]:
+        """The criteria that are ranked."""
+        return self.contention.criteria
+
+    @cached_property
+    def partial(self) -> dict[Criterion, str]:
+        """The criteria that lack too much to be ranked with the others: what they serve, in words."""
+        found = {}
+        for criterion in self.contention.partial:
+            mine = self._fractional[criterion]
+            served = len({block.dense_model.workload for block in mine})
+            everywhere = len(self.workloads)
+            if served < everywhere:
+                found[criterion] = f"serves {served} of {everywhere} workloads"
+            else:
+                found[criterion] = f"{len(mine)} of {self.contention.asked} cells"
+        return found
+
     def table(self, workload: Workload | None = None) -> Table:
         """Means and intervals for one workload, or over all that can have the metric."""
         workloads = self.workloads if workload is None else (workload,)
@@ -119,77 +156,94 @@ class Standings:
         for criterion in self.board.criteria:
             if workload is not None and criterion not in self._present[workload]:
                 continue
-            rows[criterion] = [
-                Cell(
-                    mean_interval(self._strata(self._of(criterion, workloads), workloads, sparsity)),
-                    expected[sparsity],
-                    troubles.get((criterion, sparsity), {}),
+            rows[criterion] = []
+            for sparsity in self.board.sparsities:
+                strata = self._strata(self._of(criterion, workloads), workloads, sparsity)
+                rows[criterion].append(
+                    Cell(
+                        self._estimate(strata, workloads, sparsity),
+                        expected[sparsity],
+                        troubles.get((criterion, sparsity), {}),
+                        served=sum(map(bool, strata)),
+                        workloads=len(workloads),
+                    )
                 )
-                for sparsity in self.board.sparsities
-            ]
-        for column, sparsity in enumerate(self.board.sparsities):
-            if not isinstance(sparsity, str):
-                self._mark(rows, column, sparsity, workloads)
-        return Table(workload, self.board.sparsities, {c: tuple(cells) for c, cells in rows.items()})
+        verdicts = tuple(
+            None if isinstance(sparsity, str) else self._verdict(tuple(rows), sparsity, workloads)
+            for sparsity in self.board.sparsities
+        )
+        for column, verdict in enumerate(verdicts):
+            if verdict is not None:
+                for criterion in verdict.may_be_best or ():
+                    rows[criterion][column] = replace(rows[criterion][column], mark="tied")
+                for criterion in verdict.highest:
+                    rows[criterion][column] = replace(rows[criterion][column], mark="best")
+        cells = {criterion: tuple(found) for criterion, found in rows.items()}
+        return Table(workload, self.board.sparsities, cells, verdicts)
 
     @cached_property
     def ranking(self) -> Ranking | None:
-        """Criteria against each other over all blocks; None with fewer than two."""
+        """Criteria against each other over the cells that all of them have; None with fewer than two."""
         if len(self.competitors) < 2:
             return None
-        blocks = [b for b in self._blocks if not isinstance(b.sparsity, str)]
-        if not blocks:
+        return self._ranking(self.competitors, self.contention.blocks)
+
+    def place_where_it_serves(self, criterion: Criterion) -> tuple[int, int] | None:
+        """Place of a partial criterion among the ranked ones on the cells it has, and their number."""
+        blocks = self.contention.blocks & self._fractional[criterion].keys()
+        if not blocks or not self.competitors:
             return None
-        dense_models = sorted({b.dense_model for b in blocks})
+        everyone = (*self.competitors, criterion)
+        return int(self._ranking(everyone, blocks).places[-1]), len(everyone)
+
+    def _ranking(self, criteria: Sequence[Criterion], blocks: frozenset[Block]) -> Ranking:
+        ordered = sorted(blocks, key=lambda b: (b.dense_model, str(b.sparsity)))
+        dense_models = sorted({b.dense_model for b in ordered})
         workloads = sorted({d.workload for d in dense_models})
-        values = np.full((len(self.competitors), len(blocks)), math.nan)
-        for row, criterion in enumerate(self.competitors):
-            for column, block in enumerate(blocks):
-                if block in self.values[criterion]:
-                    values[row, column] = self.values[criterion][block]
-                elif (criterion, block) in self.board.collapsed:
-                    values[row, column] = -math.inf
         return rank(
-            values,
-            [dense_models.index(b.dense_model) for b in blocks],
+            np.array([[self.values[c][b] for b in ordered] for c in criteria]),
+            [dense_models.index(b.dense_model) for b in ordered],
             [workloads.index(d.workload) for d in dense_models],
         )
 
     @cached_property
-    def critical_difference(self) -> tuple[tuple[Criterion, ...], CriticalDifference] | None:
-        """Friedman's and Nemenyi's tests over dense models, for criteria with scores on every workload.
+    def critical_difference(self) -> CriticalDifference | None:
+        """Friedman's and Nemenyi's tests of the competitors, with workloads as blocks (Demšar 2006).
 
-        A dense model's value is the mean over the cells that all these criteria have. The sparsities of a
-        dense model are not independent; as separate blocks they would make the result look more certain than
-        it is.
+        A workload's value is the mean over the cells that all have. None with fewer than five workloads:
+        seeds and sparsities of a workload are no independent blocks, they share what it is about it that
+        suits a criterion.
         """
-        ranked = [b for b in self._blocks if not isinstance(b.sparsity, str)]
-        workloads = {b.dense_model.workload for b in ranked}
-        serving = tuple(
-            c
-            for c in self.competitors
-            if workloads
-            <= {b.dense_model.workload for b in self.values[c] if not isinstance(b.sparsity, str)}
-        )
-        common: dict[DenseModel, list[Block]] = defaultdict(list)
-        for block in ranked:
-            if all(block in self.values[c] for c in serving):
-                common[block.dense_model].append(block)
-        if len(serving) < 2 or not common:
+        if len(self.workloads) < FEWEST_WORKLOADS or len(self.competitors) < 2:
             return None
+        by_workload: dict[Workload, list[Block]] = defaultdict(list)
+        for block in self.contention.blocks:
+            by_workload[block.dense_model.workload].append(block)
         values = [
-            [np.mean([self.values[c][b] for b in blocks]) for blocks in common.values()] for c in serving
+            [math.fsum(self.values[c][b] for b in blocks) / len(blocks) for blocks in by_workload.values()]
+            for c in self.competitors
         ]
-        found = critical_difference(np.array(values))
-        return None if found is None else (serving, found)
+        return critical_difference(np.array(values))
 
     def gain(
         self, criterion: Criterion, control: Criterion, workload: Workload | None = None
     ) -> Estimate | None:
-        """How much more accurate a criterion is than a control, in pairs over the blocks that both have."""
-        workloads = self.board.workloads if workload is None else (workload,)
-        mine, theirs = self.values[criterion], self.values[control]
-        return mean_interval(self._strata(_difference(mine, theirs), workloads))
+        """How much more accurate a criterion is than a control, as a mean over sparsities.
+
+        Over all workloads it is paired over the cells that all ranked criteria and the control have, so that
+        the gains of two criteria can be compared; else over the cells that both have.
+        """
+        workloads = self.workloads if workload is None else (workload,)
+        return mean_interval(self._strata(self._lead(criterion, control, workload), workloads))
+
+    def gain_over_workloads(self, criterion: Criterion, control: Criterion) -> Estimate | None:
+        """The gain with an interval for other workloads, each of which counts as one observation.
+
+        None with fewer than five workloads.
+        """
+        strata = self._strata(self._lead(criterion, control, None), self.workloads)
+        means = [math.fsum(values) / len(values) for values in strata if values]
+        return None if len(means) < FEWEST_WORKLOADS else mean_interval([means])
 
     @cached_property
     def random(self) -> Criterion | None:
@@ -212,10 +266,84 @@ class Standings:
         return math.fsum(found) / len(found) if found else None
 
     @cached_property
-    def _blocks(self) -> list[Block]:
-        blocks = {b for values in self.values.values() for b in values}
-        blocks |= {b for _, b in self.board.collapsed if b.dense_model.workload in self.workloads}
-        return sorted(blocks, key=lambda b: (b.dense_model, str(b.sparsity)))
+    def _asked(self) -> list[Block]:
+        return [b for b in self.board.asked if b.dense_model.workload in self.workloads]
+
+    @cached_property
+    def _fractional(self) -> dict[Criterion, dict[Block, float]]:
+        """The values at sparsities that all criteria had as their target."""
+        return {
+            criterion: {b: v for b, v in values.items() if not isinstance(b.sparsity, str)}
+            for criterion, values in self.values.items()
+        }
+
+    @cached_property
+    def _limits(self) -> dict[Workload, Limits]:
+        """What is known of the accuracies of each workload whose number of classes is known."""
+        found = {}
+        for pair in self.workloads if self.metric in ACCURACIES else ():
+            chance = self.board.chances.get(pair)
+            dense = self.board.dense_accuracy(pair).values()
+            if chance is not None and dense:
+                top = math.fsum(dense) / len(dense)
+                found[pair] = Limits(chance, chance + _NEAR_CHANCE * max(0.0, top - chance), top)
+        return found
+
+    @cached_property
+    def _shares(self) -> dict[tuple[Workload, Sparsity], tuple[float, float] | None]:
+        """How the shares of recovered networks vary over criteria, for each workload and sparsity."""
+        counts: dict[tuple[Workload, Sparsity], dict[Criterion, tuple[int, int]]] = defaultdict(dict)
+        for criterion, values in self.values.items():
+            for block, value in values.items():
+                limits = self._limits.get(block.dense_model.workload)
+                if limits is not None:
+                    column = counts[block.dense_model.workload, block.sparsity]
+                    recovered, networks = column.get(criterion, (0, 0))
+                    column[criterion] = (recovered + (value > limits.near), networks + 1)
+        return {place: usual_shares(list(column.values())) for place, column in counts.items()}
+
+    def _estimate(
+        self, strata: Sequence[Sequence[float]], workloads: Sequence[Workload], sparsity: Sparsity
+    ) -> Estimate | None:
+        if self.metric not in ACCURACIES:
+            return mean_interval(strata)
+        known: list[Limits | None] = []
+        for pair in workloads:
+            limits = self._limits.get(pair)
+            shares = self._shares.get((pair, sparsity))
+            known.append(None if limits is None else replace(limits, recovered=shares))
+        return accuracy_interval(strata, known)
+
+    def _lead(
+        self, criterion: Criterion, control: Criterion, workload: Workload | None
+    ) -> dict[Block, float]:
+        mine, theirs = self._fractional[criterion], self._fractional[control]
+        lead = {block: value - theirs[block] for block, value in mine.items() if block in theirs}
+        if workload is None and criterion in self.competitors:
+            return {block: value for block, value in lead.items() if block in self.contention.blocks}
+        return lead
+
+    def _verdict(
+        self, criteria: Sequence[Criterion], sparsity: Sparsity, workloads: Sequence[Workload]
+    ) -> Verdict | None:
+        column = {
+            criterion: {
+                block: value
+                for block, value in self._of(criterion, workloads).items()
+                if block.sparsity == sparsity and block.dense_model.workload in workloads
+            }
+            for criterion in criteria
+        }
+        asked = [b for b in self._asked if b.sparsity == sparsity and b.dense_model.workload in workloads]
+        return judge(
+            column,
+            asked,
+            self.random,
+            near_chance={pair: limits.near for pair, limits in self._limits.items()},
+            estimate=lambda values: self._estimate(
+                self._strata(values, workloads, sparsity), workloads, sparsity
+            ),
+        )
 
     @cached_property
     def _present(self) -> dict[Workload, set[Criterion]]:
@@ -262,48 +390,3 @@ class Standings:
             if dense.workload in strata:
                 strata[dense.workload].append(math.fsum(found) / len(found))
         return list(strata.values())
-
-    def _mark(
-        self,
-        rows: dict[Criterion, list[Cell]],
-        column: int,
-        sparsity: Sparsity,
-        workloads: Sequence[Workload],
-    ) -> None:
-        """Mark the best complete criterion of a column, and those not significantly different from it."""
-        complete = {
-            c: e for c, cells in rows.items() if cells[column].is_complete and (e := cells[column].estimate)
-        }
-        best = max((c for c in complete if not c.is_control), key=lambda c: complete[c].mean, default=None)
-        if best is None:
-            return
-        rows[best][column] = _marked(rows[best][column], "best")
-        tests = {
-            other: test
-            for other in complete
-            if other != best
-            and (
-                test := mean_interval(
-                    self._strata(
-                        _difference(self._of(best, workloads), self._of(other, workloads)),
-                        workloads,
-                        sparsity,
-                    )
-                )
-            )
-            and test.half_width is not None
-        }
-        # The best was chosen among all, so every pair counts as a comparison (Bonferroni).
-        pairs = len(complete) * (len(complete) - 1) / 2
-        for (other, test), p in zip(tests.items(), moderated_p_values(list(tests.values())), strict=True):
-            # A control above the best criterion is never "worse", however significant the difference is.
-            if p * pairs >= ALPHA or test.mean <= 0:
-                rows[other][column] = _marked(rows[other][column], "tied")
-
-
-def _marked(cell: Cell, mark: Mark) -> Cell:
-    return Cell(cell.estimate, cell.expected, cell.troubles, mark)
-
-
-def _difference(mine: Mapping[Block, float], theirs: Mapping[Block, float]) -> dict[Block, float]:
-    return {block: value - theirs[block] for block, value in mine.items() if block in theirs}

@@ -16,7 +16,7 @@ from benchsuite_leaderboard.downloads import harmless
 from benchsuite_leaderboard.pages.addresses import slug
 from benchsuite_leaderboard.pages.agreement import described
 from benchsuite_leaderboard.pages.environment import ASSETS
-from benchsuite_leaderboard.pages.formats import count, half_width, percent, signed, sparsity
+from benchsuite_leaderboard.pages.formats import count, interval, percent, signed, sparsity
 from benchsuite_leaderboard.pages.views import Views
 from benchsuite_leaderboard.report import make_report
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from benchsuite_leaderboard.agreement import WorkloadAgreement
     from benchsuite_leaderboard.pages.views import TableRow
     from benchsuite_leaderboard.report import BoardReport, Report
+    from benchsuite_leaderboard.standings import Cell
 
 _MOST_CHARTS = 12
 _MOST_BOARDS = 4
@@ -39,7 +40,8 @@ _MARGIN = 40
 
 _COLUMNS = (
     *("board", "criterion", "control", "place", "place_low", "place_high"),
-    *("mean_rank", "gain_over_random", "gain_half_width"),
+    *("place_where_it_serves", "cells", "cells_asked", "serves"),
+    *("mean_rank", "gain_over_random", "gain_low", "gain_high"),
 )
 
 _PALETTE = re.compile(r":root \{(.*?)\}", re.DOTALL)
@@ -121,8 +123,13 @@ def _ranking(report: Report, views: Views) -> str:
                 if cell.estimate is not None
             }
             values = [board.name, row.criterion.label, int(row.criterion.is_control), row.place, low, high]
-            gain = (None, None) if row.gain is None else (row.gain.mean, row.gain.half_width)
-            values += [row.mean_rank, *gain, *(means.get(s) for s in sparsities)]
+            values += ["" if row.place_there is None else "{} of {}".format(*row.place_there)]
+            values += [
+                sum(c.estimate.count for c in row.cells if c.estimate),
+                sum(c.expected for c in row.cells),
+            ]
+            gain = (None,) * 3 if row.gain is None else (row.gain.mean, row.gain.low, row.gain.high)
+            values += [row.serves, row.mean_rank, *gain, *(means.get(s) for s in sparsities)]
             writer.writerow([harmless(value) for value in values])
     return out.getvalue()
 
@@ -150,7 +157,9 @@ def _markdown(report: Report, views: Views) -> str:
         parts.append(f"{count(report.pending, 'planned trial')} without an outcome yet.")
     parts.append(
         "Accuracy after recovery in percent, mean over workloads and seeds; places with the interval that "
-        "the seeds allow; gain over `random` in percent points with half of its 95% interval."
+        "the seeds allow; gain over `random` in percent points with its 95% interval over other seeds of "
+        "these workloads. ● highest, ○ may be best too, n/N: n of N networks. Criteria without a place lack "
+        "a part of the cells; their means are of other networks."
     )
     return "\n\n".join(parts) + "\n"
 
@@ -175,10 +184,17 @@ def _line(row: TableRow) -> list[str]:
         place += f" ({row.place_interval[0]}–{row.place_interval[1]})"
     gain = ""
     if row.gain is not None:
-        width = half_width(row.gain)
-        gain = signed(row.gain.mean) + (f" ± {width}" if width else "")
-    means = ("" if c.estimate is None else percent(c.estimate.mean) for c in row.cells)
-    return [place, f"`{_plain(row.criterion.label, 40)}`", gain, *means]
+        gain = f"{signed(row.gain.mean)} {interval(row.gain)}".strip()
+    name = f"`{_plain(row.criterion.label, 40)}`" + (f" ({row.serves})" if row.serves else "")
+    return [place, name, gain, *map(_cell, row.cells)]
+
+
+def _cell(cell: Cell) -> str:
+    """A mean with its marks."""
+    if cell.estimate is None:
+        return ""
+    text = percent(cell.estimate.mean) + {"best": " ●", "tied": " ○"}.get(cell.mark, "")
+    return text if cell.is_complete else f"{text} {cell.estimate.count}/{cell.expected}"
 
 
 def _plain(name: str, longest: int) -> str:

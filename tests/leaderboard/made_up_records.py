@@ -17,6 +17,7 @@ def make_record(scorer: str, sparsity: float | str, value: float | None, **chang
     """One record; a `value` of None means a trial that did not finish."""
     status = changes.pop("status", "done" if value is not None else "failed")
     error = changes.pop("error", None if status == "done" else "it broke")
+    classes = changes.pop("classes", 0)
     settings = changes.pop("settings", {"aggregate": "mean"})
     axes: dict[str, Any] = {
         "dataset": "digits",
@@ -50,6 +51,7 @@ def make_record(scorer: str, sparsity: float | str, value: float | None, **chang
             "latency/batch1_speedup": 1.5,
             "time/score_s": 0.01,
         }
+        | {f"accuracy/class/{i}": value for i in range(classes)}
     )
     key = "|".join(map(str, axes.values())) + str(settings)
     return TrialRecord(

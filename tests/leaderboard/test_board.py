@@ -80,23 +80,25 @@ def test_settings_of_a_scorer_are_told_apart(record: Callable[..., TrialRecord])
     assert [c.is_control for c in board.criteria] == [False, False, False, True]
 
 
-def test_collapsed_only_where_every_draw_collapsed(record: Callable[..., TrialRecord]) -> None:
+def test_a_collapsed_draw_counts_with_the_accuracy_of_chance(record: Callable[..., TrialRecord]) -> None:
     (board,) = boards(
         [
             record("a", 0.9, None, status="collapsed"),
             record("random", 0.9, None, status="collapsed", draw=0),
-            record("random", 0.9, 0.1, draw=1),
+            record("random", 0.9, 0.1, draw=1, classes=4),
         ]
     )
-    assert {criterion.label for criterion, _ in board.collapsed} == {"a"}
+    values = {c.label: list(found.values()) for c, found in board.values(AFTER).items()}
+    assert values == {"a": [0.25], "random": [(0.25 + 0.1) / 2]}
 
 
 def test_senseless_metrics_are_no_values(record: Callable[..., TrialRecord]) -> None:
     strange = record("a", 0.5, 0.9)
-    strange.metrics.update({"nan": float("nan"), "text": "0.5", "flag": True})
+    strange.metrics.update({"nan": float("nan"), "text": "0.5", "flag": True, "vast": -1.7e308})
     (board,) = boards([strange])
     (trial,) = board.trials
-    assert [trial.metric(name) for name in ("nan", "text", "flag", "absent", AFTER)] == [
+    assert [trial.metric(name) for name in ("nan", "text", "flag", "absent", "vast", AFTER)] == [
+        None,
         None,
         None,
         None,

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from benchsuite_leaderboard.board import AFTER
 from benchsuite_leaderboard.grouping import boards
-from benchsuite_leaderboard.pages.certainty import Certainty, certainty
+from benchsuite_leaderboard.pages.certainty import Certainty, certainty, p_value
 from benchsuite_leaderboard.standings import Standings
 
 if TYPE_CHECKING:
@@ -15,16 +17,17 @@ if TYPE_CHECKING:
     Make = Callable[..., TrialRecord]
 
 
-def said(record: Make, values: Mapping[str, Sequence[float | None]]) -> Certainty:
+def said(record: Make, values: Mapping[str, Sequence[float | None]], **more: object) -> Certainty:
     """The certainty for made-up accuracies of each scorer by seed."""
     records = [
-        record(scorer, 0.5, value, seed=seed)
+        record(scorer, 0.5, value, seed=seed, **more)
         for scorer, by_seed in values.items()
         for seed, value in enumerate(by_seed)
     ]
     (board,) = boards(records)
-    standings = Standings(board, AFTER)
-    return certainty(standings.table(), 0, standings.random)
+    (verdict,) = Standings(board, AFTER).table().verdicts
+    assert verdict is not None
+    return certainty(verdict)
 
 
 CLEAR, OTHER, LOW = (0.9, 0.901, 0.902), (0.8, 0.799, 0.801), (0.5, 0.501, 0.5)
@@ -33,27 +36,30 @@ WIDE = (0.7, 0.95, 0.9)
 
 def test_a_clear_winner(record: Make) -> None:
     assert said(record, {"a": CLEAR, "b": OTHER, "random": LOW}) == Certainty(
-        "better than random, ahead of every other", beats_random=True
+        "better than random (p < 0.01), ahead of the other", beats_random=True
     )
 
 
-def test_ties_are_counted(record: Make) -> None:
+def test_those_that_may_be_best_too_are_counted_without_controls(record: Make) -> None:
     close = tuple(value - 1e-4 * i for i, value in enumerate(CLEAR))
-    assert said(record, {"a": CLEAR, "b": close, "c": LOW, "random": LOW}) == Certainty(
-        "better than random, tied with 1 other", beats_random=True
-    )
+    found = said(record, {"a": CLEAR, "b": close, "c": LOW, "random": CLEAR[::-1]})
+    assert found.text.endswith("1 other of 2 may be best too")
 
 
-def test_chance_that_cannot_be_told_apart(record: Make) -> None:
+def test_random_that_is_not_beaten(record: Make) -> None:
     found = said(record, {"a": CLEAR, "random": WIDE})
-    assert found == Certainty("not surely better than random", beats_random=False)
+    assert found.text.startswith("not shown to be better than random (p = 0.")
+    assert not found.beats_random
 
 
-def test_chance_without_all_seeds_is_not_claimed_to_be_beaten(record: Make) -> None:
-    found = said(record, {"a": CLEAR, "b": (*LOW[:2], None), "random": (*LOW[:2], None)})
-    assert found.text == "random lacks seeds"
-    found = said(record, {"a": CLEAR, "b": (*LOW[:2], None), "c": OTHER})
-    assert found.text == "ahead of every other with all seeds"
+def test_random_without_all_networks_is_not_asked_about(record: Make) -> None:
+    found = said(record, {"a": CLEAR, "b": OTHER, "random": (*LOW[:2], None)})
+    assert found == Certainty("ahead of the other", beats_random=True)
+
+
+def test_what_is_compared_on_fewer_networks_says_so(record: Make) -> None:
+    found = said(record, {"a": (*CLEAR[:2], None), "b": OTHER, "random": LOW})
+    assert found.text.endswith("compared on 2 of 3 networks")
 
 
 def test_one_seed_says_nothing(record: Make) -> None:
@@ -62,3 +68,17 @@ def test_one_seed_says_nothing(record: Make) -> None:
 
 def test_a_lone_criterion_is_compared_with_nothing(record: Make) -> None:
     assert said(record, {"a": CLEAR}).text == ""
+
+
+def test_a_best_one_at_chance_says_so(record: Make) -> None:
+    found = said(record, {"a": (0.1, 0.1, 0.8), "b": (0.1, 0.1, 0.1), "random": (0.1, 0.1, 0.1)}, classes=10)
+    assert "at chance in 2 of 3" in found.text
+
+
+def test_a_control_that_is_higher_is_counted(record: Make) -> None:
+    assert "1 control higher" in said(record, {"a": OTHER, "random": CLEAR}).text
+
+
+@pytest.mark.parametrize(("p", "words"), [(0.001, "p < 0.01"), (0.012, "p = 0.01"), (0.5, "p = 0.50")])
+def test_p_in_words(p: float, words: str) -> None:
+    assert p_value(p) == words

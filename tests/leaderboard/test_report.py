@@ -127,9 +127,9 @@ def test_recalibrated_means_are_over_networks_that_can_be_recalibrated(record: M
     assert views.overall(board, by_name["after"]).dense == pytest.approx(0.8)
     view = views.overall(board, by_name["recalibrated"])
     assert view.dense == pytest.approx(0.7)
-    best = view.table.best(0)
-    assert best is not None
-    assert (best.label, view.table.rows[best][0].estimate.mean) == ("a", 0.25)
+    verdict = view.table.verdicts[0]
+    assert verdict is not None
+    assert (verdict.best.label, verdict.estimate.mean) == ("a", 0.25)
     render(records, tmp_path, title="both")
     pages = {path.name: path.read_text() for path in (tmp_path / "workloads").iterdir()}
     (mlp,) = (text for text in pages.values() if "<bdi>mlp</bdi>" in text)

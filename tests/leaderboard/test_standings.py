@@ -10,6 +10,7 @@ from scipy import stats
 from benchsuite_leaderboard.board import AFTER
 from benchsuite_leaderboard.grouping import boards
 from benchsuite_leaderboard.standings import Standings
+from benchsuite_leaderboard.statistics.contest import contest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,57 +76,156 @@ def test_the_known_order_is_found(matrix: MakeMany) -> None:
     ]
 
 
-def test_tied_is_a_paired_test_over_all_pairs(matrix: MakeMany) -> None:
-    # Of four entries, three are compared with the best: too few for moderation, so these are plain t tests.
-    scorers = ["alpha", "beta", "gamma", "random"]
+def test_who_may_be_best_is_what_the_contest_says(matrix: MakeMany) -> None:
+    scorers = ["alpha", "beta", "gamma", "delta", "random"]
     records = matrix(
         scorers=scorers, workloads=[("digits", "mlp")], seeds=range(5), sparsities=[0.5], noise=0.015
     )
-    table = standings(records).table()
-    best = table.best(0)
-    assert best is not None
-    value = {
-        label: np.array([np.mean(accuracies(records, scorer=label, seed=seed)) for seed in range(5)])
-        for label in scorers
-    }
-    others = [label for label in scorers if label != best.label]
-    raw = {label: stats.ttest_rel(value[best.label], value[label]).pvalue for label in others}
-    expected = {label for label, p in raw.items() if 6 * p >= 0.05}
-    assert {c.label for c in table.tied(0)} == expected
-    assert 0 < len(expected) < 3
+    (verdict,) = standings(records).table().verdicts
+    assert verdict is not None
+    values = np.array(
+        [
+            [np.mean(accuracies(records, scorer=label, seed=seed)) for seed in range(5)]
+            for label in sorted(scorers)
+        ]
+    )
+    result = contest(values[:4], [0] * 5, values[4])
+    assert result.may_be_best is not None
+    expected = {label for label, may in zip(sorted(scorers), result.may_be_best, strict=False) if may}
+    assert {c.label for c in verdict.may_be_best or ()} == expected
+    assert 1 < len(expected) < 4
+    assert verdict.p_random == result.p_control
+    assert (verdict.cells, verdict.asked) == (5, 5)
 
 
-def test_an_incomplete_cell_is_never_the_best(matrix: MakeMany, record: Make) -> None:
+def test_a_leader_that_lost_one_network_contends_and_is_marked(matrix: MakeMany) -> None:
+    """All are then compared on the networks that all have."""
+    records = [
+        r
+        for r in matrix()
+        if (r.axes["scorer"], r.axes["seed"], r.axes["model"], r.axes["sparsity"]) != ("alpha", 1, "mlp", 0.5)
+    ]
+    found = standings(records)
+    verdict = found.table().verdicts[0]
+    assert verdict is not None
+    assert verdict.best.label == "alpha"
+    assert (verdict.cells, verdict.asked) == (5, 6)
+    assert found.table().rows[verdict.best][0].is_complete is False
+    assert [c.label for c in found.competitors] == ["alpha", "beta", "gamma"]
+    kept = [r for r in records if (r.axes["model"], r.axes["seed"], r.axes["sparsity"]) != ("mlp", 1, 0.5)]
+    by_workload = [
+        np.mean(accuracies(kept, model=m, scorer="alpha", sparsity=0.5)) for m in ("mlp", "resnet")
+    ]
+    assert verdict.estimate.mean == pytest.approx(np.mean(by_workload))
+
+
+def test_a_criterion_that_serves_the_easier_workload_alone_is_not_ranked(
+    matrix: MakeMany, record: Make
+) -> None:
+    """It would be the worst on the other one, whose accuracies are lower for all."""
+    harder = matrix(workloads=[("digits", "resnet")])
+    for each in harder:
+        each.metrics["accuracy/top1"] -= 0.3
+    easier = matrix(
+        workloads=[("digits", "mlp")], scorers=("alpha", "beta", "gamma", "random", "reversed(alpha)", "part")
+    )
+    partial = [
+        record("part", s, None, model="resnet", seed=i, status="unsupported")
+        for s in (0.5, 0.9)
+        for i in range(3)
+    ]
+    found = standings(harder + easier + partial)
+    assert [c.label for c in found.competitors] == ["alpha", "beta", "gamma"]
+    (part,) = found.partial
+    assert found.partial[part] == "serves 1 of 2 workloads"
+    # On the one it serves it is last but one made-up step, and that is what is said.
+    assert found.place_where_it_serves(part) == (4, 4)
+    for verdict in found.table().verdicts:
+        assert verdict is not None
+        assert part not in verdict.places
+    alone = found.table(found.board.workloads[0]).verdicts[0]
+    assert alone is not None
+    assert alone.places[part] == 4
+
+
+def test_two_equal_criteria_have_equal_gains_though_one_lacks_networks(
+    matrix: MakeMany, record: Make
+) -> None:
+    records = matrix(scorers=("alpha", "random"), noise=0.02)
+    twins = [
+        record(
+            "twin", r.axes["sparsity"], r.metrics["accuracy/top1"], model=r.axes["model"], seed=r.axes["seed"]
+        )
+        for r in records
+        if r.axes["scorer"] == "alpha" and (r.axes["model"], r.axes["seed"]) != ("resnet", 2)
+    ]
+    found = standings(records + twins)
+    assert found.random is not None
+    alpha, twin = found.competitors
+    assert found.gain(alpha, found.random) == found.gain(twin, found.random)
+    assert found.ranking is not None
+    assert found.ranking.places.tolist() == [1, 1]
+
+
+def test_equal_means_share_the_first_place(matrix: MakeMany, record: Make) -> None:
+    records = matrix(scorers=("alpha", "random"))
+    twins = [
+        record(
+            "twin", r.axes["sparsity"], r.metrics["accuracy/top1"], model=r.axes["model"], seed=r.axes["seed"]
+        )
+        for r in records
+        if r.axes["scorer"] == "alpha"
+    ]
+    table = standings(records + twins).table()
+    verdict = table.verdicts[0]
+    assert verdict is not None
+    assert [c.label for c in verdict.highest] == ["alpha", "twin"]
+    assert [c.label for c, cells in table.rows.items() if cells[0].mark == "best"] == ["alpha", "twin"]
+
+
+def test_a_collapsed_network_has_the_accuracy_of_chance(matrix: MakeMany, record: Make) -> None:
     records = [r for r in matrix() if not (r.axes["scorer"] == "alpha" and r.axes["seed"] == 1)]
+    for each in records:
+        each.metrics.update({f"accuracy/class/{name}": 0.5 for name in "abcd"})
     records += [
         record("alpha", s, None, model=m, seed=1, status="collapsed")
         for s in (0.5, 0.9)
         for m in ("mlp", "resnet")
     ]
-    table = standings(records).table()
-    best = table.best(0)
-    assert best is not None
-    assert best.label == "beta"
-    (alpha,) = [cells for c, cells in table.rows.items() if c.label == "alpha"]
-    assert [cell.is_complete for cell in alpha] == [False, False]
+    found = standings(records)
+    (alpha,) = [cells for c, cells in found.table().rows.items() if c.label == "alpha"]
+    assert alpha[0].estimate is not None
+    rest = [
+        r.metrics["accuracy/top1"]
+        for r in records
+        if (r.axes["scorer"], r.axes["sparsity"], r.status) == ("alpha", 0.5, "done")
+    ]
+    assert alpha[0].estimate.mean == pytest.approx((sum(rest) + 2 * 0.25) / 6)
+    assert alpha[0].estimate.at_chance == 2
+    assert alpha[0].is_complete
     assert alpha[0].troubles == {"collapsed": 2}
+    verdict = found.table().verdicts[0]
+    assert verdict is not None
+    assert verdict.best.label == "beta"
 
 
-def test_collapse_costs_rank_and_failure_does_not(matrix: MakeMany, record: Make) -> None:
+def test_collapse_costs_rank_and_failure_the_comparison(matrix: MakeMany, record: Make) -> None:
     kept = [r for r in matrix() if not (r.axes["scorer"] == "alpha" and r.axes["sparsity"] == 0.9)]
 
-    def win_rate(status: str) -> float:
+    def ranked(status: str) -> list[str]:
         lost = [
             record("alpha", 0.9, None, model=m, seed=s, status=status)
             for m in ("mlp", "resnet")
             for s in range(3)
         ]
-        ranking = standings(kept + lost).ranking
-        assert ranking is not None
-        return float(ranking.win_rates[0])
+        found = standings(kept + lost)
+        assert found.ranking is not None
+        order = np.argsort(found.ranking.mean_ranks, kind="stable")
+        return [found.competitors[i].label for i in order]
 
-    assert win_rate("failed") == pytest.approx(1.0)
-    assert win_rate("collapsed") == pytest.approx(0.5)
+    # It wins at one sparsity and loses at the other; where it failed instead, it lacks half of the cells.
+    assert ranked("collapsed") == ["beta", "alpha", "gamma"]
+    assert ranked("failed") == ["beta", "gamma"]
 
 
 def test_gain_is_paired_by_network_and_sparsity(matrix: MakeMany) -> None:
@@ -160,7 +260,7 @@ def test_a_criterion_s_own_sparsity_is_shown_and_not_ranked(matrix: MakeMany, re
     assert found.board.sparsities == (0.5, 0.9, "native")
     assert found.ranking is not None
     assert found.ranking.places.tolist() == [1, 2, 3]
-    assert found.table().best(2) is None
+    assert found.table().verdicts[2] is None
 
 
 def test_one_seed_has_means_without_intervals_or_ties(matrix: MakeMany) -> None:
@@ -169,7 +269,9 @@ def test_one_seed_has_means_without_intervals_or_ties(matrix: MakeMany) -> None:
     estimate = next(iter(table.rows.values()))[0].estimate
     assert estimate is not None
     assert estimate.half_width is None
-    assert table.tied(0) == []
+    verdict = table.verdicts[0]
+    assert verdict is not None
+    assert (verdict.may_be_best, verdict.p_random) == (None, None)
     assert found.ranking is not None
     assert found.ranking.place_intervals is None
 
@@ -178,23 +280,49 @@ def test_all_failed_leaves_nothing_to_rank(record: Make) -> None:
     found = standings([record(s, 0.5, None, seed=i) for s in ("a", "b") for i in range(3)])
     assert found.ranking is None
     assert found.critical_difference is None
-    assert found.table().best(0) is None
+    assert found.table().verdicts == (None,)
 
 
-def test_critical_difference_takes_dense_models_as_blocks(matrix: MakeMany) -> None:
-    records = matrix()
-    found = standings(records).critical_difference
-    assert found is not None
-    criteria, result = found
-    assert [c.label for c in criteria] == ["alpha", "beta", "gamma"]
+def test_critical_difference_takes_workloads_as_blocks(matrix: MakeMany) -> None:
+    models = [f"net-{i}" for i in range(6)]
+    records = matrix(workloads=[("digits", model) for model in models], noise=0.05)
+    found = standings(records)
+    result = found.critical_difference
+    assert result is not None
     assert result.blocks == 6
     means = [
-        [
-            np.mean(accuracies(records, scorer=c.label, model=m, seed=s))
-            for m in ("mlp", "resnet")
-            for s in range(3)
-        ]
-        for c in criteria
+        [np.mean(accuracies(records, scorer=c.label, model=m)) for m in models] for c in found.competitors
     ]
     assert result.p == pytest.approx(stats.friedmanchisquare(*means).pvalue)
     assert result.difference == pytest.approx(2.3437 * math.sqrt(3 * 4 / 36), rel=1e-3)
+
+
+def test_few_workloads_have_no_critical_difference_and_no_interval_over_workloads(matrix: MakeMany) -> None:
+    for number in (1, 4, 5):
+        found = standings(matrix(workloads=[("digits", f"net-{i}") for i in range(number)]))
+        assert found.random is not None
+        wider = found.gain_over_workloads(found.competitors[0], found.random)
+        assert (found.critical_difference is None, wider is None) == (number < 5, number < 5)
+
+
+def test_the_gain_over_workloads_takes_each_as_one_observation(matrix: MakeMany) -> None:
+    models = [f"net-{i}" for i in range(5)]
+    records = matrix(workloads=[("digits", model) for model in models], noise=0.02)
+    found = standings(records)
+    assert found.random is not None
+    gain = found.gain_over_workloads(found.competitors[0], found.random)
+    each = [
+        np.mean(accuracies(records, scorer="alpha", model=m))
+        - np.mean(accuracies(records, scorer="random", model=m))
+        for m in models
+    ]
+    low, high = stats.t.interval(0.95, 4, loc=np.mean(each), scale=stats.sem(each))
+    assert gain is not None
+    assert (gain.low, gain.mean, gain.high) == pytest.approx((low, np.mean(each), high))
+
+
+def test_a_control_above_the_best_is_named(matrix: MakeMany) -> None:
+    (verdict, _) = standings(matrix(scorers=("shuffled(beta)", "alpha", "beta", "random"))).table().verdicts
+    assert verdict is not None
+    assert verdict.best.label == "alpha"
+    assert [c.label for c in verdict.above] == ["shuffled(beta)"]

@@ -34,9 +34,10 @@ def test_the_ranking_is_in_order_and_its_means_are_those_of_the_records(tmp_path
 
 
 def test_drawings_stand_alone(tmp_path, matrix):
-    render(matrix(), tmp_path, title="quick")
+    workloads = [("digits", f"net-{i}") for i in range(5)]
+    render(matrix(workloads=workloads), tmp_path, title="quick")
     drawings = sorted(tmp_path.glob("*.svg"))
-    assert [path.name.split("-")[0] for path in drawings] == ["curves", "curves", "ranks"]
+    assert [path.name.split("-")[0] for path in drawings] == [*["curves"] * 5, "ranks"]
     for path in drawings:
         root = ElementTree.parse(path).getroot()
         style = root[0].text

@@ -121,6 +121,17 @@ def test_unreadable_lines_are_told_and_of_very_many_the_first(tmp_path):
     assert merged.notes[-1] == "… and 5 more lines that could not be read"
 
 
+@pytest.mark.parametrize("top1", [55.0, 1.7e308, -0.1])
+def test_a_record_with_an_impossible_number_is_left_out_and_that_is_said(tmp_path, top1):
+    here = run(tmp_path / "run", record(1), record(2, top1))
+    merged = merge([here])
+    assert merged.records == (record(1),)
+    assert merged.notes == (
+        f"{here}: 1 record is left out for a number that cannot be "
+        f"(accuracy is no fraction: accuracy/top1 is {top1})",
+    )
+
+
 def test_what_is_no_source_is_refused(tmp_path):
     with pytest.raises(UsageError, match="no run directory and no results file"):
         merge([tmp_path / "absent"])

@@ -143,8 +143,8 @@ def _points(table: Table, looks: Mapping[Criterion, Look], scale: Scale) -> list
             "colour": looks[criterion].colour,
             "note": f"{shorten(criterion.label, 60)} at {100 * sparsity:.10g}%: "
             + _said(cell.estimate, scale),
-            "low": cell.estimate.low,
-            "high": cell.estimate.high,
+            "low": cell.estimate.mean if cell.estimate.low is None else cell.estimate.low,
+            "high": cell.estimate.mean if cell.estimate.high is None else cell.estimate.high,
         }
         for i, (criterion, cells) in enumerate(table.rows.items())
         for sparsity, cell in zip(table.sparsities, cells, strict=True)
@@ -153,7 +153,11 @@ def _points(table: Table, looks: Mapping[Criterion, Look], scale: Scale) -> list
 
 
 def _said(estimate: Estimate, scale: Scale) -> str:
-    interval = "" if estimate.half_width is None else f" ± {scale.say(estimate.half_width)}"
+    interval = ""
+    if estimate.half_width is not None:
+        interval = f" ± {scale.say(estimate.half_width)}"
+    elif estimate.low is not None and estimate.high is not None:
+        interval = f" ({scale.say(estimate.low)} to {scale.say(estimate.high)})"
     return f"{scale.say(estimate.mean)}{interval}"
 
 

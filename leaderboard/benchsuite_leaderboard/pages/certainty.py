@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from benchsuite_leaderboard.pages.formats import count
 
 if TYPE_CHECKING:
-    from benchsuite_leaderboard.board import Criterion
-    from benchsuite_leaderboard.standings import Table
+    from benchsuite_leaderboard.verdicts import Verdict
 
 
 @dataclass(frozen=True)
@@ -17,36 +16,36 @@ class Certainty:
     """What the seeds show about a column's best criterion.
 
     Attributes:
-        beats_random: whether it is significantly better than the random control; true if there is none.
+        beats_random: whether it is significantly better than the random control; true if that was not tested.
     """
 
     text: str
     beats_random: bool
 
 
-def certainty(table: Table, column: int, random: Criterion | None) -> Certainty:
-    """The words for a column that has a best criterion; they say nothing about entries without all seeds."""
-    best = table.best(column)
-    assert best is not None
-    estimate = table.rows[best][column].estimate
-    if estimate is None or estimate.half_width is None:
-        return Certainty("one seed: how sure is unknown", beats_random=True)
+def certainty(verdict: Verdict) -> Certainty:
+    """The words for one column: random, the others, controls that are higher, and cells that are absent."""
     parts = []
-    chance = None if random is None else table.rows[random][column]
-    beats_random = True
-    if chance is not None:
-        if not chance.is_complete or chance.estimate is None or chance.estimate.half_width is None:
-            parts.append("random lacks seeds")
-        elif chance.mark == "tied":
-            beats_random = False
-            parts.append("not surely better than random")
-        else:
-            parts.append("better than random")
-    rivals = {c: cells[column] for c, cells in table.rows.items() if c != best and not c.is_control}
-    tied = sum(cell.mark == "tied" for cell in rivals.values())
-    partial = sum(cell.estimate is not None and not cell.is_complete for cell in rivals.values())
-    if tied:
-        parts.append(f"tied with {count(tied, 'other')}")
-    elif len(rivals) > partial:
-        parts.append("ahead of every other" + (" with all seeds" if partial else ""))
-    return Certainty(", ".join(parts), beats_random)
+    if verdict.may_be_best is None:
+        parts.append("one seed: how sure is unknown")
+    elif verdict.p_random is not None:
+        better = "better than random" if verdict.beats_random else "not shown to be better than random"
+        parts.append(f"{better} ({p_value(verdict.p_random)})")
+    others = len(verdict.others)
+    if verdict.may_be_best is not None and others:
+        parts.append(f"{count(others, 'other')} of {len(verdict.places) - 1} may be best too")
+    elif verdict.may_be_best is not None and len(verdict.places) > 1:
+        rivals = len(verdict.places) - 1
+        parts.append("ahead of the other" if rivals == 1 else f"ahead of all {rivals} others")
+    if verdict.above:
+        parts.append(f"{count(len(verdict.above), 'control')} higher")
+    if verdict.estimate.at_chance:
+        parts.append(f"at chance in {verdict.estimate.at_chance} of {verdict.cells}")
+    if verdict.cells < verdict.asked:
+        parts.append(f"compared on {verdict.cells} of {verdict.asked} networks")
+    return Certainty(", ".join(parts), verdict.beats_random is not False)
+
+
+def p_value(p: float) -> str:
+    """A probability in words."""
+    return "p < 0.01" if p < 0.01 else f"p = {p:.2f}"

@@ -29,16 +29,18 @@ class Comparison:
     Attributes:
         meaning: what beating the control shows.
         gain: by how much it is more accurate, on average over sparsities and workloads.
+        wider: the same with an interval for other workloads; None with fewer than five.
     """
 
     control: Criterion
     meaning: str
     gain: Estimate | None
+    wider: Estimate | None
 
 
 @dataclass(frozen=True)
 class WorkloadLine:
-    """A criterion on one workload: its cells, each with its rank among the criteria with complete cells."""
+    """A criterion on one workload: its cells, each with its place among those compared, and their number."""
 
     pair: Workload
     cells: tuple[tuple[Cell, int | None, int], ...]
@@ -107,31 +109,29 @@ def _section(views: Views, board: BoardReport, criterion: Criterion) -> Section:
 def _line(
     views: Views, board: BoardReport, standings: Standings, criterion: Criterion, pair: Workload
 ) -> WorkloadLine:
-    rows = views.workload(board, standings, pair).table.rows
-    cells = []
-    for column, cell in enumerate(rows[criterion]):
-        rivals = [
-            estimate.mean
-            for other, theirs in rows.items()
-            if not other.is_control and theirs[column].is_complete and (estimate := theirs[column].estimate)
-        ]
-        place = None
-        if cell.is_complete and cell.estimate is not None and not criterion.is_control:
-            place = 1 + sum(mean > cell.estimate.mean for mean in rivals)
-        cells.append((cell, place, len(rivals)))
-    return WorkloadLine(pair, tuple(cells))
+    table = views.workload(board, standings, pair).table
+    places = [{} if verdict is None else verdict.places for verdict in table.verdicts]
+    cells = zip(table.rows[criterion], places, strict=True)
+    return WorkloadLine(pair, tuple((cell, found.get(criterion), len(found)) for cell, found in cells))
 
 
 def _comparisons(standings: Standings, criterion: Criterion) -> list[Comparison]:
     found = []
     if standings.random is not None and criterion != standings.random:
-        gain = standings.gain(criterion, standings.random)
-        found.append(Comparison(standings.random, "any knowledge at all", gain))
+        found.append((standings.random, "any knowledge at all"))
     for wrapper, meaning in _MEANINGS.items():
         control = standings.control_of(criterion, wrapper)
         if control is not None:
-            found.append(Comparison(control, meaning, standings.gain(criterion, control)))
-    return found
+            found.append((control, meaning))
+    return [
+        Comparison(
+            control,
+            meaning,
+            standings.gain(criterion, control),
+            standings.gain_over_workloads(criterion, control),
+        )
+        for control, meaning in found
+    ]
 
 
 def _trial_order(trial: BoardTrial) -> tuple[tuple[int, float, str], tuple[int, str], str]:

@@ -28,7 +28,7 @@ def environment() -> Environment:
     )
     made.filters |= {
         "clean": formats.clean,
-        "half_width": formats.half_width,
+        "interval": formats.interval,
         "number": formats.number,
         "percent": formats.percent,
         "reason": formats.reason,

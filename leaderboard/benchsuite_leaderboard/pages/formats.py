@@ -25,9 +25,13 @@ def percent(value: float, digits: int = 1) -> str:
     return f"{100 * value:.{digits}f}".replace("-", MINUS)
 
 
-def half_width(estimate: Estimate, digits: int = 1) -> str:
-    """Half the interval in percentage points, empty if there is none."""
-    return "" if estimate.half_width is None else f"{100 * estimate.half_width:.{digits}f}"
+def interval(estimate: Estimate, digits: int = 1) -> str:
+    """The interval in percentage points: ± its half width, or both ends if it is not symmetric."""
+    if estimate.low is None or estimate.high is None:
+        return ""
+    if estimate.half_width is not None:
+        return f"± {100 * estimate.half_width:.{digits}f}"
+    return f"({percent(estimate.low, digits)}–{percent(estimate.high, digits)})"
 
 
 def signed(value: float, digits: int = 1) -> str:

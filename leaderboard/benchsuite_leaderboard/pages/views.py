@@ -62,6 +62,9 @@ class TableRow:
     """One line of a table of criteria.
 
     Attributes:
+        serves: what a criterion has that lacks too much to be ranked, in words; empty if it is ranked.
+        place_there: its place among the ranked criteria on the cells that it has, and their number.
+        gain_over_workloads: the gain with an interval for other workloads; None with fewer than five.
         unstable: whether its scores say more of the samples than of the network: their stability is below .5;
             never of a control, whose stability would be that of the criterion it is made of.
     """
@@ -73,6 +76,9 @@ class TableRow:
     mean_rank: float | None
     gain: Estimate | None
     unstable: bool
+    serves: str = ""
+    place_there: tuple[int, int] | None = None
+    gain_over_workloads: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -178,7 +184,7 @@ class Views:
             Choice(row.criterion, s, costs[row.criterion, s], cell.estimate.mean)
             for row in view.rows
             for s, cell in zip(view.table.sparsities, row.cells, strict=True)
-            if cell.estimate is not None and cell.is_complete and (row.criterion, s) in costs
+            if cell.estimate is not None and cell.serves_all and (row.criterion, s) in costs
         ]
         where = "the mean over all workloads" if pair is None else workload(pair)
         label = (
@@ -193,15 +199,15 @@ class Views:
         found = standings.critical_difference
         if found is None:
             return None
-        criteria, result = found
+        criteria = standings.competitors
         label = (
-            f"Critical-difference diagram of {len(criteria)} criteria over {result.blocks} dense networks; "
-            f"mean ranks nearer than {result.difference:.2f} cannot be told apart. The table has the ranks."
+            f"Critical-difference diagram of {len(criteria)} criteria over {found.blocks} workloads; "
+            f"mean ranks nearer than {found.difference:.2f} cannot be told apart. The table has the ranks."
         )
         return self._chart(
             ("ranks", board.anchor, standings.metric, None),
             lambda compact: critical_difference_diagram(
-                criteria, result, board.looks, label=label, compact=compact
+                criteria, found, board.looks, label=label, compact=compact
             ),
         )
 
@@ -270,16 +276,24 @@ def _rows(standings: Standings, table: Table, pair: Workload | None) -> tuple[Ta
                 interval = (int(ranking.place_intervals[i, 0]), int(ranking.place_intervals[i, 1]))
         stability = stability_of(standings, criterion, pair)
         unstable = stability is not None and stability < UNSTABLE
-        rows.append(TableRow(criterion, cells, place, interval, mean_rank, gain, unstable))
+        serves, there, wider = "", None, None
+        if pair is None:
+            serves = standings.partial.get(criterion, "")
+            there = standings.place_where_it_serves(criterion) if serves else None
+            if gain is not None and random is not None:
+                wider = standings.gain_over_workloads(criterion, random)
+        rows.append(
+            TableRow(criterion, cells, place, interval, mean_rank, gain, unstable, serves, there, wider)
+        )
     return tuple(sorted(rows, key=_row_order))
 
 
-def _row_order(row: TableRow) -> tuple[bool, float, float, str]:
-    """Criteria before controls, by rank if there is one, otherwise by mean; without a number last."""
+def _row_order(row: TableRow) -> tuple[bool, bool, float, float, str]:
+    """Criteria before controls, ranked ones first, by rank, otherwise by mean; without a number last."""
     means = [cell.estimate.mean for cell in row.cells if cell.estimate is not None]
     mean = math.fsum(means) / len(means) if means else -1.0
     rank = math.inf if row.mean_rank is None else row.mean_rank
-    return (row.criterion.is_control, rank, -mean, row.criterion.label)
+    return (row.criterion.is_control, bool(row.serves), rank, -mean, row.criterion.label)
 
 
 def _alternative(view: View, pair: Workload) -> str:
@@ -287,9 +301,9 @@ def _alternative(view: View, pair: Workload) -> str:
     parts = [f"Line chart: test accuracy against sparsity for {workload(pair)}."]
     if view.dense is not None:
         parts.append(f"The dense network reaches {percent(view.dense)}%.")
-    for column, value in enumerate(view.table.sparsities):
-        best = view.table.best(column)
-        if best is not None and (estimate := view.table.rows[best][column].estimate):
-            parts.append(f"At {sparsity(value)} {best.label} is highest with {percent(estimate.mean)}%.")
+    for value, verdict in zip(view.table.sparsities, view.table.verdicts, strict=True):
+        if verdict is not None:
+            highest = f"{verdict.best.label} is highest with {percent(verdict.estimate.mean)}%"
+            parts.append(f"At {sparsity(value)} {highest}.")
     parts.append("The table beside it has every number.")
     return " ".join(parts)

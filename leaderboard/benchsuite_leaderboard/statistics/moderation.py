@@ -1,4 +1,4 @@
-"""Tests of many comparisons with few seeds each, which together estimate the usual spread."""
+"""Spreads of many criteria with few seeds each, which together tell what spread is usual."""
 
 from __future__ import annotations
 
@@ -6,52 +6,49 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import digamma, ndtr, polygamma, stdtr
+from scipy.special import digamma, polygamma
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
-
-    from benchsuite_leaderboard.statistics.intervals import Estimate
 
     Floats = NDArray[np.float64]
 
 _FEWEST = 4
-"""With fewer comparisons than this, the usual spread cannot be estimated."""
+"""With fewer criteria than this, the usual spread cannot be estimated."""
 
 
-def moderated_p_values(tests: Sequence[Estimate]) -> list[float]:
-    """Two-sided p-values of differences from zero by the moderated t test (Smyth 2004).
+def moderated(variances: Floats, freedoms: Floats, *, cautious: bool = False) -> tuple[Floats, Floats]:
+    """Variances of similar things and their degrees of freedom, with the small ones increased (Smyth 2004).
 
-    Three seeds give a poor estimate of the spread of one comparison, and the plain t test then finds almost
-    no difference. The comparisons of one column are similar, so their spreads are assumed to vary around a
-    usual one (a scaled inverse chi-squared distribution, fitted to them), and each small spread is increased
-    towards it. Unlike in the original, a large spread is not changed: with few seeds and different criteria,
-    this keeps the error rate.
+    Three seeds give a poor estimate of one criterion's spread. The criteria of one column are similar, so
+    their variances are assumed to vary around a usual one (a scaled inverse chi-squared distribution, fitted
+    to them), and each small variance is increased towards it. Unlike in the original, a large one is not
+    changed: with few seeds and different criteria, this keeps the error rate.
 
     Args:
-        tests: differences with `error` and `freedom`.
+        variances: not negative, shape (criteria,).
+        freedoms: their degrees of freedom.
+        cautious: whether the usual variance is to be no less than the mean of them all, which one that varies
+            much increases for all. A variance from one workload needs this to keep the error rate.
+
+    Returns:
+        Both anew. The degrees of freedom are infinite where the variances differ no more than by chance.
     """
-    means = np.array([test.mean for test in tests])
-    variances = np.array([test.error or 0.0 for test in tests]) ** 2
-    freedoms = np.array([test.freedom or 0.0 for test in tests])
     known = variances[variances > 0]
     if len(known) == 0:
-        return [1.0] * len(tests)
+        return variances, freedoms
     # A spread of zero from a few seeds is due to rounding; it is replaced by a very small one, so that its
     # logarithm exists.
     variances = np.maximum(variances, 1e-4 * float(np.median(known)))
-    freedoms = np.maximum(freedoms, 1.0)
-    if len(tests) < _FEWEST:
-        prior_freedom, prior = 0.0, 0.0
-    else:
-        prior_freedom, prior = _prior(variances, freedoms)
+    if len(variances) < _FEWEST:
+        return variances, freedoms
+    prior_freedom, prior = _prior(variances, freedoms)
+    if cautious:
+        prior = max(prior, float(variances.mean()))
     if math.isinf(prior_freedom):
-        return [float(p) for p in 2 * ndtr(-np.abs(means) / np.sqrt(np.maximum(prior, variances)))]
-    moderated = (freedoms * variances + prior_freedom * prior) / (freedoms + prior_freedom)
-    moderated = np.maximum(moderated, variances)
-    return [float(p) for p in 2 * stdtr(freedoms + prior_freedom, -np.abs(means) / np.sqrt(moderated))]
+        return np.maximum(variances, prior), np.full(len(variances), math.inf)
+    mixed = (freedoms * variances + prior_freedom * prior) / (freedoms + prior_freedom)
+    return np.maximum(variances, mixed), freedoms + prior_freedom
 
 
 def _prior(variances: Floats, freedoms: Floats) -> tuple[float, float]:

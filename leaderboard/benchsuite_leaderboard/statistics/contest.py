@@ -1,0 +1,171 @@
+"""Which criteria may be the best of a column, and whether the best one beats a control."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchsuite_leaderboard.statistics.moderation import moderated
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+ALPHA = 0.05
+DRAWS = 1000
+_CROWDED = 1 / 3
+"""With a larger share of cells at chance, spreads say nothing and the values are permuted instead."""
+_EPSILON = 1e-12
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What the seeds say about the best criterion of a column.
+
+    Attributes:
+        may_be_best: for each criterion, whether it may be the best; the set of these holds the truly best one
+            with 95% probability. None if some workload has a single seed.
+        p_control: probability that the best of criteria that are no better than the control would lead by as
+            much as here; None without a control, or with a single seed.
+    """
+
+    may_be_best: NDArray[np.bool_] | None
+    p_control: float | None
+
+
+@dataclass(frozen=True)
+class _Null:
+    """Means of criteria that are all equal, drawn many times.
+
+    Attributes:
+        means: shape (draws, criteria).
+        variances: of the means as they are estimated in each draw, the same shape.
+        actual: variances of the observed means, shape (criteria,).
+    """
+
+    means: Floats
+    variances: Floats
+    actual: Floats
+
+    def leads(self, over: int) -> Floats:
+        """The largest studentised lead over one criterion, in each draw."""
+        spread = np.sqrt(self.variances + self.variances[:, over, None])
+        leads = (self.means - self.means[:, over, None]) / spread
+        return np.asarray(np.delete(leads, over, axis=1).max(axis=1))
+
+    def lead(self, means: Floats, over: int) -> float:
+        """The largest studentised lead over one criterion that was observed."""
+        leads = (means - means[over]) / np.sqrt(self.actual + self.actual[over])
+        return float(np.delete(leads, over).max())
+
+
+def contest(
+    values: Floats,
+    workloads: Sequence[int],
+    control: Floats | None = None,
+    *,
+    at_chance: float = 0.0,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Contest:
+    """Compare criteria that were all measured on the same dense networks.
+
+    Multiple comparisons with the best (Hsu 1981, 1996): a criterion may be the best unless another one leads
+    it by more than the largest lead that equal criteria would have, once in twenty times. Leads are paired by
+    network and studentised. That largest lead is found by drawing: each criterion has its own spread (what is
+    left of its values after the network's mean and its own mean per workload), moderated over the criteria,
+    and values and spreads are drawn from it together, which gives the leads their correlation (a parametric
+    bootstrap). Workloads are fixed: other seeds are drawn, not other workloads.
+
+    Whether the best criterion beats the control is one question: the same largest lead, over the control
+    alone (Dunnett 1955).
+
+    Where many cells are at chance, values are far from normal and spreads say nothing. The values of each
+    network are then permuted among the criteria instead (Fisher 1935), which is exact if all are equal.
+
+    Args:
+        values: shape (criteria, cells), higher is better, nothing absent.
+        workloads: the workload of each cell, counted from 0; workloads count equally.
+        control: the control's values, shape (cells,).
+        at_chance: share of the values at chance.
+        draws: number of draws.
+        seed: of the draws.
+    """
+    strata = [np.flatnonzero(np.asarray(workloads) == w) for w in sorted(set(workloads))]
+    if min(map(len, strata)) < 2:
+        return Contest(None, None)
+    criteria = len(values)
+    best = np.ones(criteria, dtype=np.bool_)
+    make = _permuted if at_chance > _CROWDED else _drawn
+    if criteria > 1:
+        means = _means(values, strata)
+        null = make(values, strata, draws, np.random.default_rng(seed))
+        for i in range(criteria):
+            critical = float(np.quantile(null.leads(i), 1 - ALPHA, method="higher"))
+            best[i] = null.lead(means, i) <= critical + _EPSILON
+    p = None
+    if control is not None:
+        everyone = np.concatenate([values, control[None]])
+        null = make(everyone, strata, draws, np.random.default_rng(seed))
+        observed = null.lead(_means(everyone, strata), criteria)
+        p = (1 + int((null.leads(criteria) >= observed - _EPSILON).sum())) / (1 + draws)
+    return Contest(best, p)
+
+
+def _means(values: Floats, strata: Sequence[NDArray[np.int64]]) -> Floats:
+    return np.asarray(np.mean([values[:, members].mean(axis=1) for members in strata], axis=0))
+
+
+def _drawn(
+    values: Floats, strata: Sequence[NDArray[np.int64]], draws: int, generator: np.random.Generator
+) -> _Null:
+    variances, freedoms = moderated(*_variances(values, strata), cautious=len(strata) == 1)
+    # Equal values everywhere: any lead at all is then more than equal criteria would have.
+    variances = np.maximum(variances, np.finfo(np.float64).tiny)
+    means = generator.standard_normal((draws, len(values))) * np.sqrt(variances)
+    estimated = np.tile(variances, (draws, 1))
+    finite = np.isfinite(freedoms)
+    if finite.any():
+        drawn = generator.chisquare(freedoms[finite], size=(draws, int(finite.sum())))
+        estimated[:, finite] = np.maximum(variances[finite] * drawn / freedoms[finite], 1e-300)
+    return _Null(means, estimated, variances)
+
+
+def _permuted(
+    values: Floats, strata: Sequence[NDArray[np.int64]], draws: int, generator: np.random.Generator
+) -> _Null:
+    means = np.zeros((draws, len(values)))
+    for members in strata:
+        for cell in members:
+            order = np.argsort(generator.random((draws, len(values))), axis=1)
+            means += values[:, cell][order] / len(members)
+    ones = np.ones(len(values))
+    return _Null(means / len(strata), np.ones_like(means), ones)
+
+
+def _variances(values: Floats, strata: Sequence[NDArray[np.int64]]) -> tuple[Floats, Floats]:
+    """Variance of each criterion's mean, of what the criteria do not share, and its degrees of freedom.
+
+    With k criteria the residual of one has the variance v_i (1 - 2/k) + sum(v) / k^2.
+    """
+    k = len(values)
+    parts = []
+    for members in strata:
+        rest = values[:, members] - values[:, members].mean(axis=0)
+        found = rest.var(axis=1, ddof=1)
+        if k == 2:
+            found = 2 * found
+        elif k > 2:
+            found = np.maximum((found - found.sum() / (k * (k - 1))) / (1 - 2 / k), found / 2)
+        parts.append(found / len(members))
+    each = np.array(parts)
+    total = each.sum(axis=0)
+    below = np.sum([part**2 / (len(m) - 1) for part, m in zip(each, strata, strict=True)], axis=0)
+    least = float(min(len(members) - 1 for members in strata))
+    freedoms = np.divide(total**2, below, out=np.full(k, least), where=below > 0)
+    return total / len(strata) ** 2, freedoms * (k - 1) / k

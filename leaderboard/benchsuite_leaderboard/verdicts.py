@@ -1,0 +1,147 @@
+"""The verdict on one column of a board: which criterion is best, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchsuite_leaderboard.contention import contention
+from benchsuite_leaderboard.statistics.contest import ALPHA, contest
+from benchsuite_leaderboard.statistics.intervals import mean_interval
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from benchsuite_leaderboard.board import Block, Criterion, Workload
+    from benchsuite_leaderboard.statistics.intervals import Estimate
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the seeds say about one column, over the cells that all of the compared criteria have.
+
+    Attributes:
+        highest: the criterion with the highest mean; several if their means are equal.
+        may_be_best: the criteria that may be the best, by their means; this set holds the truly best one with
+            95% probability. None with a single seed, which says nothing about others.
+        places: all criteria that are compared, with 1 + the number of those with a higher mean.
+        cells: number of dense models that all of these have.
+        asked: number of dense models of the column.
+        estimate: of the first of `highest`, over these cells.
+        random: of the control `random`, over these cells; None if it lacks one of them.
+        gain: of the first of `highest` over `random`.
+        p_random: probability of such a lead over `random` if no criterion were better than it; None if not
+            tested.
+        above: controls whose mean is higher than that of `highest`.
+    """
+
+    highest: tuple[Criterion, ...]
+    may_be_best: tuple[Criterion, ...] | None
+    places: Mapping[Criterion, int]
+    cells: int
+    asked: int
+    estimate: Estimate
+    random: Estimate | None
+    gain: Estimate | None
+    p_random: float | None
+    above: tuple[Criterion, ...]
+
+    @property
+    def best(self) -> Criterion:
+        """The criterion with the highest mean; of several the first by name."""
+        return self.highest[0]
+
+    @property
+    def others(self) -> tuple[Criterion, ...]:
+        """The criteria that may be the best too."""
+        return tuple(c for c in self.may_be_best or () if c != self.best)
+
+    @property
+    def beats_random(self) -> bool | None:
+        """Whether the best is better than random, as far as the seeds tell; None if that was not tested."""
+        return None if self.p_random is None else self.p_random < ALPHA
+
+
+def judge(
+    column: Mapping[Criterion, Mapping[Block, float]],
+    asked: Collection[Block],
+    random: Criterion | None,
+    *,
+    near_chance: Mapping[Workload, float],
+    estimate: Callable[[Mapping[Block, float]], Estimate | None],
+) -> Verdict | None:
+    """Compare the criteria of one column over the cells that all of them have.
+
+    Args:
+        column: each criterion's values, controls included, all at one sparsity.
+        asked: the cells that were to be measured.
+        random: the control that the best is compared with.
+        near_chance: accuracies up to this one count as chance, by workload.
+        estimate: mean and interval of values.
+
+    Returns:
+        None if no criterion has enough cells.
+    """
+    found = contention(
+        {criterion: values for criterion, values in column.items() if not criterion.is_control},
+        asked,
+        lambda block: block.dense_model.workload,
+        least=2,
+    )
+    if not found.criteria:
+        return None
+    blocks = sorted(found.blocks)
+    pairs = [block.dense_model.workload for block in blocks]
+    common = {
+        c: {b: values[b] for b in blocks} for c, values in column.items() if found.blocks <= values.keys()
+    }
+    means = {c: _mean(values) for c, values in common.items()}
+    order = sorted(found.criteria, key=lambda c: (-means[c], c.label))
+    best = order[0]
+    rival = random if random in common else None
+    values = np.array([list(common[c].values()) for c in found.criteria])
+    near = np.array([near_chance.get(pair, -math.inf) for pair in pairs])
+    names = sorted(set(pairs))
+    result = contest(
+        values,
+        [names.index(pair) for pair in pairs],
+        None if rival is None else np.array(list(common[rival].values())),
+        at_chance=float((values <= near).mean()),
+    )
+    highest = tuple(c for c in order if math.isclose(means[c], means[best], rel_tol=0, abs_tol=1e-12))
+    leaders = None
+    if result.may_be_best is not None:
+        inside = {c for c, may in zip(found.criteria, result.may_be_best, strict=True) if may}
+        leaders = tuple(c for c in order if c in inside or c in highest)
+    mine = estimate(common[best])
+    assert mine is not None
+    return Verdict(
+        highest,
+        leaders,
+        {c: 1 + sum(means[other] > means[c] for other in order) for c in order},
+        len(blocks),
+        found.asked,
+        mine,
+        None if rival is None else estimate(common[rival]),
+        None
+        if rival is None
+        else mean_interval(_by_workload({b: v - common[rival][b] for b, v in common[best].items()})),
+        result.p_control,
+        tuple(c for c, mean in means.items() if c.is_control and mean > means[best] + 1e-12),
+    )
+
+
+def _mean(values: Mapping[Block, float]) -> float:
+    """The mean of the workloads' means."""
+    strata = _by_workload(values)
+    return math.fsum(math.fsum(stratum) / len(stratum) for stratum in strata) / len(strata)
+
+
+def _by_workload(values: Mapping[Block, float]) -> Sequence[list[float]]:
+    strata: dict[Workload, list[float]] = {}
+    for block, value in values.items():
+        strata.setdefault(block.dense_model.workload, []).append(value)
+    return list(strata.values())

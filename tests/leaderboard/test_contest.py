@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from benchsuite_leaderboard.statistics.contest import contest
+
+
+def spread_out(criteria: int, networks: int, spread: float, seed: int = 0) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    return spread * generator.standard_normal((criteria, networks)) + generator.standard_normal((1, networks))
+
+
+def test_two_criteria_are_a_one_sided_paired_t_test() -> None:
+    """With two, the leader's rival is excluded where the paired t test says so at 5%."""
+    for seed in range(40):
+        values = spread_out(2, 6, 1.0, seed)
+        low, high = values[np.argsort(values.mean(axis=1))]
+        p = float(stats.ttest_rel(high, low, alternative="greater").pvalue)
+        found = contest(values, [0] * 6, draws=4000).may_be_best
+        assert found is not None
+        if abs(p - 0.05) > 0.01:
+            assert found.all() == (p > 0.05), (seed, p)
+
+
+def test_the_question_about_random_is_dunnett_s_test() -> None:
+    """With many networks and one spread, the probability is that of Dunnett's one-sided test."""
+    generator = np.random.default_rng(3)
+    values = generator.standard_normal((5, 40))
+    values[2] += 0.35
+    control = generator.standard_normal(40)
+    found = contest(values, [0] * 40, control, draws=20_000)
+    known = stats.dunnett(*values, control=control, alternative="greater", random_state=0)
+    assert found.p_control == pytest.approx(float(known.pvalue.min()), abs=0.02)
+
+
+def test_values_at_chance_are_permuted_within_networks() -> None:
+    """All ways to give each network's values to the criteria, counted one by one."""
+    values = np.array([[0.8, 0.8, 0.8], [0.1, 0.1, 0.1], [0.1, 0.1, 0.8]])
+    control = np.array([0.1, 0.1, 0.1])
+    found = contest(values, [0] * 3, control, at_chance=0.6, draws=20_000)
+    # The best leads the control by .7 only if one criterion has all three recovered networks and the control
+    # none: the first two have one such value among four, the third has two.
+    # P(criterion i gets all three) = 1/4 * 1/4 * 1/2; three criteria; two values of the third network, so
+    # that the control lacks both with probability 2/3 given that i has one.
+    assert found.p_control == pytest.approx(3 * (1 / 4) * (1 / 4) * (1 / 2) * (2 / 3), abs=0.006)
+
+
+def test_order_and_shift_change_nothing() -> None:
+    values = spread_out(6, 6, 0.5, 1)
+    values[0] += 1.5
+    workloads = [0, 0, 0, 1, 1, 1]
+    found = contest(values, workloads, values[5] - 1)
+    moved = contest(values + np.arange(6) * 3.0, workloads, values[5] - 1 + np.arange(6) * 3.0)
+    assert found.may_be_best is not None
+    assert moved.may_be_best is not None
+    assert found.may_be_best.tolist() == moved.may_be_best.tolist()
+    assert found.p_control == pytest.approx(moved.p_control, abs=0.01)
+
+
+def test_the_highest_may_always_be_best() -> None:
+    for seed in range(20):
+        values = spread_out(7, 6, 1.0, seed)
+        for at_chance in (0.0, 1.0):
+            found = contest(values, [0, 0, 0, 1, 1, 1], at_chance=at_chance, draws=200).may_be_best
+            assert found is not None
+            assert found[values.mean(axis=1).argmax()]
+
+
+def test_a_single_seed_says_nothing() -> None:
+    found = contest(np.array([[0.9, 0.8], [0.5, 0.4]]), [0, 1], np.array([0.1, 0.1]))
+    assert (found.may_be_best, found.p_control) == (None, None)
+
+
+def test_without_any_spread_a_lead_is_a_lead() -> None:
+    values = np.repeat([[0.9], [0.8], [0.9], [0.1], [0.2]], 3, axis=1)
+    found = contest(values, [0] * 3, values[3])
+    assert found.may_be_best is not None
+    assert found.may_be_best.tolist() == [True, False, True, False, False]
+    assert found.p_control is not None
+    assert found.p_control < 0.01
+
+
+def test_one_criterion_is_asked_about_the_control_alone() -> None:
+    found = contest(np.array([[0.9, 0.91, 0.92]]), [0] * 3, np.array([0.1, 0.12, 0.11]))
+    assert found.may_be_best is not None
+    assert found.may_be_best.tolist() == [True]
+    assert found.p_control is not None
+    assert found.p_control < 0.01
