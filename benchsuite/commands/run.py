@@ -26,7 +26,7 @@ from benchsuite.commands.exit_codes import FAILED, INTERRUPTED, NOTHING, OK
 from benchsuite.commands.host import host_provenance, latency_conditions, slots_of
 from benchsuite.commands.loading import Loaded, broken_plugins, load, surroundings_of
 from benchsuite.commands.printing import say
-from benchsuite.commands.rendering import render_site, render_summary
+from benchsuite.commands.rendering import podium, render_site, render_summary
 from benchsuite.drawing.terminal import open_console
 from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.execution import entry
@@ -143,6 +143,7 @@ def _run_locked(
             markup=False,
         )
         return INTERRUPTED
+    _best(outcomes, console)
     page, page_failed = _page(loaded, console)
     console.print(f"took {duration(time.monotonic() - started)}", markup=False)
     for label, value in (
@@ -239,6 +240,16 @@ def _work(
 def _not_again(before: Mapping[str, TrialRecord | None], records: Mapping[str, TrialRecord]) -> list[str]:
     """Keys of the trials to run again that have not been: their records are those of before."""
     return [key for key, record in before.items() if record is not None and records[key] is record]
+
+
+def _best(outcomes: Sequence[TrialRecord], console: Console) -> None:
+    """Print which criteria are best at each budget; a renderer that fails costs no more than that."""
+    try:
+        lines = podium(outcomes)
+    except Exception as error:  # noqa: BLE001 - the renderer may be a plugin
+        lines = [f"no table of the best criteria was made: {type(error).__name__}: {error}"]
+    for line in lines:
+        say(console, line)
 
 
 def _page(loaded: Loaded, console: Console) -> tuple[Path | None, bool]:

@@ -161,7 +161,7 @@ class Standings:
                 strata = self._strata(self._of(criterion, workloads), workloads, sparsity)
                 rows[criterion].append(
                     Cell(
-                        self._estimate(strata, workloads, sparsity),
+                        self._estimate(strata, workloads, sparsity, wrapped=criterion.wrapper is not None),
                         expected[sparsity],
                         troubles.get((criterion, sparsity), {}),
                         served=sum(map(bool, strata)),
@@ -290,27 +290,37 @@ class Standings:
         return found
 
     @cached_property
-    def _shares(self) -> dict[tuple[Workload, Sparsity], tuple[float, float] | None]:
-        """How the shares of recovered networks vary over criteria, for each workload and sparsity."""
-        counts: dict[tuple[Workload, Sparsity], dict[Criterion, tuple[int, int]]] = defaultdict(dict)
+    def _shares(self) -> dict[tuple[Workload, Sparsity, bool], tuple[float, float] | None]:
+        """How the shares of recovered networks vary, without and with the controls made of criteria.
+
+        A control that is meant to fail, such as `reversed`, says nothing of the criteria's shares.
+        """
+        counts: dict[tuple[Workload, Sparsity, bool], dict[Criterion, tuple[int, int]]] = defaultdict(dict)
         for criterion, values in self.values.items():
             for block, value in values.items():
-                limits = self._limits.get(block.dense_model.workload)
-                if limits is not None:
-                    column = counts[block.dense_model.workload, block.sparsity]
+                pair = block.dense_model.workload
+                if pair not in self._limits:
+                    continue
+                for wrapped in (True,) if criterion.wrapper else (False, True):
+                    column = counts[pair, block.sparsity, wrapped]
                     recovered, networks = column.get(criterion, (0, 0))
-                    column[criterion] = (recovered + (value > limits.near), networks + 1)
+                    column[criterion] = (recovered + (value > self._limits[pair].near), networks + 1)
         return {place: usual_shares(list(column.values())) for place, column in counts.items()}
 
     def _estimate(
-        self, strata: Sequence[Sequence[float]], workloads: Sequence[Workload], sparsity: Sparsity
+        self,
+        strata: Sequence[Sequence[float]],
+        workloads: Sequence[Workload],
+        sparsity: Sparsity,
+        *,
+        wrapped: bool,
     ) -> Estimate | None:
         if self.metric not in ACCURACIES:
             return mean_interval(strata)
         known: list[Limits | None] = []
         for pair in workloads:
             limits = self._limits.get(pair)
-            shares = self._shares.get((pair, sparsity))
+            shares = self._shares.get((pair, sparsity, wrapped))
             known.append(None if limits is None else replace(limits, recovered=shares))
         return accuracy_interval(strata, known)
 
@@ -340,8 +350,11 @@ class Standings:
             asked,
             self.random,
             near_chance={pair: limits.near for pair, limits in self._limits.items()},
-            estimate=lambda values: self._estimate(
-                self._strata(values, workloads, sparsity), workloads, sparsity
+            estimate=lambda criterion, values: self._estimate(
+                self._strata(values, workloads, sparsity),
+                workloads,
+                sparsity,
+                wrapped=criterion.wrapper is not None,
             ),
         )
 

@@ -71,7 +71,7 @@ def judge(
     random: Criterion | None,
     *,
     near_chance: Mapping[Workload, float],
-    estimate: Callable[[Mapping[Block, float]], Estimate | None],
+    estimate: Callable[[Criterion, Mapping[Block, float]], Estimate | None],
 ) -> Verdict | None:
     """Compare the criteria of one column over the cells that all of them have.
 
@@ -80,7 +80,7 @@ def judge(
         asked: the cells that were to be measured.
         random: the control that the best is compared with.
         near_chance: accuracies up to this one count as chance, by workload.
-        estimate: mean and interval of values.
+        estimate: mean and interval of a criterion's values.
 
     Returns:
         None if no criterion has enough cells.
@@ -116,7 +116,7 @@ def judge(
     if result.may_be_best is not None:
         inside = {c for c, may in zip(found.criteria, result.may_be_best, strict=True) if may}
         leaders = tuple(c for c in order if c in inside or c in highest)
-    mine = estimate(common[best])
+    mine = estimate(best, common[best])
     assert mine is not None
     return Verdict(
         highest,
@@ -125,7 +125,7 @@ def judge(
         len(blocks),
         found.asked,
         mine,
-        None if rival is None else estimate(common[rival]),
+        None if rival is None else estimate(rival, common[rival]),
         None
         if rival is None
         else mean_interval(_by_workload({b: v - common[rival][b] for b, v in common[best].items()})),

@@ -173,6 +173,10 @@ def test_running_again_computes_nothing(finished):
     result = benchsuite("run", "tiny.toml", cwd=finished)
     assert result.returncode == 0
     assert "16 cached, 0 to run" in result.stdout
+    # It ends with the best criteria of each budget, beside random and the dense networks.
+    for removed in ("40% removed", "70% removed"):
+        lines = result.stdout[result.stdout.index(removed) :].splitlines()[1:4]
+        assert [line[4:].split()[0] for line in lines] == ["magnitude-l1", "random", "dense"]
     assert (finished / "runs/tiny/results.jsonl").read_bytes() == before
 
 

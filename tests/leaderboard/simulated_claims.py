@@ -130,7 +130,7 @@ def holds_the_best_with_gaps(lost: str, workloads: int, seeds: int, boards: int 
             c: {b: float(v) for b, v, g in zip(blocks, row, out, strict=True) if not g}
             for c, row, out in zip(names, flat, lacking, strict=True)
         }
-        found = judge(column, blocks, None, near_chance={}, estimate=lambda v: Estimate(0.0, len(v)))
+        found = judge(column, blocks, None, near_chance={}, estimate=lambda _, v: Estimate(0.0, len(v)))
         assert found is not None
         assert found.may_be_best is not None
         # One that lacks too much is said to be no part of the comparison: that is no claim about it.

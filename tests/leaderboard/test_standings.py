@@ -321,6 +321,28 @@ def test_the_gain_over_workloads_takes_each_as_one_observation(matrix: MakeMany)
     assert (gain.low, gain.mean, gain.high) == pytest.approx((low, np.mean(each), high))
 
 
+def test_a_control_that_fails_widens_no_criterion_s_interval(matrix: MakeMany, record: Make) -> None:
+    records = matrix()
+    for each in records:
+        each.metrics.update({f"accuracy/class/{name}": 0.5 for name in range(10)})
+    failing = [
+        record("reversed(beta)", s, 0.1, model=m, seed=i, classes=10)
+        for s in (0.5, 0.9)
+        for m in ("mlp", "resnet")
+        for i in range(3)
+    ]
+    before, after = standings(records).table(), standings(records + failing).table()
+    for criterion, cells in before.rows.items():
+        if not criterion.is_control:
+            assert after.rows[criterion] == cells
+    (control,) = (cells for c, cells in after.rows.items() if c.label == "reversed(beta)")
+    assert control[0].estimate is not None
+    assert control[0].estimate.at_chance == 6
+    assert control[0].estimate.low is not None
+    assert control[0].estimate.high is not None
+    assert control[0].estimate.low < control[0].estimate.high
+
+
 def test_a_control_above_the_best_is_named(matrix: MakeMany) -> None:
     (verdict, _) = standings(matrix(scorers=("shuffled(beta)", "alpha", "beta", "random"))).table().verdicts
     assert verdict is not None
