@@ -24,7 +24,7 @@ from benchsuite.commands.arguments import (
 )
 from benchsuite.commands.exit_codes import FAILED, INTERRUPTED, NOTHING, OK
 from benchsuite.commands.host import host_provenance, latency_conditions, slots_of
-from benchsuite.commands.loading import Loaded, broken_plugins, load, surroundings_of
+from benchsuite.commands.loading import Loaded, broken_plugins, load, nothing_selected, surroundings_of
 from benchsuite.commands.printing import say
 from benchsuite.commands.rendering import render_site, render_summary
 from benchsuite.drawing.terminal import open_console
@@ -98,7 +98,9 @@ def run(options: Namespace) -> int:
     for line in broken_plugins(loaded.registry):
         console.print(line, style="yellow", markup=False, soft_wrap=True)
     if not loaded.selected:
-        console.print("no trial of this suite matches the filter", markup=False)
+        say(console, "no trial of this suite matches the filter")
+        for line in nothing_selected(loaded, options.filter):
+            say(console, line)
         return NOTHING
     again = with_keys(loaded.selected, options.again)
     with loaded.directory.locked():

@@ -27,16 +27,16 @@ FLAT = urlencode({"orderByKey": f"metrics.`{metric_names.TOP1}`", "orderByAsc": 
 _RUN_NAME, _CREATED = "attributes.`Run Name`", "runDateAndNestInfo"
 _WIDTHS = {_RUN_NAME: 130, _CREATED: 110, "params.`scorer`": 170}
 _WIDTH = 95
-_WHERE_THEY_VARY = ("granularity", "scope", "budget", "schedule", "recovery_epochs", "model", "dataset")
+_WHERE_THEY_VARY = ("granularity", "scope", "budget", "schedule", "recovery_epochs", "dataset")
 
 
 def list_view(records: Sequence[TrialRecord]) -> str:
     """The view of these trials as MLflow reads it: scorer, sparsity, outcome, accuracies and costs first."""
     columns = [
-        *(f"params.`{axis}`" for axis in ("scorer", "sparsity")),
+        *(f"params.`{axis}`" for axis in ("scorer", *_varied(records, ("model",)), "sparsity")),
         "tags.`status`",
         *(f"metrics.`{name}`" for name in _metrics(records)),
-        *(f"params.`{axis}`" for axis in (*_varied(records), "seed")),
+        *(f"params.`{axis}`" for axis in (*_varied(records, _WHERE_THEY_VARY), "seed")),
     ]
     view = {
         "orderByKey": f"metrics.`{metric_names.TOP1}`",
@@ -61,11 +61,11 @@ def _metrics(records: Iterable[TrialRecord]) -> list[str]:
     ]
 
 
-def _varied(records: Sequence[TrialRecord]) -> list[str]:
-    """The axes in which the trials differ; model and data set while there are none."""
+def _varied(records: Sequence[TrialRecord], axes: Iterable[str]) -> list[str]:
+    """The axes of these in which the trials differ; model and data set while there are none."""
     return [
         axis
-        for axis in _WHERE_THEY_VARY
+        for axis in axes
         if len({str(record.axes.get(axis)) for record in records}) > 1
         or (not records and axis in ("model", "dataset"))
     ]
