@@ -232,7 +232,8 @@ def _work(
             interrupted = True
         finally:
             watching.close(hurried=hurried)
-        tracking_seconds = tracker.close(interrupted=interrupted)
+        with console.status("MLflow: showing the last trials and logging the best networks"):
+            tracking_seconds = tracker.close(interrupted=interrupted)
     for warning in tracker.warnings:
         console.print(warning, style="yellow", markup=False, soft_wrap=True)
     if not tracker.lacks:
