@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from contextlib import ExitStack
@@ -40,7 +41,7 @@ from benchsuite.hardware import devices
 from benchsuite.store.files import described, write_atomically
 from benchsuite.store.record import SETTLED
 from benchsuite.store.run_directory import Cell
-from benchsuite.tracking import Tracker, is_behind, server_address, sync_command
+from benchsuite.tracking import Tracker, is_behind, server_address, sync_command, without_password
 from benchsuite.trials.agreement import update_agreement
 from benchsuite.upkeep.freeing import renew_freed
 
@@ -244,10 +245,10 @@ def _work(
 def _mlflow(directory: Path, lacks: str) -> str:
     """Where MLflow shows the run, and how to open it, or what it lacks."""
     server = server_address()
-    where = server or str(directory / "mlflow.db")
+    where = without_password(server) if server else str(directory / "mlflow.db")
     if lacks:
         return f"{where} lacks {lacks} trials  ({sync_command(directory)})"
-    return where if server else f"{where}  (benchsuite ui {directory})"
+    return where if server else f"{where}  (benchsuite ui {shlex.quote(str(directory))})"
 
 
 def _not_again(before: Mapping[str, TrialRecord | None], records: Mapping[str, TrialRecord]) -> list[str]:

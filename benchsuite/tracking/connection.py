@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import socket
 import sqlite3
 import time
@@ -73,6 +74,11 @@ def _knock(uri: str) -> None:
         socket.create_connection((address.hostname, port), timeout=_SECONDS_TO_CONNECT).close()
     except (OSError, ValueError) as error:
         raise BenchsuiteError(why(error)) from error
+
+
+def without_password(uri: str) -> str:
+    """The address as it may be shown: whoever reads a log must not learn what stands before the host."""
+    return re.sub(r"//[^/@]*@", "//…@", uri)
 
 
 def _by_proxy(address: SplitResult) -> bool:

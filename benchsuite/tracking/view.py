@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 from benchsuite.store import metric_names
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import mlflow_fields
-from benchsuite.tracking.connection import connect, log_dataset, log_files, log_points, search
+from benchsuite.tracking.connection import (
+    connect,
+    log_dataset,
+    log_files,
+    log_points,
+    search,
+    without_password,
+)
 from benchsuite.tracking.curves import Point, trial_curves
 from benchsuite.tracking.dense_runs import DenseRuns
 from benchsuite.tracking.dense_tasks import by_sources
@@ -99,7 +106,7 @@ class View:
     @property
     def address(self) -> str:
         """The address of the store, for messages."""
-        return self._uri or str(self._directory / "mlflow.db")
+        return without_password(self._uri) if self._uri else str(self._directory / "mlflow.db")
 
     @property
     def has_invocation(self) -> bool:
