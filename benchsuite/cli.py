@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import resource
 import sys
 import traceback
@@ -41,6 +42,7 @@ COMMANDS = {
     "doctor": "show what this machine offers and what is missing, or check and repair a run directory",
     "clean": "free what of a run directory can be made again",
     "schema": "print the JSON Schema of suite files",
+    "completion": "print what a shell needs to complete commands, options and names at the Tab key",
 }
 """What each command does. Its module in `benchsuite.commands` has its name."""
 
@@ -77,6 +79,8 @@ def build_parser(with_arguments: Collection[str]) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     words = sys.argv[1:] if arguments is None else list(arguments)
+    if "_ARGCOMPLETE" in os.environ:
+        _complete()
     print_warnings_printable()
     with steady_output() as output:
         try:
@@ -92,6 +96,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tell(f"benchsuite: standard output: {output.failure.strerror or output.failure}")
         return code or FAILED
     return code
+
+
+def _complete() -> None:
+    """Answer a shell that asks what could come next, and end; an argument is offered nothing at worst."""
+    from benchsuite.commands.completers import complete, words_before_the_cursor
+
+    named = [word for word in words_before_the_cursor() if word in COMMANDS][:1]
+    complete(build_parser(named))
 
 
 def _is_lost(output: Output) -> bool:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from benchsuite.commands.exit_codes import USAGE
+from benchsuite.commands.nearest import did_you_mean, nearest
 from benchsuite.commands.printing import tell
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MOST_THREADS = 1024
 TIMEOUT = 24 * 3600.0
@@ -17,10 +22,53 @@ TIMEOUT = 24 * 3600.0
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors have benchsuite's exit code."""
 
+    takes_minus: frozenset[str] = frozenset()
+    """Options whose value may begin with a minus, as in `--sort -accuracy/top1`."""
+
+    def parse_known_args(  # type: ignore[override]  # the overloads of argparse are for namespaces of any class
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse; what is left over is an error of the command that was given it."""
+        words = self._joined(sys.argv[1:] if args is None else args)
+        found, left = super().parse_known_args(words, namespace)
+        if left:
+            options = [name for action in self._actions for name in action.option_strings]
+            near = [n for word in left if word.startswith("-") for n in nearest(word.split("=")[0], options)]
+            meant = f"; did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(left)}{meant}")
+        return found, left
+
     def error(self, message: str) -> NoReturn:
         """Print the usage and the message, and exit."""
         tell(f"{self.format_usage()}{self.prog}: {message}")
         self.exit(USAGE)
+
+    def _joined(self, words: Sequence[str]) -> list[str]:
+        """The words with such options and their values as one."""
+        joined: list[str] = []
+        for word in words:
+            if joined and joined[-1] in self.takes_minus and word[:1] == "-" != word[1:2]:
+                joined[-1] += f"={word}"
+            else:
+                joined.append(word)
+        return joined
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        """Raise an error with the nearest name for a value that is none of the choices."""
+        if action.choices is None or value in action.choices:
+            return
+        names = [str(choice) for choice in action.choices]
+        if action.dest == "command":
+            raise argparse.ArgumentError(
+                None, f"there is no command {value!r}{did_you_mean(str(value), names)}"
+            )
+        raise argparse.ArgumentError(
+            action, f"{value!r} is not one of {', '.join(names)}{_near(value, names)}"
+        )
+
+
+def _near(value: object, names: Sequence[str]) -> str:
+    return did_you_mean(str(value), names) if nearest(str(value), names) else ""
 
 
 def add_suite(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +117,8 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="AXIS=VALUE,…",
-        help="only these trials, by value or pattern (scorer=taylor*); an axis given twice means either",
+        help="only these trials, by value or pattern (scorer=taylor*); several values mean any of them "
+        "(scorer=snip,lamp), and AXIS!=VALUE leaves some out",
     )
 
 

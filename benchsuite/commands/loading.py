@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import os
 import stat
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, cast
 
 import platformdirs
 
+from benchsuite.commands.filters import parse_filters
 from benchsuite.contracts.dataset import DatasetPlugin
-from benchsuite.errors import DataError, UsageError, suggestion
+from benchsuite.errors import DataError, UsageError
 from benchsuite.execution.surroundings import Limits, Surroundings
 from benchsuite.plan.matrix import build_plan
 from benchsuite.registry.discovery import discover_apart
@@ -163,40 +163,18 @@ def data_folder(chosen: Path | None) -> Path:
 
 def select(trials: Sequence[Trial], filters: Sequence[str]) -> tuple[Trial, ...]:
     """The trials whose axes match: different axes all, one axis's values any."""
-    wanted: dict[str, list[str]] = {}
-    axes = [axis for axis in trials[0].axes if axis != "scorer_params"] if trials else []
-    for part in (part for text in filters for part in _split_outside_brackets(text)):
-        axis, equals, value = part.partition("=")
-        if not equals or not value:
-            raise UsageError(f"--filter {part!r} is not AXIS=VALUE; the axes are: {', '.join(axes)}")
-        if axis not in axes:
-            raise UsageError(f"--filter: there is no axis {axis!r}{suggestion(axis, axes)}")
-        wanted.setdefault(axis, []).append(value)
-    return tuple(
-        trial
-        for trial in trials
-        if all(any(_matches(trial.axes[axis], v) for v in values) for axis, values in wanted.items())
-    )
+    chosen = parse_filters(filters, filterable(trials))
+    return tuple(trial for trial in trials if chosen.holds(trial.axes))
 
 
-def _matches(value: object, pattern: str) -> bool:
-    text = str(value)
-    return text == pattern or fnmatch.fnmatchcase(text, pattern) or _same_number(text, pattern)
+def filterable(trials: Sequence[Trial]) -> list[str]:
+    """The axes by which trials can be filtered."""
+    return [axis for axis in trials[0].axes if axis != "scorer_params"] if trials else []
 
 
-def _same_number(first: str, second: str) -> bool:
-    try:
-        return float(first) == float(second)
-    except ValueError:
-        return False
-
-
-def _split_outside_brackets(text: str) -> list[str]:
-    """Split at commas, but not inside a label's parentheses, as in reversed(mlp(a=1,b=2))."""
-    parts, depth, start = [], 0, 0
-    for position, character in enumerate(text):
-        depth += (character == "(") - (character == ")")
-        if character == "," and depth == 0:
-            parts.append(text[start:position])
-            start = position + 1
-    return [part.strip() for part in [*parts, text[start:]]]
+def nothing_selected(loaded: Loaded, filters: Sequence[str]) -> list[str]:
+    """Why no trial is selected, in sentences."""
+    if not loaded.trials or not filters:
+        return []
+    chosen = parse_filters(filters, filterable(loaded.trials))
+    return chosen.why_nothing([trial.axes for trial in loaded.trials])

@@ -15,7 +15,8 @@ from benchsuite.commands.arguments import (
     add_threads,
 )
 from benchsuite.commands.exit_codes import NOTHING, OK
-from benchsuite.commands.loading import broken_plugins, load, missing_files
+from benchsuite.commands.loading import broken_plugins, load, missing_files, nothing_selected
+from benchsuite.commands.printing import say
 from benchsuite.drawing.terminal import open_console
 from benchsuite.execution.pending_work import PendingWork, computed_otherwise, pending_work, trainings
 from benchsuite.execution.progress import duration
@@ -83,6 +84,9 @@ def run(options: Namespace) -> int:
         )
     console.print(_trainings(work, directory))
     console.print(f"time estimate: {_estimate(work.to_run, records)}")
+    if not loaded.selected:
+        for line in nothing_selected(loaded, options.filter):
+            say(console, line)
     return OK if loaded.selected else NOTHING
 
 

@@ -1,55 +1,65 @@
-"""`results`: a run's records as a table, CSV or JSON."""
+"""`results`: a run's records, or their means, as a table, CSV or JSON."""
 
 from __future__ import annotations
 
-import csv
-import json
-import sys
-from dataclasses import asdict
+import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rich.table import Table
-from rich.text import Text
-
+from benchsuite.commands.aggregation import aggregate
 from benchsuite.commands.exit_codes import NOTHING, OK
-from benchsuite.commands.printing import put, tell
-from benchsuite.drawing.terminal import open_console
-from benchsuite.publishing.merge import title
-from benchsuite.store import metric_names
+from benchsuite.commands.filters import parse_filters
+from benchsuite.commands.nearest import did_you_mean, nearest
+from benchsuite.commands.printing import tell
+from benchsuite.commands.results_order import Order, parse_order
+from benchsuite.errors import UsageError
 from benchsuite.store.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from benchsuite.store.record import TrialRecord
 
-
-_TABLE_AXES = ("dataset", "model", "seed", "scorer", "sparsity", "draw")
-_AXES_WHERE_THEY_VARY = ("granularity", "scope", "budget", "schedule", "recovery_epochs")
-_KEY_SHOWN = 8
-_TABLE_METRICS = (
-    (metric_names.TOP1_BEFORE_RECOVERY, "before", 100, ".1f"),
-    (metric_names.TOP1_RECALIBRATED, "recalibrated", 100, ".1f"),
-    (metric_names.TOP1, "after", 100, ".1f"),
-    (metric_names.TOP1_DENSE, "dense", 100, ".1f"),
-    (metric_names.PARAMS, "params", 1, ",.0f"),
-    (metric_names.MACS, "MACs", 1, ",.0f"),
-    (metric_names.SPARSITY_UNITS, "units", 1, ".3f"),
-    (metric_names.SPARSITY_PARAMS, "of params", 1, ".3f"),
-    (metric_names.SPARSITY_MACS, "of MACs", 1, ".3f"),
-)
+_MOST_LISTED = 40
+COUNTED = ("seeds", "trials", "without")
+"""What a group of trials has besides its axes and metrics."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add what the command takes."""
     parser.add_argument("run", type=Path, metavar="DIR")
     parser.add_argument("--format", choices=("table", "csv", "json"), default="table")
+    parser.add_argument(
+        "--filter",
+        action="append",
+        default=[],
+        metavar="AXIS=VALUE,…",
+        help="only these trials: scorer=snip,lamp is either, scorer=taylor* a pattern, scorer!=random leaves "
+        "out, and status=failed is their outcome (repeatable)",
+    )
+    parser.add_argument(
+        "--by",
+        metavar="AXIS,…",
+        help="means over seeds of the trials that have the same values on these axes, such as "
+        "scorer,sparsity, with the standard deviation over seeds where there are two or more",
+    )
+    parser.add_argument(
+        "--sort",
+        metavar="NAME,…",
+        help="sort by metrics or axes, -NAME from high to low, such as -accuracy/top1; what has no value "
+        "comes last",
+    )
+    parser.add_argument(
+        "--metrics", metavar="NAME,…", help="only these metrics, by name or pattern (accuracy/top1,latency/*)"
+    )
+    parser.takes_minus = frozenset({"--sort"})  # type: ignore[attr-defined]  # of the host's own parser
 
 
 def run(options: Namespace) -> int:
     """Print the records of a run: every cell that has an outcome, in the order of the plan."""
+    from benchsuite.commands import results_files, results_table
+
     found = RunDirectory(options.run).results()
     for line in found.problems:
         tell(f"left out: {line}")
@@ -57,106 +67,101 @@ def run(options: Namespace) -> int:
         tell(f"{found.pending} trials of the suite have no outcome yet")
     if found.superseded:
         tell(f"{len(found.superseded)} records of an earlier form of the suite are not shown")
-    writers: dict[str, Callable[[Sequence[TrialRecord]], None]] = {
-        "table": _print_table,
-        "csv": _print_csv,
-        "json": _print_json,
-    }
-    writers[options.format](found.records)
-    return OK if found.records else NOTHING
+    metrics = _metrics(options.metrics, found.records)
+    by = _axes(options.by, found.records)
+    order = _order(options.sort, by, found.records)
+    records = _filtered(found.records, options.filter)
+    if by is None:
+        records = order.of_records(records)
+        if options.format == "table":
+            results_table.print_records(records, metrics)
+        elif options.format == "csv":
+            results_files.print_records_csv(records, metrics)
+        else:
+            results_files.print_records_json(records, metrics)
+    else:
+        groups = order.of_groups(aggregate(records, by))
+        if options.format == "table":
+            results_table.print_groups(groups, by, metrics, records)
+        elif options.format == "csv":
+            results_files.print_groups_csv(groups, by, metrics)
+        else:
+            results_files.print_groups_json(groups, metrics)
+    return OK if records else NOTHING
 
 
-def _print_table(records: Sequence[TrialRecord]) -> None:
-    table = Table(box=None, padding=(0, 1))
-    table.add_column("key")
-    varied = [name for name in _AXES_WHERE_THEY_VARY if len({str(r.axes.get(name)) for r in records}) > 1]
-    shown = (*_TABLE_AXES[:-2], *varied, *_TABLE_AXES[-2:])
-    for axis in shown:
-        table.add_column(axis)
-    table.add_column("status")
-    latencies = sorted(
-        {
-            name
-            for r in records
-            for name in r.metrics
-            if name.startswith(metric_names.LATENCY) and name.endswith("_speedup")
-        }
-    )
-    columns = [*_TABLE_METRICS, *((n, n.removeprefix(metric_names.LATENCY), 1, ".2f") for n in latencies)]
-    for _, heading, _, _ in columns:
-        table.add_column(heading, justify="right")
-    for record in records:
-        numbers = [
-            _mark(record, name) + format(record.metrics[name] * factor, form)
-            if name in record.metrics
-            else ""
-            for name, _, factor, form in columns
-        ]
-        axes = [Text(str(record.axes.get(axis, ""))) for axis in shown]
-        table.add_row(record.key[:_KEY_SHOWN], *axes, record.status, *numbers)
-    console = open_console(width_in_pipe=240)
-    console.print(table)
-    for line in _explanations(records):
-        console.print(line, markup=False, soft_wrap=True)
-    for record in records:
-        if record.error:
-            cell = title(record, [name for name in varied if name != "recovery_epochs"])
-            console.print(f"{record.status}: {cell}: {record.error}", markup=False, soft_wrap=True)
+def _filtered(records: Sequence[TrialRecord], texts: Sequence[str]) -> list[TrialRecord]:
+    """The records that the filters leave; says why if that is none."""
+    if not records:
+        return []
+    filters = parse_filters(texts, [*_axis_names(records), "status"])
+    axes = [{**record.axes, "status": record.status} for record in records]
+    left = [record for record, its in zip(records, axes, strict=True) if filters.holds(its)]
+    for line in () if left else filters.why_nothing(axes):
+        tell(line)
+    return left
 
 
-_LOWER_BOUND, _UNSETTLED = "≥", "~"
+def _axis_names(records: Iterable[TrialRecord]) -> list[str]:
+    return [axis for axis in dict.fromkeys(a for r in records for a in r.axes) if axis != "scorer_params"]
 
 
-def _mark(record: TrialRecord, metric: str) -> str:
-    """What stands before a number that is less certain than it looks."""
-    if metric == metric_names.MACS and record.metrics.get(metric_names.UNCOUNTED_MODULES):
-        return _LOWER_BOUND
-    return _UNSETTLED if metric_names.is_wide(record.metrics, metric) else ""
+def _metric_names(records: Iterable[TrialRecord]) -> list[str]:
+    return sorted({name for record in records for name in record.metrics})
 
 
-def _explanations(records: Sequence[TrialRecord]) -> list[str]:
-    """What the marks mean, where there are some."""
-    found = []
-    unknown: dict[str, set[str]] = {}
-    for record in records:
-        if record.metrics.get(metric_names.UNCOUNTED_MODULES):
-            named = record.provenance.get("uncounted_modules")
-            model = str(record.axes.get("model"))
-            unknown.setdefault(model, set()).update(map(str, named if isinstance(named, list) else ()))
-    for model, names in sorted(unknown.items()):
-        found.append(
-            f"{_LOWER_BOUND} the MACs of {model} are a lower bound: what may multiply and has no formula is "
-            f"{', '.join(sorted(names)) or 'not named'}"
-        )
-    if any(_mark(record, name) == _UNSETTLED for record in records for name in record.metrics):
-        found.append(f"{_UNSETTLED} the 95% interval of this speedup is wider than 3% (see docs/method.md)")
-    return found
+def _metrics(text: str | None, records: Sequence[TrialRecord]) -> list[str] | None:
+    """The metrics that are asked for, in the order asked; None if no choice was made."""
+    if text is None:
+        return None
+    known, chosen = _metric_names(records), []
+    for name in _names("--metrics", text):
+        found = [name] if name in known else fnmatch.filter(known, name)
+        if not found and records:
+            raise UsageError(f"--metrics: there is no metric {name!r}{_hint(name, known)}")
+        chosen += found
+    return list(dict.fromkeys(chosen))
 
 
-def _print_csv(records: Sequence[TrialRecord]) -> None:
-    axes = list(dict.fromkeys(axis for r in records for axis in r.axes))
-    metrics = sorted({name for r in records for name in r.metrics})
-    provenance = sorted({name for r in records for name in r.provenance})
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(
-        ["key", *axes, "status", *metrics, "error", *(f"provenance/{name}" for name in provenance)]
-    )
-    for r in records:
-        writer.writerow(
-            [
-                r.key,
-                *(_plain(r.axes.get(axis, "")) for axis in axes),
-                r.status,
-                *(r.metrics.get(name, "") for name in metrics),
-                r.error or "",
-                *(_plain(r.provenance.get(name, "")) for name in provenance),
-            ]
-        )
+def _axes(text: str | None, records: Sequence[TrialRecord]) -> list[str] | None:
+    """The axes to group by; None if it was not asked for."""
+    if text is None:
+        return None
+    known = _axis_names(records)
+    names = list(dict.fromkeys(_names("--by", text)))
+    for name in names if records else ():
+        if name not in known:
+            raise UsageError(f"--by: there is no axis {name!r}{did_you_mean(name, known)}")
+    return names
 
 
-def _plain(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+def _order(text: str | None, by: Sequence[str] | None, records: Sequence[TrialRecord]) -> Order:
+    if text is None:
+        return Order(())
+    axes = ["key", "status", *_axis_names(records)] if by is None else [*by, *COUNTED]
+    known = [*axes, *_metric_names(records)]
+    order = parse_order(_names("--sort", text))
+    for name in (name for name, _ in order.names) if records else ():
+        if name not in known:
+            raise UsageError(f"--sort: there is no {name!r} to sort by{_hint(name, known, axes)}")
+    return order
 
 
-def _print_json(records: Sequence[TrialRecord]) -> None:
-    put(json.dumps([asdict(record) for record in records], ensure_ascii=False, indent=1, allow_nan=False))
+def _names(option: str, text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UsageError(f"{option}: no name is given")
+    return names
+
+
+def _hint(name: str, known: Sequence[str], first: Sequence[str] = ()) -> str:
+    """The nearest names; where there are none, the names that there are."""
+    if nearest(name, known):
+        return did_you_mean(name, known)
+    last = [each for each in known if each.rpartition("/")[2] == name]
+    if last:
+        return f"; did you mean {' or '.join(map(repr, last[:3]))}?"
+    rest = [each for each in known if each not in first and "/class/" not in each]
+    listed = [*first, *rest]
+    left = len(listed) - _MOST_LISTED
+    return f"; there are: {', '.join(listed[:_MOST_LISTED])}" + (f" and {left} more" if left > 0 else "")

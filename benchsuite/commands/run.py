@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from contextlib import ExitStack
@@ -24,7 +25,7 @@ from benchsuite.commands.arguments import (
 )
 from benchsuite.commands.exit_codes import FAILED, INTERRUPTED, NOTHING, OK
 from benchsuite.commands.host import host_provenance, latency_conditions, slots_of
-from benchsuite.commands.loading import Loaded, broken_plugins, load, surroundings_of
+from benchsuite.commands.loading import Loaded, broken_plugins, load, nothing_selected, surroundings_of
 from benchsuite.commands.printing import say
 from benchsuite.commands.rendering import podium, render_site, render_summary
 from benchsuite.drawing.terminal import open_console
@@ -40,7 +41,7 @@ from benchsuite.hardware import devices
 from benchsuite.store.files import described, write_atomically
 from benchsuite.store.record import SETTLED
 from benchsuite.store.run_directory import Cell
-from benchsuite.tracking import Tracker, is_behind
+from benchsuite.tracking import Tracker, is_behind, server_address, sync_command, without_password
 from benchsuite.trials.agreement import update_agreement
 from benchsuite.upkeep.freeing import renew_freed
 
@@ -98,7 +99,9 @@ def run(options: Namespace) -> int:
     for line in broken_plugins(loaded.registry):
         console.print(line, style="yellow", markup=False, soft_wrap=True)
     if not loaded.selected:
-        console.print("no trial of this suite matches the filter", markup=False)
+        say(console, "no trial of this suite matches the filter")
+        for line in nothing_selected(loaded, options.filter):
+            say(console, line)
         return NOTHING
     again = with_keys(loaded.selected, options.again)
     with loaded.directory.locked():
@@ -123,10 +126,10 @@ def _run_locked(
     directory.write_plan(cells, options.threads)
     _announce(loaded, work, records, slots, console)
     before = {key: records.get(key) for key in again}
-    interrupted = False
+    interrupted, lacks = False, ""
     try:
         if work.to_run or work.to_time or is_behind(directory.path):
-            interrupted = _work(options, loaded, work, before, records, slots, console)
+            interrupted, lacks = _work(options, loaded, work, before, records, slots, console)
         else:  # the suite before may have compared other criteria
             update_agreement(directory, loaded.trials, partial(say, console, style="yellow"))
     except OSError as error:
@@ -148,7 +151,7 @@ def _run_locked(
     console.print(f"took {duration(time.monotonic() - started)}", markup=False)
     for label, value in (
         ("results", directory.results_file),
-        ("MLflow", f"{directory.path / 'mlflow.db'}  (benchsuite ui {directory.path})"),
+        ("MLflow", _mlflow(directory.path, lacks)),
         *((("page", page),) if page else ()),
     ):
         console.print(f"  {label:<8} {value}", markup=False, soft_wrap=True)
@@ -191,9 +194,10 @@ def _work(
     records: dict[str, TrialRecord],
     slots: list[str],
     console: Console,
-) -> bool:
-    """Do what there is to do and show it in MLflow; returns whether it was interrupted.
+) -> tuple[bool, str]:
+    """Do what there is to do and show it in MLflow.
 
+    Returns whether it was interrupted, and how many trials MLflow lacks because it did not answer.
     `before` has the records of the trials to run again, as they were.
     """
     directory, interrupted, hurried = loaded.directory, False, True
@@ -206,7 +210,7 @@ def _work(
     view = (
         LiveView(total, slots, console, varied) if console.is_terminal else PlainView(total, console, varied)
     )
-    with Tracker(directory.path, loaded.suite.name, loaded.suite.suite.description) as tracker:
+    with Tracker(directory.path, loaded.suite.name, loaded.suite.suite.description, view.say) as tracker:
         tracker.summarise(lambda: _summary(loaded, records))
         tracker.source_of = loaded.strangers.source_of
         tracker.start({"suite": str(options.suite), "command": " ".join(sys.argv[1:]), **_texts(provenance)})
@@ -230,11 +234,22 @@ def _work(
             interrupted = True
         finally:
             watching.close(hurried=hurried)
-        tracking_seconds = tracker.close(interrupted=interrupted)
+        with console.status("MLflow: showing the last trials and logging the best networks"):
+            tracking_seconds = tracker.close(interrupted=interrupted)
     for warning in tracker.warnings:
         console.print(warning, style="yellow", markup=False, soft_wrap=True)
-    console.print(f"MLflow took {duration(tracking_seconds)} beside the run", markup=False)
-    return interrupted
+    if not tracker.lacks:
+        console.print(f"MLflow took {duration(tracking_seconds)} beside the run", markup=False)
+    return interrupted, tracker.lacks
+
+
+def _mlflow(directory: Path, lacks: str) -> str:
+    """Where MLflow shows the run, and how to open it, or what it lacks."""
+    server = server_address()
+    where = without_password(server) if server else str(directory / "mlflow.db")
+    if lacks:
+        return f"{where} lacks {lacks} trials  ({sync_command(directory)})"
+    return where if server else f"{where}  (benchsuite ui {shlex.quote(str(directory))})"
 
 
 def _not_again(before: Mapping[str, TrialRecord | None], records: Mapping[str, TrialRecord]) -> list[str]:

@@ -37,7 +37,7 @@ class TrainJob:
     @property
     def title(self) -> str:
         """What a person reads while it runs."""
-        return f"train {self.dense.model.label} on {self.dense.dataset.label}, seed {self.dense.seed}"
+        return f"training {_network(self.dense)}"
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,7 @@ class TablesJob:
     @property
     def title(self) -> str:
         """What a person reads while it runs."""
-        dense = self.scores[0].dense
-        return f"shared passes · {dense.model.label} · {dense.dataset.label} · seed {dense.seed}"
+        return f"reading activations and gradients of {_network(self.scores[0].dense)}"
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,7 @@ class ScoreJob:
     @property
     def title(self) -> str:
         """What a person reads while it runs."""
-        dense = self.score.dense
-        return f"{self.score.scorer.label} · {dense.model.label} · {dense.dataset.label} · seed {dense.seed}"
+        return f"scoring {_network(self.score.dense)} by {self.score.scorer.label}"
 
 
 @dataclass(frozen=True)
@@ -90,8 +88,7 @@ class TrialsJob:
     @property
     def title(self) -> str:
         """What a person reads while it runs."""
-        dense = self.trials[0].dense
-        return f"{dense.model.label} · {dense.dataset.label} · seed {dense.seed}"
+        return f"pruning {_network(self.trials[0].dense)}"
 
 
 @dataclass(frozen=True)
@@ -129,8 +126,18 @@ class LatencyJob:
     @property
     def title(self) -> str:
         """What a person reads while it runs."""
-        dense = self.trials[0].dense
-        return f"latency of {dense.model.label} on {dense.dataset.label}: {len(self.trials)} architectures"
+        return f"timing {_network(self.trials[0].dense)}"
+
+
+def _network(dense: DenseTask) -> str:
+    """A dense model in words, the same in every title."""
+    return f"{dense.model.label} · {dense.dataset.label} · seed {dense.seed}"
+
+
+def way(trial: Trial) -> str:
+    """What tells a trial from others of its dense model."""
+    draw = f" · draw {trial.axes['draw']}" if trial.axes["draw"] else ""
+    return f"{trial.scorer_label} · sparsity {trial.sparsity}{draw}"
 
 
 Job = TrainJob | TablesJob | ScoreJob | RoundJob | TrialsJob | LatencyJob

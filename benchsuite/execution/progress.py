@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from benchsuite.plan.trial import Trial
     from benchsuite.store.record import TrialRecord
 
+SILENCE_SECONDS = 30.0
+"""How long a pipe may stay silent while something new begins."""
 _STATUS_STYLES = {"done": "green", "unsupported": "yellow", "collapsed": "yellow"}
 
 
@@ -68,9 +71,12 @@ class PlainView:
     def __init__(self, total: int, console: Console, varied: Sequence[str] = ()) -> None:
         self._view = _View(total, varied)
         self._console = console
+        self._last = -math.inf
 
-    def working(self, slot: int, what: str) -> None:
-        """Nothing: the trial's own line will say it."""
+    def working(self, slot: int, what: str) -> None:  # noqa: ARG002 - Observer's form
+        """Print what begins, but only at first and where nothing was printed for long."""
+        if time.monotonic() - self._last > SILENCE_SECONDS:
+            self._print(f"{self._count()}  {what} …")
 
     def idle(self, slot: int) -> None:
         """Nothing to say."""
@@ -81,16 +87,17 @@ class PlainView:
     def recorded(self, trial: Trial, record: TrialRecord, *, complete: bool) -> None:  # noqa: ARG002 - Observer's form
         """Print the trial's line once."""
         if self._view.count(record):
-            count = f"{self._view.ended}/{self._view.total}"
-            self._console.print(
-                f"{count:>9}  {outcome_line(record, self._view.varied)}",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
-            )
+            self._print(f"{self._count()}  {outcome_line(record, self._view.varied)}")
 
     def say(self, text: str) -> None:
         """Print a line of the run itself."""
+        self._print(text)
+
+    def _count(self) -> str:
+        return f"{f'{self._view.ended}/{self._view.total}':>9}"
+
+    def _print(self, text: str) -> None:
+        self._last = time.monotonic()
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> PlainView:
@@ -109,6 +116,7 @@ class LiveView:
         self._view = _View(total, varied)
         self._slots = list(slots)
         self._work = ["" for _ in slots]
+        self._idle = "starting"
         self._told: set[tuple[object, ...]] = set()
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -125,6 +133,7 @@ class LiveView:
     def working(self, slot: int, what: str) -> None:
         """Show what a slot does."""
         self._work[slot % len(self._work)] = what
+        self._idle = "waiting"
 
     def idle(self, slot: int) -> None:
         """Show that a slot waits."""
@@ -160,7 +169,7 @@ class LiveView:
         table.add_column(no_wrap=True, style="dim")
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         for slot, (device, work) in enumerate(zip(self._slots, self._work, strict=True)):
-            table.add_row(f"{device} #{slot}", Text(work or "waiting", style="" if work else "dim"))
+            table.add_row(f"{device} #{slot}", Text(work or self._idle, style="" if work else "dim"))
         counts = Text(
             "   ".join(f"{n} {status}" for status, n in sorted(self._view.outcomes.items())), style="dim"
         )

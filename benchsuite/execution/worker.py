@@ -22,6 +22,7 @@ from benchsuite.execution.jobs import (
     TrainJob,
     TrialsJob,
     needed_plugins,
+    way,
     without_result,
 )
 from benchsuite.execution.local import LocalExecutor
@@ -119,7 +120,7 @@ def _do(worker: WorkerContext, job: Job, tell: Callable[[Sent], None], sampler: 
             answer_round(worker, task)
         case LatencyJob(trials=trials):
             for trial in trials:
-                tell(Started(trial.key, f"latency of {trial.scorer_label} at sparsity {trial.sparsity}"))
+                tell(Started(trial.key, f"{job.title} by {way(trial)}"))
                 tell(Measured(trial.key, latency_metrics(worker, trial)))
         case TrialsJob():
             _run_trials(worker, job, tell, sampler)
@@ -153,7 +154,7 @@ def _run_trials(
 ) -> None:
     dense: dict[bool, DenseModel] = {}
     for trial in job.trials:
-        tell(Started(trial.key, f"{job.title} · {trial.scorer_label} at {trial.sparsity}"))
+        tell(Started(trial.key, f"{job.title} by {way(trial)}"))
         folder = worker.folder(trial.key)
         at_init = trial.score.at_init
         try:

@@ -5,7 +5,16 @@ Importing this package does not import MLflow.
 
 from __future__ import annotations
 
-from benchsuite.tracking.tracker import Tracker, is_behind
+from benchsuite.tracking.connection import without_password
+from benchsuite.tracking.tracker import Tracker, is_behind, server_address, sync_command
 from benchsuite.tracking.ui import ui_address, ui_command
 
-__all__ = ["Tracker", "is_behind", "ui_address", "ui_command"]
+__all__ = [
+    "Tracker",
+    "is_behind",
+    "server_address",
+    "sync_command",
+    "ui_address",
+    "ui_command",
+    "without_password",
+]

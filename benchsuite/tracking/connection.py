@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
+import socket
 import sqlite3
 import time
+import urllib.request
 from contextlib import closing
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from benchsuite.errors import BenchsuiteError
 from benchsuite.tracking import mlflow_fields
@@ -16,6 +20,7 @@ from benchsuite.tracking import mlflow_fields
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
+    from urllib.parse import SplitResult
 
     from mlflow import MlflowClient
     from mlflow.entities import Run, RunInfo
@@ -25,6 +30,8 @@ if TYPE_CHECKING:
 
 _RUNS_PER_PAGE = 1000
 _ENTITIES_PER_BATCH = 1000
+_SECONDS_TO_CONNECT = 5.0
+_LONGEST_REASON = 200
 _DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -39,10 +46,12 @@ def connect(uri: str | None, database: Path) -> MlflowClient:
     """Return a client of the server at `uri`, or of the SQLite database, which is created if absent.
 
     Raises:
-        BenchsuiteError: the database cannot be used.
+        BenchsuiteError: the database cannot be used, or nothing listens at the server's address.
     """
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
+    if uri is not None:
+        _knock(uri)
     from mlflow import MlflowClient
 
     for chatty in ("mlflow", "alembic"):
@@ -53,6 +62,46 @@ def connect(uri: str | None, database: Path) -> MlflowClient:
         _check(database)
         _trust_the_system_to_write()
     return MlflowClient(tracking_uri=uri or f"sqlite:///{database}")
+
+
+def _knock(uri: str) -> None:
+    """Raise an error for a server that nothing can be sent to, which MLflow would try for longer."""
+    address = urlsplit(uri)
+    if address.scheme not in ("http", "https") or not address.hostname or _by_proxy(address):
+        return
+    try:
+        port = address.port or (443 if address.scheme == "https" else 80)
+        socket.create_connection((address.hostname, port), timeout=_SECONDS_TO_CONNECT).close()
+    except (OSError, ValueError) as error:
+        raise BenchsuiteError(why(error)) from error
+
+
+def without_password(uri: str) -> str:
+    """The address as it may be shown: whoever reads a log must not learn what stands before the host."""
+    return re.sub(r"//[^/@]*@", "//…@", uri)
+
+
+def _by_proxy(address: SplitResult) -> bool:
+    """Whether the address is reached through a proxy, so that it cannot be tried without."""
+    proxies = urllib.request.getproxies()
+    return (address.scheme in proxies or "all" in proxies) and not urllib.request.proxy_bypass(
+        address.hostname or ""
+    )
+
+
+def why(error: BaseException) -> str:
+    """Why a store does not answer, in few words: what the system said, else the first line of the message."""
+    cause: BaseException | None = error
+    seen: set[int] = set()
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        if isinstance(cause, TimeoutError):
+            return "nothing came back in time"
+        if isinstance(cause, OSError) and cause.errno is not None and cause.strerror:
+            return cause.strerror[:1].lower() + cause.strerror[1:]
+        cause = cause.__cause__ or cause.__context__
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return first if len(first) <= _LONGEST_REASON else f"{first[: _LONGEST_REASON - 1]}…"
 
 
 def _check(database: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.store import metric_names
+from benchsuite.store.record import SETTLED
 
 if TYPE_CHECKING:
     from benchsuite.store.record import TrialRecord
@@ -105,8 +106,13 @@ def _note(status: str, error: str) -> str:
 
 
 def run_status(record: TrialRecord) -> str:
-    """MLflow's word for the outcome."""
-    return "FINISHED" if record.status in ("done", "unsupported", "collapsed") else "FAILED"
+    """MLflow's word for the outcome.
+
+    A trial that is unsupported or collapsed has its outcome, and nothing failed: its tag `status` says it.
+    """
+    if record.status in SETTLED:
+        return "FINISHED"
+    return "KILLED" if record.status == "killed" else "FAILED"
 
 
 def digest(record: TrialRecord) -> str:

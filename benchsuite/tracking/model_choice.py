@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
 from dataclasses import dataclass
-from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
 from benchsuite.store import metric_names
+from benchsuite.tracking.cells import by_workload, complete_cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from benchsuite.store.record import TrialRecord
+    from benchsuite.tracking.cells import Cell
 
 TOLERANCE = 0.01
 """How much test accuracy, as a fraction, the pruned network's criterion may lose on average over seeds."""
 
-_NEEDED = {metric_names.TOP1, metric_names.TOP1_DENSE, metric_names.MACS, metric_names.PARAMS_NONZERO}
-_CONTROLS = ("random", "reversed", "shuffled", "scratch")
+_NEEDED = frozenset(
+    {metric_names.TOP1, metric_names.TOP1_DENSE, metric_names.MACS, metric_names.PARAMS_NONZERO}
+)
 
 
 @dataclass(frozen=True)
@@ -51,37 +51,6 @@ class ChosenModel:
         return "".join("-" if sign in "/:.%\"'" else sign for sign in text)[:200]
 
 
-@dataclass(frozen=True)
-class _Cell:
-    """The finished trials of one way of pruning, over seeds and draws."""
-
-    trials: tuple[TrialRecord, ...]
-
-    def mean(self, metric: str) -> float:
-        return fmean(trial.metrics[metric] for trial in self.trials)
-
-    @property
-    def seeds(self) -> frozenset[object]:
-        return frozenset(trial.axes["seed"] for trial in self.trials)
-
-    @property
-    def loss(self) -> float:
-        """How much accuracy is lost compared with the dense models of the same seeds."""
-        return self.mean(metric_names.TOP1_DENSE) - self.mean(metric_names.TOP1)
-
-    @property
-    def size(self) -> tuple[float, float, float]:
-        return (
-            self.mean(metric_names.MACS),
-            self.mean(metric_names.PARAMS_NONZERO),
-            -self.mean(metric_names.TOP1),
-        )
-
-    @property
-    def first(self) -> TrialRecord:
-        return min(self.trials, key=lambda trial: (trial.axes["seed"], trial.axes.get("draw", 0)))
-
-
 def chosen_models(records: Iterable[TrialRecord]) -> list[ChosenModel]:
     """For each data set and model, the first seed's dense model and one pruned network.
 
@@ -90,34 +59,21 @@ def chosen_models(records: Iterable[TrialRecord]) -> list[ChosenModel]:
     none. Controls, and those without a result for some seed, are not considered. The trial of the first seed
     is taken.
     """
-    workloads: dict[tuple[str, str], list[TrialRecord]] = defaultdict(list)
-    for record in records:
-        if record.status == "done" and "train" in record.stages and record.metrics.keys() >= _NEEDED:
-            workloads[str(record.axes["dataset"]), str(record.axes["model"])].append(record)
     chosen = []
-    for trials in workloads.values():
-        first = min(trials, key=lambda trial: trial.axes["seed"])
+    for trials in by_workload(records, _NEEDED):
+        pruned = [trial for trial in trials if "train" in trial.stages]
+        if not pruned:
+            continue
+        first = min(pruned, key=lambda trial: trial.axes["seed"])
         seed = first.axes["seed"]
         chosen.append(ChosenModel("dense", first, f"The dense model of the first seed, {seed}."))
-        cells = _cells(trials)
+        cells = [cell for cell in complete_cells(pruned) if not cell.is_control]
         if cells:
             chosen.append(_best(cells))
     return chosen
 
 
-def _cells(trials: Sequence[TrialRecord]) -> list[_Cell]:
-    """Ways of pruning that have a result for every seed, without controls."""
-    found: dict[str, list[TrialRecord]] = defaultdict(list)
-    for trial in trials:
-        if str(trial.axes["scorer"]).partition("(")[0] not in _CONTROLS:
-            way = {n: v for n, v in trial.axes.items() if n not in ("dataset", "model", "seed", "draw")}
-            found[json.dumps(way, sort_keys=True)].append(trial)
-    cells = [_Cell(tuple(group)) for group in found.values()]
-    seeds = {trial.axes["seed"] for trial in trials}
-    return [cell for cell in cells if cell.seeds == seeds]
-
-
-def _best(cells: Sequence[_Cell]) -> ChosenModel:
+def _best(cells: Sequence[Cell]) -> ChosenModel:
     close = [cell for cell in cells if cell.loss <= TOLERANCE]
     best = min(close or cells, key=lambda cell: cell.size if close else (cell.loss, *cell.size[:2]))
     number = len(best.seeds)
@@ -131,7 +87,7 @@ def _best(cells: Sequence[_Cell]) -> ChosenModel:
     )
     pruned, dense = best.mean(metric_names.TOP1), best.mean(metric_names.TOP1_DENSE)
     reason = (
-        f"{rule}: {best.first.axes['scorer']} at sparsity {best.first.axes['sparsity']}, "
+        f"{rule}: {best.scorer} at sparsity {best.first.axes['sparsity']}, "
         f"{pruned:.2%} against {dense:.2%}. "
         "This is the network of the first seed. It was chosen by test accuracy, which is therefore too "
         "favourable as an estimate for new data."

@@ -6,6 +6,7 @@ its run and how it was made. This needs torch, which the main process of a run d
 
 from __future__ import annotations
 
+import platform
 import tempfile
 import warnings
 from dataclasses import dataclass
@@ -162,7 +163,7 @@ def save(network: Network, path: Path, form: Model, choice: ChosenModel) -> None
             input_example=example,
             # It consists of a graph and tensors: loading it runs none of our code.
             serialization_format="pt2",
-            pip_requirements=[f"{name}=={_release(name)}" for name in ("mlflow", "numpy", "torch")],
+            conda_env=_environment(),
             metadata=_history(network.dense, choice),
         )
         program = torch.export.load(path / "data" / "model.pt2").module()
@@ -184,6 +185,17 @@ def _compare(
 def _spec(values: np.ndarray[Any, Any]) -> TensorSpec:
     """The tensor specification of such values for any number of samples."""
     return TensorSpec(values.dtype, (-1, *values.shape[1:]))
+
+
+def _environment() -> dict[str, Any]:
+    """What a program needs, from which MLflow writes `requirements.txt` too.
+
+    Given as `pip_requirements` the same list makes MLflow read the files of every installed package, to warn
+    of versions that differ from those of this process, which none can.
+    """
+    needed = [f"{name}=={_release(name)}" for name in ("mlflow", "numpy", "torch")]
+    dependencies = [f"python={platform.python_version()}", "pip", {"pip": needed}]
+    return {"name": "mlflow-env", "channels": ["conda-forge"], "dependencies": dependencies}
 
 
 def _release(package: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.store.run_directory import RunDirectory
+from benchsuite.tracking.connection import why
 from benchsuite.tracking.mlflow_fields import run_name
 from benchsuite.tracking.model_choice import chosen_models
 from benchsuite.tracking.view import View
@@ -29,6 +30,16 @@ if TYPE_CHECKING:
 _SECONDS_BETWEEN_TRIES = 30.0
 
 
+def server_address() -> str | None:
+    """The tracking server that the environment names; None for the store in the run directory."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or None
+
+
+def sync_command(directory: Path) -> str:
+    """The command that shows in MLflow what of a run is not there yet."""
+    return f"benchsuite mlflow-sync {shlex.quote(str(directory))}"
+
+
 def is_behind(directory: Path) -> bool:
     """Whether MLflow may lack trials of this run, because an invocation was killed or its server was down.
 
@@ -41,21 +52,26 @@ class Tracker:
     """Shows a run directory's trials in MLflow.
 
     After `start`, a separate thread opens the store, logs every stored record that is missing or changed, and
-    then every record given to `log`. A store that does not answer never stops the run: it is tried again from
-    time to time and once at the end, and `warnings` then says what is missing. The class is an observer of a
-    run.
+    then every record given to `log`. A store that does not answer never stops the run: `tell` is told once,
+    when that is found, the store is tried again from time to time and once at the end, and `lacks` then says
+    what is missing. The class is an observer of a run.
 
     Args:
         directory: the run directory; it contains the SQLite store `mlflow.db` and `mlartifacts/`, unless the
             environment variable MLFLOW_TRACKING_URI names a server.
         suite: the suite's name.
         description: the suite's description, in Markdown.
+        tell: told in a sentence, at once, that the store does not answer; without it a warning says so.
     """
 
-    def __init__(self, directory: Path, suite: str, description: str = "") -> None:
+    def __init__(
+        self, directory: Path, suite: str, description: str = "", tell: Callable[[str], None] | None = None
+    ) -> None:
         self._directory = directory
         self._suite = suite
         self._description = description
+        self._tell = tell
+        self._told = False
         self._thread: threading.Thread | None = None
         self._changed = threading.Condition()
         self._turn = threading.Lock()
@@ -71,6 +87,8 @@ class Tracker:
         """Number of trials that were new or had changed; available after `close`."""
         self.warnings: list[str] = []
         """Messages for the user; complete after `close`."""
+        self.lacks = ""
+        """How many trials the store lacks because it did not answer, or nothing; available after `close`."""
 
     def __enter__(self) -> Self:
         return self
@@ -82,7 +100,7 @@ class Tracker:
 
     def start(self, invocation: Mapping[str, str]) -> None:
         """Start the thread; `invocation` has facts about this invocation, such as the command."""
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or None
+        uri = server_address()
         size = self._stored_bytes()
         view = View(uri, self._directory, self._suite, self._description, invocation, size)
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -141,6 +159,7 @@ class Tracker:
     def _work(self, view: View) -> None:
         complaint = self._attempt(lambda: self._show(view))
         closing = False
+        self._tell_once(view, complaint)
         while not closing:
             with self._changed:
                 if complaint is None:
@@ -149,6 +168,7 @@ class Tracker:
                     self._changed.wait_for(lambda: self._closing, timeout=_SECONDS_BETWEEN_TRIES)
                 closing = self._closing
             complaint = self._attempt(lambda: self._show(view))
+            self._tell_once(view, complaint)
         if complaint is None:
             complaint = self._attempt(lambda: self._finish(view))
         self.shown = len(view.shown)
@@ -156,9 +176,19 @@ class Tracker:
             with suppress(OSError):  # the next invocation then looks once more, and finds everything there
                 _marker(self._directory).unlink(missing_ok=True)
         else:
-            self.warnings.append(
-                f"MLflow at {view.address} does not answer ({complaint}): {self._missing()} trials are not "
-                f"shown there; benchsuite mlflow-sync {shlex.quote(str(self._directory))} brings them in"
+            self.lacks = self._missing()
+            if not self._told:
+                self.warnings.append(
+                    f"MLflow at {view.address} does not answer ({complaint}): {self.lacks} trials are not "
+                    f"shown there; {sync_command(self._directory)} brings them in"
+                )
+
+    def _tell_once(self, view: View, complaint: str | None) -> None:
+        if complaint is not None and self._tell is not None and not self._told:
+            self._told = True
+            self._tell(
+                f"MLflow at {view.address} does not answer ({complaint}); the run goes on without it, and "
+                f"{sync_command(self._directory)} shows there later what it misses"
             )
 
     def _missing(self) -> str:
@@ -174,7 +204,7 @@ class Tracker:
         try:
             action()
         except Exception as error:  # noqa: BLE001 - whatever a view raises, the run continues
-            return f"{type(error).__name__}: {error}"
+            return why(error)
         return None
 
     def _show(self, view: View) -> None:
@@ -210,6 +240,8 @@ class Tracker:
 
     def _finish(self, view: View) -> None:
         complete = self._stored_bytes() if not self.warnings else None
+        with suppress(UsageError):  # nothing was stored yet
+            view.results = RunDirectory(self._directory).results().records
         if view.has_invocation and self._summarise is not None and not self._interrupted:
             try:
                 view.summary = self._summarise()
@@ -223,10 +255,7 @@ class Tracker:
 
     def _log_models(self, view: View) -> None:
         """Log models; errors become warnings, unless the store has stopped answering."""
-        try:
-            choices = chosen_models(RunDirectory(self._directory).results().records)
-        except UsageError:  # nothing was stored yet
-            return
+        choices = chosen_models(view.results)
         try:
             troubles = view.log_models(choices, self.source_of, lambda: self._interrupted)
         except Exception as error:

@@ -12,13 +12,22 @@ from typing import TYPE_CHECKING
 from benchsuite.store import metric_names
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import mlflow_fields
-from benchsuite.tracking.connection import connect, log_dataset, log_files, log_points, search
+from benchsuite.tracking.connection import (
+    connect,
+    log_dataset,
+    log_files,
+    log_points,
+    search,
+    without_password,
+)
 from benchsuite.tracking.curves import Point, trial_curves
 from benchsuite.tracking.dense_runs import DenseRuns
 from benchsuite.tracking.dense_tasks import by_sources
+from benchsuite.tracking.headline import headline
 from benchsuite.tracking.logged_models import LoggedModels
 from benchsuite.tracking.model_process import log_models
 from benchsuite.tracking.request import Request
+from benchsuite.tracking.run_list import VIEW_TAG, list_view
 from benchsuite.upkeep.own_files import files_in
 
 if TYPE_CHECKING:
@@ -33,7 +42,7 @@ if TYPE_CHECKING:
     from benchsuite.store.record import TrialRecord
     from benchsuite.tracking.model_choice import ChosenModel
 
-_FORM = 2
+_FORM = 3
 """Version of the form that this module writes; a store with another version is read through again."""
 
 
@@ -82,10 +91,13 @@ class View:
         self._parent: str | None = None
         self._logged: dict[str, _Logged] = {}
         self._dense = DenseRuns()
+        self._arranged = ""
         self.shown: dict[str, str] = {}
         """Outcomes of the trials shown, by key."""
         self.summary: Path | None = None
         """A folder of files for the invocation's run; its `summary.md` becomes part of the run's note."""
+        self.results: Sequence[TrialRecord] = ()
+        """All trials of the run, which the invocation's run sums up when it is closed."""
         self.behind = True
         """Whether stored trials may be missing; known once the store is open."""
         self.older: frozenset[str] = frozenset()
@@ -94,7 +106,7 @@ class View:
     @property
     def address(self) -> str:
         """The address of the store, for messages."""
-        return self._uri or str(self._directory / "mlflow.db")
+        return without_password(self._uri) if self._uri else str(self._directory / "mlflow.db")
 
     @property
     def has_invocation(self) -> bool:
@@ -120,7 +132,17 @@ class View:
             self.behind = experiment.tags.get(mlflow_fields.SHOWN_TAG) != self._progress(self._stored_bytes)
             if self.behind:
                 self._learn(client, identity)
+            self._arranged = experiment.tags.get(VIEW_TAG, "")
         self._client, self._experiment = client, identity
+        if not self._arranged:
+            self._arrange(())
+
+    def _arrange(self, records: Sequence[TrialRecord]) -> None:
+        """Let the list of runs open with the columns of these trials."""
+        view = list_view(records)
+        if view != self._arranged:
+            self._connected().set_experiment_tag(self._experiment, VIEW_TAG, view)
+            self._arranged = view
 
     def _learn(self, client: MlflowClient, experiment: str) -> None:
         """Read which trials MLflow has, and close the runs that a killed invocation of this run left open."""
@@ -191,6 +213,7 @@ class View:
                 self._connected().set_tag(
                     logged.run.run_id, mlflow_fields.DENSE_TAG, tags[mlflow_fields.DENSE_TAG]
                 )
+            self._mend_status(logged, record)
             return
         if logged is None:
             logged = self._logged[record.key] = self._create(record, tags)
@@ -202,6 +225,13 @@ class View:
             self._connected().set_terminated(logged.run.run_id, status=mlflow_fields.run_status(record))
         logged.digest, logged.status = digest, record.status
         self.shown[record.key] = record.status
+
+    def _mend_status(self, logged: _Logged, record: TrialRecord) -> None:
+        """Change the status of a run that was written in an earlier form."""
+        status = mlflow_fields.run_status(record)
+        if logged.run.status != status:
+            ended = logged.run.end_time
+            self._connected().set_terminated(logged.run.run_id, status=status, end_time=ended)
 
     def _create(self, record: TrialRecord, tags: dict[str, str]) -> _Logged:
         started = time.time() - record.metrics.get(metric_names.TRIAL_SECONDS, 0.0)
@@ -305,22 +335,22 @@ class View:
         return self._parent
 
     def finish(self, stored_bytes: int | None, *, interrupted: bool) -> None:
-        """Close the invocation's run with the number of trials by outcome.
+        """Close the invocation's run with the best accuracies and the number of trials by outcome.
 
         Args:
             stored_bytes: size of the results file, all of which is shown; None if something is missing.
             interrupted: whether the invocation was interrupted.
         """
         if self._parent is not None:
-            from mlflow.entities import Metric
-
-            now = int(time.time() * 1000)
+            first = headline(self.results)
             counts = Counter(self.shown.values())
-            metrics = [Metric(f"trials/{status}", number, now, 0) for status, number in counts.items()]
-            self._connected().log_batch(self._parent, metrics=metrics)
+            numbers = [Point(f"trials/{status}", 0, number) for status, number in counts.items()]
+            log_points(self._connected(), self._parent, [*first.points, *numbers], first.params)
             if self.summary is not None:
                 self._log_summary(self._parent, self.summary)
             self._connected().set_terminated(self._parent, status="KILLED" if interrupted else "FINISHED")
+        if self.results:
+            self._arrange(self.results)
         if stored_bytes is not None:
             progress = self._progress(stored_bytes)
             self._connected().set_experiment_tag(self._experiment, mlflow_fields.SHOWN_TAG, progress)

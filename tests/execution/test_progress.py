@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import io
 
+import pytest
+from rich.console import Console
+
+from benchsuite.execution import progress
+from benchsuite.execution.jobs import ScoreJob, TrialsJob, way
 from benchsuite.execution.progress import outcome_line, varied_axes
 from benchsuite.plan.matrix import build_plan
 from benchsuite.registry.discovery import discover
@@ -70,3 +75,42 @@ def test_accuracy_before_recovery_stands_only_where_there_is_one(trials):
     told = line(trial, [], **{"accuracy/top1_before_recovery": 0.25})
     assert told.endswith(": accuracy 25.0 before recovery, 50.0 after (dense 75.0)")
     assert line(trial, []).endswith(": accuracy 50.0 (dense 75.0)")
+
+
+def test_a_pipe_says_what_begins_first_and_after_a_silence(trials, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    console = Console(file=io.StringIO(), width=300)
+    view = progress.PlainView(2, console)
+    trial = trials()[0]
+    record = TrialRecord(trial.key, trial.axes, "unsupported", error="it cannot")
+    view.working(0, "training it")
+    view.working(1, "training another")
+    view.recorded(trial, record, complete=True)
+    now[0] += progress.SILENCE_SECONDS + 1
+    view.working(0, "scoring it")
+    lines = [one.strip() for one in console.file.getvalue().splitlines()]
+    assert (lines[0], lines[2]) == ("0/2  training it …", "1/2  scoring it …")
+    assert len(lines) == 3
+
+
+def test_the_live_line_names_scorer_and_network_once(trials):
+    trial = trials()[0]
+    job = TrialsJob((trial,))
+    told = f"{job.title} by {way(trial)}"
+    assert told == "pruning mlp · digits · seed 0 by magnitude-l1 · sparsity 0.3"
+    assert ScoreJob(trial.score).title == "scoring mlp · digits · seed 0 by magnitude-l1"
+    drawn = next(each for each in trials() if each.axes["draw"])
+    assert way(drawn).startswith("random · sparsity 0.3 · draw ")
+
+
+def test_a_slot_starts_before_it_waits():
+    console = Console(file=io.StringIO(), width=60, force_terminal=True)
+    view = progress.LiveView(1, ["cpu"], console)
+    console.print(view._render())
+    view.working(0, "training it")
+    view.idle(0)
+    console.print(view._render())
+    first, _, last = console.file.getvalue().partition("waiting")
+    assert "starting" in first
+    assert last

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from tracked import AXES, key, record, shown, track
 
 from benchsuite.tracking import mlflow_fields
@@ -15,6 +16,18 @@ def test_names_that_mlflow_refuses_are_changed_until_it_takes_them(tmp_path):
         _validate_metric_name(name)
     for name in mlflow_fields.params({"scorer_params": dict.fromkeys(names, 1)}):
         _validate_param_name(name)
+
+
+@pytest.mark.parametrize(
+    ("status", "shown_as"),
+    [
+        *((settled, "FINISHED") for settled in ("done", "unsupported", "collapsed")),
+        *(("failed", "FAILED"), ("timeout", "FAILED"), ("killed", "KILLED")),
+    ],
+)
+def test_what_failed_is_no_finished_run(status, shown_as):
+    assert mlflow_fields.run_status(record(status=status)) == shown_as
+    assert mlflow_fields.tags(record(status=status))["status"] == status
 
 
 def test_long_texts_are_cut_and_unset_axes_left_out():

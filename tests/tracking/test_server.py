@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import urllib.request
 
 import pytest
@@ -8,7 +10,7 @@ from tracked import Shown, closed_port, key, record, serving, shown, sync, track
 
 from benchsuite.cli import main
 from benchsuite.store.run_directory import RunDirectory
-from benchsuite.tracking import is_behind
+from benchsuite.tracking import is_behind, ui_address
 
 
 @pytest.mark.slow
@@ -76,3 +78,30 @@ def test_the_ui_serves_the_run_and_a_server_is_logged_to_like_a_file(finished, t
         assert [f.path for f in far.client.list_artifacts(far.trials[key("far")].info.run_id)] == [
             "recovery.json"
         ]
+
+
+@pytest.mark.slow
+def test_a_browser_opens_on_a_list_of_trials_by_accuracy(tmp_path):
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("there is no Chromium here")
+    run, port = tmp_path / "run", closed_port()
+    run.mkdir()
+    low, high = (record(key(f"{top1}"), metrics={"accuracy/top1": top1}) for top1 in (0.25, 0.75))
+    track(run, low, high, record(key("no"), "unsupported"))
+    with serving(run, port, tmp_path / "server.log"), api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1900, "height": 1000})
+        page.goto(ui_address(run, port=port))
+        cells = page.locator('.ag-center-cols-container [role="row"]')
+        page.get_by_text("Sort: accuracy/top1").wait_for(timeout=60_000)
+        page.wait_for_function(
+            "document.querySelectorAll('.ag-center-cols-container [role=row]').length == 4"
+        )
+        rows = [cells.nth(place).inner_text().split() for place in range(4)]
+        browser.close()
+    assert [row[:4] for row in rows[:2]] == [
+        ["weight-entropy", "0.5", "done", top1] for top1 in ("0.75", "0.25")
+    ]
+    assert any("unsupported" in row for row in rows[2:])

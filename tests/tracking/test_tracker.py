@@ -11,6 +11,7 @@ from tracked import closed_port, key, record, shown, track
 
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import Tracker, is_behind
+from benchsuite.tracking.connection import why
 from benchsuite.tracking.view import View
 
 if TYPE_CHECKING:
@@ -29,6 +30,57 @@ def test_a_server_that_is_down_costs_a_warning_and_is_made_up_for(tmp_path, monk
     assert track(tmp_path).warnings == []
     assert set(shown(tmp_path).trials) == {key("a"), key("b")}
     assert not is_behind(tmp_path)
+
+
+def test_a_server_that_is_down_is_said_once_at_once_and_shortly(tmp_path, monkeypatch):
+    address = f"http://127.0.0.1:{closed_port()}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    monkeypatch.setattr("benchsuite.tracking.tracker._SECONDS_BETWEEN_TRIES", 0.01)
+    told: list[str] = []
+    first = threading.Event()
+
+    def tell(text: str) -> None:
+        told.append(text)
+        first.set()
+
+    tracker = Tracker(tmp_path / "a run", "quick", tell=tell)
+    tracker.start({})
+    assert first.wait(30), "the run has not ended, and nothing was said"
+    RunDirectory(tmp_path / "a run").append(record())
+    tracker.log(record())
+    time.sleep(0.1)
+    tracker.close()
+    assert told == [
+        f"MLflow at {address} does not answer (connection refused); the run goes on without it, and "
+        f"benchsuite mlflow-sync '{tmp_path / 'a run'}' shows there later what it misses"
+    ]
+    assert (tracker.warnings, tracker.lacks) == ([], "up to 1")
+    assert is_behind(tmp_path / "a run")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ConnectionRefusedError(111, "Connection refused"), "connection refused"),
+        (TimeoutError("x"), "nothing came back in time"),
+        (ValueError("\n first line \nsecond"), "first line"),
+        (ValueError(), "ValueError"),
+        (ValueError("x" * 900), "x" * 199 + "…"),
+    ],
+)
+def test_a_reason_is_few_words(error, reason):
+    def wrapped() -> Exception:
+        try:
+            try:
+                raise error
+            except Exception as inner:
+                raise RuntimeError(str(inner)) from inner
+        except RuntimeError as outer:
+            return outer
+
+    assert why(error) == reason
+    if isinstance(error, OSError):
+        assert why(wrapped()) == reason
 
 
 @pytest.fixture

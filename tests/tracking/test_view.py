@@ -9,6 +9,7 @@ from tracked import key, record, shown, track
 
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import Tracker, is_behind, ui_address
+from benchsuite.tracking.run_list import VIEW_TAG
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +41,29 @@ def test_a_trial_is_a_nested_run_with_axes_metrics_and_provenance(finished):
     assert {tag.key: tag.value for tag in data.tags} == {"mlflow.data.context": "training"}
 
 
+def test_the_list_of_runs_opens_with_columns_that_exist(finished):
+    view = shown(finished)
+    listed = json.loads(view.experiment.tags[VIEW_TAG])
+    assert listed["orderByKey"] == "metrics.`accuracy/top1`"
+    run = view.trials[key("k1")].data
+    there = {f"params.`{n}`" for n in run.params} | {f"tags.`{n}`" for n in run.tags}
+    columns = [name for name in listed["selectedColumns"] if not name.startswith("metrics.")]
+    assert columns == ["params.`scorer`", "params.`sparsity`", "tags.`status`", "params.`seed`"]
+    assert there >= set(columns)
+    assert ui_address(finished).endswith("&viewStateShareKey=benchsuite")
+
+
+def test_a_status_of_an_earlier_form_is_mended_and_the_times_stay(tmp_path):
+    track(tmp_path, record(status="killed"))
+    view = shown(tmp_path)
+    run = view.trials[key("k1")].info
+    view.client.set_terminated(run.run_id, status="FAILED", end_time=run.end_time)
+    view.client.set_experiment_tag(view.experiment.experiment_id, "benchsuite.shown", "")
+    track(tmp_path)
+    mended = shown(tmp_path).trials[key("k1")].info
+    assert (mended.status, mended.end_time) == ("KILLED", run.end_time)
+
+
 def test_artifacts_are_the_trials_files_without_checkpoints(finished):
     view = shown(finished)
     run_id = view.trials[key("k1")].info.run_id
@@ -66,7 +90,7 @@ def test_outcomes_are_statuses_and_errors_are_readable(finished):
 
 def test_the_parent_run_tells_of_the_invocation(finished):
     view = shown(finished)
-    assert f"/experiments/{view.experiment.experiment_id}?" in ui_address()
+    assert f"/experiments/{view.experiment.experiment_id}/runs?" in ui_address(finished)
     (parent,) = view.parents
     assert view.experiment.tags["mlflow.note.content"] == "Every *scorer*."
     assert re.fullmatch(r"quick · \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", parent.info.run_name)
