@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 import platformdirs
 
+from benchsuite.commands.own_scorers import left_out, with_scorers
 from benchsuite.contracts.dataset import DatasetPlugin
 from benchsuite.errors import DataError, UsageError, suggestion
 from benchsuite.execution.surroundings import Limits, Surroundings
@@ -44,18 +45,21 @@ class Loaded:
     selected: tuple[Trial, ...]
     directory: RunDirectory
     data: Path
+    notes: tuple[str, ...]
+    """Lines on plugins: broken ones, and scorers of plugin files that the suite does not run."""
 
 
 def load(options: Namespace) -> Loaded:
     """Load what `run` and `plan` work on; raises `UsageError`."""
     registry, strangers = discover_checked(options)
-    suite = load_suite(options.suite, registry)
+    suite = with_scorers(load_suite(options.suite, registry), options.scorer, registry)
     data = data_folder(options.data)
     trials = tuple(build_plan(suite, registry, data, options.threads))
     selected = select(trials, options.filter)
     directory = RunDirectory(options.output or Path("runs") / suite.name)
     _check_place(directory.path)
-    return Loaded(suite, registry, strangers, trials, selected, directory, data)
+    notes = (*broken_plugins(registry), *left_out(options, suite, registry))
+    return Loaded(suite, registry, strangers, trials, selected, directory, data, notes)
 
 
 def _check_place(folder: Path) -> None:

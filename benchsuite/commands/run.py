@@ -18,13 +18,14 @@ from benchsuite.commands.arguments import (
     add_machine,
     add_plugins,
     add_run_directory,
+    add_scorers,
     add_suite,
     add_threads,
     positive_number,
 )
 from benchsuite.commands.exit_codes import FAILED, INTERRUPTED, NOTHING, OK
 from benchsuite.commands.host import host_provenance, latency_conditions, slots_of
-from benchsuite.commands.loading import Loaded, broken_plugins, load, surroundings_of
+from benchsuite.commands.loading import Loaded, load, surroundings_of
 from benchsuite.commands.printing import say
 from benchsuite.commands.rendering import render_site, render_summary
 from benchsuite.drawing.terminal import open_console
@@ -61,6 +62,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_suite(parser)
     add_run_directory(parser)
     add_plugins(parser)
+    add_scorers(parser)
     add_filter(parser)
     add_data(parser)
     add_machine(parser)
@@ -95,7 +97,7 @@ def run(options: Namespace) -> int:
     loaded = load(options)
     slots = slots_of(devices.parse_devices(options.devices), options.jobs)
     console = open_console()
-    for line in broken_plugins(loaded.registry):
+    for line in loaded.notes:
         console.print(line, style="yellow", markup=False, soft_wrap=True)
     if not loaded.selected:
         console.print("no trial of this suite matches the filter", markup=False)
