@@ -46,7 +46,7 @@ class Loaded:
     directory: RunDirectory
     data: Path
     notes: tuple[str, ...]
-    """Lines on plugins: broken ones, and scorers of plugin files that the suite does not run."""
+    """Lines on plugins: broken and doubtful ones, and scorers of plugin files that the suite does not run."""
 
 
 def load(options: Namespace) -> Loaded:
@@ -58,7 +58,7 @@ def load(options: Namespace) -> Loaded:
     selected = select(trials, options.filter)
     directory = RunDirectory(options.output or Path("runs") / suite.name)
     _check_place(directory.path)
-    notes = (*broken_plugins(registry), *left_out(options, suite, registry))
+    notes = (*doubtful_plugins(registry), *left_out(options, suite, registry))
     return Loaded(suite, registry, strangers, trials, selected, directory, data, notes)
 
 
@@ -128,11 +128,11 @@ def surroundings_of(
     )
 
 
-def broken_plugins(registry: Registry) -> list[str]:
-    """A line for each plugin that is listed with an error."""
-    return [
-        f"plugin {i.name} ({i.origin}) is broken: {i.error}" for i in registry.infos if i.status == "error"
-    ]
+def doubtful_plugins(registry: Registry) -> list[str]:
+    """A line for each plugin that is listed with an error, or with what may be a mistake."""
+    said = [(info, f"is broken: {info.error}") for info in registry.infos if info.status == "error"]
+    said += [(info, f"may have a mistake: {info.warning}") for info in registry.infos if info.warning]
+    return [f"plugin {info.name} ({info.origin}) {what}" for info, what in said]
 
 
 def missing_files(suite: Suite, registry: Registry, data: Path) -> list[str]:

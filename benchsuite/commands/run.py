@@ -32,6 +32,7 @@ from benchsuite.drawing.terminal import open_console
 from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.execution import entry
 from benchsuite.execution.local import LocalExecutor
+from benchsuite.execution.logs import log_of
 from benchsuite.execution.observers import PluginObservers
 from benchsuite.execution.pending_work import PendingWork, computed_otherwise, pending_work
 from benchsuite.execution.progress import LiveView, PlainView, duration, summary, varied_axes
@@ -136,7 +137,8 @@ def _run_locked(
             f"{described(error)}; what was stored is safe, and the same command resumes once that is mended"
         ) from error
     outcomes = [records[t.key] for t in loaded.selected if t.key in records]
-    console.print(summary(outcomes), markup=False, soft_wrap=True)
+    logs = partial(log_of, stages=directory.path / "stages")
+    console.print(summary(outcomes, logs), markup=False, soft_wrap=True)
     renew_freed(directory.path)
     if interrupted:
         left = len(loaded.selected) - len(outcomes) + len(_not_again(before, records))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from benchsuite.commands.arguments import add_data, add_plugins, add_scorers, add_suite
 from benchsuite.commands.exit_codes import OK
-from benchsuite.commands.loading import broken_plugins, data_folder, discover_checked, missing_files
+from benchsuite.commands.loading import data_folder, discover_checked, doubtful_plugins, missing_files
 from benchsuite.commands.own_scorers import left_out, with_scorers
 from benchsuite.drawing.terminal import open_console
 from benchsuite.plan.matrix import check_size
@@ -30,7 +30,7 @@ def run(options: Namespace) -> int:
     suite = with_scorers(load_suite(options.suite, registry), options.scorer, registry)
     check_size(suite, registry)
     console = open_console()
-    notes = [*broken_plugins(registry), *left_out(options, suite, registry)]
+    notes = [*doubtful_plugins(registry), *left_out(options, suite, registry)]
     for line in [*notes, *missing_files(suite, registry, data_folder(options.data))]:
         console.print(line, style="yellow", markup=False, soft_wrap=True)
     console.print(f"{options.suite}: the suite {suite.name!r} is valid", markup=False, soft_wrap=True)

@@ -19,7 +19,7 @@ from benchsuite.commands.arguments import (
     positive,
 )
 from benchsuite.commands.exit_codes import FAILED, OK
-from benchsuite.commands.loading import broken_plugins, data_folder, discover_checked
+from benchsuite.commands.loading import data_folder, discover_checked, doubtful_plugins
 from benchsuite.commands.printing import say
 from benchsuite.commands.rerun import can_be_run_again, run_again
 from benchsuite.drawing.terminal import open_console
@@ -84,7 +84,7 @@ def run(options: Namespace) -> int:
     console = open_console()
     signature = check_signature(options.file, options.signers)
     registry, strangers = discover_checked(options)
-    for line in broken_plugins(registry):
+    for line in doubtful_plugins(registry):
         say(console, line)
     data = data_folder(options.data)
     try:
