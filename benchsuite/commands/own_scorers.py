@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from benchsuite.errors import UsageError
 from benchsuite.plan.matrix import scorers_of
 from benchsuite.suite import ScorerRef
+from benchsuite.suite.missing import HINT, missing_plugins
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -28,7 +29,8 @@ def with_scorers(suite: Suite, names: Sequence[str], registry: Registry) -> Suit
         try:
             ScorerRef(name=name).create(registry)
         except UsageError as error:
-            raise UsageError(f"--scorer {name}: {error}") from error
+            hint = f"; {HINT}" if missing_plugins({"suite": {"scorers": [name]}}, registry) else ""
+            raise UsageError(f"--scorer {name}: {error}{hint}") from error
         if name not in listed:
             added[name] = ScorerRef(name=name)
     section = suite.suite.model_copy(update={"scorers": [*suite.suite.scorers, *added.values()]})
