@@ -14,17 +14,21 @@ from benchsuite.contracts.digests import HOST, PLUGIN_FILE
 if TYPE_CHECKING:
     from types import FrameType
 
+_NO_GRADIENT = "; nothing has a .grad here, context.gradients() gives gradients"
+
 
 def plugin_line(error: BaseException | None) -> str:
     """` (file.py:11)`, the innermost line of a plugin's code that an error or its cause passed; else nothing.
 
-    Folders are left out: the text may be stored and sent to others.
+    Folders are left out: the text may be stored and sent to others. It is also said where a gradient was
+    looked for that is none.
     """
     while error is not None:
         passed = [walked for walked in traceback.walk_tb(error.__traceback__) if _is_of_a_plugin(walked[0])]
         if passed:
             frame, line = passed[-1]
-            return f" ({Path(frame.f_code.co_filename).name}:{line})"
+            hint = _NO_GRADIENT if "NoneType" in str(error) and "grad" in frame.f_code.co_names else ""
+            return f" ({Path(frame.f_code.co_filename).name}:{line}{hint})"
         error = error.__cause__
     return ""
 

@@ -29,6 +29,9 @@ class Raising(benchsuite.Scorer):
                 json.loads("{")  # library
             case "host":
                 benchsuite.file_fingerprint(3)  # host
+            case "gradient":
+                weight = __import__("torch").ones(2)
+                abs(weight.grad)  # gradient
             case "cause":
                 try:
                     [][0]
@@ -47,7 +50,7 @@ from benchsuite.registry.discovery import discover
 from benchsuite.registry.raised_at import plugin_line
 
 scorer = discover([Path(sys.argv[1])])[0].create("scorer", "raising", {})
-for what in ("here", "beside", "library", "host", "cause"):
+for what in ("here", "beside", "library", "host", "cause", "gradient"):
     try:
         try:
             scorer.score(what)
@@ -76,4 +79,6 @@ def test_the_innermost_line_of_the_plugins_own_code_is_named(tmp_path: Path, whe
         check=True,
     ).stdout.splitlines()
     own = [f"{what} (raising.py:{marked[what]})" for what in ("here", "library", "host", "cause")]
-    assert told == [own[0], "beside (beside_raising.py:2)", *own[1:], "none"]
+    hint = f"gradient (raising.py:{marked['gradient']}; nothing has a .grad here, "
+    hint += "context.gradients() gives gradients)"
+    assert told == [own[0], "beside (beside_raising.py:2)", *own[1:], hint, "none"]
