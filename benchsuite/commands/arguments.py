@@ -100,6 +100,17 @@ def add_plugins(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_scorers(parser: argparse.ArgumentParser) -> None:
+    """Add scorers that the suite has beside its own."""
+    parser.add_argument(
+        "--scorer",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="add a scorer to those of the suite, such as that of a plugin file (repeatable)",
+    )
+
+
 def add_signers(parser: argparse.ArgumentParser) -> None:
     """Add the list of those whose signatures are known."""
     parser.add_argument(

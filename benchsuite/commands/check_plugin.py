@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchsuite.commands.arguments import positive_number
-from benchsuite.commands.checking import SKIPPED
+from benchsuite.commands.checking import FIRST, NOT_CHECKED
 from benchsuite.commands.exit_codes import FAILED, OK
 from benchsuite.commands.loading import check_named
 from benchsuite.commands.printing import say
@@ -19,6 +19,8 @@ from benchsuite.registry.stranger_process import StrangerProcess
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
+
+    from rich.console import Console
 
 _CHECKING = "benchsuite.commands.checking"
 SECONDS = 120.0
@@ -48,37 +50,56 @@ def run(options: Namespace) -> int:
     for info in broken:
         say(console, f"{info.name}: {info.error}", style="red")
     failed = bool(broken)
-    for name in (info.name for info in own if info.kind == "scorer" and info.status == "ok"):
-        for check, problem in _problems(options.file, name, options.timeout):
-            skipped = problem is not None and problem.startswith(SKIPPED)
-            failed |= problem is not None and not skipped
-            said = f"{name}: {check}: {problem or 'ok'}"
-            say(console, said, style="red" if problem and not skipped else None)
-    if not own:
-        say(console, f"{options.file} registers no plugin")
-        return FAILED
+    for info in (info for info in own if info.status == "ok"):
+        if info.warning:
+            say(console, f"{info.name}: warning: {info.warning}", style="yellow")
+        if info.kind == "scorer":
+            failed |= _check(console, options.file, info.name, options.timeout)
+        else:
+            say(console, f"{info.name}: {info.kind}: registered; the checks are for scorers")
     return FAILED if failed else OK
 
 
+def _check(console: Console, file: Path, scorer: str, seconds: float) -> bool:
+    """Say what each check of a scorer finds; returns whether one failed."""
+    from benchsuite.testing import CHECKS  # imports torch
+
+    found: dict[str, str | None] = {}
+    for check, problem in _problems(file, scorer, seconds):
+        found[check] = problem
+        wrong = problem is not None and not problem.startswith(NOT_CHECKED)
+        say(console, f"{scorer}: {check}: {problem or 'ok'}", style="red" if wrong else None)
+    if left := [check for check in CHECKS if check not in found]:
+        say(console, f"{scorer}: {NOT_CHECKED}{', '.join(left)}")
+    return any(problem is not None and not problem.startswith(NOT_CHECKED) for problem in found.values())
+
+
 def _problems(file: Path, scorer: str, seconds: float) -> Iterator[tuple[str, str | None]]:
-    """Each check with what it says is wrong; after one that kills its process the others have a new one."""
+    """Each check with what it says is wrong; after one that kills its process the others have a new one.
+
+    Where the scorer scores no network, or takes too long once, the others are not tried.
+    """
     from benchsuite.testing import CHECKS
 
     process = None
     try:
         for check in CHECKS:
             problem: str | None
+            late = False
             try:
                 if process is None:
                     process = StrangerProcess(PluginSource.of_file(file), _CHECKING)
                     process.description()
-                question = {"ask": "check", "check": check, "scorer": scorer, "file": str(file)}
+                question = {"ask": "check", "check": check, "scorer": scorer}
                 problem = process.ask(question, seconds)
             except BenchsuiteError as error:
                 problem = str(error)
                 if process is not None and process.is_over:
-                    process = None
+                    late, process = process.was_late, None
+                problem += "; --timeout allows more" if late else ""
             yield check, problem
+            if late or (check == FIRST and problem is not None):
+                return
     finally:
         if process is not None:
             process.close()

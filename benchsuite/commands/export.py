@@ -38,6 +38,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="where to write it (default: RUN/exports/KEY)"
     )
+    parser.add_argument(
+        "--force", action="store_true", help="write into a folder that is not empty, over an older export"
+    )
     add_plugins(parser)
     add_data(parser)
 
@@ -54,6 +57,10 @@ def run(options: Namespace) -> int:
     record = _finished(options.run, options.key, trials, records)
     trial = as_recorded(trials, record)
     folder: Path = options.output or directory.path / "exports" / record.key
+    if not options.force and folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(
+            f"not overwritten: {folder} is not empty; choose another folder with --output, or add --force"
+        )
 
     from benchsuite.hardware.devices import prepare
     from benchsuite.registry.loading import installed, load_plugins
@@ -92,12 +99,7 @@ def run(options: Namespace) -> int:
 
 def planned(directory: RunDirectory, registry: Registry, data: Path) -> list[Trial]:
     """The trials of a run's own suite; raises `UsageError`, also where a plugin of the run is not there."""
-    try:
-        suite = load_suite(directory.suite_file, registry)
-    except UsageError as error:
-        raise UsageError(
-            f"{error}\nplugin files that the run was given are named with --plugin here too"
-        ) from error
+    suite = load_suite(directory.suite_file, registry)
     return build_plan(suite, registry, data, directory.threads())
 
 

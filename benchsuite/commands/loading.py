@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 import platformdirs
 
 from benchsuite.commands.filters import parse_filters
+from benchsuite.commands.own_scorers import left_out, with_scorers
 from benchsuite.contracts.dataset import DatasetPlugin
 from benchsuite.errors import DataError, UsageError
 from benchsuite.execution.surroundings import Limits, Surroundings
@@ -44,18 +45,21 @@ class Loaded:
     selected: tuple[Trial, ...]
     directory: RunDirectory
     data: Path
+    notes: tuple[str, ...]
+    """Lines on plugins: broken and doubtful ones, and scorers of plugin files that the suite does not run."""
 
 
 def load(options: Namespace) -> Loaded:
     """Load what `run` and `plan` work on; raises `UsageError`."""
     registry, strangers = discover_checked(options)
-    suite = load_suite(options.suite, registry)
+    suite = with_scorers(load_suite(options.suite, registry), options.scorer, registry)
     data = data_folder(options.data)
     trials = tuple(build_plan(suite, registry, data, options.threads))
     selected = select(trials, options.filter)
     directory = RunDirectory(options.output or Path("runs") / suite.name)
     _check_place(directory.path)
-    return Loaded(suite, registry, strangers, trials, selected, directory, data)
+    notes = (*doubtful_plugins(registry), *left_out(options, suite, registry))
+    return Loaded(suite, registry, strangers, trials, selected, directory, data, notes)
 
 
 def _check_place(folder: Path) -> None:
@@ -124,11 +128,11 @@ def surroundings_of(
     )
 
 
-def broken_plugins(registry: Registry) -> list[str]:
-    """A line for each plugin that is listed with an error."""
-    return [
-        f"plugin {i.name} ({i.origin}) is broken: {i.error}" for i in registry.infos if i.status == "error"
-    ]
+def doubtful_plugins(registry: Registry) -> list[str]:
+    """A line for each plugin that is listed with an error, or with what may be a mistake."""
+    said = [(info, f"is broken: {info.error}") for info in registry.infos if info.status == "error"]
+    said += [(info, f"may have a mistake: {info.warning}") for info in registry.infos if info.warning]
+    return [f"plugin {info.name} ({info.origin}) {what}" for info, what in said]
 
 
 def missing_files(suite: Suite, registry: Registry, data: Path) -> list[str]:

@@ -11,11 +11,12 @@ from benchsuite.commands.arguments import (
     add_filter,
     add_plugins,
     add_run_directory,
+    add_scorers,
     add_suite,
     add_threads,
 )
 from benchsuite.commands.exit_codes import NOTHING, OK
-from benchsuite.commands.loading import broken_plugins, load, missing_files, nothing_selected
+from benchsuite.commands.loading import load, missing_files, nothing_selected
 from benchsuite.commands.printing import say
 from benchsuite.drawing.terminal import open_console
 from benchsuite.execution.pending_work import PendingWork, computed_otherwise, pending_work, trainings
@@ -36,6 +37,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_suite(parser)
     add_run_directory(parser)
     add_plugins(parser)
+    add_scorers(parser)
     add_filter(parser)
     add_data(parser)
     add_threads(parser)
@@ -50,7 +52,7 @@ def run(options: Namespace) -> int:
     work = pending_work(loaded.selected, records, directory, retry_failed=options.retry_failed)
     console = open_console()
     missing = missing_files(loaded.suite, loaded.registry, loaded.data)
-    for line in [*broken_plugins(loaded.registry), *missing, *problems]:
+    for line in [*loaded.notes, *missing, *problems]:
         console.print(line, style="yellow", markup=False, soft_wrap=True)
     table = Table(
         box=None,

@@ -12,7 +12,7 @@ from rich.text import Text
 from benchsuite.commands.arguments import add_plugins
 from benchsuite.commands.exit_codes import OK
 from benchsuite.commands.loading import discover_named
-from benchsuite.commands.printing import put
+from benchsuite.commands.printing import put, say
 from benchsuite.drawing.terminal import open_console
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ def run(options: Namespace) -> int:
             console.print(
                 f"{info.name} ({info.origin}): {info.error}", style="red", markup=False, soft_wrap=True
             )
+        if info.warning:
+            say(console, f"{info.name} ({info.origin}): {info.warning}", style="yellow")
     return OK
 
 

@@ -19,19 +19,21 @@ from benchsuite.commands.arguments import (
     add_machine,
     add_plugins,
     add_run_directory,
+    add_scorers,
     add_suite,
     add_threads,
     positive_number,
 )
 from benchsuite.commands.exit_codes import FAILED, INTERRUPTED, NOTHING, OK
 from benchsuite.commands.host import host_provenance, latency_conditions, slots_of
-from benchsuite.commands.loading import Loaded, broken_plugins, load, nothing_selected, surroundings_of
+from benchsuite.commands.loading import Loaded, load, nothing_selected, surroundings_of
 from benchsuite.commands.printing import say
 from benchsuite.commands.rendering import podium, render_site, render_summary
 from benchsuite.drawing.terminal import open_console
 from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.execution import entry
 from benchsuite.execution.local import LocalExecutor
+from benchsuite.execution.logs import log_of
 from benchsuite.execution.observers import PluginObservers
 from benchsuite.execution.pending_work import PendingWork, computed_otherwise, pending_work
 from benchsuite.execution.progress import LiveView, PlainView, duration, summary, varied_axes
@@ -62,6 +64,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_suite(parser)
     add_run_directory(parser)
     add_plugins(parser)
+    add_scorers(parser)
     add_filter(parser)
     add_data(parser)
     add_machine(parser)
@@ -96,7 +99,7 @@ def run(options: Namespace) -> int:
     loaded = load(options)
     slots = slots_of(devices.parse_devices(options.devices), options.jobs)
     console = open_console()
-    for line in broken_plugins(loaded.registry):
+    for line in loaded.notes:
         console.print(line, style="yellow", markup=False, soft_wrap=True)
     if not loaded.selected:
         say(console, "no trial of this suite matches the filter")
@@ -137,7 +140,8 @@ def _run_locked(
             f"{described(error)}; what was stored is safe, and the same command resumes once that is mended"
         ) from error
     outcomes = [records[t.key] for t in loaded.selected if t.key in records]
-    console.print(summary(outcomes), markup=False, soft_wrap=True)
+    logs = partial(log_of, stages=directory.path / "stages")
+    console.print(summary(outcomes, logs), markup=False, soft_wrap=True)
     renew_freed(directory.path)
     if interrupted:
         left = len(loaded.selected) - len(outcomes) + len(_not_again(before, records))

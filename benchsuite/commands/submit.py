@@ -16,8 +16,10 @@ from benchsuite.drawing.terminal import open_console
 from benchsuite.errors import UsageError
 from benchsuite.publishing.results_file import Header, packed, write_published
 from benchsuite.publishing.signatures import check_signature, sign, signature_file
+from benchsuite.registry.discovery import discover_apart
 from benchsuite.store.files import read_regular, write_atomically
 from benchsuite.store.run_directory import RunDirectory
+from benchsuite.suite.missing import missing_plugins, told
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -81,8 +83,16 @@ def run(options: Namespace) -> int:
         console,
         f"it names the machines {', '.join(hosts)} and holds the texts of errors; read it before you send it",
     )
-    say(console, f"check it with: benchsuite verify {output}")
+    say(console, f"check it with: benchsuite verify {output}{_plugin_files(suite)}")
     return OK
+
+
+def _plugin_files(suite: dict[str, Any]) -> str:
+    """What the command that verifies a suite's records needs beside the installed plugins."""
+    registry, strangers = discover_apart()
+    strangers.close()
+    missing = missing_plugins(suite, registry)
+    return f" --plugin FILE, the plugin file of {told(missing)}" if missing else ""
 
 
 def _suite_of(directory: RunDirectory, records: Sequence[TrialRecord]) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchsuite.commands.arguments import add_data, add_plugins, add_suite
+from benchsuite.commands.arguments import add_data, add_plugins, add_scorers, add_suite
 from benchsuite.commands.exit_codes import OK
-from benchsuite.commands.loading import broken_plugins, data_folder, discover_checked, missing_files
+from benchsuite.commands.loading import data_folder, discover_checked, doubtful_plugins, missing_files
+from benchsuite.commands.own_scorers import left_out, with_scorers
 from benchsuite.drawing.terminal import open_console
 from benchsuite.plan.matrix import check_size
 from benchsuite.suite import load_suite
@@ -19,16 +20,18 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add what the command takes."""
     add_suite(parser)
     add_plugins(parser)
+    add_scorers(parser)
     add_data(parser)
 
 
 def run(options: Namespace) -> int:
     """Say that a suite file is right; every error is raised with its line."""
     registry, _ = discover_checked(options)
-    suite = load_suite(options.suite, registry)
+    suite = with_scorers(load_suite(options.suite, registry), options.scorer, registry)
     check_size(suite, registry)
     console = open_console()
-    for line in [*broken_plugins(registry), *missing_files(suite, registry, data_folder(options.data))]:
+    notes = [*doubtful_plugins(registry), *left_out(options, suite, registry)]
+    for line in [*notes, *missing_files(suite, registry, data_folder(options.data))]:
         console.print(line, style="yellow", markup=False, soft_wrap=True)
     console.print(f"{options.suite}: the suite {suite.name!r} is valid", markup=False, soft_wrap=True)
     return OK

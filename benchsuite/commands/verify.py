@@ -7,7 +7,7 @@ import tempfile
 import tomllib
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchsuite.commands.arguments import (
     MOST_THREADS,
@@ -19,7 +19,7 @@ from benchsuite.commands.arguments import (
     positive,
 )
 from benchsuite.commands.exit_codes import FAILED, OK
-from benchsuite.commands.loading import broken_plugins, data_folder, discover_checked
+from benchsuite.commands.loading import data_folder, discover_checked, doubtful_plugins
 from benchsuite.commands.printing import say
 from benchsuite.commands.rerun import can_be_run_again, run_again
 from benchsuite.drawing.terminal import open_console
@@ -31,6 +31,7 @@ from benchsuite.publishing.chances import chance_to_catch
 from benchsuite.publishing.results_file import Published, read_published
 from benchsuite.publishing.signatures import check_signature
 from benchsuite.suite import load_suite
+from benchsuite.suite.missing import HINT, missing_plugins, told
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -84,29 +85,30 @@ def run(options: Namespace) -> int:
     console = open_console()
     signature = check_signature(options.file, options.signers)
     registry, strangers = discover_checked(options)
-    for line in broken_plugins(registry):
+    for line in doubtful_plugins(registry):
         say(console, line)
     data = data_folder(options.data)
     try:
         published = read_published(options.file)
         threads = options.threads or _threads(published.records)
-        trials = _trials(published, registry, data, threads)
+        missing = missing_plugins(_content(published), registry)
+        trials = [] if missing else _trials(published, registry, data, threads)
     except UsageError as error:
         say(console, str(error))
         return FAILED
     records = published.records
     checks: dict[str, list[Problem]] = {
         "schema": [verification.Problem("lines cannot be read", text) for text in published.problems],
-        "completeness": verification.completeness(records, trials),
+        "completeness": [] if missing else verification.completeness(records, trials),
         "provenance": verification.provenance(records),
         "plausibility": verification.plausibility(records),
     }
     pairs = verification.matched(records, trials)
     say(console, f"{options.file}: {len(records)} trials")
     for check, problems in checks.items():
-        _report(console, check, "ok", problems)
+        _report(console, check, "not checked" if missing and check == "completeness" else "ok", problems)
     same = sum(trial.key == record.key for trial, record in pairs)
-    say(console, f"{'keys':<14}{_keys(same, len(records))}")
+    say(console, f"{'keys':<14}{'not checked' if missing else _keys(same, len(records))}")
     say(console, f"{'':<14}a key names the code, settings and data that are claimed; it signs no number")
     say(console, f"{'signature':<14}{signature.words}")
     required = options.require_signature and signature.verdict != "signed"
@@ -114,13 +116,16 @@ def run(options: Namespace) -> int:
         say(console, f"{'':<14}a signature by one of {options.signers} is required")
     if signature.verdict == "bad" or required:
         checks["signature"] = [verification.Problem("signature", signature.words)]
-    if options.rerun:
+    if missing:
+        say(console, f"{'plugins':<14}no plugin here is {told(missing)}: without, the suite's cells and the")
+        say(console, f"{'':<14}trials' keys are not checked and none is run again; {HINT}")
+    elif options.rerun:
         again = run_again(options, pairs, data, (registry, strangers), threads, console)
         checks["run again"] = again.problems
         _report_again(console, again)
     else:
         _propose(console, len(can_be_run_again(pairs)))
-    return FAILED if any(checks.values()) else OK
+    return FAILED if missing or any(checks.values()) else OK
 
 
 def _report_again(console: Console, again: Again) -> None:
@@ -197,8 +202,8 @@ def _threads(records: Sequence[TrialRecord]) -> int:
     return counted.most_common(1)[0][0] if counted else 1
 
 
-def _trials(published: Published, registry: Registry, data: Path, threads: int) -> list[Trial]:
-    """The cells that the file's suite spans; raises `UsageError` where its suite is not to be used here."""
+def _content(published: Published) -> dict[str, Any]:
+    """The file's suite as data; raises `UsageError` where nothing of it is to be used here."""
     path, header = published.path, published.header
     if header is None:
         raise UsageError(f"{path} has no header line with its suite; benchsuite submit writes one")
@@ -215,6 +220,13 @@ def _trials(published: Published, registry: Registry, data: Path, threads: int) 
         else {}
     )
     verification.names_no_files(content | about)
+    return content
+
+
+def _trials(published: Published, registry: Registry, data: Path, threads: int) -> list[Trial]:
+    """The cells that the file's suite spans; raises `UsageError` where its suite is not valid here."""
+    path, header = published.path, published.header
+    assert header is not None
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "suite.toml"
         file.write_text(header.suite, encoding="utf-8")

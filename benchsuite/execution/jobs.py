@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from benchsuite.store.record import TrialRecord
 
@@ -26,6 +26,7 @@ class TrainJob:
         traces: what is wanted of the training's course.
     """
 
+    step: ClassVar[str] = "training"
     dense: DenseTask
     traces: tuple[TraceTask, ...] = ()
 
@@ -44,6 +45,7 @@ class TrainJob:
 class TablesJob:
     """Fill what the scorings of one dense model share, where no stranger's scorer is loaded."""
 
+    step: ClassVar[str] = "the passes that scorers share"
     scores: tuple[ScoreTask, ...]
 
     @property
@@ -61,6 +63,7 @@ class TablesJob:
 class ScoreJob:
     """Score a dense model by one criterion; the only job that runs a scorer."""
 
+    step: ClassVar[str] = "scoring"
     score: ScoreTask
 
     @property
@@ -78,6 +81,7 @@ class ScoreJob:
 class TrialsJob:
     """Run trials on one dense model, by scores that are there."""
 
+    step: ClassVar[str] = "the trial"
     trials: tuple[Trial, ...]
 
     @property
@@ -95,6 +99,7 @@ class TrialsJob:
 class RoundJob:
     """Score what earlier rounds of a trial have made of its network; started by the trial's own worker."""
 
+    step: ClassVar[str] = "scoring between rounds"
     task: RoundTask
 
     @property
@@ -116,6 +121,7 @@ class LatencyJob:
         trials: for each distinct architecture the trial whose network stands for it.
     """
 
+    step: ClassVar[str] = "timing"
     trials: tuple[Trial, ...]
 
     @property

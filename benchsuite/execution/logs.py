@@ -13,6 +13,8 @@ from benchsuite.store.files import storing
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from benchsuite.store.record import TrialRecord
+
 LOG = "worker.log"
 _CUT = b"\n[cut: the log was longer than it may be]\n"
 _TO_WRITE = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW
@@ -33,6 +35,18 @@ def redirect_output(folder: Path) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
+
+
+def log_of(record: TrialRecord, stages: Path) -> Path | None:
+    """The log of what failed in a trial: the newest of those of its stages, unless nothing is in it."""
+    found = []
+    for key in {record.key, *record.stages.values()}:
+        with contextlib.suppress(OSError):
+            seen = os.lstat(stages / key / LOG) if key.isalnum() else None
+            if seen is not None and stat.S_ISREG(seen.st_mode):
+                found.append((seen.st_mtime_ns, seen.st_size, stages / key / LOG))
+    _, written, newest = max(found, default=(0, 0, stages))
+    return newest if written else None
 
 
 def _remove_stranger(log: Path) -> None:

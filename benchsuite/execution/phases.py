@@ -100,7 +100,7 @@ class TrialPhase:
         left_early = isinstance(job, TrialsJob) and bool(self._rest_of(job))
         if end.reason != "finished" or left_early:
             status: Status = "timeout" if end.reason == "timeout" else "killed"
-            reason = end.detail or "the worker left before its work was done"
+            reason = _told(job, end) or "the worker left before its work was done"
             if trial is None:
                 self._fail(job, status, reason)
             else:
@@ -149,6 +149,11 @@ class TrialPhase:
         trial = self._open.pop(key, None)
         if trial is not None:  # a job's last words may come twice
             self._record(trial, record)
+
+
+def _told(job: Job, end: Ended) -> str:
+    """Why a worker ended; of a timeout also what took so long, and which option allows more."""
+    return f"{job.step} took {end.detail} (--timeout)" if end.reason == "timeout" else end.detail
 
 
 class _Mean:
@@ -202,7 +207,7 @@ class LatencyPhase:
                 if message.reason == "stopped":
                     return
                 if message.reason != "finished":
-                    self._give_up(job, current, message.detail)
+                    self._give_up(job, current, _told(job, message))
                 rest = tuple(t for t in job.trials if t.key in self._open)
                 if rest:
                     self.queue.appendleft(LatencyJob(rest))

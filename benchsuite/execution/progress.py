@@ -15,9 +15,11 @@ from rich.text import Text
 
 from benchsuite.drawing.terminal import Printable
 from benchsuite.store import metric_names
+from benchsuite.store.record import SETTLED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
     from rich.console import RenderableType
 
@@ -212,12 +214,23 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def summary(records: Sequence[TrialRecord]) -> str:
-    """How many trials have which outcome, and the reasons of those that have no result."""
+def summary(
+    records: Sequence[TrialRecord], log: Callable[[TrialRecord], Path | None] = lambda _: None
+) -> str:
+    """How many trials have which outcome, and the reasons of those that have no result.
+
+    Args:
+        records: of the trials.
+        log: finds the log of one that failed, timed out or was killed.
+    """
     counts = Counter(record.status for record in records)
     lines = [", ".join(f"{n} {status}" for status, n in counts.most_common()) or "no trials"]
+    examples = {f"{r.status}: {r.error}": r for r in records if r.status != "done"}
     reasons = Counter(f"{r.status}: {r.error}" for r in records if r.status != "done")
-    lines += [f"  {n} x {reason}" for reason, n in reasons.most_common(10)]
+    for reason, n in reasons.most_common(10):
+        lines.append(f"  {n} x {reason}")
+        if examples[reason].status not in SETTLED and (file := log(examples[reason])) is not None:
+            lines.append(f"      log{' of one' if n > 1 else ''}: {file}")
     if len(reasons) > 10:
         lines.append(f"  and {len(reasons) - 10} other reasons")
     return "\n".join(lines)

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchsuite.errors import BenchsuiteError, Collapsed, PluginError, Unsupported
+from benchsuite.errors import BenchsuiteError, Collapsed, DataError, PluginError, Unsupported
 from benchsuite.execution.jobs import (
     Job,
     LatencyJob,
@@ -43,6 +43,7 @@ from benchsuite.execution.orphans import kill_children
 from benchsuite.execution.sampling import SYSTEM_FILE, SystemSampler
 from benchsuite.hardware import devices
 from benchsuite.registry.loading import installed, load_plugins
+from benchsuite.registry.raised_at import plugin_line
 from benchsuite.store.files import StorageError, cannot_store, described
 from benchsuite.trials.dense_model import load_dense
 from benchsuite.trials.latency import latency_metrics
@@ -180,11 +181,13 @@ def outcome_of(error: BaseException) -> tuple[Status, str]:
         return "collapsed", str(error)
     with contextlib.suppress(OSError, ValueError):  # its log may be closed, or on a full disk
         traceback.print_exception(error)
-    if isinstance(error, BenchsuiteError):
+    if isinstance(error, DataError):
         return "failed", str(error)
+    if isinstance(error, BenchsuiteError):
+        return "failed", f"{error}{plugin_line(error)}"
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return "failed", f"{type(error).__name__}: {error}{where}"
+    return "failed", f"{type(error).__name__}: {error}{plugin_line(error) or where}"
 
 
 def leave_with_parent(connection: Connection) -> None:

@@ -100,6 +100,11 @@ def _contenders(suite: Suite, registry: Registry) -> Iterator[_Contender]:
                     yield _Contender(ref, control.name, control.draws or 1, served)
 
 
+def scorers_of(suite: Suite, registry: Registry) -> frozenset[str]:
+    """Names of the scorers that a suite runs, those of its controls among them."""
+    return frozenset(contender.scorer.name for contender in _contenders(suite, registry))
+
+
 def _serves(scorer: type[Scorer], granularity: Granularity) -> bool:
     """Whether "all" means a scorer there: not a criterion of weights whose sums say nothing of a unit."""
     if granularity == "weight":

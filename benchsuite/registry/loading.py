@@ -6,7 +6,6 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import sys
-import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +16,9 @@ from benchsuite.contracts.digests import PLUGIN_FILE, registered_by
 from benchsuite.errors import PluginError
 from benchsuite.registry import hookspecs
 from benchsuite.registry.compiling import FromSource, compile_always
+from benchsuite.registry.raised_at import plugin_line
 from benchsuite.registry.registry import KINDS, Registry
+from benchsuite.registry.unregistered import missed_hook, nothing_registered, wrong_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -102,12 +103,27 @@ class Host:
         """Load a plugin and what it registers."""
         try:
             plugin = source.load()
+            if problem := wrong_arguments(plugin):
+                raise PluginError(problem)
             self.manager.register(plugin, name=f"{source.origin}:{source.name}")
+            before = len(self.registry.infos)
             self._register_classes(plugin, source)
+            if problem := self._not_registered(plugin, source, anything=len(self.registry.infos) > before):
+                raise PluginError(problem)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - an import may raise anything, SystemExit included
             self.registry.fail(source.name, source.origin, source.version, _brief(error))
+
+    def _not_registered(self, plugin: object, source: PluginSource, *, anything: bool) -> str | None:
+        """What of a plugin looks as if it were to be registered and is not."""
+        problem = missed_hook(plugin)
+        callers = self.manager.get_hookcallers(plugin)
+        # A package may register nothing where a library is not installed; of a file it is a mistake.
+        observes = any("register" not in caller.name for caller in callers or ())
+        if anything or observes or (callers and source.kind == "installed"):
+            return problem
+        return "; ".join(filter(None, [problem, nothing_registered(plugin)]))
 
     def _register_classes(self, plugin: object, source: PluginSource) -> None:
         hooks: tuple[tuple[tuple[Kind, ...], Any], ...] = (
@@ -139,9 +155,10 @@ def load_plugins(sources: Iterable[PluginSource]) -> Host:
 
 
 def _brief(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{where}"
+    """What a plugin's import or registration raised, and in which line of the plugin."""
+    if isinstance(error, PluginError):
+        return str(error)
+    return f"{type(error).__name__}: {error}{plugin_line(error)}"
 
 
 def _compile_editable(value: str) -> None:

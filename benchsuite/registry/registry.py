@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from benchsuite.contracts.dataset import DatasetPlugin
 from benchsuite.contracts.model import ModelFamily, ModelPlugin
 from benchsuite.contracts.plugin import Kind, Plugin, parameter_model, validated_parameters
 from benchsuite.errors import UsageError, suggestion
+from benchsuite.registry.near_misses import near_misses
 from benchsuite.scoring.scorer import Scorer
 
 KINDS: dict[Kind, tuple[type[Plugin], str]] = {
@@ -34,6 +36,7 @@ class PluginInfo:
         parameters: by name, their defaults.
         granularity: of a scorer: unit, weight or both.
         needs: of a scorer: what it needs beside the weights.
+        warning: what may be a mistake in one that works.
     """
 
     name: str
@@ -46,6 +49,7 @@ class PluginInfo:
     parameters: dict[str, Any] = field(default_factory=dict)
     granularity: str | None = None
     needs: tuple[str, ...] = ()
+    warning: str = ""
 
 
 @dataclass
@@ -109,7 +113,7 @@ class Registry:
     def add(self, kind: Kind, cls: type[Plugin], origin: str, version: str) -> None:
         """Register a class, or list it with what is wrong with it."""
         name = cls.__dict__.get("name") or getattr(cls, "name", "") if isinstance(cls, type) else ""
-        label = str(name) if name else repr(cls)
+        label = str(name) if name else _shown(cls)
         problem = _class_problem(kind, cls)
         if problem is not None:
             self.infos.append(PluginInfo(label, kind, origin, version, "error", problem))
@@ -125,6 +129,7 @@ class Registry:
             parameters={n: f.default for n, f in parameter_model(cls).model_fields.items()},
             granularity=cls.granularity if issubclass(cls, Scorer) else None,
             needs=_needs(cls),
+            warning=near_misses(KINDS[kind][0], cls),
         )
         self.enter(kind, cls, info)
 
@@ -150,12 +155,15 @@ class Registry:
 
 def _class_problem(kind: Kind, cls: object) -> str | None:
     base, method = KINDS[kind]
+    if isinstance(cls, base):
+        name = type(cls).__name__
+        return f"an instance of {name} was registered: pass the class, register({name})"
     if not (isinstance(cls, type) and issubclass(cls, base)):
-        return f"{cls!r} is not a subclass of benchsuite.{base.__name__}"
+        return f"{_shown(cls)} is not a subclass of benchsuite.{base.__name__}"
     if not isinstance(cls.name, str) or not re.fullmatch(NAME, cls.name):
         return f"{cls.__name__}.name is {cls.name!r}; it must be lower-case words joined by hyphens"
     if getattr(cls, method) is getattr(base, method):
-        return f"{cls.__name__} does not define {method}()"
+        return f"{cls.__name__} does not define {method}(){_near_method(cls, base, method)}"
     if issubclass(cls, Scorer) and (problem := _scorer_problem(cls)) is not None:
         return problem
     try:
@@ -163,6 +171,16 @@ def _class_problem(kind: Kind, cls: object) -> str | None:
     except Exception as error:  # noqa: BLE001 - anything a stranger's annotations can raise
         return f"its parameters are malformed: {error}"
     return None
+
+
+def _shown(registered: object) -> str:
+    return registered.__name__ if isinstance(registered, type) else repr(registered)
+
+
+def _near_method(cls: type[Plugin], base: type[Plugin], method: str) -> str:
+    own = [name for name in dir(cls) if not hasattr(base, name) and callable(getattr(cls, name, None))]
+    near = difflib.get_close_matches(method, own, n=1)
+    return f"; it defines {near[0]}()" if near else ""
 
 
 def _scorer_problem(cls: type[Scorer]) -> str | None:

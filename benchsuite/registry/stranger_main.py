@@ -19,6 +19,7 @@ from benchsuite.contracts.model import ModelFamily, ModelPlugin
 from benchsuite.contracts.plugin import ABSENT, content_of
 from benchsuite.errors import BenchsuiteError
 from benchsuite.registry.loading import Host, PluginSource
+from benchsuite.registry.raised_at import plugin_line
 from benchsuite.scoring.scorer import Scorer
 from benchsuite.store.keys import plain
 from benchsuite.store.record import TrialRecord
@@ -65,7 +66,7 @@ def main(answer: Callable[[Host, Mapping[str, Any]], object] | None = None) -> N
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - a stranger's code may raise anything
-            say({"error": f"{type(error).__name__}: {error}"})
+            say({"error": f"{type(error).__name__}: {error}{plugin_line(error)}"})
     # No interpreter shutdown: a plugin's threads or exit handlers must not hold the parent.
     os._exit(0)
 

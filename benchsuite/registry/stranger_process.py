@@ -43,6 +43,8 @@ class StrangerProcess:
         self._rest = b""
         self.is_over = False
         """Whether it has ended, or been ended, while it was to answer."""
+        self.was_late = False
+        """Whether it was ended since it took too long."""
         self._process = subprocess.Popen(  # noqa: S603 - this Python and a module of this project
             [sys.executable, "-P", "-m", module],
             stdin=subprocess.PIPE,
@@ -99,7 +101,7 @@ class StrangerProcess:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([descriptor], [], [], left)[0]:
                 self.close()
-                self.is_over = True
+                self.is_over = self.was_late = True
                 raise PluginError(f"its process did not answer within {seconds:g} s {when}")
             part = os.read(descriptor, 1 << 16)
             self._rest += part

@@ -123,8 +123,10 @@ def checked_scores(scorer: Scorer, context: ScoringContext, returned: object) ->
             allowed = [units, weight]
         if tuple(score.shape) not in allowed:
             wanted = " or ".join(map(str, allowed))
+            of_weights = scorer.granularity == "unit" and tuple(score.shape) == weight
+            hint = ', one score a unit; or set granularity = "weight"' if of_weights else ""
             raise PluginError(
-                f"{say}: layer {name}: scores have shape {tuple(score.shape)}, expected {wanted}"
+                f"{say}: layer {name}: scores have shape {tuple(score.shape)}, expected {wanted}{hint}"
             )
         wide = score.detach().to("cpu", torch.float64 if score.dtype == torch.float64 else torch.float32)
         if not wide.isfinite().all():

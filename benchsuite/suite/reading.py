@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from benchsuite.errors import UsageError, suggestion
+from benchsuite.suite.missing import HINT, missing_plugins
 from benchsuite.suite.suite import Suite
 from benchsuite.suite.toml_source import TomlSource, read_toml
 
@@ -24,7 +25,10 @@ def load_suite(path: Path, registry: Registry) -> Suite:
     try:
         return Suite.model_validate(source.data, context={"registry": registry})
     except ValidationError as error:
-        raise UsageError("\n".join(_messages(error, source))) from error
+        lines = [*_messages(error, source)]
+        if missing_plugins(source.data, registry):
+            lines.append(HINT)
+        raise UsageError("\n".join(lines)) from error
 
 
 def _messages(error: ValidationError, source: TomlSource) -> Iterator[str]:
@@ -51,6 +55,8 @@ def _message(kind: str, text: str, where: list[str | int], value: object, contex
     if kind == "literal_error":
         known = re.findall(r"'([^']+)'", str(context.get("expected", "")))
         return f"{value!r} is not one of {', '.join(known)}{_near(value, known)}"
+    if kind == "list_type" and where == ["workload"]:
+        return "there can be several, so write [[workload]] instead of [workload]"
     if kind == "too_short":
         return "must not be empty"
     text = text.removeprefix("Value error, ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from typing import Annotated, Any, ClassVar
 
@@ -42,7 +43,7 @@ class PluginRef(Table):
                 registry.create(self.kind, self.name, self.parameters)
                 json.dumps(self.parameters, allow_nan=False)
             except UsageError as error:
-                raise ValueError(str(error)) from error
+                raise ValueError(f"{error}{self._meant()}") from error
             except (TypeError, ValueError) as error:
                 raise ValueError(
                     f"{self.name}: parameters are finite numbers, texts, true or false, and lists and tables "
@@ -52,6 +53,12 @@ class PluginRef(Table):
 
     def _is_wildcard(self) -> bool:
         return False
+
+    def _meant(self) -> str:
+        """Which key of the table itself a parameter may have been meant for."""
+        own = [key for key in type(self).model_fields if key != "parameters"]
+        near = [n for key in self.parameters for n in difflib.get_close_matches(key, own, n=1, cutoff=0.8)]
+        return f"; did you mean {near[0]!r}, which is a key of the suite?" if near else ""
 
     @model_serializer(mode="wrap")
     def _as_table(self, _handler: SerializerFunctionWrapHandler) -> object:

@@ -185,10 +185,10 @@ def _unit_parts(model: nn.Module) -> list[Tensor]:
     return [part for name, part in named if name.startswith(("0.", "1.")) and part.ndim]
 
 
-def check_permutation(scorer: Scorer) -> None:
+def check_permutation(scorer: Scorer) -> str | None:
     """Permuting a layer's units permutes their scores and no others; scorers that sample are not checked."""
     if _is_random(scorer):
-        return
+        return "its scores are random"
     model = tiny_convnet()
     before = _scores(scorer, model, (2, 8, 8))
     order = torch.tensor([3, 0, 5, 1, 4, 2])
@@ -211,15 +211,18 @@ def check_permutation(scorer: Scorer) -> None:
         assert worst <= 1e-4 * scale, (
             f"layer {name}: scores moved by {worst} when units of layer 0 were permuted"
         )
+    return None
 
 
-def check_dead_unit(scorer: Scorer) -> None:
+def check_dead_unit(scorer: Scorer) -> str | None:
     """A unit that is always zero is not in its layer's upper half, unless there are scores of both signs.
 
     Criteria that use no data are not checked.
     """
-    if scorer.data_free or scorer.needs_training_trace:
-        return
+    if scorer.data_free:
+        return "it is data_free"
+    if scorer.needs_training_trace:
+        return "it needs a training trace"
     model = tiny_convnet()
     with torch.no_grad():
         for name in ("0.weight", "0.bias", "1.weight", "1.bias"):
@@ -244,6 +247,7 @@ def check_dead_unit(scorer: Scorer) -> None:
             assert neutral or dead <= middle, (
                 f"layer {name}: the unit that is always zero scores {dead}, the median is {middle}"
             )
+    return None
 
 
 def check_twins(scorer: Scorer) -> None:
@@ -264,19 +268,20 @@ def check_double(scorer: Scorer) -> None:
         _scores(scorer, tiny_convnet().double(), (2, 8, 8), granularity, torch.float64)
 
 
-def check_gpu(scorer: Scorer) -> None:
-    """On a GPU the scores equal those of the CPU, to 1% of the largest; passes if there is no GPU."""
+def check_gpu(scorer: Scorer) -> str | None:
+    """On a GPU the scores equal those of the CPU, to 1% of the largest; not checked if there is no GPU."""
     if not torch.cuda.is_available():
-        return
+        return "there is no GPU here"
     for granularity in _granularities(scorer):
         here = _scores(scorer, tiny_convnet(), (2, 8, 8), granularity)
         there = _scores(scorer, tiny_convnet(), (2, 8, 8), granularity, device="cuda")
         for name, score in here.items():
             worst, scale = float((there[name] - score).abs().max()), float(score.abs().max())
             assert worst <= 0.01 * scale, f"layer {name}: scores on the GPU differ by {worst}"
+    return None
 
 
-CHECKS: dict[str, Callable[[Scorer], None]] = {
+CHECKS: dict[str, Callable[[Scorer], str | None]] = {
     "networks": check_networks,
     "determinism": check_determinism,
     "permutation": check_permutation,
@@ -285,4 +290,7 @@ CHECKS: dict[str, Callable[[Scorer], None]] = {
     "double precision": check_double,
     "gpu": check_gpu,
 }
-"""What every scorer must pass: each raises an error that says what is wrong."""
+"""What every scorer must pass: each raises an error that says what is wrong.
+
+One that cannot be made for this scorer, or here, returns why.
+"""

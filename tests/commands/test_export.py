@@ -154,8 +154,9 @@ def test_the_program_gives_the_recorded_accuracy_without_benchsuite(run, granula
 
 def test_weights_history_and_readme_lie_beside_it(run):
     record = record_of(run, "unit", 0.5)
-    assert cli.main(["export", str(run), record.key[:12]]) == 0
     folder = run / "exports" / record.key
+    folder.mkdir(parents=True)
+    assert cli.main(["export", str(run), record.key[:12]]) == 0, "an empty folder is as good as none"
     weights, kept = (load_file(f / "model.safetensors") for f in (folder, run / "stages" / record.key))
     assert weights.keys() == kept.keys()
     assert all(torch.equal(weights[name], kept[name]) for name in kept)
@@ -175,6 +176,21 @@ def test_weights_history_and_readme_lie_beside_it(run):
     exec(snippet.replace("model.pt2", str(folder / "model.pt2")), scope)
     assert scope["logits"].shape == (3, 10)
     assert len(snippet.strip().splitlines()) == 3
+
+
+def test_what_lies_in_the_folder_is_not_overwritten(run, tmp_path, capsys):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "README.md").write_text("my own")
+    words = ["export", str(run), record_of(run, "unit", 0.5).key, "--output", str(folder)]
+    assert cli.main(words) == 4
+    assert (
+        f"not overwritten: {folder} is not empty; choose another folder with --output"
+        in capsys.readouterr().err
+    )
+    assert [file.read_text() for file in folder.iterdir()] == ["my own"]
+    assert cli.main([*words, "--force"]) == 0
+    assert "my own" not in (folder / "README.md").read_text()
 
 
 def test_a_record_from_before_a_change_of_the_source_is_found_by_its_axes(run):
@@ -260,6 +276,7 @@ def test_the_resolved_suite_of_a_run_gives_the_same_trials_again(name, pytestcon
         suite=suite,
         data=tmp_path,
         filter=[],
+        scorer=[],
         output=tmp_path / "run",
         threads=1,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -196,6 +197,40 @@ def test_a_loss_that_was_changed_a_little_is_named(packed, tmp_path):
     assert "1 trials agree, 0 of them exactly" in result.stdout
     assert "warning       1 values are within the tolerance and yet not the same" in result.stdout
     assert "accuracy/loss is not the same: digits · mlp" in result.stdout
+
+
+@pytest.fixture
+def of_a_plugin_file(finished, tmp_path) -> Path:
+    """A run directory in which a scorer of a plugin file took the place of another."""
+    run = shutil.copytree(finished / "runs/small", tmp_path / "run")
+    for file in (run / "results.jsonl", run / "suite.toml", run / "plan.json"):
+        text = file.read_text().replace('"all"', '"magnitude-l1", "magnitude-l2"')
+        file.write_text(text.replace("magnitude-l2", "of-a-file"))
+    return run
+
+
+def test_without_the_plugin_file_of_a_run_what_can_be_checked_is(of_a_plugin_file, tmp_path, capsys):
+    file = tmp_path / "sent.jsonl.gz"
+    assert main(["submit", str(of_a_plugin_file), "--output", str(file)]) == 0
+    told = f"check it with: benchsuite verify {file} --plugin FILE, the plugin file of scorer of-a-file"
+    assert told in capsys.readouterr().out
+    assert main(["verify", str(file), "--rerun", "1"]) == 1
+    said = capsys.readouterr().out
+    for line in ("schema        ok", "completeness  not checked", "provenance    ok", "plausibility  ok"):
+        assert line in said
+    assert said.count("of-a-file") == 1
+    assert "no plugin here is scorer of-a-file" in said
+    assert "--plugin FILE" in said
+
+
+def test_the_plausibility_is_checked_without_the_plugin_file_too(of_a_plugin_file, tmp_path, capsys):
+    results = of_a_plugin_file / "results.jsonl"
+    results.write_text(re.sub(r'"accuracy/top1": ?[0-9.]+', '"accuracy/top1": 1.5', results.read_text()))
+    file = tmp_path / "sent.jsonl.gz"
+    assert main(["submit", str(of_a_plugin_file), "--output", str(file)]) == 0
+    capsys.readouterr()
+    assert main(["verify", str(file)]) == 1
+    assert "plausibility  ok" not in capsys.readouterr().out
 
 
 def test_a_file_that_is_not_there_is_bad_usage(tmp_path, capsys):

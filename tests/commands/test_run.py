@@ -106,6 +106,7 @@ def benchsuite_register_scorers(register):
 def benchsuite_trial_finished(record):
     raise ValueError("an observer that fails")
 """
+RAISING = 1 + next(n for n, line in enumerate(MISBEHAVING.splitlines()) if "no luck" in line)
 
 
 def benchsuite(*arguments: str | Path, cwd: Path, **options) -> subprocess.CompletedProcess[str]:
@@ -248,16 +249,21 @@ def test_misbehaving_scorers_cost_only_their_own_cells(tmp_path):
     expected = {
         "nan-scores": ("failed", "NaN"),
         "wrong-shape": ("failed", "shape (25,), expected (24,)"),
-        "raises": ("failed", "no luck with"),
+        "raises": ("failed", f"RuntimeError: no luck with hidden1 (bad.py:{RAISING})"),
         "exits": ("failed", "SystemExit: 3"),
         "dies": ("killed", "before its work was done"),
         "crashes": ("killed", "SIGSEGV"),
-        "hangs": ("timeout", "longer than 12 s"),
+        "hangs": ("timeout", "scoring took longer than 12 s (--timeout)"),
         "changes-the-model": ("failed", "weight"),
     }
     for name, (status, reason) in expected.items():
         assert outcome[name][0] == status, (name, outcome[name])
         assert reason in outcome[name][1], (name, outcome[name])
+    assert str(tmp_path) not in (tmp_path / "runs/tiny/results.jsonl").read_text(), "folders are nobody's"
+    told = result.stdout.splitlines()
+    failure = next(n for n, line in enumerate(told) if line.startswith("  2 x failed: scorer raises: "))
+    log = tmp_path / told[failure + 1].partition("log of one: ")[2]
+    assert "no luck with" in log.read_text()
 
 
 def test_absent_data_fail_their_trials_with_what_to_put_where(tmp_path):

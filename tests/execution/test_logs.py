@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchsuite.execution.logs import LOG, cap_log
+from benchsuite.execution.logs import LOG, cap_log, log_of
+from benchsuite.store.record import TrialRecord
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,3 +66,29 @@ def test_what_lies_in_the_place_of_a_log_leads_no_output_elsewhere(tmp_path: Pat
     assert (folder / LOG).read_text() == "said\n"
     assert not (folder / LOG).is_symlink()
     assert victim.read_bytes() == LONG if kind == "link" else not victim.exists()
+
+
+def written(stages: Path, key: str, text: str, when: int) -> Path:
+    (stages / key).mkdir()
+    (stages / key / LOG).write_text(text)
+    os.utime(stages / key / LOG, (when, when))
+    return stages / key / LOG
+
+
+def test_the_log_of_a_failure_is_the_newest_of_its_stages(tmp_path: Path) -> None:
+    record = TrialRecord("trial", {}, "failed", stages={"train": "dense", "score": "score"}, error="no")
+    assert log_of(record, tmp_path) is None
+    dense = written(tmp_path, "dense", "Traceback", 100)
+    written(tmp_path, "other", "of another trial", 500)
+    assert log_of(record, tmp_path) == dense
+    score = written(tmp_path, "score", "Traceback", 200)
+    assert log_of(record, tmp_path) == score
+    written(tmp_path, "trial", "", 300)
+    assert log_of(record, tmp_path) is None, "an older one would be that of something else"
+
+
+def test_a_forged_key_leads_to_no_log_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "stages").mkdir()
+    written(tmp_path, "elsewhere", "secret", 100)
+    record = TrialRecord("../elsewhere", {}, "failed", stages={"score": "../elsewhere"}, error="no")
+    assert log_of(record, tmp_path / "stages") is None

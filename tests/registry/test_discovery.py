@@ -63,7 +63,7 @@ def test_a_plugin_file_is_listed_beside_the_installed_ones(tmp_path):
         ("import sys; sys.exit(3)", "SystemExit: 3"),
         ("def broken(:", "SyntaxError"),
         (GOOD.replace("register(Constant)", "raise ValueError('late')"), "ValueError: late"),
-        (GOOD.replace("(register)", "(registre)"), "PluginValidationError"),
+        (GOOD.replace("(register)", "(registre)"), "has the argument 'registre'"),
         (GOOD.replace("register(Constant)", "register(3)"), "not a subclass"),
         (GOOD.replace("register(Constant)", "register(object)"), "not a subclass"),
         (GOOD.replace('name = "constant"', 'name = "No Good"'), "lower-case words"),

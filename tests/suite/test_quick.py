@@ -22,6 +22,7 @@ def test_it_has_the_trials_that_the_readme_tells(tmp_path):
         suite=SUITE,
         data=tmp_path,
         filter=[],
+        scorer=[],
         output=tmp_path / "run",
         threads=1,
     )

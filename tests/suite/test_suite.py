@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from benchsuite.errors import UsageError
 from benchsuite.registry.discovery import discover
 from benchsuite.suite import load_suite
+from benchsuite.suite.missing import HINT
 from benchsuite.suite.toml_source import read_toml
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def write(tmp_path: Path, text: str) -> Path:
 def errors_of(tmp_path: Path, text: str, registry) -> list[str]:
     with pytest.raises(UsageError) as caught:
         load_suite(write(tmp_path, text), registry)
-    return str(caught.value).splitlines()
+    return [line for line in str(caught.value).splitlines() if line != HINT]
 
 
 def test_defaults_are_filled_in(tmp_path, registry):
@@ -64,6 +65,23 @@ def test_anything_that_can_be_listed_is_an_axis(tmp_path, registry):
 
 
 @pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('["magnitude-l1"]', '["mine"]'),
+        ('["magnitude-l1"]', '["all", { name = "mine", draws = 2 }]'),
+        ("scorers =", 'controls = [{ name = "reversed", of = ["mine"] }]\nscorers ='),
+        ('["mlp"]', '["mine"]'),
+        ('"digits"', '"mine"'),
+    ],
+)
+def test_a_name_that_no_plugin_has_may_be_that_of_a_plugin_file(tmp_path, registry, old, new):
+    with pytest.raises(UsageError) as caught:
+        load_suite(write(tmp_path, SMALL.replace(old, new)), registry)
+    said = str(caught.value).splitlines()
+    assert said[1:] == ["what a plugin file registers is known with --plugin FILE"]
+
+
+@pytest.mark.parametrize(
     ("old", "new", "line", "message"),
     [
         ("[0.5]", "[0.5, 1.0]", 5, "a fraction in [0, 1)"),
@@ -76,6 +94,13 @@ def test_anything_that_can_be_listed_is_an_axis(tmp_path, registry):
         ('"digits"', '"digist"', 9, "did you mean 'digits'"),
         ('["mlp"]', '["torchvision/resnet81"]', 10, "did you mean 'resnet"),
         ('["mlp"]', '["timmm/resnet18"]', 10, "did you mean 'timm'"),
+        (
+            '["magnitude-l1"]',
+            '[{ name = "random", draw = 5 }]',
+            6,
+            "did you mean 'draws', which is a key of the suite",
+        ),
+        ("[[workload]]", "[workload]", 8, "write [[workload]] instead of [workload]"),
         ('["mlp"]', '[{ name = "mlp", hiden = [3] }]', 10, "no parameter 'hiden'; did you mean 'hidden'"),
         ('["mlp"]', '[{ name = "mlp", activation = "gelu" }]', 10, "activation: input should be"),
         ('["mlp"]', "[3]", 10, "a name or a table with a name"),
