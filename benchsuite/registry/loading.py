@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import pluggy
 
 from benchsuite.contracts.digests import PLUGIN_FILE, registered_by
-from benchsuite.errors import PluginError
+from benchsuite.errors import BenchsuiteError, PluginError
 from benchsuite.registry import hookspecs
+from benchsuite.registry.clashes import refuse_clashes
 from benchsuite.registry.compiling import FromSource, compile_always
 from benchsuite.registry.registry import KINDS, Registry
 
@@ -97,10 +98,14 @@ class Host:
         self.registry = Registry()
         self.manager = pluggy.PluginManager(hookspecs.PROJECT)
         self.manager.add_hookspecs(hookspecs)
+        self._files: list[Path] = []
 
     def add(self, source: PluginSource) -> None:
         """Load a plugin and what it registers."""
         try:
+            if source.kind == "file":
+                refuse_clashes(*self._files, Path(source.value))
+                self._files.append(Path(source.value))
             plugin = source.load()
             self.manager.register(plugin, name=f"{source.origin}:{source.name}")
             self._register_classes(plugin, source)
@@ -139,6 +144,8 @@ def load_plugins(sources: Iterable[PluginSource]) -> Host:
 
 
 def _brief(error: BaseException) -> str:
+    if isinstance(error, BenchsuiteError):
+        return str(error)
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {error}{where}"
