@@ -75,9 +75,9 @@ def check_together(trials: Iterable[Trial], strangers: Strangers) -> None:
             sources = (strangers.source_of(*plugin) for plugin in (*needed, other))
             files = {Path(source.value) for source in sources if source and source.kind == "file"}
             together[tuple(sorted(files))] = None
-    for files in together:
+    for group in together:
         try:
-            refuse_clashes(*files)
+            refuse_clashes(*group)
         except PluginError as error:
             raise UsageError(str(error)) from error
 

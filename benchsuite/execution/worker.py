@@ -38,10 +38,10 @@ from benchsuite.execution.messages import (
     Told,
     encoded,
 )
-from benchsuite.execution.orphans import kill_children
 from benchsuite.execution.sampling import SYSTEM_FILE, SystemSampler
 from benchsuite.hardware import devices
 from benchsuite.registry.loading import installed, load_plugins
+from benchsuite.registry.orphans import kill_children
 from benchsuite.store.files import StorageError, cannot_store, described
 from benchsuite.trials.dense_model import load_dense
 from benchsuite.trials.latency import latency_metrics

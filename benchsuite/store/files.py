@@ -115,7 +115,7 @@ def cannot_store(error: BaseException, folder: Path) -> str | None:
     while cause is not None and id(cause) not in seen:
         if isinstance(cause, StorageError):
             return described(cause)
-        if isinstance(cause, OSError) and cause.errno in _NOT_THE_PROGRAM and not _has_room(folder):
+        if isinstance(cause, OSError) and cause.errno in _NOT_THE_PROGRAM and not has_room(folder):
             return described(cause)
         seen.add(id(cause))
         cause = cause.__cause__
@@ -129,7 +129,8 @@ def described(error: OSError) -> str:
     return f"{where}{error.strerror or error}"
 
 
-def _has_room(folder: Path) -> bool:
+def has_room(folder: Path) -> bool:
+    """Whether a small file can be written into a folder; it is deleted again."""
     probe = folder / f".room.{os.getpid()}"
     try:
         write_atomically(probe, b"\1" * _ROOM)
