@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import select
 import subprocess
@@ -64,7 +65,7 @@ class StrangerProcess:
 
     def description(self) -> dict[str, Any]:
         """What the process says of its plugins, once; raises `PluginError`."""
-        found: object = self._read("while it was imported", IMPORT_SECONDS)
+        found: object = self._read("while it was imported", IMPORT_SECONDS, _PATIENCE_SECONDS)
         if not isinstance(found, dict):
             raise PluginError("its process sent no description")
         return found
@@ -79,7 +80,8 @@ class StrangerProcess:
             case {"error": str(text)}:
                 kinds = {"UsageError": UsageError, "DataError": DataError}
                 raise kinds.get(str(answer.get("kind")), PluginError)(printable(text))
-        raise PluginError(f"its process sent no usable answer when it was asked for its {question['ask']}")
+        what = f"sent no usable answer when it was asked for its {question['ask']}"
+        raise PluginError(f"{self.source.origin}: its process {what}")
 
     def kill(self) -> None:
         """Have the process killed with all that it started; whoever waits for an answer gets an error."""
@@ -107,11 +109,11 @@ class StrangerProcess:
             self._process.stdin.write(json.dumps(question).encode() + b"\n")
             self._process.stdin.flush()
 
-    def _read(self, when: str, seconds: float) -> Any:
+    def _read(self, when: str, seconds: float, patience: float = math.inf) -> Any:
         assert self._process.stdout is not None
         descriptor = self._process.stdout.fileno()
         now = time.monotonic()
-        deadline, patient_until = now + seconds, now + _PATIENCE_SECONDS
+        deadline, patient_until = now + seconds, now + patience
         while b"\n" not in self._rest:
             now = time.monotonic()
             if now >= deadline:

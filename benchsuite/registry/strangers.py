@@ -133,6 +133,8 @@ class Stranger:
         self._description = _known(source)
         if self._description is None:
             self._process = StrangerProcess(source)  # several import at the same time
+        elif self._description.silent:
+            self.error = f"{self._description.silent}; {_ASKED_AGAIN}"
 
     @property
     def description(self) -> Description:

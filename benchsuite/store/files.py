@@ -92,6 +92,22 @@ def read_regular(path: Path) -> bytes:
         return file.read()
 
 
+@contextmanager
+def lock_file(path: Path) -> Iterator[int]:
+    """A descriptor of a file to be locked, which is made if absent; a lock goes with it.
+
+    Raises:
+        OSError: it cannot be opened, or is a pipe or a device that somebody left in its place.
+    """
+    number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    try:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        yield number
+    finally:
+        os.close(number)
+
+
 def reserve(path: Path) -> None:
     """Take the room for all of a file that is filled through memory, where a full disk would be a signal.
 

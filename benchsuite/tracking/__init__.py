@@ -5,7 +5,8 @@ Importing this package does not import MLflow.
 
 from __future__ import annotations
 
+from benchsuite.tracking.connection import database_damage, repair_command
 from benchsuite.tracking.tracker import Tracker, is_behind
 from benchsuite.tracking.ui import ui_address, ui_command
 
-__all__ = ["Tracker", "is_behind", "ui_address", "ui_command"]
+__all__ = ["Tracker", "database_damage", "is_behind", "repair_command", "ui_address", "ui_command"]

@@ -594,6 +594,8 @@ def test_one_that_loops_dies_with_a_command_that_is_killed_and_somebody_is_told_
     )
     with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True) as process:
         line = process.stderr.readline()
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+            time.sleep(0.05)
         process.kill()
     assert line.startswith(
         f"waiting for plugin {path}, at most 120 s: it gives no answer while it was imported"
