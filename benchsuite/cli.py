@@ -130,6 +130,7 @@ def _allow_files() -> None:
 
 def _run(words: Sequence[str]) -> int:
     named = [word for word in words if word in COMMANDS][:1]
+    resumes = "; what was stored is safe, and the same command resumes" if named == ["run"] else ""
     try:
         _allow_files()
         options = build_parser(named).parse_args(words)
@@ -141,6 +142,7 @@ def _run(words: Sequence[str]) -> int:
         tell(f"benchsuite: {error}")
         return FAILED
     except KeyboardInterrupt:
+        tell(f"benchsuite: interrupted{resumes}")
         return INTERRUPTED
     except OSError as error:
         tell(f"benchsuite: {described(error)}")
@@ -149,7 +151,6 @@ def _run(words: Sequence[str]) -> int:
         tell("benchsuite: there is not enough memory")
         return FAILED
     except Exception:  # noqa: BLE001 - the last line of defence, shown in full
-        resumes = "; what was stored is safe, and the same command resumes" if named == ["run"] else ""
         tell(f"{traceback.format_exc()}benchsuite: an internal error{resumes}")
         return INTERNAL
 

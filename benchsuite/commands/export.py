@@ -118,6 +118,8 @@ def as_recorded(trials: Sequence[Trial], record: TrialRecord) -> Trial:
     for trial in trials:
         if json.loads(json.dumps(trial.axes)) == record.axes:
             stages = record.stages
+            if lacking := [name for name in ("train", "data", "score") if name not in stages]:
+                raise UsageError(f"the record of {record.key} does not name its stages {', '.join(lacking)}")
             dense = replace(trial.dense, key=stages["train"], data_key=stages["data"])
             return replace(
                 trial, key=record.key, score=replace(trial.score, dense=dense, key=stages["score"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 from collections import Counter
@@ -16,8 +17,9 @@ from benchsuite.commands.loading import discover_named
 from benchsuite.commands.printing import put, size
 from benchsuite.drawing.terminal import open_console
 from benchsuite.errors import UsageError
+from benchsuite.store.files import described
 from benchsuite.store.run_directory import RunDirectory
-from benchsuite.tracking import is_behind
+from benchsuite.tracking import database_damage, is_behind
 from benchsuite.upkeep.findings import Finding, findings_of
 from benchsuite.upkeep.inspection import Inspected, inspect
 from benchsuite.upkeep.repair import repair
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+_DAMAGED = "mlflow.damaged.db"
+"""Where a database goes that is none."""
 _SHOWN = 20
 """Findings of one kind that the table lists; JSON lists them all."""
 _COLOURS = {"wrong": "red", "mended": "green", "note": "dim"}
@@ -58,16 +62,28 @@ def report(options: Namespace) -> int:
         _print_json(seen, findings, failed, obstacle)
     else:
         _print_table(seen, findings, failed)
-        _print_rest(options, directory, findings, left, failed, obstacle)
+        _print_rest(options, directory, findings, left, failed, obstacle or seen.obstacle)
     return FAILED if left else OK
 
 
 def _findings(seen: Inspected) -> list[Finding]:
     found = findings_of(seen)
-    if is_behind(seen.run) and not seen.at_work:
+    strange = dict(seen.strange)
+    if "mlflow.db" in strange:
+        cure = "once it is moved away, mlflow-sync fills a new one"
+        found.append(Finding("mlflow", "mlflow.db", "MLflow cannot use it", cure))
+    elif (damage := _database_damage(seen)) is not None:
+        cure = f"a repair moves it to {_DAMAGED} and fills a new one"
+        found.append(Finding("mlflow", "mlflow.db", f"is damaged ({damage})", cure, mends=True))
+    elif is_behind(seen.run) and not seen.at_work:
         cure = "a repair brings them in, as mlflow-sync does"
         found.append(Finding("mlflow", "mlflow.db", "MLflow may lack trials of this run", cure, mends=True))
     return sorted(found, key=lambda finding: not finding.wrong)
+
+
+def _database_damage(seen: Inspected) -> str | None:
+    database = seen.run / "mlflow.db"
+    return database_damage(database) if database.is_file() and not seen.at_work else None
 
 
 def _repaired(
@@ -103,10 +119,16 @@ def _not_synchronised(directory: RunDirectory, options: Namespace, seen: Inspect
     if seen.strange:  # what a link leads to would be logged
         return f"{seen.strange[0][0]} {seen.strange[0][1]}"
     try:
+        if _database_damage(seen) is not None:
+            for suffix in ("", "-journal", "-wal", "-shm"):  # what lies beside it belongs to it
+                with contextlib.suppress(FileNotFoundError):
+                    (seen.run / f"mlflow.db{suffix}").replace(seen.run / f"{_DAMAGED}{suffix}")
         _, strangers = discover_named(options)
         return "; ".join(synchronise(directory, directory.results(), strangers).warnings)
     except UsageError as error:
         return str(error)
+    except OSError as error:
+        return described(error)
 
 
 def _state(finding: Finding, failed: dict[Finding, str] | None) -> str:
@@ -164,13 +186,15 @@ def _print_rest(
     """What a person can do about it."""
     run = shlex.quote(str(options.run))
     lines = []
-    if obstacle:
+    if obstacle and options.repair:
         lines.append(f"nothing was repaired: {obstacle}")
     mendable = sum(finding.mends for finding in left)
     if not left:
         lines.append("all is well" if failed is None else "all is well now")
-    elif failed is None and mendable:
+    elif failed is None and mendable and not obstacle:
         lines.append(f"{len(left)} wrong; {mendable} of them can be mended: benchsuite doctor {run} --repair")
+    elif mendable and obstacle and not options.repair:
+        lines.append(f"{len(left)} wrong; nothing can be repaired now: {obstacle}")
     else:
         lines.append(f"{len(left)} wrong")
     again = list(dict.fromkeys(finding.key for finding in findings if finding.again))

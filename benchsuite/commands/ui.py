@@ -40,10 +40,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Serve a run's MLflow store in the MLflow UI, until Ctrl-C."""
-    from benchsuite.tracking import ui_address, ui_command
+    from benchsuite.tracking import database_damage, repair_command, ui_address, ui_command
 
-    if not (options.run / "mlflow.db").is_file():
+    database = options.run / "mlflow.db"
+    if not database.is_file():
         raise UsageError(f"{options.run} has no mlflow.db: it is no run directory, or nothing was logged yet")
+    if (damage := database_damage(database)) is not None:
+        cure = f"{repair_command(database)} moves it aside and fills a new one"
+        raise UsageError(f"{database} is damaged ({damage}); {cure}")
     address = ui_address(options.run, port=options.port)
     _check_port(options.port)
     for ending in (signal.SIGTERM, signal.SIGHUP):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from benchsuite.contracts.libraries import distributions_of, library_versions
-from benchsuite.contracts.sources import Source, only_registers, read_source, sources_beside
+from benchsuite.contracts.sources import Source, module_in, only_registers, read_source, sources_beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -160,9 +160,9 @@ def _of_plugin(module: str) -> Callable[[str], Path | None]:
         if first in sys.stdlib_module_names:
             return None
         found = _file_of(name)
-        if found is None:
-            beside = (_module_in(folder, name) for folder in folders)
-            found = next((file for file in beside if file is not None), None) or _unloaded(name)
+        if found is None:  # then as Python looks: what lies beside a plugin file hides no library
+            beside = (module_in(folder, name) for folder in folders)
+            found = _unloaded(name) or next((file for file in beside if file is not None), None)
         return None if found is None or is_other_library(found, first) else found
 
     return find
@@ -174,7 +174,7 @@ def _unloaded(name: str) -> Path | None:
     origin, places = _place_of(first)
     if not rest:
         return origin
-    inside = (_module_in(place, rest) for place in places)
+    inside = (module_in(place, rest) for place in places)
     return next((file for file in inside if file is not None), None)
 
 
@@ -203,18 +203,13 @@ def _file_of(name: str) -> Path | None:
     return Path(file) if file and file.endswith(".py") else None
 
 
-def _module_in(folder: Path, name: str) -> Path | None:
-    place = folder.joinpath(*name.split("."))
-    return next((f for f in (place.with_suffix(".py"), place / "__init__.py") if f.is_file()), None)
-
-
 def _in_folder(root: Path, package: str) -> Callable[[str], Path | None]:
     """What finds the files of a package's modules in a folder, without those that only draw."""
 
     def find(name: str) -> Path | None:
         own = name == package or name.startswith(f"{package}.")
         drawing = name == DRAWING or name.startswith(f"{DRAWING}.")
-        return _module_in(root, name) if own and not drawing else None
+        return module_in(root, name) if own and not drawing else None
 
     return find
 

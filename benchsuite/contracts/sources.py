@@ -63,6 +63,12 @@ def sources_beside(file: Path) -> list[Source]:
     return [Source(path, _file_digest(path), (), False) for path in sorted(files)]
 
 
+def module_in(folder: Path, name: str) -> Path | None:
+    """The source of the module of that dotted name in a folder, if it is there."""
+    place = folder.joinpath(*name.split("."))
+    return next((f for f in (place / "__init__.py", place.with_suffix(".py")) if f.is_file()), None)
+
+
 def only_registers(file: Path) -> bool:
     """Whether a module does nothing but import names, list them and register them in hooks."""
     try:

@@ -56,6 +56,11 @@ class Fitting:
         """The trial in work."""
         self.completed = False
 
+    @property
+    def begun(self) -> bool:
+        """Whether the worker has said that it begins; before, no plugin is loaded."""
+        return self._begun
+
     def check(self, message: Sent) -> Sent:
         """The message as the run may have it; raises `Unfitting`."""
         if self.completed:

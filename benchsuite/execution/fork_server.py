@@ -15,7 +15,7 @@ import warnings
 from multiprocessing import forkserver, resource_tracker
 from typing import TYPE_CHECKING, Any
 
-from benchsuite.execution.orphans import adopt_orphans, kill_children
+from benchsuite.registry.orphans import adopt_orphans, kill_children
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

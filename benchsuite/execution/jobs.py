@@ -149,8 +149,11 @@ def way(trial: Trial) -> str:
 Job = TrainJob | TablesJob | ScoreJob | RoundJob | TrialsJob | LatencyJob
 
 
-def needed_plugins(job: Job) -> set[tuple[Kind, str]]:
-    """By kind and name, the plugins whose code a job runs; no others are loaded where it is done."""
+def needed_plugins(job: Job) -> list[tuple[Kind, str]]:
+    """By kind and name, the plugins whose code a job runs; no others are loaded where it is done.
+
+    They are in the order in which they are loaded, which is the same in every process.
+    """
     match job:
         case TrainJob(dense=dense):
             tasks, scorer = [dense], None
@@ -168,7 +171,7 @@ def needed_plugins(job: Job) -> set[tuple[Kind, str]]:
         found.add(("scorer", scorer))
     if isinstance(job, TrialsJob):
         found |= {("concepts", t.dissection.concepts) for t in job.trials if t.dissection is not None}
-    return found
+    return sorted(found)
 
 
 class Executor(Protocol):

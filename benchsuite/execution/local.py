@@ -14,10 +14,21 @@ from benchsuite.errors import BenchsuiteError
 from benchsuite.execution import fork_server
 from benchsuite.execution.fitting import Fitting, Unfitting
 from benchsuite.execution.inbox import Inbox
+from benchsuite.execution.jobs import needed_plugins
 from benchsuite.execution.logs import LOG, cap_log
-from benchsuite.execution.messages import Ended, Finished, Message, Started, decoded
-from benchsuite.execution.orphans import kill_tree, known
+from benchsuite.execution.messages import (
+    Ended,
+    Finished,
+    Message,
+    NotStored,
+    Sent,
+    StageFailed,
+    Started,
+    decoded,
+)
+from benchsuite.registry.orphans import kill_tree, known
 from benchsuite.registry.signal_names import signal_name
+from benchsuite.store.files import has_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -194,7 +205,7 @@ class LocalExecutor:
         """Take the messages that are there; one that does not fit the job ends it."""
         try:
             for sent in worker.inbox.take(_MOST_BYTES):
-                message = worker.fitting.check(decoded(sent))
+                message = self._believed(worker, worker.fitting.check(decoded(sent)))
                 events.append((slot, worker.job, message))
                 if isinstance(message, Started) and message.trial is not None:
                     worker.since = time.monotonic()
@@ -208,6 +219,23 @@ class LocalExecutor:
             worker.stopped = Ended("killed", str(error))
         except Exception as error:  # noqa: BLE001 - whatever a message does to its reader, it ends its job alone
             worker.stopped = Ended("killed", f"the worker sent what is no message: {type(error).__name__}")
+
+    def _believed(self, worker: _Worker, message: Sent) -> Sent:
+        """That nothing can be stored is believed of a stranger's process where this one cannot write either.
+
+        Its code may have taken descriptors, rights or the size of files from its process, or say so itself.
+        """
+        if not isinstance(message, NotStored) or not worker.fitting.begun:
+            return message
+        strangers = self._surroundings.strangers
+        foreign = sorted({strangers[p].origin for p in needed_plugins(worker.job) if p in strangers})
+        if not foreign or not has_room(worker.folder):
+            return message
+        return StageFailed(
+            "failed",
+            f"its process could not write where others can ({message.error}); the code of "
+            f"{', '.join(foreign)} ran there",
+        )
 
     def _end_of(self, worker: _Worker) -> Ended:
         """How a worker ended that is gone or is to go; kills it and what it has left running."""

@@ -64,6 +64,8 @@ class TrialPhase:
         self._record = record
         self._open: dict[str, Trial] = {}
         self._current: dict[int, tuple[Trial, float] | None] = {}
+        self._failures: dict[int, tuple[Status, str]] = {}
+        """By slot, why its job will go no further than the trial in work."""
         self._seconds = _Mean()
         self._scorings: dict[str, dict[str, ScoreTask]] = {}
         """By dense model, the scorings that have not ended."""
@@ -89,18 +91,24 @@ class TrialPhase:
                 self._current[slot] = None
                 self._settle(record.key, record)
             case StageFailed(status=status, error=error):
-                self._fail(job, status, error)
+                if self._current.get(slot) is None:
+                    self._fail(job, status, error)
+                else:
+                    self._failures[slot] = status, error
             case Ended():
                 current = self._current.pop(slot, None)
-                self._ended(job, message, current[0] if current else None)
+                failure = self._failures.pop(slot, None)
+                self._ended(job, message, current[0] if current else None, failure)
 
-    def _ended(self, job: Job, end: Ended, trial: Trial | None) -> None:
+    def _ended(self, job: Job, end: Ended, trial: Trial | None, failure: tuple[Status, str] | None) -> None:
         if end.reason == "stopped":
             return
         left_early = isinstance(job, TrialsJob) and bool(self._rest_of(job))
         if end.reason != "finished" or left_early:
             status: Status = "timeout" if end.reason == "timeout" else "killed"
             reason = _told(job, end) or "the worker left before its work was done"
+            if failure is not None:
+                status, reason = failure
             if trial is None:
                 self._fail(job, status, reason)
             else:

@@ -39,10 +39,10 @@ from benchsuite.execution.messages import (
     Told,
     encoded,
 )
-from benchsuite.execution.orphans import kill_children
 from benchsuite.execution.sampling import SYSTEM_FILE, SystemSampler
 from benchsuite.hardware import devices
 from benchsuite.registry.loading import installed, load_plugins
+from benchsuite.registry.orphans import kill_children
 from benchsuite.registry.raised_at import plugin_line
 from benchsuite.store.files import StorageError, cannot_store, described
 from benchsuite.trials.dense_model import load_dense
@@ -80,20 +80,20 @@ def main(connection: Connection, job: Job, surroundings: Surroundings, device: s
         tell(NotStored(described(error)))
         os._exit(1)
     warnings.simplefilter("default")
-    worker = WorkerContext(
-        configuration,
-        _plugins(job, surroundings),
-        devices.prepare(device, surroundings.threads),
-        surroundings.threads,
-        score_apart=partial(_score_apart, surroundings, device),
-        tell=lambda text: tell(Told(text)),
-    )
-    sampler = SystemSampler(worker.device)
+    torch_device = devices.prepare(device, surroundings.threads)
     tell(Started(None, job.title))
     try:
-        _do(worker, job, tell, sampler)
+        worker = WorkerContext(
+            configuration,
+            _plugins(job, surroundings),
+            torch_device,
+            surroundings.threads,
+            score_apart=partial(_score_apart, surroundings, device),
+            tell=lambda text: tell(Told(text)),
+        )
+        _do(worker, job, tell, SystemSampler(torch_device))
     except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, SystemExit included
-        reason = cannot_store(error, worker.folder(job.key))
+        reason = cannot_store(error, configuration.run / "stages" / job.key)
         tell(StageFailed(*outcome_of(error)) if reason is None else NotStored(reason))
     tell(Completed())
     # No interpreter shutdown: a plugin's threads or exit handlers must not hold the slot.
@@ -102,10 +102,15 @@ def main(connection: Connection, job: Job, surroundings: Surroundings, device: s
 
 
 def _plugins(job: Job, surroundings: Surroundings) -> Registry:
-    """The shipped plugins, and of strangers those that the job needs."""
+    """The shipped plugins, and of strangers those that the job needs; `PluginError` if one is not loaded."""
     strangers = surroundings.strangers
     needed = dict.fromkeys(strangers[plugin] for plugin in needed_plugins(job) if plugin in strangers)
-    return load_plugins([*(source for source in installed() if source.shipped), *needed]).registry
+    registry = load_plugins([*(source for source in installed() if source.shipped), *needed]).registry
+    origins = {source.origin for source in needed}
+    for info in registry.infos:
+        if info.kind == "plugin" and info.origin in origins:
+            raise PluginError(f"plugin {info.name} ({info.origin}) is not loaded: {info.error}")
+    return registry
 
 
 def _do(worker: WorkerContext, job: Job, tell: Callable[[Sent], None], sampler: SystemSampler) -> None:

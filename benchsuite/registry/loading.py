@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import pluggy
 
 from benchsuite.contracts.digests import PLUGIN_FILE, registered_by
-from benchsuite.errors import PluginError
+from benchsuite.errors import BenchsuiteError, PluginError
 from benchsuite.registry import hookspecs
+from benchsuite.registry.clashes import refuse_clashes
 from benchsuite.registry.compiling import FromSource, compile_always
 from benchsuite.registry.raised_at import plugin_line
 from benchsuite.registry.registry import KINDS, Registry
@@ -98,10 +99,14 @@ class Host:
         self.registry = Registry()
         self.manager = pluggy.PluginManager(hookspecs.PROJECT)
         self.manager.add_hookspecs(hookspecs)
+        self._files: list[Path] = []
 
     def add(self, source: PluginSource) -> None:
         """Load a plugin and what it registers."""
         try:
+            if source.kind == "file":
+                refuse_clashes(*self._files, Path(source.value))
+                self._files.append(Path(source.value))
             plugin = source.load()
             if problem := wrong_arguments(plugin):
                 raise PluginError(problem)
@@ -156,7 +161,7 @@ def load_plugins(sources: Iterable[PluginSource]) -> Host:
 
 def _brief(error: BaseException) -> str:
     """What a plugin's import or registration raised, and in which line of the plugin."""
-    if isinstance(error, PluginError):
+    if isinstance(error, BenchsuiteError):
         return str(error)
     return f"{type(error).__name__}: {error}{plugin_line(error)}"
 

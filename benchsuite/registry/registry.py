@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from benchsuite.contracts.plugin import Kind, Plugin, parameter_model, validated
 from benchsuite.errors import UsageError, suggestion
 from benchsuite.registry.near_misses import near_misses
 from benchsuite.scoring.scorer import Scorer
+from benchsuite.store.keys import plain
 
 KINDS: dict[Kind, tuple[type[Plugin], str]] = {
     "scorer": (Scorer, "score"),
@@ -89,6 +91,8 @@ class Registry:
         if issubclass(cls, ModelFamily):
             if "architecture" in parameters:
                 raise UsageError(f"{name}: the architecture is the part after the slash, not a parameter")
+            if "/" not in name:
+                raise UsageError(f"{name} is a family of models; name one as {name}/…")
             parameters = {**parameters, "architecture": name.split("/", 1)[1]}
         return cls(**parameters)
 
@@ -167,9 +171,21 @@ def _class_problem(kind: Kind, cls: object) -> str | None:
     if issubclass(cls, Scorer) and (problem := _scorer_problem(cls)) is not None:
         return problem
     try:
-        validated_parameters(cls, {})
+        values = validated_parameters(cls, {})
     except Exception as error:  # noqa: BLE001 - anything a stranger's annotations can raise
         return f"its parameters are malformed: {error}"
+    return next((p for name, value in values.items() if (p := _default_problem(name, value))), None)
+
+
+def _default_problem(name: str, value: object) -> str | None:
+    """Why records cannot hold the default of a parameter, if so: they are JSON."""
+    try:
+        json.dumps(value, allow_nan=False, default=plain)
+    except Exception as error:  # noqa: BLE001 - a value's own methods may raise anything
+        return (
+            f"the default of its parameter {name!r} is {value!r}, which records cannot hold ({error}); "
+            "None can stand for what is not there"
+        )
     return None
 
 

@@ -20,6 +20,7 @@ from benchsuite.contracts.plugin import ABSENT, content_of
 from benchsuite.errors import BenchsuiteError
 from benchsuite.registry.loading import Host, PluginSource
 from benchsuite.registry.raised_at import plugin_line
+from benchsuite.registry.supervising import fork_supervised
 from benchsuite.scoring.scorer import Scorer
 from benchsuite.store.keys import plain
 from benchsuite.store.record import TrialRecord
@@ -43,6 +44,7 @@ def main(answer: Callable[[Host, Mapping[str, Any]], object] | None = None) -> N
         answer: what answers questions; the default answers those that discovery and plans have.
     """
     answer = answer or _answer
+    fork_supervised()
     # Questions and answers have descriptors that nobody else knows: a plugin may print, or close its output.
     questions = os.fdopen(os.dup(0), "r", encoding="utf-8")
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
+import math
 import os
 import select
-import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.errors import DataError, PluginError, UsageError
+from benchsuite.registry.orphans import kill_tree, known
 from benchsuite.registry.signal_names import signal_name
 from benchsuite.store.texts import printable
 
@@ -26,8 +28,17 @@ IMPORT_SECONDS = 120.0
 """How long a plugin's import may take."""
 ANSWER_SECONDS = 600.0
 """How long an answer may take; a fingerprint may read large files."""
+_PATIENCE_SECONDS = 5.0
+"""After so long somebody who waits is told for what."""
+_GRACE_SECONDS = 5.0
+"""How long a process may take to end all that it has started."""
 _LONGEST = 16 << 20
 """Bytes of the longest answer."""
+_logger = logging.getLogger(__name__)
+
+
+class NoAnswer(PluginError):  # noqa: N818 - it says what is the case, as the other errors do
+    """A plugin's process did not answer in time."""
 
 
 class StrangerProcess:
@@ -50,13 +61,13 @@ class StrangerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # so that all it starts can be killed with it, and Ctrl-C is not for it
+            start_new_session=True,  # Ctrl-C is not for it
         )
         self._send(asdict(source))
 
     def description(self) -> dict[str, Any]:
         """What the process says of its plugins, once; raises `PluginError`."""
-        found: object = self._read("while it was imported", IMPORT_SECONDS)
+        found: object = self._read("while it was imported", IMPORT_SECONDS, _PATIENCE_SECONDS)
         if not isinstance(found, dict):
             raise PluginError("its process sent no description")
         return found
@@ -65,22 +76,29 @@ class StrangerProcess:
         """The answer to a question; raises `UsageError`, `DataError` or `PluginError`."""
         self._send(question)
         answer = self._read(f"when it was asked for its {question['ask']}", seconds)
-        if not isinstance(answer, dict):
-            raise PluginError("its process sent no answer")
-        if "error" in answer:
-            kinds = {"UsageError": UsageError, "DataError": DataError}
-            raise kinds.get(str(answer.get("kind")), PluginError)(printable(str(answer["error"])))
-        return answer.get("answer")
+        match answer:
+            case {"answer": found}:
+                return found
+            case {"error": str(text)}:
+                kinds = {"UsageError": UsageError, "DataError": DataError}
+                raise kinds.get(str(answer.get("kind")), PluginError)(printable(text))
+        what = f"sent no usable answer when it was asked for its {question['ask']}"
+        raise PluginError(f"{self.source.origin}: its process {what}")
 
     def kill(self) -> None:
-        """Kill the process with all that it started; whoever waits for an answer gets an error."""
+        """Have the process killed with all that it started; whoever waits for an answer gets an error."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.terminate()
 
     def close(self) -> None:
         """Kill the process with all that it started, when nobody waits for it any more."""
         self.kill()
-        self._process.wait()
+        try:
+            self._process.wait(_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:  # what stands over it is stopped, or was
+            if (process := known(self._process.pid)) is not None:
+                kill_tree(process)
+            self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             with contextlib.suppress(OSError):
@@ -93,16 +111,25 @@ class StrangerProcess:
             self._process.stdin.write(json.dumps(question).encode() + b"\n")
             self._process.stdin.flush()
 
-    def _read(self, when: str, seconds: float) -> Any:
+    def _read(self, when: str, seconds: float, patience: float = math.inf) -> Any:
         assert self._process.stdout is not None
         descriptor = self._process.stdout.fileno()
-        deadline = time.monotonic() + seconds
+        now = time.monotonic()
+        deadline, patient_until = now + seconds, now + patience
         while b"\n" not in self._rest:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+            now = time.monotonic()
+            if now >= deadline:
                 self.close()
                 self.is_over = self.was_late = True
-                raise PluginError(f"its process did not answer within {seconds:g} s {when}")
+                raise NoAnswer(f"its process did not answer within {seconds:g} s {when}")
+            if now >= patient_until:
+                patient_until = deadline
+                _logger.warning(
+                    "waiting for plugin %s, at most %g s: it gives no answer %s",
+                    *(self.source.origin, seconds, when),
+                )
+            if not select.select([descriptor], [], [], max(0.0, min(deadline, patient_until) - now))[0]:
+                continue
             part = os.read(descriptor, 1 << 16)
             self._rest += part
             if not part or len(self._rest) > _LONGEST:

@@ -92,6 +92,22 @@ def read_regular(path: Path) -> bytes:
         return file.read()
 
 
+@contextmanager
+def lock_file(path: Path) -> Iterator[int]:
+    """A descriptor of a file to be locked, which is made if absent; a lock goes with it.
+
+    Raises:
+        OSError: it cannot be opened, or is a pipe or a device that somebody left in its place.
+    """
+    number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    try:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        yield number
+    finally:
+        os.close(number)
+
+
 def reserve(path: Path) -> None:
     """Take the room for all of a file that is filled through memory, where a full disk would be a signal.
 
@@ -115,7 +131,7 @@ def cannot_store(error: BaseException, folder: Path) -> str | None:
     while cause is not None and id(cause) not in seen:
         if isinstance(cause, StorageError):
             return described(cause)
-        if isinstance(cause, OSError) and cause.errno in _NOT_THE_PROGRAM and not _has_room(folder):
+        if isinstance(cause, OSError) and cause.errno in _NOT_THE_PROGRAM and not has_room(folder):
             return described(cause)
         seen.add(id(cause))
         cause = cause.__cause__
@@ -129,7 +145,8 @@ def described(error: OSError) -> str:
     return f"{where}{error.strerror or error}"
 
 
-def _has_room(folder: Path) -> bool:
+def has_room(folder: Path) -> bool:
+    """Whether a small file can be written into a folder; it is deleted again."""
     probe = folder / f".room.{os.getpid()}"
     try:
         write_atomically(probe, b"\1" * _ROOM)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from benchsuite.errors import UsageError
 from benchsuite.store.files import (
     append_durably,
+    lock_file,
     open_regular,
     read_regular,
     storing,
@@ -76,7 +77,7 @@ class RunDirectory:
             OSError: it cannot be written, which is found here and not after hours of work.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("a+") as handle:
+        with lock_file(self.path / ".lock") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

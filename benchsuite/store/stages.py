@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchsuite.errors import BenchsuiteError
 from benchsuite.store.file_digests import file_digest, read_digest
-from benchsuite.store.files import open_regular, read_regular, storing, write_atomically
+from benchsuite.store.files import lock_file, open_regular, read_regular, storing, write_atomically
 from benchsuite.store.freed import was_freed
 from benchsuite.store.keys import content_key
 from benchsuite.store.texts import read_json
@@ -135,7 +135,8 @@ class Stage(Generic[F]):
         with ExitStack() as held:
             with storing(self.folder):
                 self.folder.mkdir(parents=True, exist_ok=True)
-                fcntl.flock(held.enter_context((self.folder / ".lock").open("a+")), fcntl.LOCK_EX)
+            with storing(self.folder / ".lock"):
+                fcntl.flock(held.enter_context(lock_file(self.folder / ".lock")), fcntl.LOCK_EX)
             facts = self._usable(tell)
             if facts is None:
                 self._clear()

@@ -5,13 +5,15 @@ Importing this package does not import MLflow.
 
 from __future__ import annotations
 
-from benchsuite.tracking.connection import without_password
+from benchsuite.tracking.connection import database_damage, repair_command, without_password
 from benchsuite.tracking.tracker import Tracker, is_behind, server_address, sync_command
 from benchsuite.tracking.ui import ui_address, ui_command
 
 __all__ = [
     "Tracker",
+    "database_damage",
     "is_behind",
+    "repair_command",
     "server_address",
     "sync_command",
     "ui_address",

@@ -6,13 +6,14 @@ import json
 import logging
 import os
 import re
+import shlex
 import socket
 import sqlite3
 import time
 import urllib.request
 from contextlib import closing
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from benchsuite.errors import BenchsuiteError
 from benchsuite.tracking import mlflow_fields
@@ -112,7 +113,28 @@ def _check(database: Path) -> None:
             connection.execute("SELECT name FROM sqlite_master").fetchall()
             connection.execute("ROLLBACK")
     except sqlite3.Error as error:
-        raise BenchsuiteError(f"{database}: {error}") from error
+        cure = f"; {repair_command(database)} moves it aside and fills a new one" if _is_damage(error) else ""
+        raise BenchsuiteError(f"{database}: {error}{cure}") from error
+
+
+def database_damage(database: Path) -> str | None:
+    """What is wrong with a file that should be a database, or None; nothing is written."""
+    place = quote(str(database.absolute()))
+    try:
+        with closing(sqlite3.connect(f"file:{place}?mode=ro&immutable=1", uri=True)) as connection:
+            connection.execute("SELECT name FROM sqlite_master").fetchall()
+    except sqlite3.Error as error:
+        return str(error) if _is_damage(error) else None
+    return None
+
+
+def repair_command(database: Path) -> str:
+    """The command that mends the database of a run directory."""
+    return f"benchsuite doctor {shlex.quote(str(database.parent))} --repair"
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
 def search(client: MlflowClient, experiment: str, tag: str, value: str) -> list[Run]:

@@ -16,7 +16,7 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Self
 
 from benchsuite.execution import fork_server
-from benchsuite.execution.orphans import kill_tree, known
+from benchsuite.registry.orphans import kill_tree, known
 from benchsuite.registry.signal_names import signal_name
 from benchsuite.store.texts import printable, read_json
 

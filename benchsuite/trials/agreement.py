@@ -15,6 +15,8 @@ from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from benchsuite.contracts.digests import code_digest
 from benchsuite.store.files import read_regular, write_atomically
 from benchsuite.store.keys import content_key
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 Matrix = tuple[tuple[float | None, ...], ...]
 
 _POINTS = 100
+_ROUNDING = 1e-9
 _logger = logging.getLogger(__name__)
 
 
@@ -63,6 +66,9 @@ class NetworkAgreement:
     tau: Matrix
     overlap: Matrix
     chance: Matrix
+
+
+_STORED = TypeAdapter(NetworkAgreement)
 
 
 def update_agreement(
@@ -105,12 +111,9 @@ def stored_agreements(runs: Iterable[Path], train_keys: Iterable[str]) -> list[N
     found: dict[str, NetworkAgreement] = {}
     for run, key in itertools.product(runs, dict.fromkeys(train_keys)):
         data = _read(_base(RunDirectory(run), key).with_suffix(".json"))
-        if data is not None and (key not in found or len(found[key].criteria) < len(data["criteria"])):
-            tau, overlap, chance = (
-                tuple(tuple(row) for row in data[name]) for name in ("tau", "overlap", "chance")
-            )
-            network = (data["dataset"], data["model"], data["seed"], tuple(data["criteria"]))
-            found[key] = NetworkAgreement(*network, tau, overlap, chance)
+        network = None if data is None else _network(data)
+        if network is not None and (key not in found or len(found[key].criteria) < len(network.criteria)):
+            found[key] = network
     return list(found.values())
 
 
@@ -143,8 +146,28 @@ def _read(path: Path) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
+def _network(data: Mapping[str, Any]) -> NetworkAgreement | None:
+    """A stored comparison as it may be shown, or None where it is none: the file may have been edited."""
+    try:
+        network = _STORED.validate_python(data)
+    except ValidationError:
+        return None
+    count = len(network.criteria)
+    tables = (network.tau, network.overlap, network.chance)
+    if any(len(table) != count or any(len(row) != count for row in table) for table in tables):
+        return None
+    return network if all(map(_is_within, tables, (-1, 0, 0))) else None
+
+
+def _is_within(table: Matrix, least: float) -> bool:
+    """Whether all numbers of a table are from `least` to 1, but for rounding."""
+    numbers = [number for row in table for number in row if number is not None]
+    return all(least - _ROUNDING <= number <= 1 + _ROUNDING for number in numbers)
+
+
 def _stored_key(path: Path) -> str | None:
-    return (_read(path) or {}).get("key")
+    data = _read(path)
+    return None if data is None or _network(data) is None else data.get("key")
 
 
 def _scores(folder: Path, dense: str) -> dict[str, Scores]:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
+from benchsuite.contracts.covered_imports import covered_imports
 from benchsuite.contracts.dataset import Augmentation, Dataset, Split
 from benchsuite.errors import DataError, PluginError
 from benchsuite.store.file_digests import read_digest
@@ -47,7 +48,8 @@ def _keep(worker: WorkerContext, choice: PluginChoice, folder: Path) -> DataFact
     plugin = cast("DatasetPlugin", worker.create("dataset", choice))
     fingerprint = partial(plugin.fingerprint, worker.configuration.data)
     worker.check_content("dataset", choice, fingerprint)
-    dataset = plugin.load(worker.configuration.data)
+    with covered_imports("dataset", plugin):
+        dataset = plugin.load(worker.configuration.data)
     worker.check_content("dataset", choice, fingerprint)
     if not isinstance(dataset, Dataset):
         raise PluginError(f"data set {choice.label}: load() returned {type(dataset).__name__}, not a Dataset")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
+from benchsuite.contracts.covered_imports import covered_imports
 from benchsuite.errors import PluginError, Unsupported
 from benchsuite.hardware import devices
 from benchsuite.metrics.accuracy import Evaluation, evaluate
@@ -43,7 +44,8 @@ def build_model(
     worker.check_content("model", task.model, plugin.fingerprint)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(purpose, task.dataset.label, task.model.label, task.seed))
-        model = plugin.build(dataset.input_shape, len(dataset.classes))
+        with covered_imports("model", plugin):
+            model = plugin.build(dataset.input_shape, len(dataset.classes))
     if not isinstance(model, nn.Module):
         raise PluginError(
             f"model {task.model.label}: build() returned {type(model).__name__}, not an nn.Module"
@@ -74,8 +76,10 @@ def train_dense(
         folder = worker.folder(task.key)
         data = on_device(dataset, worker.device)
         started = time.perf_counter()
-        model, log = trained(worker, task, data, request)
-        check_evaluation(model, data, task.model.label)
+        # Its forward pass may import something too.
+        with covered_imports("model", worker.create("model", task.model)):
+            model, log = trained(worker, task, data, request)
+            check_evaluation(model, data, task.model.label)
         seconds = time.perf_counter() - started
         logs.append(log)
         which = f"the dense network {task.model.label} on {task.dataset.label}, seed {task.seed},"

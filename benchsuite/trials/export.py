@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from benchsuite._version import __version__
-from benchsuite.errors import BenchsuiteError
+from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.store import metric_names, stages
 from benchsuite.store.files import write_atomically
 from benchsuite.trials.dissection import kept_units
@@ -28,6 +28,16 @@ if TYPE_CHECKING:
 
 _TOLERANCE = 1e-5
 """Largest difference of outputs accepted between the program and the network, relative to the largest."""
+
+_AXES = ("model", "dataset", "scorer", "sparsity")
+_METRICS = (
+    metric_names.PARAMS,
+    metric_names.PARAMS_DENSE,
+    metric_names.MACS,
+    metric_names.MACS_DENSE,
+    metric_names.TOP1,
+)
+"""What the page beside the network says of it."""
 
 _README = """\
 # {title}
@@ -66,6 +76,7 @@ def export_trial(worker: WorkerContext, trial: Trial, record: TrialRecord, folde
         BenchsuiteError: the network cannot be made anew, or torch.export cannot take it; in the latter case
             weights and history are written all the same.
     """
+    _check_record(record)
     pruned = load_pruned(worker, trial)
     program, readme = folder / "model.pt2", folder / "README.md"
     for file in (program, readme):
@@ -84,6 +95,14 @@ def export_trial(worker: WorkerContext, trial: Trial, record: TrialRecord, folde
     write_atomically(program, content)
     write_atomically(readme, _readme(record, history))
     return difference
+
+
+def _check_record(record: TrialRecord) -> None:
+    """Raise `UsageError` for a record that lacks what the files say of the network: an edited one."""
+    missing = [f"the axis {name!r}" for name in _AXES if name not in record.axes]
+    missing += [f"the metric {name!r}" for name in _METRICS if name not in record.metrics]
+    if missing:
+        raise UsageError(f"the record of {record.key} is not complete: it has not {', '.join(missing)}")
 
 
 def exported_program(model: nn.Module, dense: DenseModel) -> tuple[bytes, float]:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from benchsuite.contracts.covered_imports import covered_imports
 from benchsuite.plan.score_task import RoundTask
 from benchsuite.store.files import write_atomically
 from benchsuite.store.stages import load_tensors, save_tensors
 from benchsuite.training import on_device
 from benchsuite.trials.data import load_data
-from benchsuite.trials.scores import score_network
+from benchsuite.trials.scores import create_scorer, score_network
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,16 +80,17 @@ def answer_round(worker: WorkerContext, task: RoundTask) -> None:
     dataset, _ = load_data(worker, dense.dataset, dense.data_key)
     # The trial's process wrote it a moment ago, and no scorer runs there.
     model, layers, groups = torch.load(folder / _NETWORK, map_location=worker.device, weights_only=False)
-    result = score_network(
-        worker,
-        task.score,
-        on_device(dataset, worker.device),
-        model,
-        layers,
-        groups,
-        round_number=task.number,
-        target=task.target,
-    )
+    with covered_imports("scorer", create_scorer(worker, task.score.scorer)):
+        result = score_network(
+            worker,
+            task.score,
+            on_device(dataset, worker.device),
+            model,
+            layers,
+            groups,
+            round_number=task.number,
+            target=task.target,
+        )
     save_tensors(folder / _SCORES, result.scores)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal, cast
 
-from benchsuite.contracts.digests import uncovered_files
+from benchsuite.contracts.covered_imports import covered_imports
 from benchsuite.contracts.layers import removable_units
-from benchsuite.errors import BenchsuiteError, PluginError, Unsupported
+from benchsuite.errors import BenchsuiteError, Unsupported
 from benchsuite.scoring.check import ScoringResult, check_data_free, of_removable_units, run_scorer
 from benchsuite.scoring.context import ScoringContext
 from benchsuite.scoring.sampled_network import Sampling
@@ -116,20 +115,19 @@ def _score(
     store = TableStore(shared=tables_folder(worker, task))
     scorer = create_scorer(worker, task.scorer)
     worker.check_content("scorer", task.scorer, scorer.fingerprint)
-    loaded = set(sys.modules)
     score = partial(
         score_network,
         *(worker, task, dense.data, dense.model, layers, dense.graph.groups, store, trace),
         target=task.target,
     )
-    result = score()
-    if type(scorer).data_free:
-        halves = None
-        if len(dense.data.train) > 1 and task.scoring.samples != 1:
-            check_data_free(scorer, result, score(half=0))
-    else:
-        halves = _stability(worker, task, dense, score)
-    _check_sources(scorer, set(sys.modules) - loaded)
+    with covered_imports("scorer", scorer):
+        result = score()
+        if type(scorer).data_free:
+            halves = None
+            if len(dense.data.train) > 1 and task.scoring.samples != 1:
+                check_data_free(scorer, result, score(half=0))
+        else:
+            halves = _stability(worker, task, dense, score)
     worker.check_content("scorer", task.scorer, scorer.fingerprint)
     tensors = {f"score/{name}": score for name, score in result.scores.items()}
     tensors |= {f"keep/{name}": keep for name, keep in (result.native or {}).items()}
@@ -169,17 +167,6 @@ def _stability(
     if task.granularity == "unit":
         first, second = (of_removable_units(half, dense.graph.groups) for half in (first, second))
     return stability(first, second)
-
-
-def _check_sources(scorer: Scorer, loaded: set[str]) -> None:
-    """Raise `PluginError` if a scorer loaded modules of its own that its content key does not cover."""
-    unknown = uncovered_files(type(scorer), loaded)
-    if unknown:
-        files = ", ".join(map(str, unknown))
-        raise PluginError(
-            f"scorer {scorer.name} loaded {files}, which no import in its source names, so that a change "
-            "of it would go unnoticed; use an import statement"
-        )
 
 
 def score_network(

@@ -64,7 +64,8 @@ class WorkerContext:
         plugin = self.plugins.create(kind, choice.name, choice.parameters)
         if choice.source and source_digest(type(plugin)) != choice.source:
             raise BenchsuiteError(
-                f"the source of {kind} {choice.label} changed after the run began; run again"
+                f"the source of {kind} {choice.label} is not that of the plan: it changed after the run "
+                "began (then run again), or it imports other modules here than alone"
             )
         return plugin
 

@@ -32,6 +32,7 @@ _FILES = (
     "suite.toml",
     FREED,
     "mlflow.db",
+    "mlflow.damaged.db",
     "mlflow.behind",
 )
 _FOLDERS = ("stages", "mlartifacts", "summary")

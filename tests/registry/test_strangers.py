@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import compileall
+import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -211,20 +213,20 @@ def test_a_description_is_remembered_for_the_same_files_alone(stranger, tmp_path
     count = tmp_path / "count"
     top = f"open({str(count)!r}, 'a').write('x')"
     path, first = stranger(top=top)
-    assert len(count.read_text()) == 1
+    assert len(count.read_text()) == 2, "twice, to see that both say the same"
     assert len(list((memory / "plugins").iterdir())) == 1
     _, second = stranger(top=top)
     assert second.infos == first.infos
-    assert len(count.read_text()) == 1
+    assert len(count.read_text()) == 2
     # A file beside it may be imported by it.
     path.with_name("beside.py").write_text("")
     stranger(top=top)
-    assert len(count.read_text()) == 2
+    assert len(count.read_text()) == 4
     # Using it starts its process, once.
     _, registry = stranger(top=top)
     registry.create("scorer", "mine", {})
     registry.create("scorer", "mine", {"bins": 2})
-    assert len(count.read_text()) == 3
+    assert len(count.read_text()) == 5
 
 
 @pytest.mark.parametrize(
@@ -247,15 +249,80 @@ def test_a_damaged_memory_is_asked_for_again(stranger, memory, content):
     assert second.infos == first.infos
 
 
-def test_a_plugin_that_says_something_else_every_time_is_told_so(stranger):
-    _, registry = stranger(top="import random")
-    path, registry = stranger(top="exec('Mine_bins = ' + str(time.time_ns()))\nclass Base: pass")
-    path.write_text(path.read_text().replace('"mine", "3"', '"mine", str(time.time_ns())'))
-    discover_apart([path])[1].close()
-    registry, strangers = discover_apart([path])
-    with pytest.raises(PluginError, match="says something else of its plugins now; run again"):
-        registry.create("scorer", "mine", {})
-    strangers.close()
+CHANGING = """
+import benchsuite, os, tempfile, time
+
+class Changing(benchsuite.Scorer):
+    name = "changing"
+    version = "1"
+    started: {kind} = {value}
+    def score(self, context):
+        return {{}}
+
+class Fixed(benchsuite.Scorer):
+    name = "fixed"
+    def score(self, context):
+        return {{}}
+
+@benchsuite.hookimpl
+def benchsuite_register_scorers(register):
+    register(Changing)
+    register(Fixed)
+"""
+
+
+@pytest.fixture
+def changing(tmp_path):
+    made = []
+
+    def make(kind, value):
+        path = tmp_path / "changing.py"
+        path.write_text(CHANGING.format(kind=kind, value=value))
+        registry, strangers = discover_apart([path])
+        made.append(strangers)
+        return registry
+
+    yield make
+    for strangers in made:
+        strangers.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "told"),
+    [
+        ("float", "time.time()", "its parameter 'started' has another default each time it is imported"),
+        ("int", "os.getpid()", "its parameter 'started' has another default each time it is imported"),
+        ("str", "tempfile.mkdtemp()", "its parameter 'started' has another default each time it is imported"),
+        ("object", "object()", "its parameter 'started' has another default each time it is imported"),
+        ("float", "float('inf')", "the default of its parameter 'started' is inf, which records cannot hold"),
+        ("float", "float('nan')", "the default of its parameter 'started' is nan, which records cannot hold"),
+        ("list", "[1.0, -float('inf')]", "the default of its parameter 'started' is [1.0, -inf], which"),
+        ("int", "1\n    version = str(time.time_ns())", "its version is another each time it is imported"),
+    ],
+)
+def test_what_is_another_at_each_import_is_an_error_of_that_plugin_alone(changing, kind, value, told):
+    for _ in range(3):
+        registry = changing(kind, value)
+        with pytest.raises(UsageError, match=f"scorer 'changing' .* is broken: {re.escape(told)}"):
+            registry.create("scorer", "changing", {})
+        assert registry.create("scorer", "fixed", {}).parameters == {}
+
+
+def test_what_changes_more_slowly_than_two_imports_is_noticed_when_it_is_used(changing, tmp_path):
+    (tmp_path / "aside").mkdir()
+    turn = tmp_path / "aside/turn"
+    value = f"(open({str(turn)!r}, 'a').write('x'), os.path.getsize({str(turn)!r}) // 4)[1]"
+    registry = changing("int", value)
+    registry.create("scorer", "changing", {})
+    seen = []
+    for _ in range(4):
+        registry = changing("int", value)
+        try:
+            registry.create("scorer", "changing", {})
+        except (PluginError, UsageError) as error:
+            seen.append(str(error))
+        registry.create("scorer", "fixed", {})
+    assert seen
 
 
 def test_a_helper_that_the_memory_does_not_see_is_noticed_when_the_plugin_is_used(stranger, tmp_path):
@@ -434,3 +501,117 @@ def test_a_forged_description_is_its_error(stranger, monkeypatch, memory, change
     assert (info.status, info.error.startswith("its process sent no description")) == ("error", True)
     assert "mine" not in registry.names("scorer")
     assert not list(memory.rglob("*.json")), "it is not remembered"
+
+
+@pytest.mark.parametrize("kind", ["scorer", "dataset"])
+def test_only_a_model_may_be_described_as_a_family(stranger, monkeypatch, kind):
+    honest = stranger_process.StrangerProcess.description
+
+    def forged(self):
+        found = honest(self)
+        for plugin in found["plugins"]:
+            plugin["facts"]["family"] |= plugin["info"]["kind"] == kind
+        return found
+
+    monkeypatch.setattr(stranger_process.StrangerProcess, "description", forged)
+    path, registry = stranger()
+    (info,) = (i for i in registry.infos if i.origin == str(path))
+    assert "is described as a family of models" in info.error
+
+
+FORGING = """
+import json
+honest = json.dumps
+def forged(what, **options):
+    return {answer!r} if isinstance(what, dict) and "answer" in what else honest(what, **options)
+json.dumps = forged
+"""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *("5", "null", "[1, 2]", "{}"),
+        *(json.dumps({"answer": a}) for a in (5, None, [1, 2], "abc", True)),
+        '{"error": {"x": 1}, "kind": ["UsageError"]}',
+        '{"error": null, "kind": {}}',
+    ],
+)
+def test_an_answer_of_another_shape_is_an_error_that_says_so(stranger, answer):
+    _, registry = stranger(top=FORGING.format(answer=answer))
+    with pytest.raises(PluginError, match="sent no usable answer when it was asked for its create"):
+        registry.create("scorer", "mine", {})
+    with pytest.raises(PluginError, match="sent no usable answer when it was asked for its architectures"):
+        registry.get("model", "mine-family/one")
+
+
+def gone(pid, seconds=20.0):
+    """Whether a process ends by itself."""
+    deadline = time.monotonic() + seconds
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not Path(f"/proc/{pid}").exists()
+
+
+DAEMON = """
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        open({file!r}, "a").write(f"{{os.getpid()}} ")
+        time.sleep(600)
+    os._exit(0)
+os.wait()
+while not os.path.exists({file!r}):
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("end", ["", "os._exit(3)", "os.kill(os.getpid(), 9)", "os.killpg(0, 9)"])
+def test_what_it_has_started_and_left_does_not_live_on(stranger, tmp_path, end):
+    file = tmp_path / "daemons"
+    _, registry = stranger(top=DAEMON.format(file=str(file)) + end)
+    if not end:
+        registry.create("scorer", "mine", {})
+    started = [int(word) for word in file.read_text().split()]
+    assert started
+    if not end:
+        assert Path(f"/proc/{started[-1]}").exists()
+        registry.get("scorer", "mine")._stranger.close()
+    assert all(map(gone, started))
+
+
+def test_one_that_loops_dies_with_a_command_that_is_killed_and_somebody_is_told_meanwhile(tmp_path):
+    path = tmp_path / "loops.py"
+    path.write_text(
+        f"import os\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\nwhile True: pass\n"
+    )
+    script = (
+        "from pathlib import Path\n"
+        "from benchsuite.registry import stranger_process\n"
+        "from benchsuite.registry.discovery import discover_apart\n"
+        "stranger_process._PATIENCE_SECONDS = 0.5\n"
+        f"discover_apart([Path({str(path)!r})])\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True) as process:
+        line = process.stderr.readline()
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+            time.sleep(0.05)
+        process.kill()
+    assert line.startswith(
+        f"waiting for plugin {path}, at most 120 s: it gives no answer while it was imported"
+    )
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+def test_an_import_that_did_not_end_is_not_waited_for_again(stranger, monkeypatch, tmp_path):
+    count = tmp_path / "count"
+    monkeypatch.setattr(stranger_process, "IMPORT_SECONDS", 3.0)
+    top = f"open({str(count)!r}, 'a').write('x'); time.sleep(600)"
+    for _ in range(2):
+        path, registry = stranger(top=top)
+        (info,) = (i for i in registry.infos if i.origin == str(path))
+        assert "did not answer within 3 s while it was imported" in info.error
+    assert info.error.endswith("it is not waited for again until its files change")
+    assert count.read_text() == "x"
+    _, registry = stranger(top="")
+    assert registry.create("scorer", "mine", {}).parameters["bins"] == 4

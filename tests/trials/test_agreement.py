@@ -215,3 +215,43 @@ def test_torch_is_not_loaded() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tau": 5},
+        {"tau": [5]},
+        {"tau": [[1.0]]},
+        {"tau": [[1.0, 0.0], [0.0, 1.0]]},
+        {"overlap": [["x", "y"], ["z", "w"]]},
+        {"chance": None},
+        {"criteria": "ab"},
+        {"criteria": 3},
+        {"seed": "one"},
+        {"dataset": None},
+    ],
+)
+def test_an_edited_file_is_refused_and_made_anew(run: Run, change: dict[str, object]) -> None:
+    directory, trials = run
+    update_agreement(*run)
+    key = trials[0].dense.key
+    path = directory.path / "agreement" / f"{key}.json"
+    whole = path.read_text()
+    path.write_text(json.dumps(json.loads(whole) | change))
+    assert stored_agreements([directory.path], [key]) == []
+    update_agreement(*run)
+    assert path.read_text() == whole
+
+
+@pytest.mark.parametrize("number", [1e308, -1.1, 1.01, float("nan"), float("inf")])
+@pytest.mark.parametrize("table", ["tau", "overlap", "chance"])
+def test_numbers_that_no_comparison_gives_are_refused(run: Run, table: str, number: float) -> None:
+    directory, trials = run
+    update_agreement(*run)
+    key = trials[0].dense.key
+    path = directory.path / "agreement" / f"{key}.json"
+    content = json.loads(path.read_text())
+    content[table][0][1] = number
+    path.write_text(json.dumps(content))
+    assert stored_agreements([directory.path], [key]) == []

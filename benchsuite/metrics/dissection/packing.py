@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from benchsuite.contracts.concepts import CATEGORIES, Concept, ConceptPlugin, ConceptSample, ConceptSet
+from benchsuite.contracts.covered_imports import covered_imports
 from benchsuite.contracts.digests import code_digest, code_libraries, source_digest, source_libraries
 from benchsuite.errors import PluginError
 from benchsuite.store.files import reserve, storing
@@ -193,7 +194,8 @@ def open_concepts(
 
     def make() -> Facts:
         # What an interrupted run left here is overwritten.
-        _write(pack(plugin.concepts(data_folder), limit, home), home)
+        with covered_imports("concepts", plugin):
+            _write(pack(plugin.concepts(data_folder), limit, home), home)
         return Facts()
 
     Stage(home, Facts, _FILES).get(make, tell)
