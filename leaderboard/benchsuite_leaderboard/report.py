@@ -83,6 +83,21 @@ class BoardReport:
             offered.append(("recalibrated", f"recalibrated, before {training}", self.recalibrated))
         return tuple(offered)
 
+    def trials_of(self, pair: Workload | None) -> Mapping[tuple[Criterion, Sparsity], Sequence[BoardTrial]]:
+        """The trials of one workload, or of all, by criterion and sparsity."""
+        return self._trials_by_pair[pair]
+
+    @cached_property
+    def _trials_by_pair(self) -> dict[Workload | None, dict[tuple[Criterion, Sparsity], list[BoardTrial]]]:
+        found: dict[Workload | None, dict[tuple[Criterion, Sparsity], list[BoardTrial]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
+        for trial in self.board.trials:
+            at = (trial.criterion, trial.block.sparsity)
+            found[trial.block.dense_model.workload][at].append(trial)
+            found[None][at].append(trial)
+        return found
+
     @cached_property
     def looks(self) -> Mapping[Criterion, Look]:
         """Colours by final rank, so that a criterion looks the same on every chart of the board."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from benchsuite.store.files import storing
 from benchsuite_leaderboard.downloads import as_json, downloads
-from benchsuite_leaderboard.pages.addresses import slug
+from benchsuite_leaderboard.pages.addresses import board_address, slug, workload_address
 from benchsuite_leaderboard.pages.environment import ASSETS, PACKAGE
 from benchsuite_leaderboard.run_folders import RunFolders
 
@@ -26,6 +26,7 @@ _DIGEST = re.compile(rb'<meta name="benchsuite-inputs" content="([0-9a-f]{64})">
 _FOLDERS = {
     "criteria": re.compile(r"[a-z0-9-]+\.html"),
     "workloads": re.compile(r"[a-z0-9-]+\.html"),
+    "boards": re.compile(r"[a-z]+-[0-9a-f]{8}\.html"),
     "trials": re.compile(r"(?:[0-9a-f]+|all)\.js"),
     "pictures": re.compile(r"[0-9a-f]{20}-[a-z]+\.(?:jpg|png)"),
 }
@@ -98,7 +99,7 @@ def _files(
     from benchsuite_leaderboard.agreement import workload_agreements
     from benchsuite_leaderboard.pages.agreement import agreement_page
     from benchsuite_leaderboard.pages.criterion import criterion_page, distinct_criteria
-    from benchsuite_leaderboard.pages.overview import overview
+    from benchsuite_leaderboard.pages.overview import board_page, overview
     from benchsuite_leaderboard.pages.tables import cells_page, comparison_page, method_page
     from benchsuite_leaderboard.pages.trial import trial_page
     from benchsuite_leaderboard.pages.views import Views
@@ -118,12 +119,16 @@ def _files(
         f"criteria/{slug(c.label)}.html": criterion_page(report, views, c, about)
         for c in distinct_criteria(report)
     }
-    for pair in report.workloads:
-        pages[f"workloads/{slug(*pair)}.html"] = workload_page(report, views, pair)
+    for board in report.boards:
+        for pair in board.board.workloads:
+            pages[workload_address(report, pair, board)] = workload_page(report, views, pair, board)
+    for board in report.boards[1:]:
+        pages[board_address(report, board)] = board_page(report, views, board)
+        pages[board_address(report, board, "comparison")] = comparison_page(report, views, board)
     if report.agreements:
         pages[_AGREEMENT] = agreement_page(report)
     pages["cells.html"] = cells_page(report, views)
-    pages["comparison.html"] = comparison_page(report, views)
+    pages["comparison.html"] = comparison_page(report, views, next(iter(report.boards), None))
     pages["trial.html"] = trial_page(report, of_trials)
     pages["method.html"] = method_page(report)
     pages["index.html"] = overview(report, views, offered, digest=digest)

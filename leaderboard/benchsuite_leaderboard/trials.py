@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchsuite.store import metric_names
 from benchsuite_leaderboard.board import sparsity_order
-from benchsuite_leaderboard.pages.addresses import slug, trial_id
+from benchsuite_leaderboard.pages.addresses import board_address, slug, trial_id, workload_address
 from benchsuite_leaderboard.pages.formats import clean, sparsity, workload
 from benchsuite_leaderboard.run_folders import (
     PICTURES,
@@ -74,7 +74,7 @@ def trial_files(report: Report, folders: RunFolders) -> TrialFiles:
     files: dict[str, bytes] = {}
     added = _from_folders(trials, folders, files)
     ambiguous = _ambiguous(trials)
-    sharded: dict[str, _Shard] = defaultdict(_Shard)
+    sharded: dict[str, _Shard] = defaultdict(lambda: _Shard(report))
     for board, trial in trials:
         address = trial_id(trial.record.key)
         name = address[:digits] or "all"
@@ -88,7 +88,8 @@ def trial_files(report: Report, folders: RunFolders) -> TrialFiles:
 class _Shard:
     """Rows, with values that many of them share stored once."""
 
-    def __init__(self) -> None:
+    def __init__(self, report: Report) -> None:
+        self._report = report
         self._rows: dict[str, dict[str, Any]] = {}
         self._shared: dict[str, int] = {}
 
@@ -96,8 +97,8 @@ class _Shard:
         record = trial.record
         pair = trial.block.dense_model.workload
         shared = {
-            "board": [board.anchor, board.name],
-            "workload": [workload(pair), slug(*pair)],
+            "board": [board.anchor, board.name, board_address(self._report, board)],
+            "workload": [workload(pair), slug(*pair), workload_address(self._report, pair, board)],
             "criterion": [trial.criterion.label, slug(trial.criterion.label)],
             "provenance": record.provenance,
             "settings": record.settings,

@@ -230,6 +230,103 @@ def test_the_choice_of_accuracy(browser: Browser, site: tuple[Path, list[TrialRe
         assert complaints == []
 
 
+@pytest.fixture(scope="module")
+def boards(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[TrialRecord]]:
+    """Two boards; on the second, which lacks a workload, another criterion is the best."""
+    records = make_matrix()
+    for each in make_matrix(scorers=("beta", "alpha", "random"), workloads=[("digits", "mlp")]):
+        axes = {**each.axes, "scope": "global"}
+        records.append(TrialRecord(**{**vars(each), "axes": axes, "key": f"{each.key} global"}))
+    folder = tmp_path_factory.mktemp("boards")
+    render(records, folder, title="boards")
+    return folder, records
+
+
+def test_the_picker_answers_for_the_choice_of_its_address(
+    browser: Browser, boards: tuple[Path, list[TrialRecord]]
+) -> None:
+    folder, records = boards
+    with opened(browser, viewport={"width": 1280, "height": 800}) as (page, complaints):
+        page.goto((folder / "index.html").as_uri() + "?model=resnet&removed=90%25")
+        answer = page.locator("#answer")
+        assert page.locator("#answer .winner").inner_text() == "alpha"
+        values = [
+            r.metrics["accuracy/top1"]
+            for r in records
+            if (r.axes["scorer"], r.axes["model"], r.axes["sparsity"], r.axes["scope"])
+            == ("alpha", "resnet", 0.9, "protected")
+        ]
+        assert f"{100 * np.mean(values):.1f}% ±" in answer.inner_text()
+        assert f"{100 * np.mean(values) / 2:.1f}%" in answer.inner_text()
+        assert "better than random" in answer.inner_text()
+        assert "97.0%" in answer.inner_text()
+        assert "1.50×, precision unknown" in answer.inner_text()
+        # The criterion, how sure, how fast and where its network is: all on the first screen.
+        for part in (".winner", ".sure", ".facts", "#take"):
+            box = page.locator(f"#answer {part}").bounding_box()
+            assert box is not None
+            assert box["y"] + box["height"] < 800, part
+        page.locator("#answer a[href^='trial.html']").first.click()
+        page.wait_for_selector("#again")
+        assert page.locator("#where").inner_text().startswith("90% removed, resnet on digits, seed 0")
+        assert complaints == []
+
+
+def test_the_picker_s_choice_stays_in_the_address(
+    browser: Browser, boards: tuple[Path, list[TrialRecord]]
+) -> None:
+    folder, _ = boards
+    with opened(browser) as (page, complaints):
+        page.goto((folder / "index.html").as_uri())
+        assert page.locator("#answer .winner").inner_text() == "alpha"
+        page.get_by_label("Model").select_option("resnet")
+        page.locator("#picker select[name=board]").select_option(label="global scope")
+        # The board lacks that network, so another is chosen.
+        assert page.get_by_label("Model").input_value() == "mlp"
+        page.get_by_label("Removed").select_option("90%")
+        for _ in range(2):
+            assert page.locator("#answer .winner").inner_text() == "beta"
+            assert page.get_by_label("Removed").input_value() == "90%"
+            page.reload()
+        page.locator("#picker select[name=board]").select_option(label="protected scope")
+        page.get_by_label("Data set").select_option("all")
+        assert "these workloads" in page.locator("#answer .sure").inner_text()
+        assert page.locator("#take").count() == 0
+        assert complaints == []
+
+
+@pytest.mark.parametrize(
+    "query", ["?dataset=<b>&model=x&removed=%00&board=1", "?removed=__proto__", "?board=-1"]
+)
+def test_an_address_that_names_nothing_gets_an_answer(
+    browser: Browser, boards: tuple[Path, list[TrialRecord]], query: str
+) -> None:
+    folder, _ = boards
+    with opened(browser) as (page, complaints):
+        page.goto((folder / "index.html").as_uri() + query)
+        assert page.locator("#answer .winner").inner_text() == "alpha"
+        assert complaints == []
+
+
+def test_the_switch_leads_to_the_other_board(
+    browser: Browser, boards: tuple[Path, list[TrialRecord]]
+) -> None:
+    folder, _ = boards
+    with opened(browser, java_script_enabled=False) as (page, _):
+        page.goto((folder / "index.html").as_uri())
+        for kind in ("overview", "workload"):
+            switch = page.get_by_role("navigation", name="Boards")
+            assert switch.locator("[aria-current]").all_inner_texts() == ["protected"]
+            switch.get_by_role("link", name="global").click()
+            assert switch.locator("[aria-current]").all_inner_texts() == ["global"]
+            assert "global scope" in page.locator("h2").first.inner_text()
+            assert page.locator("article.board").count() == 1
+            switch.get_by_role("link", name="protected").click()
+            if kind == "overview":
+                page.get_by_role("link", name="mlp on digits").first.click()
+        assert "mlp" in page.locator("h1").inner_text()
+
+
 def test_keyboard_alone_sorts_the_first_table(browser: Browser, site: tuple[Path, list[TrialRecord]]) -> None:
     folder, _ = site
     with opened(browser) as (page, _):
@@ -250,6 +347,8 @@ def test_without_scripts_everything_is_there(browser: Browser, site: tuple[Path,
         page.goto((folder / "cells.html").as_uri())
         assert len(column(page, "#cells", 1)) > 20
         page.goto((folder / "index.html").as_uri())
+        assert not page.locator("#picker").is_visible()
+        assert page.locator(".verdict table").first.is_visible()
         page.get_by_role("radio", name="before recovery").check()
         assert page.locator(".of-before").first.is_visible()
 

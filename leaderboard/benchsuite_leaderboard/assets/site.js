@@ -9,6 +9,8 @@
     const query = state.toString();
     history.replaceState(null, "", location.pathname + (query ? `?${query}` : "") + location.hash);
   };
+  // Other scripts of a page keep their choices in the same address.
+  globalThis.benchsuiteState = { get: (name) => state.get(name) ?? undefined, remember };
 
   const collator = new Intl.Collator("en", { numeric: true });
   const compare = (a, b) => {

@@ -175,10 +175,10 @@
     const shared = Object.fromEntries(trial.shared.map((number) => shard.shared[number]));
     const folder = `stages/${trial.key}`;
     const [label, criterion] = shared.criterion;
-    const [place, pair] = shared.workload;
-    const [anchor, board] = shared.board;
+    const [place, pair, workloadPage] = shared.workload;
+    const [anchor, board, boardPage] = shared.board;
     head.replaceChildren(named(label));
-    lead.replaceChildren(`${trial.removed} removed, `, link(`workloads/${pair}.html`, named(place)), `, seed ${written(trial.axes.seed ?? "–")}, draw ${written(trial.axes.draw ?? "–")}`);
+    lead.replaceChildren(`${trial.removed} removed, `, link(workloadPage, named(place)), `, seed ${written(trial.axes.seed ?? "–")}, draw ${written(trial.axes.draw ?? "–")}`);
     document.title = `Trial ${trial.key.slice(0, 12)} · ${title}`;
     const outcome = [made("span", { class: `status ${trial.status}` }, trial.status)];
     if (trial.error) outcome.push(made("pre", { class: "error" }, trial.error));
@@ -187,7 +187,7 @@
     main.replaceChildren(
       ...figures(trial),
       listed([["Outcome", ...outcome], ["Key", code(trial.key)],
-        ["Beside it", link(`criteria/${criterion}.html#${anchor}-${pair}`, "all trials of this criterion on this workload")], ["Board", link(`index.html#${anchor}`, named(board))]]),
+        ["Beside it", link(`criteria/${criterion}.html#${anchor}-${pair}`, "all trials of this criterion on this workload")], ["Board", link(boardPage, named(board))]]),
       ...(groups.length ? [made("div", { class: "groups" }, ...groups)] : [section("Metrics", "A trial that did not finish has none.")]),
       ...details(trial, folder),
       ...pictures(trial, id, folder),
