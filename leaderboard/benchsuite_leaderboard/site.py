@@ -100,6 +100,7 @@ def _files(
     from benchsuite_leaderboard.pages.agreement import agreement_page
     from benchsuite_leaderboard.pages.criterion import criterion_page, distinct_criteria
     from benchsuite_leaderboard.pages.overview import board_page, overview
+    from benchsuite_leaderboard.pages.pair import pair_page
     from benchsuite_leaderboard.pages.tables import cells_page, comparison_page, method_page
     from benchsuite_leaderboard.pages.trial import trial_page
     from benchsuite_leaderboard.pages.views import Views
@@ -129,6 +130,7 @@ def _files(
         pages[_AGREEMENT] = agreement_page(report)
     pages["cells.html"] = cells_page(report, views)
     pages["comparison.html"] = comparison_page(report, views, next(iter(report.boards), None))
+    pages["pair.html"] = pair_page(report)
     pages["trial.html"] = trial_page(report, of_trials)
     pages["method.html"] = method_page(report)
     pages["index.html"] = overview(report, views, offered, digest=digest)

@@ -6,7 +6,9 @@ import base64
 import os
 import shlex
 import shutil
+import xml.etree.ElementTree as ET
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -308,6 +310,94 @@ def test_an_address_that_names_nothing_gets_an_answer(
         assert complaints == []
 
 
+def test_two_criteria_are_compared_cell_by_cell(
+    browser: Browser, boards: tuple[Path, list[TrialRecord]]
+) -> None:
+    folder, records = boards
+    accuracy = {
+        tuple(r.axes[name] for name in ("scorer", "model", "sparsity", "seed")): r.metrics["accuracy/top1"]
+        for r in records
+        if r.axes["scope"] == "protected"
+    }
+    with opened(browser, viewport={"width": 420, "height": 800}) as (page, complaints):
+        page.goto((folder / "pair.html").as_uri() + "?first=beta&second=gamma")
+        for first, second in (("beta", "gamma"), ("gamma", "alpha")):
+            page.get_by_label("First").select_option(first)
+            page.get_by_label("Second").select_option(second)
+            for _ in range(2):
+                differences = {
+                    key: value - accuracy[second, *key[1:]]
+                    for key, value in accuracy.items()
+                    if key[0] == first
+                }
+                more = sum(value > 0 for value in differences.values())
+                assert f"{more} of {len(differences)} cells" in page.locator("#pair").inner_text()
+                rows = page.locator("#cells-of-two tbody tr").all_inner_texts()
+                assert len(rows) == 4
+                mean = np.mean([v for k, v in differences.items() if k[1:3] == ("mlp", 0.5)])
+                assert rows[0].startswith("mlp on digits")
+                assert f"{100 * mean:+.1f}".replace("-", "−") in rows[0]
+                page.reload()
+        page.locator("select[name=board]").select_option(label="global scope")
+        assert page.locator("#cells-of-two tbody tr").count() == 2
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert complaints == []
+
+
+def test_charts_are_saved_with_their_colours(
+    browser: Browser, site: tuple[Path, list[TrialRecord]], tmp_path: Path
+) -> None:
+    folder, _ = site
+    (workload, *_) = sorted((folder / "workloads").glob("*.html"))
+    for scheme, paper in (("light", "#fdfdfb"), ("dark", "#16181a")):
+        with opened(browser, color_scheme=scheme, accept_downloads=True) as (page, complaints):
+            page.goto(workload.as_uri())
+            for kind in ("SVG", "PNG"):
+                with page.expect_download() as download:
+                    page.get_by_role("button", name=kind).first.click()
+                found = tmp_path / f"{scheme}.{kind}"
+                download.value.save_as(found)
+                assert download.value.suggested_filename.endswith(kind.lower())
+                if kind == "SVG":
+                    root = ET.fromstring(found.read_text("utf-8"))
+                    assert root[0].attrib["fill"] == paper
+                    assert "var(" not in found.read_text("utf-8")
+                    assert float(root.attrib["width"]) > 300
+                else:
+                    assert found.read_bytes().startswith(b"\x89PNG")
+                    assert found.stat().st_size > 5_000
+            assert [each for each in complaints if not each.startswith(("blob:", "data:"))] == []
+
+
+def test_a_phone_shows_accuracies_without_scrolling(
+    browser: Browser, site: tuple[Path, list[TrialRecord]]
+) -> None:
+    folder, _ = site
+    (workload, *_) = sorted((folder / "workloads").glob("*.html"))
+    with opened(browser, viewport={"width": 420, "height": 800}) as (page, _):
+        for path in (folder / "index.html", workload):
+            page.goto(path.as_uri())
+            for table in (".verdict .num", ".sortable td.num:not(.place)"):
+                box = page.locator(f".of-after {table}").first.bounding_box()
+                assert box is not None
+                assert box["x"] + box["width"] <= 420, (path, table)
+
+
+@pytest.mark.parametrize("width", [1280, 420])
+def test_heads_of_a_large_matrix_do_not_overlap(browser: Browser, tmp_path: Path, width: int) -> None:
+    names = [f"criterion-with-a-name-{i}(steps=5)" for i in range(31)]
+    render(make_matrix(scorers=[*names, "random"], seeds=[0, 1], sparsities=[0.5]), tmp_path, title="many")
+    with opened(browser, viewport={"width": width, "height": 800}) as (page, _):
+        page.goto((tmp_path / "comparison.html").as_uri())
+        for table in page.locator(".of-after table.heat").all():
+            boxes = [head.bounding_box() for head in table.locator("th.turn bdi").all()]
+            assert len(boxes) in (2, 31)
+            for left, right in pairwise(boxes):
+                assert left is not None
+                assert right is not None
+                assert left["x"] + left["width"] <= right["x"] + 0.5
+
+
 def test_the_switch_leads_to_the_other_board(
     browser: Browser, boards: tuple[Path, list[TrialRecord]]
 ) -> None:
@@ -443,7 +533,9 @@ def test_an_unknown_trial_is_said(browser: Browser, site: tuple[Path, list[Trial
     with opened(browser) as (page, complaints):
         page.goto((folder / "trial.html").as_uri() + hash_)
         assert page.get_by_role("alert").is_visible()
-        assert page.locator("h1").inner_text() == ("Unknown trial" if hash_ else "No trial chosen")
+        shown = page.evaluate("location.hash.slice(1, 41)")
+        wanted = f"Unknown trial: {shown}" if hash_ else "No trial chosen"
+        assert page.locator("h1").inner_text() == wanted
         assert page.locator("#trial img").count() == 0
         assert complaints == []
 
@@ -543,7 +635,7 @@ def test_a_site_without_records_knows_no_trial(browser: Browser, tmp_path: Path)
     render([], tmp_path, title="empty")
     with opened(browser) as (page, complaints):
         page.goto((tmp_path / "trial.html").as_uri() + f"#{'0' * 20}")
-        assert page.locator("h1").inner_text() == "Unknown trial"
+        assert page.locator("h1").inner_text() == f"Unknown trial: {'0' * 20}"
         assert complaints == []
 
 

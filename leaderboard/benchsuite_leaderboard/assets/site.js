@@ -87,7 +87,7 @@
 
   // Filters of the table of cells.
   const SHOWN = 200;
-  for (const form of document.querySelectorAll("form.filters")) {
+  for (const form of document.querySelectorAll("form.filters[data-for]")) {
     const sortable = tables.get(document.getElementById(form.getAttribute("data-for"))); // form.dataset would be the field of that name
     const facts = new Map(
       sortable.rows.map((row) => [
@@ -134,10 +134,9 @@
   // A link to a folded section opens it.
   const unfold = () => {
     const target = location.hash && document.getElementById(location.hash.slice(1));
-    if (target && target.tagName === "DETAILS") {
-      target.open = true;
-      target.scrollIntoView();
-    }
+    if (!target || !target.closest("details")) return;
+    for (let each = target.closest("details"); each; each = each.parentElement.closest("details")) each.open = true;
+    target.scrollIntoView();
   };
   addEventListener("hashchange", unfold);
   unfold();

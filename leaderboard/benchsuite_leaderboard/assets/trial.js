@@ -216,7 +216,8 @@
     } catch (error) {
       return say("The trial cannot be read", `${error.message}. The page needs the whole folder of the site and a browser of 2023 or later. The `, link("index.html#downloads", "downloads"), " have every record.");
     }
-    return say("Unknown trial", "No trial of this site has the key ", code(id.slice(0, 80)), ". It may have been replaced by a newer run. ", cells(), " leads to all trials.");
+    const why = /^[0-9a-f]{20}$/.test(id) ? " It may have been replaced by a newer run. " : " A key has 20 digits, 0 to 9 and a to f. ";
+    return say(`Unknown trial: ${id.slice(0, 40)}`, "No trial of this site has the key ", code(id.slice(0, 80)), ".", why, cells(), " leads to all trials.");
   };
   addEventListener("hashchange", () => {
     // The address of a place in this page, such as that of the content, chooses no trial.

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from benchsuite_leaderboard.charts.theme import shorten
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from benchsuite_leaderboard.board import Sparsity, Workload
     from benchsuite_leaderboard.pages.answers import Speedup
     from benchsuite_leaderboard.statistics.intervals import Estimate
@@ -56,6 +58,12 @@ def workload(value: Workload) -> str:
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """A number with its noun."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def in_words(names: Sequence[str], longest: int = 40) -> str:
+    """Names as a list in a sentence: "a, b and c"."""
+    short = [shorten(name, longest) for name in names]
+    return " and ".join(", ".join(part) for part in (short[:-1], short[-1:]) if part)
 
 
 def sortable_number(value: float) -> str:

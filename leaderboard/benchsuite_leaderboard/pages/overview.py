@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def overview(report: Report, views: Views, downloads: list[Download], *, digest: str) -> str:
     """The page as HTML, with its style and scripts inside, so that the file works alone."""
-    scripts = [(ASSETS / name).read_text("utf-8") for name in ("site.js", "picker.js")]
+    scripts = [(ASSETS / name).read_text("utf-8") for name in ("site.js", "figures.js", "picker.js")]
     return (
         environment()
         .get_template("overview.html.j2")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from benchsuite_leaderboard.pages.addresses import board_address, slug, trial_id
+from benchsuite_leaderboard.pages.by_workload import lines
 from benchsuite_leaderboard.pages.environment import environment
 from benchsuite_leaderboard.pages.formats import sparsity
 from benchsuite_leaderboard.pages.views import costs_of
@@ -83,6 +84,7 @@ def comparison_page(report: Report, views: Views, board: BoardReport | None) -> 
             report=report,
             views=views,
             board=board,
+            by_workload=lines,
             board_pages=lambda each: board_address(report, each, "comparison"),
             root="" if board is None or board is report.boards[0] else "../",
             here="comparison",

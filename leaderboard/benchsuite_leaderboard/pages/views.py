@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from benchsuite.store import metric_names
 from benchsuite_leaderboard.board import LATENCY, threads_of
-from benchsuite_leaderboard.charts.curves import Scale, curves
+from benchsuite_leaderboard.charts.curves import Scale, banded, curves
 from benchsuite_leaderboard.charts.ranks import critical_difference_diagram
-from benchsuite_leaderboard.charts.trade_off import Choice, front, trade_off
-from benchsuite_leaderboard.pages.formats import percent, sparsity, workload
+from benchsuite_leaderboard.charts.trade_off import Choice, front, hidden, trade_off
+from benchsuite_leaderboard.pages.formats import in_words, percent, sparsity, workload
 from benchsuite_leaderboard.standings import Standings
 
 if TYPE_CHECKING:
@@ -53,6 +53,10 @@ INTERPRETABILITY = (
 """The metrics of network dissection for a pruned network: metric and scale."""
 
 
+MOST_BANDS = 3
+"""Of more criteria with a band, the caption does not list the names."""
+
+
 UNSTABLE = 0.5
 """Scores whose stability is below it are marked."""
 
@@ -91,10 +95,15 @@ class Chart:
 
 @dataclass(frozen=True)
 class TradeOff:
-    """A scatter plot of accuracy against a cost, and its Pareto front."""
+    """A scatter plot of accuracy against a cost, and its Pareto front.
+
+    Attributes:
+        together: groups of choices that are drawn at one place.
+    """
 
     svg: Markup
     front: tuple[Choice, ...]
+    together: tuple[tuple[Choice, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,6 +151,15 @@ class Views:
                 compact=compact,
             ),
         )
+
+    def bands(self, board: BoardReport, view: View) -> str:
+        """Whose intervals a chart of the view draws, in words."""
+        names = [criterion.label for criterion in banded(view.table, board.looks)]
+        drawn = sum(any(cell.estimate for cell in row.cells) for row in view.rows)
+        if not names:
+            return "No interval is drawn."
+        whose = "" if len(names) > MOST_BANDS or len(names) == drawn else f" of {in_words(names)}"
+        return f"Bands are 95% intervals over seeds{whose}."
 
     def interpretability(self, board: BoardReport, pair: Workload) -> list[tuple[Chart, View, str]]:
         """The dissection metrics against sparsity, each with its table and caption; empty without any."""
@@ -192,7 +210,7 @@ class Views:
             "The table beside it lists the choices that no other criterion beats in both."
         )
         svg = trade_off(choices, board.looks, cost_title=title, label=label)
-        return None if svg is None else TradeOff(svg, tuple(front(choices)))
+        return None if svg is None else TradeOff(svg, tuple(front(choices)), tuple(hidden(choices)))
 
     def critical_difference(self, board: BoardReport, standings: Standings) -> Chart | None:
         """The diagram of mean ranks with its groups."""
