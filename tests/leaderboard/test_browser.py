@@ -17,6 +17,7 @@ from made_up_records import HOSTILE, make_matrix, make_record
 
 from benchsuite.commands.loading import select
 from benchsuite.store.record import TrialRecord
+from benchsuite_leaderboard.freshness import mark_stale
 from benchsuite_leaderboard.pages.addresses import trial_id
 from benchsuite_leaderboard.site import render
 
@@ -396,6 +397,20 @@ def test_heads_of_a_large_matrix_do_not_overlap(browser: Browser, tmp_path: Path
                 assert left is not None
                 assert right is not None
                 assert left["x"] + left["width"] <= right["x"] + 0.5
+
+
+def test_every_page_says_that_newer_results_may_exist(browser: Browser, tmp_path: Path) -> None:
+    records = make_matrix(seeds=[0])
+    render(records, tmp_path, title="stale")
+    mark_stale(tmp_path, "A run </script><b>began</b> later.")
+    with opened(browser) as (page, complaints):
+        for path in sorted(tmp_path.rglob("*.html")):
+            page.goto(path.as_uri())
+            assert "A run </script><b>began</b> later." in page.get_by_role("alert").all_inner_texts(), path
+        render(records, tmp_path, title="stale")
+        page.goto((tmp_path / "index.html").as_uri())
+        assert page.get_by_role("alert").count() == 0
+        assert complaints == []
 
 
 def test_the_switch_leads_to_the_other_board(

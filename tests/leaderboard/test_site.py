@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,9 @@ from pyarrow import parquet
 from shipped_trials import shipped_trials
 
 from benchsuite.publishing.signatures import Signature
+from benchsuite_leaderboard import site
 from benchsuite_leaderboard.downloads import downloads
+from benchsuite_leaderboard.freshness import mark_stale
 from benchsuite_leaderboard.pages.addresses import slug
 from benchsuite_leaderboard.site import render
 
@@ -84,6 +87,7 @@ def test_the_site_asks_nothing_of_any_host_and_has_no_broken_link(matrix: MakeMa
         assert len(page.ids) == len(set(page.ids)), path
         for address in page.addresses:
             file, _, anchor = address.partition("#")
+            file = file.partition("?")[0]
             assert not re.match(r"[a-z]+:|/", file), address
             target = (path.parent / file).resolve() if file else path.resolve()
             assert target.is_file(), f"{path}: {address}"
@@ -238,7 +242,10 @@ def test_outcomes_are_counted_with_their_reasons(matrix: MakeMany, record: Make,
     assert "Too slow" in text
 
 
-def test_unchanged_inputs_are_not_rendered_again(matrix: MakeMany, tmp_path: Path) -> None:
+def test_unchanged_inputs_are_not_rendered_again(
+    matrix: MakeMany, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     records = matrix()
     index = render(records, tmp_path, title="demo")
     before = index.stat().st_mtime_ns
@@ -249,6 +256,66 @@ def test_unchanged_inputs_are_not_rendered_again(matrix: MakeMany, tmp_path: Pat
     assert index.read_bytes() != first
     render(records, tmp_path, title="demo")
     assert index.read_bytes() == first
+
+
+def test_the_foot_says_when_and_from_what_a_site_was_made(
+    matrix: MakeMany, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hostile: str
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    sources = [tmp_path / "secret" / "quick", tmp_path / "<b>.jsonl.gz"]
+    records = matrix(seeds=[0])
+    render(records, tmp_path / "site", title=hostile, sources=sources)
+    for path, page in pages(tmp_path / "site").items():
+        words = " ".join(page.text.split())
+        assert f"Made 2023-11-14 22:13 UTC by benchsuite {version('benchsuite')}" in words, path
+        assert (
+            f"from {len(records)} records of quick, <b>.jsonl.gz; the trials ran with benchsuite 0.1.0"
+            in words
+        )
+        assert "secret" not in page.text
+
+
+def test_a_site_says_when_it_is_out_of_date(matrix: MakeMany, tmp_path: Path) -> None:
+    state = tmp_path / "site" / "assets" / "state.js"
+    mark_stale(tmp_path / "site", "no site, no notice")
+    assert not state.exists()
+    records = matrix(seeds=[0])
+    render(records, tmp_path / "site", title="demo")
+    fresh = state.read_bytes()
+    mark_stale(tmp_path / "site", "a </script> run began")
+    assert state.read_bytes() != fresh
+    # The same inputs again: nothing else is written, but the notice goes.
+    render(records, tmp_path / "site", title="demo")
+    assert state.read_bytes() == fresh
+
+
+def test_a_writing_that_was_interrupted_leaves_a_notice(
+    matrix: MakeMany, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    render(matrix(seeds=[0]), tmp_path, title="demo")
+    monkeypatch.setattr(site, "_write", lambda path, content: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        render(matrix(seeds=[1]), tmp_path, title="demo")
+    assert "interrupted" in (tmp_path / "assets" / "state.js").read_text("utf-8")
+
+
+def test_progress_counts_the_pages(matrix: MakeMany, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    render(matrix(seeds=[0]), tmp_path, title="demo", progress=lambda done, total: told.append((done, total)))
+    number = len(list(tmp_path.rglob("*.html")))
+    assert told == [(done, number) for done in range(1, number + 1)]
+
+
+def test_what_differs_within_a_board_is_said(matrix: MakeMany, tmp_path: Path) -> None:
+    records = matrix(seeds=[0, 1])
+    render(records, tmp_path, title="demo")
+    assert "Mixed." not in (tmp_path / "index.html").read_text("utf-8")
+    records[0].provenance["torch"] = "2.7 <b>"
+    render(records, tmp_path, title="demo")
+    mixed = [page.text for path, page in pages(tmp_path).items() if "Mixed." in page.text]
+    # The overview, both workloads and the comparison.
+    assert len(mixed) == 4
+    assert all("versions of torch (2.6, 2.7 <b>)" in " ".join(text.split()) for text in mixed)
 
 
 def test_downloads_hold_every_record(matrix: MakeMany, record: Make, tmp_path: Path) -> None:

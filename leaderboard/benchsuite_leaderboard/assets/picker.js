@@ -104,6 +104,7 @@
     if (answer.dense) facts.push(fact("dense network", answer.dense));
     facts.push(fact("measured speedup", ...(best.speed ? lines(best.speed) : ["not measured"])));
     if (best.macs) facts.push(fact("MACs left", best.macs));
+    if (best.unstable) facts.push(fact("scores", "≈ unstable: other samples give another ranking"));
     const about = "Speedup of one sample over the dense network on the same machine, with one CPU thread if no number is given; in brackets from the lowest to the highest end of its networks’ 95% intervals.";
     shown.replaceChildren(
       made("p", { class: "winner" }, ...listed(winners, ", "), answer.highest > 1 ? made("span", { class: "quiet" }, " have the same mean") : ""),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from benchsuite.store import metric_names
 from benchsuite_leaderboard.board import threads_of
 from benchsuite_leaderboard.pages.certainty import Certainty, certainty
+from benchsuite_leaderboard.pages.views import is_unstable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +53,7 @@ class Option:
     Attributes:
         accuracies: by the short name of each metric of the board, over the criterion's own cells.
         speedups: one for each number of threads that was measured.
+        unstable: whether its scores say more of the samples than of the network.
         macs_left: mean share of the dense network's MACs; None if unknown.
         macs_counted: whether every operation of the networks has a formula.
         trials: those whose pruned networks can be taken, one for each seed, in the order of seeds.
@@ -60,6 +62,7 @@ class Option:
     criterion: Criterion
     accuracies: dict[str, Estimate]
     speedups: tuple[Speedup, ...]
+    unstable: bool
     macs_left: float | None
     macs_counted: bool
     trials: tuple[BoardTrial, ...]
@@ -137,6 +140,7 @@ def _option(
         criterion,
         {key: cell.estimate for key, cell in cells.items() if cell.estimate is not None},
         tuple(s for cost in board.board.times if (s := _speedup(trials, threads_of(cost))) is not None),
+        is_unstable(board.after, criterion, pair),
         math.fsum(left) / len(left) if left else None,
         not any(trial.metric(metric_names.UNCOUNTED_MODULES) for trial in trials),
         () if pair is None else tuple(first.values()),

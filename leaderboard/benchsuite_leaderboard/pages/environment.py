@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -46,6 +47,7 @@ def environment() -> Environment:
         "speed_words": speed_words,
         "switch": switch,
         "trial_id": trial_id,
+        "version": version("benchsuite"),
         "workload_address": workload_address,
     }
     return made

@@ -103,6 +103,8 @@ def _option(option: Option, criteria: dict[str, int]) -> Data:
     if option.macs_left is not None:
         uncounted = "" if option.macs_counted else " (some operations are not counted)"
         found["macs"] = f"{percent(option.macs_left)}%{uncounted}"
+    if option.unstable:
+        found["unstable"] = 1
     if option.trials:
         found["trials"] = [
             [clean(t.block.dense_model.seed, 20), trial_id(t.record.key), *_other_key(t.record.key)]
