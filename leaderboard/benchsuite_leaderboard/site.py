@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from benchsuite.publishing.signatures import Signature
     from benchsuite.store.record import TrialRecord
     from benchsuite.trials.agreement import NetworkAgreement
+    from benchsuite_leaderboard.downloads import Download
     from benchsuite_leaderboard.pages.views import Views
     from benchsuite_leaderboard.report import Report
     from benchsuite_leaderboard.trials import TrialFiles
@@ -73,12 +74,13 @@ def render(
     about = about or {}
     index = output / "index.html"
     folders = RunFolders(sources)
-    digest = _digest(records, title, pending, notes, about, agreement, signatures, folders)
+    in_json = as_json(records)
+    digest = _digest(records, in_json, title, pending, notes, about, agreement, signatures, folders)
     if _made_from(index) == digest:
         mark_fresh(output)
         return index
     report = _report(records, title, pending, notes, agreement, signatures, sources)
-    files = _files(records, report, about, folders, digest, progress)
+    files = _files(downloads(records, in_json), report, about, folders, digest, progress)
     mark_stale(output, REWRITING)
     for folder in {name.partition("/")[0] for name in files if "/" in name}:
         (output / folder).mkdir(parents=True, exist_ok=True)
@@ -119,7 +121,7 @@ def _report(
 
 
 def _files(
-    records: Sequence[TrialRecord],
+    offered: list[Download],
     report: Report,
     about: Mapping[str, str],
     folders: RunFolders,
@@ -132,7 +134,6 @@ def _files(
 
     views = Views()
     files = {f"assets/{path.name}": path.read_bytes() for path in sorted(ASSETS.iterdir())}
-    offered = downloads(records)
     files |= {each.name: each.content for each in offered}
     of_trials = trial_files(report, folders)
     files |= of_trials.files
@@ -183,6 +184,7 @@ def _pages(
 
 def _digest(
     records: Sequence[TrialRecord],
+    in_json: str,
     title: str,
     pending: int,
     notes: Sequence[str],
@@ -194,7 +196,7 @@ def _digest(
     """Return a digest of everything that the site is made from, this package included."""
     found = hashlib.sha256()
     stamp = folders.stamp(record.key for record in records)
-    facts = (repr(sorted(about.items())), repr(agreement), repr(signatures), stamp, as_json(records))
+    facts = (repr(sorted(about.items())), repr(agreement), repr(signatures), stamp, in_json)
     for part in (title, str(pending), *notes, *facts):
         found.update(part.encode("utf-8", "surrogatepass") + b"\x00")
     for path in sorted(PACKAGE.rglob("*")):

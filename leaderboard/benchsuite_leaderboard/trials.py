@@ -92,6 +92,7 @@ class _Shard:
         self._report = report
         self._rows: dict[str, dict[str, Any]] = {}
         self._shared: dict[str, int] = {}
+        self._seen: dict[str, int] = {}
 
     def add(self, address: str, board: BoardReport, trial: BoardTrial, extra: dict[str, Any]) -> None:
         record = trial.record
@@ -110,21 +111,25 @@ class _Shard:
             "axes": record.axes,
             "metrics": {n: v for n, v in record.metrics.items() if not str(n).startswith(_CLASS)},
             "stages": record.stages,
-            "shared": [self._number(_plain([name, value])) for name, value in shared.items()],
+            "shared": [self._number(name, value) for name, value in shared.items()],
         }
         if record.error:
             row["error"] = record.error
         self._rows[address] = _plain(row) | extra
 
-    def _number(self, value: Any) -> int:
-        text = json.dumps(value, ensure_ascii=False, sort_keys=True)
-        return self._shared.setdefault(text, len(self._shared))
+    def _number(self, name: str, value: Any) -> int:
+        # Most records share these: cleaning them once for each different one is a large part of the work.
+        raw = json.dumps([name, value], sort_keys=True, default=repr)
+        if raw not in self._seen:
+            text = json.dumps(_plain([name, value]), ensure_ascii=False, sort_keys=True)
+            self._seen[raw] = self._shared.setdefault(text, len(self._shared))
+        return self._seen[raw]
 
     def script(self) -> bytes:
         """The shard as a script that assigns its text to a variable."""
         shared = [json.loads(text) for text in self._shared]
         text = json.dumps({"shared": shared, "trials": self._rows}, ensure_ascii=False, separators=(",", ":"))
-        packed = gzip.compress(text.encode("utf-8", "replace"), 9, mtime=0)
+        packed = gzip.compress(text.encode("utf-8", "replace"), 6, mtime=0)
         return b'globalThis.benchsuiteShard="' + base64.b64encode(packed) + b'";\n'
 
 

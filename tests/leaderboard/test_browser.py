@@ -17,7 +17,7 @@ from made_up_records import HOSTILE, make_matrix, make_record
 
 from benchsuite.commands.loading import select
 from benchsuite.store.record import TrialRecord
-from benchsuite_leaderboard.freshness import mark_stale
+from benchsuite_leaderboard.freshness import FRESH, mark_stale
 from benchsuite_leaderboard.pages.addresses import trial_id
 from benchsuite_leaderboard.site import render
 
@@ -678,6 +678,7 @@ def test_ten_thousand_cells_answer_at_once(browser: Browser, matrix: MakeMany, t
 
     for asset in ASSETS.iterdir():
         shutil.copy(asset, assets)
+    (assets / "state.js").write_bytes(FRESH)
     (tmp_path / "cells.html").write_text(cells_page(report, Views()), "utf-8")
     with opened(browser) as (page, complaints):
         page.goto((tmp_path / "cells.html").as_uri())

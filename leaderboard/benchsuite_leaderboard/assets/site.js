@@ -129,6 +129,8 @@
     });
     sortable.limit = SHOWN;
     apply();
+    // Until now the style sheet hid all but the first rows.
+    sortable.table.tBodies[0].classList.add("ready");
   }
 
   // A link to a folded section opens it.
