@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,12 @@ from benchsuite.commands.arguments import add_signers
 from benchsuite.commands.exit_codes import FAILED, OK
 from benchsuite.commands.printing import put, tell
 from benchsuite.commands.rendering import render_site
+from benchsuite.drawing.terminal import open_console
 from benchsuite.registry.discovery import discover_apart
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Callable, Iterator
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -25,10 +28,31 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Render runs and published results as one static site; fails if a source was left out."""
     registry, _ = discover_apart()
-    site = render_site(
-        options.runs, options.output, title="Pruning criteria", registry=registry, signers=options.signers
-    )
+    with _watched() as progress:
+        site = render_site(
+            options.runs,
+            options.output,
+            title="Pruning criteria",
+            registry=registry,
+            signers=options.signers,
+            progress=progress,
+        )
     for line in site.left_out:
         tell(line)
     put(str(site.page))
     return FAILED if site.left_out else OK
+
+
+@contextmanager
+def _watched() -> Iterator[Callable[[int, int], None] | None]:
+    """Show on a terminal how many pages are made, as long as that takes; elsewhere nothing."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    console = open_console()
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True) as shown:
+        task = shown.add_task("reading", total=None)
+        yield lambda done, total: shown.update(task, description="pages", completed=done, total=total)

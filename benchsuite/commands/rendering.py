@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import inspect
 from dataclasses import dataclass
@@ -34,13 +35,28 @@ class Site:
     left_out: tuple[str, ...]
 
 
+def mark_stale(output: Path, reason: str) -> None:
+    """Let a site say why it may be out of date, if there is one and its renderer can do that."""
+    with contextlib.suppress(UsageError):
+        mark = _renderer("stale")
+        if mark is not None and not output.is_symlink():
+            mark(output, reason)
+
+
 def render_site(
-    sources: Sequence[Path], output: Path, *, title: str, registry: Registry, signers: Path | None = None
+    sources: Sequence[Path],
+    output: Path,
+    *,
+    title: str,
+    registry: Registry,
+    signers: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Site:
     """Render run directories and results files with the installed renderer.
 
-    The registry's scorers are described on their pages. A file with a bad signature is left out, which the
-    first note says; other signatures are noted for a renderer that takes no `signatures`.
+    `progress` is told how many pages are made, and of how many. The registry's scorers are described on
+    their pages. A file with a bad signature is left out, which the first note says; other signatures are
+    noted for a renderer that takes no `signatures`.
 
     Raises:
         UsageError: a path is neither a run directory nor a results file, no renderer is installed, or the
@@ -56,7 +72,9 @@ def render_site(
     signatures = [each for each in signatures if each not in bad]
     merged = merge(sources)
     takes_signatures = _takes(render, "signatures")
-    further = {"signatures": signatures} if takes_signatures else {}
+    further: dict[str, Any] = {"signatures": signatures} if takes_signatures else {}
+    if progress is not None and _takes(render, "progress"):
+        further["progress"] = progress
     noted = [] if takes_signatures else [f"{each.file}: {each.words}" for each in signatures]
     about = {info.name: info.summary for info in registry.infos if info.kind == "scorer" and info.summary}
     page: Path = render(

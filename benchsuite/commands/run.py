@@ -28,7 +28,7 @@ from benchsuite.commands.exit_codes import FAILED, INTERRUPTED, NOTHING, OK
 from benchsuite.commands.host import host_provenance, latency_conditions, slots_of
 from benchsuite.commands.loading import Loaded, load, nothing_selected, surroundings_of
 from benchsuite.commands.printing import say
-from benchsuite.commands.rendering import podium, render_site, render_summary
+from benchsuite.commands.rendering import mark_stale, podium, render_site, render_summary
 from benchsuite.drawing.terminal import open_console
 from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.execution import entry
@@ -57,6 +57,11 @@ if TYPE_CHECKING:
     from benchsuite.execution.jobs import Executor
     from benchsuite.execution.surroundings import Surroundings
     from benchsuite.store.record import TrialRecord
+
+_OLDER = (
+    "A run began after these pages were made, so there may be newer results. The run writes the pages anew "
+    "when it ends; if it was interrupted, the same command goes on."
+)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -132,6 +137,7 @@ def _run_locked(
     interrupted, lacks = False, ""
     try:
         if work.to_run or work.to_time or is_behind(directory.path):
+            mark_stale(directory.path / "site", _OLDER)
             interrupted, lacks = _work(options, loaded, work, before, records, slots, console)
         else:  # the suite before may have compared other criteria
             update_agreement(directory, loaded.trials, partial(say, console, style="yellow"))

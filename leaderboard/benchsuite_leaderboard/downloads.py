@@ -28,11 +28,21 @@ class Download:
     content: bytes
 
 
-def downloads(records: Sequence[TrialRecord]) -> list[Download]:
-    """All formats; texts of more than a megabyte are compressed."""
+def downloads(records: Sequence[TrialRecord], in_json: str | None = None) -> list[Download]:
+    """All formats; texts of more than a megabyte are compressed.
+
+    Args:
+        records: what they hold.
+        in_json: the records by `as_json`, if the caller has that already.
+    """
+    full = in_json or as_json(records)
     return [
         _text("results.csv", "one row a trial: axes, outcome, metrics and error", as_csv(records)),
-        _text("results.json", "the full records, with settings, provenance and stages", as_json(records)),
+        _text(
+            "results.json",
+            "the full records, with settings, provenance and stages",
+            full,
+        ),
         Download(
             "results.parquet",
             "the rows of the CSV file with their types, for data frames",

@@ -49,7 +49,7 @@ def boards(records: Sequence[TrialRecord]) -> tuple[Board, ...]:
 
 def differing_settings(protocols: Iterable[Protocol], most: int = 4) -> dict[Protocol, str]:
     """The differences between protocols with the same label, as at most `most` pairs `name = value`."""
-    flat = {protocol: dict(_flatten(json.loads(protocol.settings))) for protocol in protocols}
+    flat = {protocol: dict(flatten_settings(json.loads(protocol.settings))) for protocol in protocols}
     names = sorted({name for settings in flat.values() for name in settings})
     different = [n for n in names if len({settings.get(n, "unset") for settings in flat.values()}) > 1]
     rest = f" and {len(different) - most} more" if len(different) > most else ""
@@ -59,12 +59,13 @@ def differing_settings(protocols: Iterable[Protocol], most: int = 4) -> dict[Pro
     }
 
 
-def _flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+def flatten_settings(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as pairs of a name with dots and a value in JSON."""
     if isinstance(value, dict) and value:
         return [
             pair
             for key, inner in value.items()
-            for pair in _flatten(inner, f"{prefix}.{key}" if prefix else str(key))
+            for pair in flatten_settings(inner, f"{prefix}.{key}" if prefix else str(key))
         ]
     return [(prefix, json.dumps(value, ensure_ascii=False))] if prefix else []
 
@@ -119,8 +120,8 @@ def _suffix(params: str, variants: list[str]) -> str:
     """The parameters in which a setting of a scorer differs from the others, in square brackets."""
     if len(variants) == 1:
         return ""
-    flat = [dict(_flatten(json.loads(variant))) for variant in variants]
-    own = dict(_flatten(json.loads(params)))
+    flat = [dict(flatten_settings(json.loads(variant))) for variant in variants]
+    own = dict(flatten_settings(json.loads(params)))
     names = sorted({name for variant in flat for name in variant})
     different = [n for n in names if len({variant.get(n, "default") for variant in flat}) > 1]
     pairs = ", ".join(f"{name}={own.get(name, 'default')}" for name in different)

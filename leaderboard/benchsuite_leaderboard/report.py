@@ -83,6 +83,38 @@ class BoardReport:
             offered.append(("recalibrated", f"recalibrated, before {training}", self.recalibrated))
         return tuple(offered)
 
+    def trials_of(self, pair: Workload | None) -> Mapping[tuple[Criterion, Sparsity], Sequence[BoardTrial]]:
+        """The trials of one workload, or of all, by criterion and sparsity."""
+        return self._trials_by_pair[pair]
+
+    @cached_property
+    def _trials_by_pair(self) -> dict[Workload | None, dict[tuple[Criterion, Sparsity], list[BoardTrial]]]:
+        found: dict[Workload | None, dict[tuple[Criterion, Sparsity], list[BoardTrial]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
+        for trial in self.board.trials:
+            at = (trial.criterion, trial.block.sparsity)
+            found[trial.block.dense_model.workload][at].append(trial)
+            found[None][at].append(trial)
+        return found
+
+    @cached_property
+    def mixtures(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """What should be the same in all finished trials of a board and is not: its name and the values.
+
+        Numbers that were measured on different machines, or with different versions, differ for that alone.
+        """
+        found = []
+        for name, words in _SAME:
+            values = {str(v) for t in self._done if (v := t.record.provenance.get(name)) is not None}
+            if len(values) > 1:
+                found.append((words, tuple(sorted(values))))
+        return tuple(found)
+
+    @property
+    def _done(self) -> list[BoardTrial]:
+        return [trial for trial in self.board.trials if trial.status == "done"]
+
     @cached_property
     def looks(self) -> Mapping[Criterion, Look]:
         """Colours by final rank, so that a criterion looks the same on every chart of the board."""
@@ -123,6 +155,8 @@ class Report:
         notes: what the caller wants the reader to know, one sentence each.
         agreements: how similarly the criteria rank units, by workload.
         signatures: who signed the results files that records come from.
+        made: when.
+        sources: names of the run directories and results files.
     """
 
     title: str
@@ -131,6 +165,8 @@ class Report:
     notes: tuple[str, ...]
     agreements: tuple[WorkloadAgreement, ...] = ()
     signatures: tuple[Signature, ...] = ()
+    made: str = ""
+    sources: tuple[str, ...] = ()
 
     @property
     def trials(self) -> int:
@@ -153,6 +189,15 @@ class Report:
                         found[name].add(str(value))
         return tuple((name, tuple(sorted(values))) for name, values in sorted(found.items()))
 
+
+_SAME = (
+    ("device", "devices"),
+    ("host", "hosts"),
+    ("threads", "numbers of CPU threads"),
+    ("benchsuite", "versions of benchsuite"),
+    ("torch", "versions of torch"),
+)
+"""Provenance that a board's trials should share, with its name in the plural."""
 
 _GRAVITY: tuple[Status, ...] = ("failed", "timeout", "killed", "collapsed", "unsupported", "done")
 

@@ -6,26 +6,33 @@ import hashlib
 import re
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from benchsuite.store.files import storing
 from benchsuite_leaderboard.downloads import as_json, downloads
-from benchsuite_leaderboard.pages.addresses import slug
+from benchsuite_leaderboard.freshness import FRESH, REWRITING, STATE, mark_fresh, mark_stale, now
+from benchsuite_leaderboard.pages.addresses import board_address, slug, workload_address
 from benchsuite_leaderboard.pages.environment import ASSETS, PACKAGE
 from benchsuite_leaderboard.run_folders import RunFolders
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from benchsuite.publishing.signatures import Signature
     from benchsuite.store.record import TrialRecord
     from benchsuite.trials.agreement import NetworkAgreement
+    from benchsuite_leaderboard.downloads import Download
+    from benchsuite_leaderboard.pages.views import Views
+    from benchsuite_leaderboard.report import Report
+    from benchsuite_leaderboard.trials import TrialFiles
 
 _DIGEST = re.compile(rb'<meta name="benchsuite-inputs" content="([0-9a-f]{64})">')
 _FOLDERS = {
     "criteria": re.compile(r"[a-z0-9-]+\.html"),
     "workloads": re.compile(r"[a-z0-9-]+\.html"),
+    "boards": re.compile(r"[a-z]+-[0-9a-f]{8}\.html"),
     "trials": re.compile(r"(?:[0-9a-f]+|all)\.js"),
     "pictures": re.compile(r"[0-9a-f]{20}-[a-z]+\.(?:jpg|png)"),
 }
@@ -44,6 +51,7 @@ def render(
     agreement: Sequence[NetworkAgreement] = (),
     sources: Sequence[Path] = (),
     signatures: Sequence[Signature] = (),
+    progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write the site and return the path of its first page.
 
@@ -61,14 +69,19 @@ def render(
         sources: where the records come from. Run directories also give the details that only they have: a
             trial's layers, and pictures up to a limit (`trials.PICTURE_BYTES`).
         signatures: who signed the results files among the sources.
+        progress: told how many pages are made, and of how many.
     """
     about = about or {}
     index = output / "index.html"
     folders = RunFolders(sources)
-    digest = _digest(records, title, pending, notes, about, agreement, signatures, folders)
+    in_json = as_json(records)
+    digest = _digest(records, in_json, title, pending, notes, about, agreement, signatures, folders)
     if _made_from(index) == digest:
+        mark_fresh(output)
         return index
-    files = _files(records, title, pending, notes, about, agreement, signatures, folders, digest)
+    report = _report(records, title, pending, notes, agreement, signatures, sources)
+    files = _files(downloads(records, in_json), report, about, folders, digest, progress)
+    mark_stale(output, REWRITING)
     for folder in {name.partition("/")[0] for name in files if "/" in name}:
         (output / folder).mkdir(parents=True, exist_ok=True)
     for folder, own in _FOLDERS.items():
@@ -80,58 +93,98 @@ def render(
     # The first page is written last: its digest says that all other files are complete.
     for name, content in files.items():
         _write(output / name, content)
+    _write(output / STATE, FRESH)
     return index
 
 
-def _files(
+def _report(
     records: Sequence[TrialRecord],
     title: str,
     pending: int,
     notes: Sequence[str],
-    about: Mapping[str, str],
     agreement: Sequence[NetworkAgreement],
     signatures: Sequence[Signature],
-    folders: RunFolders,
-    digest: str,
-) -> dict[str, bytes]:
+    sources: Sequence[Path],
+) -> Report:
     # The libraries are loaded only if the site must be written.
     from benchsuite_leaderboard.agreement import workload_agreements
-    from benchsuite_leaderboard.pages.agreement import agreement_page
-    from benchsuite_leaderboard.pages.criterion import criterion_page, distinct_criteria
-    from benchsuite_leaderboard.pages.overview import overview
-    from benchsuite_leaderboard.pages.tables import cells_page, comparison_page, method_page
-    from benchsuite_leaderboard.pages.trial import trial_page
-    from benchsuite_leaderboard.pages.views import Views
-    from benchsuite_leaderboard.pages.workload import workload_page
     from benchsuite_leaderboard.report import make_report
+
+    return replace(
+        make_report(records, title=title, pending=pending, notes=notes),
+        agreements=workload_agreements(agreement),
+        signatures=tuple(signatures),
+        made=now(),
+        # Only the names: a site may be published, and paths tell of the machine.
+        sources=tuple(source.resolve().name for source in sources),
+    )
+
+
+def _files(
+    offered: list[Download],
+    report: Report,
+    about: Mapping[str, str],
+    folders: RunFolders,
+    digest: str,
+    progress: Callable[[int, int], None] | None,
+) -> dict[str, bytes]:
+    from benchsuite_leaderboard.pages.overview import overview
+    from benchsuite_leaderboard.pages.views import Views
     from benchsuite_leaderboard.trials import trial_files
 
-    report = make_report(records, title=title, pending=pending, notes=notes)
-    report = replace(report, agreements=workload_agreements(agreement), signatures=tuple(signatures))
     views = Views()
     files = {f"assets/{path.name}": path.read_bytes() for path in sorted(ASSETS.iterdir())}
-    offered = downloads(records)
     files |= {each.name: each.content for each in offered}
     of_trials = trial_files(report, folders)
     files |= of_trials.files
-    pages = {
-        f"criteria/{slug(c.label)}.html": criterion_page(report, views, c, about)
-        for c in distinct_criteria(report)
-    }
-    for pair in report.workloads:
-        pages[f"workloads/{slug(*pair)}.html"] = workload_page(report, views, pair)
+    pages = dict(_pages(report, views, about, of_trials))
+    pages["index.html"] = lambda: overview(report, views, offered, digest=digest)
+    for done, (name, make) in enumerate(pages.items(), 1):
+        files[name] = make().encode("utf-8", "replace")
+        if progress is not None:
+            progress(done, len(pages))
+    return files
+
+
+def _pages(
+    report: Report, views: Views, about: Mapping[str, str], of_trials: TrialFiles
+) -> Iterator[tuple[str, Callable[[], str]]]:
+    """Every page but the first, by its address, each with what makes it."""
+    from benchsuite_leaderboard.pages.agreement import agreement_page
+    from benchsuite_leaderboard.pages.criterion import criterion_page, distinct_criteria
+    from benchsuite_leaderboard.pages.overview import board_page
+    from benchsuite_leaderboard.pages.pair import pair_page
+    from benchsuite_leaderboard.pages.tables import cells_page, comparison_page, method_page
+    from benchsuite_leaderboard.pages.trial import trial_page
+    from benchsuite_leaderboard.pages.workload import workload_page
+
+    for criterion in distinct_criteria(report):
+        yield (
+            f"criteria/{slug(criterion.label)}.html",
+            partial(criterion_page, report, views, criterion, about),
+        )
+    for board in report.boards:
+        for pair in board.board.workloads:
+            yield (
+                workload_address(report, pair, board),
+                partial(workload_page, report, views, pair, board),
+            )
+    for board in report.boards[1:]:
+        yield board_address(report, board), partial(board_page, report, views, board)
+    for each in report.boards or (None,):
+        address = "comparison.html" if each is None else board_address(report, each, "comparison")
+        yield address, partial(comparison_page, report, views, each)
     if report.agreements:
-        pages[_AGREEMENT] = agreement_page(report)
-    pages["cells.html"] = cells_page(report, views)
-    pages["comparison.html"] = comparison_page(report, views)
-    pages["trial.html"] = trial_page(report, of_trials)
-    pages["method.html"] = method_page(report)
-    pages["index.html"] = overview(report, views, offered, digest=digest)
-    return files | {name: text.encode("utf-8", "replace") for name, text in pages.items()}
+        yield _AGREEMENT, partial(agreement_page, report)
+    yield "cells.html", partial(cells_page, report, views)
+    yield "pair.html", partial(pair_page, report)
+    yield "trial.html", partial(trial_page, report, of_trials)
+    yield "method.html", partial(method_page, report)
 
 
 def _digest(
     records: Sequence[TrialRecord],
+    in_json: str,
     title: str,
     pending: int,
     notes: Sequence[str],
@@ -143,7 +196,7 @@ def _digest(
     """Return a digest of everything that the site is made from, this package included."""
     found = hashlib.sha256()
     stamp = folders.stamp(record.key for record in records)
-    facts = (repr(sorted(about.items())), repr(agreement), repr(signatures), stamp, as_json(records))
+    facts = (repr(sorted(about.items())), repr(agreement), repr(signatures), stamp, in_json)
     for part in (title, str(pending), *notes, *facts):
         found.update(part.encode("utf-8", "surrogatepass") + b"\x00")
     for path in sorted(PACKAGE.rglob("*")):

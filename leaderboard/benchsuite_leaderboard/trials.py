@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchsuite.store import metric_names
 from benchsuite_leaderboard.board import sparsity_order
-from benchsuite_leaderboard.pages.addresses import slug, trial_id
+from benchsuite_leaderboard.pages.addresses import board_address, slug, trial_id, workload_address
 from benchsuite_leaderboard.pages.formats import clean, sparsity, workload
 from benchsuite_leaderboard.run_folders import (
     PICTURES,
@@ -74,7 +74,7 @@ def trial_files(report: Report, folders: RunFolders) -> TrialFiles:
     files: dict[str, bytes] = {}
     added = _from_folders(trials, folders, files)
     ambiguous = _ambiguous(trials)
-    sharded: dict[str, _Shard] = defaultdict(_Shard)
+    sharded: dict[str, _Shard] = defaultdict(lambda: _Shard(report))
     for board, trial in trials:
         address = trial_id(trial.record.key)
         name = address[:digits] or "all"
@@ -88,16 +88,18 @@ def trial_files(report: Report, folders: RunFolders) -> TrialFiles:
 class _Shard:
     """Rows, with values that many of them share stored once."""
 
-    def __init__(self) -> None:
+    def __init__(self, report: Report) -> None:
+        self._report = report
         self._rows: dict[str, dict[str, Any]] = {}
         self._shared: dict[str, int] = {}
+        self._seen: dict[str, int] = {}
 
     def add(self, address: str, board: BoardReport, trial: BoardTrial, extra: dict[str, Any]) -> None:
         record = trial.record
         pair = trial.block.dense_model.workload
         shared = {
-            "board": [board.anchor, board.name],
-            "workload": [workload(pair), slug(*pair)],
+            "board": [board.anchor, board.name, board_address(self._report, board)],
+            "workload": [workload(pair), slug(*pair), workload_address(self._report, pair, board)],
             "criterion": [trial.criterion.label, slug(trial.criterion.label)],
             "provenance": record.provenance,
             "settings": record.settings,
@@ -109,21 +111,25 @@ class _Shard:
             "axes": record.axes,
             "metrics": {n: v for n, v in record.metrics.items() if not str(n).startswith(_CLASS)},
             "stages": record.stages,
-            "shared": [self._number(_plain([name, value])) for name, value in shared.items()],
+            "shared": [self._number(name, value) for name, value in shared.items()],
         }
         if record.error:
             row["error"] = record.error
         self._rows[address] = _plain(row) | extra
 
-    def _number(self, value: Any) -> int:
-        text = json.dumps(value, ensure_ascii=False, sort_keys=True)
-        return self._shared.setdefault(text, len(self._shared))
+    def _number(self, name: str, value: Any) -> int:
+        # Most records share these: cleaning them once for each different one is a large part of the work.
+        raw = json.dumps([name, value], sort_keys=True, default=repr)
+        if raw not in self._seen:
+            text = json.dumps(_plain([name, value]), ensure_ascii=False, sort_keys=True)
+            self._seen[raw] = self._shared.setdefault(text, len(self._shared))
+        return self._seen[raw]
 
     def script(self) -> bytes:
         """The shard as a script that assigns its text to a variable."""
         shared = [json.loads(text) for text in self._shared]
         text = json.dumps({"shared": shared, "trials": self._rows}, ensure_ascii=False, separators=(",", ":"))
-        packed = gzip.compress(text.encode("utf-8", "replace"), 9, mtime=0)
+        packed = gzip.compress(text.encode("utf-8", "replace"), 6, mtime=0)
         return b'globalThis.benchsuiteShard="' + base64.b64encode(packed) + b'";\n'
 
 

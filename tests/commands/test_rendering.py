@@ -54,3 +54,36 @@ def test_a_renderer_that_takes_them_has_only_those_left_out_as_notes(sources, tm
     assert [each.verdict for each in given["signatures"]] == ["unsigned"]
     (note,) = given["notes"]
     assert note.startswith(f"{sources[1]} is left out: bad signature")
+
+
+def test_a_renderer_that_takes_progress_is_given_it(sources, tmp_path, monkeypatch) -> None:
+    def older(records, output, *, title, pending, notes, about, agreement, sources):
+        return output
+
+    def newer(records, output, *, progress, **further):
+        progress(1, 2)
+        return output
+
+    told: list[tuple[int, int]] = []
+    for render in (older, newer):
+        monkeypatch.setattr(rendering, "_renderer", lambda name, render=render: render)
+        rendering.render_site(
+            sources[:1],
+            tmp_path / "site",
+            title="x",
+            registry=Registry(),
+            progress=lambda done, total: told.append((done, total)),
+        )
+    assert told == [(1, 2)]
+
+
+def test_a_site_is_marked_stale_only_where_its_renderer_can_and_it_is_no_link(tmp_path, monkeypatch) -> None:
+    marked: list[tuple[Path, str]] = []
+    monkeypatch.setattr(rendering, "_renderer", lambda name: None)
+    rendering.mark_stale(tmp_path, "why")
+    monkeypatch.setattr(rendering, "_renderer", lambda name: lambda output, why: marked.append((output, why)))
+    (tmp_path / "link").symlink_to(tmp_path)
+    rendering.mark_stale(tmp_path / "link", "why")
+    assert marked == []
+    rendering.mark_stale(tmp_path, "why")
+    assert marked == [(tmp_path, "why")]

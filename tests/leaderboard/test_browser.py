@@ -6,7 +6,9 @@ import base64
 import os
 import shlex
 import shutil
+import xml.etree.ElementTree as ET
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from made_up_records import HOSTILE, make_matrix, make_record
 
 from benchsuite.commands.loading import select
 from benchsuite.store.record import TrialRecord
+from benchsuite_leaderboard.freshness import FRESH, mark_stale
 from benchsuite_leaderboard.pages.addresses import trial_id
 from benchsuite_leaderboard.site import render
 
@@ -230,6 +233,205 @@ def test_the_choice_of_accuracy(browser: Browser, site: tuple[Path, list[TrialRe
         assert complaints == []
 
 
+@pytest.fixture(scope="module")
+def boards(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[TrialRecord]]:
+    """Two boards; on the second, which lacks a workload, another criterion is the best."""
+    records = make_matrix()
+    for each in make_matrix(scorers=("beta", "alpha", "random"), workloads=[("digits", "mlp")]):
+        axes = {**each.axes, "scope": "global"}
+        records.append(TrialRecord(**{**vars(each), "axes": axes, "key": f"{each.key} global"}))
+    folder = tmp_path_factory.mktemp("boards")
+    render(records, folder, title="boards")
+    return folder, records
+
+
+def test_the_picker_answers_for_the_choice_of_its_address(
+    browser: Browser, boards: tuple[Path, list[TrialRecord]]
+) -> None:
+    folder, records = boards
+    with opened(browser, viewport={"width": 1280, "height": 800}) as (page, complaints):
+        page.goto((folder / "index.html").as_uri() + "?model=resnet&removed=90%25")
+        answer = page.locator("#answer")
+        assert page.locator("#answer .winner").inner_text() == "alpha"
+        values = [
+            r.metrics["accuracy/top1"]
+            for r in records
+            if (r.axes["scorer"], r.axes["model"], r.axes["sparsity"], r.axes["scope"])
+            == ("alpha", "resnet", 0.9, "protected")
+        ]
+        assert f"{100 * np.mean(values):.1f}% ±" in answer.inner_text()
+        assert f"{100 * np.mean(values) / 2:.1f}%" in answer.inner_text()
+        assert "better than random" in answer.inner_text()
+        assert "97.0%" in answer.inner_text()
+        assert "1.50×, precision unknown" in answer.inner_text()
+        # The criterion, how sure, how fast and where its network is: all on the first screen.
+        for part in (".winner", ".sure", ".facts", "#take"):
+            box = page.locator(f"#answer {part}").bounding_box()
+            assert box is not None
+            assert box["y"] + box["height"] < 800, part
+        page.locator("#answer a[href^='trial.html']").first.click()
+        page.wait_for_selector("#again")
+        assert page.locator("#where").inner_text().startswith("90% removed, resnet on digits, seed 0")
+        assert complaints == []
+
+
+def test_the_picker_s_choice_stays_in_the_address(
+    browser: Browser, boards: tuple[Path, list[TrialRecord]]
+) -> None:
+    folder, _ = boards
+    with opened(browser) as (page, complaints):
+        page.goto((folder / "index.html").as_uri())
+        assert page.locator("#answer .winner").inner_text() == "alpha"
+        page.get_by_label("Model").select_option("resnet")
+        page.locator("#picker select[name=board]").select_option(label="global scope")
+        # The board lacks that network, so another is chosen.
+        assert page.get_by_label("Model").input_value() == "mlp"
+        page.get_by_label("Removed").select_option("90%")
+        for _ in range(2):
+            assert page.locator("#answer .winner").inner_text() == "beta"
+            assert page.get_by_label("Removed").input_value() == "90%"
+            page.reload()
+        page.locator("#picker select[name=board]").select_option(label="protected scope")
+        page.get_by_label("Data set").select_option("all")
+        assert "these workloads" in page.locator("#answer .sure").inner_text()
+        assert page.locator("#take").count() == 0
+        assert complaints == []
+
+
+@pytest.mark.parametrize(
+    "query", ["?dataset=<b>&model=x&removed=%00&board=1", "?removed=__proto__", "?board=-1"]
+)
+def test_an_address_that_names_nothing_gets_an_answer(
+    browser: Browser, boards: tuple[Path, list[TrialRecord]], query: str
+) -> None:
+    folder, _ = boards
+    with opened(browser) as (page, complaints):
+        page.goto((folder / "index.html").as_uri() + query)
+        assert page.locator("#answer .winner").inner_text() == "alpha"
+        assert complaints == []
+
+
+def test_two_criteria_are_compared_cell_by_cell(
+    browser: Browser, boards: tuple[Path, list[TrialRecord]]
+) -> None:
+    folder, records = boards
+    accuracy = {
+        tuple(r.axes[name] for name in ("scorer", "model", "sparsity", "seed")): r.metrics["accuracy/top1"]
+        for r in records
+        if r.axes["scope"] == "protected"
+    }
+    with opened(browser, viewport={"width": 420, "height": 800}) as (page, complaints):
+        page.goto((folder / "pair.html").as_uri() + "?first=beta&second=gamma")
+        for first, second in (("beta", "gamma"), ("gamma", "alpha")):
+            page.get_by_label("First").select_option(first)
+            page.get_by_label("Second").select_option(second)
+            for _ in range(2):
+                differences = {
+                    key: value - accuracy[second, *key[1:]]
+                    for key, value in accuracy.items()
+                    if key[0] == first
+                }
+                more = sum(value > 0 for value in differences.values())
+                assert f"{more} of {len(differences)} cells" in page.locator("#pair").inner_text()
+                rows = page.locator("#cells-of-two tbody tr").all_inner_texts()
+                assert len(rows) == 4
+                mean = np.mean([v for k, v in differences.items() if k[1:3] == ("mlp", 0.5)])
+                assert rows[0].startswith("mlp on digits")
+                assert f"{100 * mean:+.1f}".replace("-", "−") in rows[0]
+                page.reload()
+        page.locator("select[name=board]").select_option(label="global scope")
+        assert page.locator("#cells-of-two tbody tr").count() == 2
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert complaints == []
+
+
+def test_charts_are_saved_with_their_colours(
+    browser: Browser, site: tuple[Path, list[TrialRecord]], tmp_path: Path
+) -> None:
+    folder, _ = site
+    (workload, *_) = sorted((folder / "workloads").glob("*.html"))
+    for scheme, paper in (("light", "#fdfdfb"), ("dark", "#16181a")):
+        with opened(browser, color_scheme=scheme, accept_downloads=True) as (page, complaints):
+            page.goto(workload.as_uri())
+            for kind in ("SVG", "PNG"):
+                with page.expect_download() as download:
+                    page.get_by_role("button", name=kind).first.click()
+                found = tmp_path / f"{scheme}.{kind}"
+                download.value.save_as(found)
+                assert download.value.suggested_filename.endswith(kind.lower())
+                if kind == "SVG":
+                    root = ET.fromstring(found.read_text("utf-8"))
+                    assert root[0].attrib["fill"] == paper
+                    assert "var(" not in found.read_text("utf-8")
+                    assert float(root.attrib["width"]) > 300
+                else:
+                    assert found.read_bytes().startswith(b"\x89PNG")
+                    assert found.stat().st_size > 5_000
+            assert [each for each in complaints if not each.startswith(("blob:", "data:"))] == []
+
+
+def test_a_phone_shows_accuracies_without_scrolling(
+    browser: Browser, site: tuple[Path, list[TrialRecord]]
+) -> None:
+    folder, _ = site
+    (workload, *_) = sorted((folder / "workloads").glob("*.html"))
+    with opened(browser, viewport={"width": 420, "height": 800}) as (page, _):
+        for path in (folder / "index.html", workload):
+            page.goto(path.as_uri())
+            for table in (".verdict .num", ".sortable td.num:not(.place)"):
+                box = page.locator(f".of-after {table}").first.bounding_box()
+                assert box is not None
+                assert box["x"] + box["width"] <= 420, (path, table)
+
+
+@pytest.mark.parametrize("width", [1280, 420])
+def test_heads_of_a_large_matrix_do_not_overlap(browser: Browser, tmp_path: Path, width: int) -> None:
+    names = [f"criterion-with-a-name-{i}(steps=5)" for i in range(31)]
+    render(make_matrix(scorers=[*names, "random"], seeds=[0, 1], sparsities=[0.5]), tmp_path, title="many")
+    with opened(browser, viewport={"width": width, "height": 800}) as (page, _):
+        page.goto((tmp_path / "comparison.html").as_uri())
+        for table in page.locator(".of-after table.heat").all():
+            boxes = [head.bounding_box() for head in table.locator("th.turn bdi").all()]
+            assert len(boxes) in (2, 31)
+            for left, right in pairwise(boxes):
+                assert left is not None
+                assert right is not None
+                assert left["x"] + left["width"] <= right["x"] + 0.5
+
+
+def test_every_page_says_that_newer_results_may_exist(browser: Browser, tmp_path: Path) -> None:
+    records = make_matrix(seeds=[0])
+    render(records, tmp_path, title="stale")
+    mark_stale(tmp_path, "A run </script><b>began</b> later.")
+    with opened(browser) as (page, complaints):
+        for path in sorted(tmp_path.rglob("*.html")):
+            page.goto(path.as_uri())
+            assert "A run </script><b>began</b> later." in page.get_by_role("alert").all_inner_texts(), path
+        render(records, tmp_path, title="stale")
+        page.goto((tmp_path / "index.html").as_uri())
+        assert page.get_by_role("alert").count() == 0
+        assert complaints == []
+
+
+def test_the_switch_leads_to_the_other_board(
+    browser: Browser, boards: tuple[Path, list[TrialRecord]]
+) -> None:
+    folder, _ = boards
+    with opened(browser, java_script_enabled=False) as (page, _):
+        page.goto((folder / "index.html").as_uri())
+        for kind in ("overview", "workload"):
+            switch = page.get_by_role("navigation", name="Boards")
+            assert switch.locator("[aria-current]").all_inner_texts() == ["protected"]
+            switch.get_by_role("link", name="global").click()
+            assert switch.locator("[aria-current]").all_inner_texts() == ["global"]
+            assert "global scope" in page.locator("h2").first.inner_text()
+            assert page.locator("article.board").count() == 1
+            switch.get_by_role("link", name="protected").click()
+            if kind == "overview":
+                page.get_by_role("link", name="mlp on digits").first.click()
+        assert "mlp" in page.locator("h1").inner_text()
+
+
 def test_keyboard_alone_sorts_the_first_table(browser: Browser, site: tuple[Path, list[TrialRecord]]) -> None:
     folder, _ = site
     with opened(browser) as (page, _):
@@ -250,6 +452,8 @@ def test_without_scripts_everything_is_there(browser: Browser, site: tuple[Path,
         page.goto((folder / "cells.html").as_uri())
         assert len(column(page, "#cells", 1)) > 20
         page.goto((folder / "index.html").as_uri())
+        assert not page.locator("#picker").is_visible()
+        assert page.locator(".verdict table").first.is_visible()
         page.get_by_role("radio", name="before recovery").check()
         assert page.locator(".of-before").first.is_visible()
 
@@ -344,7 +548,9 @@ def test_an_unknown_trial_is_said(browser: Browser, site: tuple[Path, list[Trial
     with opened(browser) as (page, complaints):
         page.goto((folder / "trial.html").as_uri() + hash_)
         assert page.get_by_role("alert").is_visible()
-        assert page.locator("h1").inner_text() == ("Unknown trial" if hash_ else "No trial chosen")
+        shown = page.evaluate("location.hash.slice(1, 41)")
+        wanted = f"Unknown trial: {shown}" if hash_ else "No trial chosen"
+        assert page.locator("h1").inner_text() == wanted
         assert page.locator("#trial img").count() == 0
         assert complaints == []
 
@@ -444,7 +650,7 @@ def test_a_site_without_records_knows_no_trial(browser: Browser, tmp_path: Path)
     render([], tmp_path, title="empty")
     with opened(browser) as (page, complaints):
         page.goto((tmp_path / "trial.html").as_uri() + f"#{'0' * 20}")
-        assert page.locator("h1").inner_text() == "Unknown trial"
+        assert page.locator("h1").inner_text() == f"Unknown trial: {'0' * 20}"
         assert complaints == []
 
 
@@ -472,6 +678,7 @@ def test_ten_thousand_cells_answer_at_once(browser: Browser, matrix: MakeMany, t
 
     for asset in ASSETS.iterdir():
         shutil.copy(asset, assets)
+    (assets / "state.js").write_bytes(FRESH)
     (tmp_path / "cells.html").write_text(cells_page(report, Views()), "utf-8")
     with opened(browser) as (page, complaints):
         page.goto((tmp_path / "cells.html").as_uri())

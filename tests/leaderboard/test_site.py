@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,9 @@ from pyarrow import parquet
 from shipped_trials import shipped_trials
 
 from benchsuite.publishing.signatures import Signature
+from benchsuite_leaderboard import site
 from benchsuite_leaderboard.downloads import downloads
+from benchsuite_leaderboard.freshness import mark_stale
 from benchsuite_leaderboard.pages.addresses import slug
 from benchsuite_leaderboard.site import render
 
@@ -27,6 +30,10 @@ if TYPE_CHECKING:
 
     Make = Callable[..., TrialRecord]
     MakeMany = Callable[..., list[TrialRecord]]
+
+
+SCRIPT = re.compile(r"<script(?: src=[^>]*)?>(.*?)</script>", re.DOTALL)
+DATA = re.compile(r'<script type="application/json" id="[a-z]+">(.*?)</script>', re.DOTALL)
 
 
 class Page(HTMLParser):
@@ -80,6 +87,7 @@ def test_the_site_asks_nothing_of_any_host_and_has_no_broken_link(matrix: MakeMa
         assert len(page.ids) == len(set(page.ids)), path
         for address in page.addresses:
             file, _, anchor = address.partition("#")
+            file = file.partition("?")[0]
             assert not re.match(r"[a-z]+:|/", file), address
             target = (path.parent / file).resolve() if file else path.resolve()
             assert target.is_file(), f"{path}: {address}"
@@ -119,10 +127,10 @@ def test_hostile_text_is_shown_and_not_executed(record: Make, hostile: str, tmp_
     site = tmp_path / "a" / "site"
     index = render(records, site, title=hostile, notes=[hostile])
     for path, page in pages(site).items():
-        assert page.tags.count("script") <= 2, path
-        assert "alert" not in "".join(
-            re.findall(r"<script[^>]*>(.*?)</script>", path.read_text("utf-8"), re.DOTALL)
-        )
+        written = path.read_text("utf-8")
+        assert page.tags.count("script") == len(SCRIPT.findall(written)) + len(DATA.findall(written)), path
+        assert "alert" not in "".join(SCRIPT.findall(written)), path
+        assert all(isinstance(json.loads(data), dict) for data in DATA.findall(written)), path
         assert re.fullmatch(r"[a-z0-9.-]+", path.name)
     assert "<script>alert('x')</script>" in pages(site)[index].text
     assert {path.name for path in (tmp_path / "a").iterdir()} == {"site"}
@@ -142,9 +150,8 @@ def test_who_signed_is_shown_beside_each_results_file(record: Make, hostile: str
     assert "some/where" not in shown
     assert "b&<b>.jsonl: not signed: there is no b.jsonl.sig" in shown
     assert "c.jsonl: bad signature: \ufffd[31m <script>" in shown
-    assert page.tags.count("script") == pages(tmp_path / "with")[tmp_path / "with/method.html"].tags.count(
-        "script"
-    )
+    written = index.read_text("utf-8")
+    assert page.tags.count("script") == len(SCRIPT.findall(written)) + len(DATA.findall(written))
     # The same records with other signatures are another site.
     before = index.read_text()
     render(records, tmp_path / "with", title="demo", signatures=signatures[:1])
@@ -199,13 +206,22 @@ def test_costs_that_are_less_certain_than_they_look_are_marked(record: Make, tmp
     assert "latency with 4 threads" in text
 
 
-def test_boards_are_separate(record: Make, tmp_path: Path) -> None:
+def test_boards_have_pages_of_their_own(record: Make, tmp_path: Path) -> None:
     records = [record("a", 0.5, value, scope=scope) for scope, value in (("layer", 0.9), ("global", 0.7))]
     render(records, tmp_path, title="two")
-    text = pages(tmp_path)[tmp_path / "index.html"].text
-    assert "90.0" in text
-    assert "70.0" in text
-    assert "80.0" not in text
+    found = pages(tmp_path)
+    boards = [tmp_path / "index.html", *(tmp_path / "boards").glob("index-*.html")]
+    assert len(boards) == 2
+    for path, mine, other in zip(boards, ("70.0", "90.0"), ("90.0", "70.0"), strict=True):
+        table = found[path].text.partition("All criteria")[2]
+        assert mine in table
+        assert other not in table
+        assert "80.0" not in table
+    assert len(list((tmp_path / "workloads").glob("*.html"))) == 2
+    # What is no longer a board has no page.
+    render(records[:1], tmp_path, title="two")
+    assert not list((tmp_path / "boards").glob("*"))
+    assert len(list((tmp_path / "workloads").glob("*.html"))) == 1
 
 
 def test_outcomes_are_counted_with_their_reasons(matrix: MakeMany, record: Make, tmp_path: Path) -> None:
@@ -226,7 +242,10 @@ def test_outcomes_are_counted_with_their_reasons(matrix: MakeMany, record: Make,
     assert "Too slow" in text
 
 
-def test_unchanged_inputs_are_not_rendered_again(matrix: MakeMany, tmp_path: Path) -> None:
+def test_unchanged_inputs_are_not_rendered_again(
+    matrix: MakeMany, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     records = matrix()
     index = render(records, tmp_path, title="demo")
     before = index.stat().st_mtime_ns
@@ -237,6 +256,66 @@ def test_unchanged_inputs_are_not_rendered_again(matrix: MakeMany, tmp_path: Pat
     assert index.read_bytes() != first
     render(records, tmp_path, title="demo")
     assert index.read_bytes() == first
+
+
+def test_the_foot_says_when_and_from_what_a_site_was_made(
+    matrix: MakeMany, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hostile: str
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    sources = [tmp_path / "secret" / "quick", tmp_path / "<b>.jsonl.gz"]
+    records = matrix(seeds=[0])
+    render(records, tmp_path / "site", title=hostile, sources=sources)
+    for path, page in pages(tmp_path / "site").items():
+        words = " ".join(page.text.split())
+        assert f"Made 2023-11-14 22:13 UTC by benchsuite {version('benchsuite')}" in words, path
+        assert (
+            f"from {len(records)} records of quick, <b>.jsonl.gz; the trials ran with benchsuite 0.1.0"
+            in words
+        )
+        assert "secret" not in page.text
+
+
+def test_a_site_says_when_it_is_out_of_date(matrix: MakeMany, tmp_path: Path) -> None:
+    state = tmp_path / "site" / "assets" / "state.js"
+    mark_stale(tmp_path / "site", "no site, no notice")
+    assert not state.exists()
+    records = matrix(seeds=[0])
+    render(records, tmp_path / "site", title="demo")
+    fresh = state.read_bytes()
+    mark_stale(tmp_path / "site", "a </script> run began")
+    assert state.read_bytes() != fresh
+    # The same inputs again: nothing else is written, but the notice goes.
+    render(records, tmp_path / "site", title="demo")
+    assert state.read_bytes() == fresh
+
+
+def test_a_writing_that_was_interrupted_leaves_a_notice(
+    matrix: MakeMany, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    render(matrix(seeds=[0]), tmp_path, title="demo")
+    monkeypatch.setattr(site, "_write", lambda path, content: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        render(matrix(seeds=[1]), tmp_path, title="demo")
+    assert "interrupted" in (tmp_path / "assets" / "state.js").read_text("utf-8")
+
+
+def test_progress_counts_the_pages(matrix: MakeMany, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    render(matrix(seeds=[0]), tmp_path, title="demo", progress=lambda done, total: told.append((done, total)))
+    number = len(list(tmp_path.rglob("*.html")))
+    assert told == [(done, number) for done in range(1, number + 1)]
+
+
+def test_what_differs_within_a_board_is_said(matrix: MakeMany, tmp_path: Path) -> None:
+    records = matrix(seeds=[0, 1])
+    render(records, tmp_path, title="demo")
+    assert "Mixed." not in (tmp_path / "index.html").read_text("utf-8")
+    records[0].provenance["torch"] = "2.7 <b>"
+    render(records, tmp_path, title="demo")
+    mixed = [page.text for path, page in pages(tmp_path).items() if "Mixed." in page.text]
+    # The overview, both workloads and the comparison.
+    assert len(mixed) == 4
+    assert all("versions of torch (2.6, 2.7 <b>)" in " ".join(text.split()) for text in mixed)
 
 
 def test_downloads_hold_every_record(matrix: MakeMany, record: Make, tmp_path: Path) -> None:

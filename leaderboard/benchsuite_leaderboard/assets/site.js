@@ -9,6 +9,8 @@
     const query = state.toString();
     history.replaceState(null, "", location.pathname + (query ? `?${query}` : "") + location.hash);
   };
+  // Other scripts of a page keep their choices in the same address.
+  globalThis.benchsuiteState = { get: (name) => state.get(name) ?? undefined, remember };
 
   const collator = new Intl.Collator("en", { numeric: true });
   const compare = (a, b) => {
@@ -85,7 +87,7 @@
 
   // Filters of the table of cells.
   const SHOWN = 200;
-  for (const form of document.querySelectorAll("form.filters")) {
+  for (const form of document.querySelectorAll("form.filters[data-for]")) {
     const sortable = tables.get(document.getElementById(form.getAttribute("data-for"))); // form.dataset would be the field of that name
     const facts = new Map(
       sortable.rows.map((row) => [
@@ -127,15 +129,16 @@
     });
     sortable.limit = SHOWN;
     apply();
+    // Until now the style sheet hid all but the first rows.
+    sortable.table.tBodies[0].classList.add("ready");
   }
 
   // A link to a folded section opens it.
   const unfold = () => {
     const target = location.hash && document.getElementById(location.hash.slice(1));
-    if (target && target.tagName === "DETAILS") {
-      target.open = true;
-      target.scrollIntoView();
-    }
+    if (!target || !target.closest("details")) return;
+    for (let each = target.closest("details"); each; each = each.parentElement.closest("details")) each.open = true;
+    target.scrollIntoView();
   };
   addEventListener("hashchange", unfold);
   unfold();

@@ -175,10 +175,10 @@
     const shared = Object.fromEntries(trial.shared.map((number) => shard.shared[number]));
     const folder = `stages/${trial.key}`;
     const [label, criterion] = shared.criterion;
-    const [place, pair] = shared.workload;
-    const [anchor, board] = shared.board;
+    const [place, pair, workloadPage] = shared.workload;
+    const [anchor, board, boardPage] = shared.board;
     head.replaceChildren(named(label));
-    lead.replaceChildren(`${trial.removed} removed, `, link(`workloads/${pair}.html`, named(place)), `, seed ${written(trial.axes.seed ?? "–")}, draw ${written(trial.axes.draw ?? "–")}`);
+    lead.replaceChildren(`${trial.removed} removed, `, link(workloadPage, named(place)), `, seed ${written(trial.axes.seed ?? "–")}, draw ${written(trial.axes.draw ?? "–")}`);
     document.title = `Trial ${trial.key.slice(0, 12)} · ${title}`;
     const outcome = [made("span", { class: `status ${trial.status}` }, trial.status)];
     if (trial.error) outcome.push(made("pre", { class: "error" }, trial.error));
@@ -187,7 +187,7 @@
     main.replaceChildren(
       ...figures(trial),
       listed([["Outcome", ...outcome], ["Key", code(trial.key)],
-        ["Beside it", link(`criteria/${criterion}.html#${anchor}-${pair}`, "all trials of this criterion on this workload")], ["Board", link(`index.html#${anchor}`, named(board))]]),
+        ["Beside it", link(`criteria/${criterion}.html#${anchor}-${pair}`, "all trials of this criterion on this workload")], ["Board", link(boardPage, named(board))]]),
       ...(groups.length ? [made("div", { class: "groups" }, ...groups)] : [section("Metrics", "A trial that did not finish has none.")]),
       ...details(trial, folder),
       ...pictures(trial, id, folder),
@@ -216,7 +216,8 @@
     } catch (error) {
       return say("The trial cannot be read", `${error.message}. The page needs the whole folder of the site and a browser of 2023 or later. The `, link("index.html#downloads", "downloads"), " have every record.");
     }
-    return say("Unknown trial", "No trial of this site has the key ", code(id.slice(0, 80)), ". It may have been replaced by a newer run. ", cells(), " leads to all trials.");
+    const why = /^[0-9a-f]{20}$/.test(id) ? " It may have been replaced by a newer run. " : " A key has 20 digits, 0 to 9 and a to f. ";
+    return say(`Unknown trial: ${id.slice(0, 40)}`, "No trial of this site has the key ", code(id.slice(0, 80)), ".", why, cells(), " leads to all trials.");
   };
   addEventListener("hashchange", () => {
     // The address of a place in this page, such as that of the content, chooses no trial.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchsuite_leaderboard.charts.layout import spread_apart
-from benchsuite_leaderboard.charts.theme import shorten
+from benchsuite_leaderboard.charts.theme import share_format, shorten
 from benchsuite_leaderboard.charts.vegalite import Layer, as_is, axis, end, layer, position, text, to_svg
 
 if TYPE_CHECKING:
@@ -74,19 +74,18 @@ def curves(
     drawn = {str(i): c for i, c in enumerate(table.rows) if str(i) in series}
     frame = _frame(points, dense, scale, names=len(drawn) + 1, compact=compact)
     xs = sorted({p["x"] for p in points})
-    whole = all(round(x, 2) == x for x in xs)
     x = axis(
         "x",
         frame.x,
         f"removed of the {_BUDGETS.get(budget, shorten(budget))}",
         values=xs,
-        format=".0%" if whole else ".1%",
+        format=f".{_decimals(xs)}%",
         grid=False,
         labelOverlap=True,
     )
-    share_format = ".0%" if frame.y[1] - frame.y[0] > 0.06 else ".1%"
     # Without a format, numbers from ten on are written like 5e+1.
-    y = axis("y", frame.y, scale.title, format=share_format if scale.is_share else ",f", tickCount=6)
+    form = share_format(frame.y, 6) if scale.is_share else ",.0f" if frame.y[1] - frame.y[0] > 6 else ",.1f"
+    y = axis("y", frame.y, scale.title, format=form, tickCount=6)
     detail = {"x": x, "y": y, "color": as_is("colour"), "detail": text("series")}
     layers: list[Layer] = []
     bands = [
@@ -114,6 +113,24 @@ def curves(
     if not compact:
         layers += _names(frame, x, points, drawn, dense, scale)
     return to_svg(layers, width=frame.width, height=frame.height, label=label)
+
+
+def _decimals(shares: Sequence[float]) -> int:
+    """So many decimals, up to three, that different shares are written differently in percent."""
+    return next((n for n in range(3) if all(abs(round(x, n + 2) - x) < 1e-9 for x in shares)), 3)
+
+
+def banded(table: Table, looks: Mapping[Criterion, Look]) -> list[Criterion]:
+    """The criteria whose intervals are drawn as bands."""
+    return [
+        criterion
+        for criterion, cells in table.rows.items()
+        if looks[criterion].has_band
+        and any(
+            cell.estimate is not None and cell.estimate.has_interval and not isinstance(sparsity, str)
+            for sparsity, cell in zip(table.sparsities, cells, strict=True)
+        )
+    ]
 
 
 @dataclass(frozen=True)

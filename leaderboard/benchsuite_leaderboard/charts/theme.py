@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,12 +25,14 @@ class Look:
 
     Attributes:
         has_band: whether its interval is drawn; too many bands would cover each other.
+        is_leader: whether it has a colour of its own.
     """
 
     colour: str
     dash: tuple[int, ...]
     width: float
     has_band: bool
+    is_leader: bool = False
 
 
 def looks(ranked: Sequence[Criterion], controls: Iterable[Criterion]) -> dict[Criterion, Look]:
@@ -38,7 +41,7 @@ def looks(ranked: Sequence[Criterion], controls: Iterable[Criterion]) -> dict[Cr
     given: dict[Criterion, Look] = {}
     for place, criterion in enumerate(ranked):
         given[criterion] = (
-            Look(f"var(--series-{place + 1})", (), 2.0, has_band=place < bands)
+            Look(f"var(--series-{place + 1})", (), 2.0, has_band=place < bands, is_leader=True)
             if place < COLOURS
             else Look("var(--faint)", (), 1.0, has_band=False)
         )
@@ -46,6 +49,13 @@ def looks(ranked: Sequence[Criterion], controls: Iterable[Criterion]) -> dict[Cr
         dash = _CONTROL_DASHES.get(control.wrapper or "", _RANDOM_DASH)
         given[control] = Look("var(--ink-3)", dash, 1.5, has_band=False)
     return given
+
+
+def share_format(domain: tuple[float, float], ticks: int) -> str:
+    """With as many decimals of a percentage as the steps between about so many ticks need."""
+    step = (domain[1] - domain[0]) / ticks
+    # A renderer's steps are 1, 2 or 5 times a power of ten, and at least 0.7 of the even step.
+    return f".{max(0, math.ceil(-math.log10(0.7 * step * 100)))}%" if step > 0 else ".1%"
 
 
 def shorten(text: str, length: int = 30) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchsuite_leaderboard.pages import formats
-from benchsuite_leaderboard.pages.addresses import slug, trial_id
-from benchsuite_leaderboard.pages.certainty import certainty
+from benchsuite_leaderboard.pages.addresses import board_address, slug, trial_id, workload_address
+from benchsuite_leaderboard.pages.formats import speed_words
+from benchsuite_leaderboard.pages.switch import switch
 
 PACKAGE = Path(__file__).parent.parent
 TEMPLATES = PACKAGE / "templates"
@@ -38,5 +40,14 @@ def environment() -> Environment:
         "sparsity": formats.sparsity,
         "workload": formats.workload,
     }
-    made.globals |= {"certainty": certainty, "counted": formats.count, "slug": slug, "trial_id": trial_id}
+    made.globals |= {
+        "board_address": board_address,
+        "counted": formats.count,
+        "slug": slug,
+        "speed_words": speed_words,
+        "switch": switch,
+        "trial_id": trial_id,
+        "version": version("benchsuite"),
+        "workload_address": workload_address,
+    }
     return made

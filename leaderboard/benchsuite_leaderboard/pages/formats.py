@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from benchsuite_leaderboard.charts.theme import shorten
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from benchsuite_leaderboard.board import Sparsity, Workload
+    from benchsuite_leaderboard.pages.answers import Speedup
     from benchsuite_leaderboard.statistics.intervals import Estimate
 
 MINUS = "\u2212"
@@ -57,6 +60,12 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def in_words(names: Sequence[str], longest: int = 40) -> str:
+    """Names as a list in a sentence: "a, b and c"."""
+    short = [shorten(name, longest) for name in names]
+    return " and ".join(", ".join(part) for part in (short[:-1], short[-1:]) if part)
+
+
 def sortable_number(value: float) -> str:
     """A number for sorting by a script: seven digits distinguish all values that a table distinguishes."""
     return f"{value:.7g}"
@@ -85,3 +94,16 @@ def number(value: float) -> str:
         return "0"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
     return f"{value:,.{min(digits, 6)}f}".replace("-", MINUS)
+
+
+def speed_words(speedup: Speedup) -> str:
+    """A measured speedup with its precision and what it was measured on."""
+    words = f"{speedup.mean:.2f}×"
+    if speedup.low is not None and speedup.high is not None:
+        words += f" ({speedup.low:.2f}–{speedup.high:.2f})"
+    else:
+        words += ", precision unknown"
+    words += "" if speedup.threads == 1 else f", {speedup.threads} threads"
+    if not speedup.is_settled:
+        words += ", not settled"
+    return words + ("" if speedup.devices == 1 else f", on {count(speedup.devices, 'device')}")

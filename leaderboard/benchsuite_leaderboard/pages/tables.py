@@ -6,7 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from benchsuite_leaderboard.pages.addresses import slug, trial_id
+from benchsuite_leaderboard.pages.addresses import board_address, slug, trial_id
+from benchsuite_leaderboard.pages.by_workload import lines
 from benchsuite_leaderboard.pages.environment import environment
 from benchsuite_leaderboard.pages.formats import sparsity
 from benchsuite_leaderboard.pages.views import costs_of
@@ -74,12 +75,20 @@ def cells_page(report: Report, views: Views) -> str:
     )
 
 
-def comparison_page(report: Report, views: Views) -> str:
-    """Win rates of all pairs of criteria, the critical-difference diagram, and gains over controls."""
+def comparison_page(report: Report, views: Views, board: BoardReport | None) -> str:
+    """A board's win rates of all pairs, critical differences and gains; None if there is no board."""
     return (
         environment()
         .get_template("comparison.html.j2")
-        .render(report=report, views=views, root="", here="comparison")
+        .render(
+            report=report,
+            views=views,
+            board=board,
+            by_workload=lines,
+            board_pages=lambda each: board_address(report, each, "comparison"),
+            root="" if board is None or board is report.boards[0] else "../",
+            here="comparison",
+        )
     )
 
 

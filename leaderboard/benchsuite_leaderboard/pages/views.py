@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from benchsuite.store import metric_names
 from benchsuite_leaderboard.board import LATENCY, threads_of
-from benchsuite_leaderboard.charts.curves import Scale, curves
+from benchsuite_leaderboard.charts.curves import Scale, banded, curves
 from benchsuite_leaderboard.charts.ranks import critical_difference_diagram
-from benchsuite_leaderboard.charts.trade_off import Choice, front, trade_off
-from benchsuite_leaderboard.pages.formats import percent, sparsity, workload
+from benchsuite_leaderboard.charts.trade_off import Choice, front, hidden, trade_off
+from benchsuite_leaderboard.pages.formats import in_words, percent, sparsity, workload
 from benchsuite_leaderboard.standings import Standings
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
-    from benchsuite_leaderboard.board import Criterion, Workload
+    from benchsuite_leaderboard.board import Criterion, Sparsity, Workload
     from benchsuite_leaderboard.report import BoardReport
     from benchsuite_leaderboard.standings import Cell, Table
     from benchsuite_leaderboard.statistics.intervals import Estimate
@@ -51,6 +51,10 @@ INTERPRETABILITY = (
     ("same_concept", Scale("of these, with the same concept")),
 )
 """The metrics of network dissection for a pruned network: metric and scale."""
+
+
+MOST_BANDS = 3
+"""Of more criteria with a band, the caption does not list the names."""
 
 
 UNSTABLE = 0.5
@@ -91,10 +95,17 @@ class Chart:
 
 @dataclass(frozen=True)
 class TradeOff:
-    """A scatter plot of accuracy against a cost, and its Pareto front."""
+    """A scatter plot of accuracy against a cost, and its Pareto front.
+
+    Attributes:
+        together: groups of choices that are drawn at one place.
+        uncertain: the criteria and sparsities whose cost is less certain than it looks.
+    """
 
     svg: Markup
     front: tuple[Choice, ...]
+    together: tuple[tuple[Choice, ...], ...] = ()
+    uncertain: frozenset[tuple[Criterion, Sparsity]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -142,6 +153,15 @@ class Views:
                 compact=compact,
             ),
         )
+
+    def bands(self, board: BoardReport, view: View) -> str:
+        """Whose intervals a chart of the view draws, in words."""
+        names = [criterion.label for criterion in banded(view.table, board.looks)]
+        drawn = sum(any(cell.estimate for cell in row.cells) for row in view.rows)
+        if not names:
+            return "No interval is drawn."
+        whose = "" if len(names) > MOST_BANDS or len(names) == drawn else f" of {in_words(names)}"
+        return f"Bands are 95% intervals over seeds{whose}."
 
     def interpretability(self, board: BoardReport, pair: Workload) -> list[tuple[Chart, View, str]]:
         """The dissection metrics against sparsity, each with its table and caption; empty without any."""
@@ -192,7 +212,13 @@ class Views:
             "The table beside it lists the choices that no other criterion beats in both."
         )
         svg = trade_off(choices, board.looks, cost_title=title, label=label)
-        return None if svg is None else TradeOff(svg, tuple(front(choices)))
+        if svg is None:
+            return None
+        pairs = board.board.workloads if pair is None else (pair,)
+        uncertain = frozenset[tuple["Criterion", "Sparsity"]]().union(
+            *(board.board.uncertain_costs(each, cost) for each in pairs)
+        )
+        return TradeOff(svg, tuple(front(choices)), tuple(hidden(choices)), uncertain)
 
     def critical_difference(self, board: BoardReport, standings: Standings) -> Chart | None:
         """The diagram of mean ranks with its groups."""
@@ -261,6 +287,12 @@ def stability_of(standings: Standings, criterion: Criterion, pair: Workload | No
     return None if criterion.is_control else standings.mean_metric(criterion, metric_names.STABILITY, pair)
 
 
+def is_unstable(standings: Standings, criterion: Criterion, pair: Workload | None = None) -> bool:
+    """Whether a criterion's scores say more of the samples than of the network."""
+    stability = stability_of(standings, criterion, pair)
+    return stability is not None and stability < UNSTABLE
+
+
 def _rows(standings: Standings, table: Table, pair: Workload | None) -> tuple[TableRow, ...]:
     ranking = standings.ranking if pair is None else None
     positions = {criterion: i for i, criterion in enumerate(standings.competitors)}
@@ -274,8 +306,7 @@ def _rows(standings: Standings, table: Table, pair: Workload | None) -> tuple[Ta
             place, mean_rank = int(ranking.places[i]), float(ranking.mean_ranks[i])
             if ranking.place_intervals is not None:
                 interval = (int(ranking.place_intervals[i, 0]), int(ranking.place_intervals[i, 1]))
-        stability = stability_of(standings, criterion, pair)
-        unstable = stability is not None and stability < UNSTABLE
+        unstable = is_unstable(standings, criterion, pair)
         serves, there, wider = "", None, None
         if pair is None:
             serves = standings.partial.get(criterion, "")

@@ -1,29 +1,34 @@
-"""The page of one data set and model."""
+"""The page of one data set and model on one board."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from benchsuite_leaderboard.pages.addresses import workload_address
+from benchsuite_leaderboard.pages.answers import answers
 from benchsuite_leaderboard.pages.environment import environment
 from benchsuite_leaderboard.pages.views import costs_of
 
 if TYPE_CHECKING:
     from benchsuite_leaderboard.board import Workload
     from benchsuite_leaderboard.pages.views import Views
-    from benchsuite_leaderboard.report import Report
+    from benchsuite_leaderboard.report import BoardReport, Report
 
 
-def workload_page(report: Report, views: Views, pair: Workload) -> str:
-    """Curves, trade-offs and tables of a workload on every board that has it."""
+def workload_page(report: Report, views: Views, pair: Workload, board: BoardReport) -> str:
+    """Verdicts, curves, trade-offs and tables, with a switch to the other boards that have the workload."""
     return (
         environment()
         .get_template("workload.html.j2")
         .render(
             report=report,
             views=views,
+            answers=answers,
             pair=pair,
-            boards=[board for board in report.boards if pair in board.board.workloads],
-            costs=costs_of(report.boards),
+            board=board,
+            boards=[each for each in report.boards if pair in each.board.workloads],
+            workload_pages=lambda each: workload_address(report, pair, each),
+            costs=costs_of([board]),
             root="../",
             here="",
         )

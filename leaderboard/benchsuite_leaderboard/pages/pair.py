@@ -1,0 +1,70 @@
+"""The page that compares two criteria cell by cell, with the values of all of them as data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from benchsuite_leaderboard.board import sparsity_order
+from benchsuite_leaderboard.pages.environment import environment
+from benchsuite_leaderboard.pages.formats import clean, sparsity, workload
+from benchsuite_leaderboard.pages.switch import in_short
+
+if TYPE_CHECKING:
+    from benchsuite_leaderboard.board import Block
+    from benchsuite_leaderboard.report import BoardReport, Report
+
+
+def pair_page(report: Report) -> str:
+    """The page as HTML; a script shows the two criteria that the reader chooses."""
+    return (
+        environment()
+        .get_template("pair.html.j2")
+        .render(report=report, data=pair_data(report), root="", here="pair")
+    )
+
+
+def pair_data(report: Report) -> dict[str, Any]:
+    """Of each board its cells, and each criterion's accuracy in each of them in hundredths of a percent.
+
+    A cell is a place in the list of workloads, a sparsity and a seed; None stands for what was not measured.
+    """
+    names = in_short(report.boards)
+    places = {pair: i for i, pair in enumerate(report.workloads)}
+    boards = []
+    for board in report.boards:
+        blocks = sorted(board.board.asked, key=_order)
+        criteria = _by_rank(board)
+        boards.append(
+            {
+                "id": board.board.protocol.digest,
+                "short": clean(names[board.anchor], 160),
+                "criteria": [clean(c.label, 200) for c in criteria],
+                "metrics": [[key, title] for key, title, _ in board.metrics],
+                "cells": [
+                    [
+                        places[b.dense_model.workload],
+                        clean(sparsity(b.sparsity), 30),
+                        clean(b.dense_model.seed, 20),
+                    ]
+                    for b in blocks
+                ],
+                "values": {
+                    key: [
+                        [None if (v := values.get(b)) is None else round(10_000 * v) for b in blocks]
+                        for values in (standings.values[c] for c in criteria)
+                    ]
+                    for key, _, standings in board.metrics
+                },
+            }
+        )
+    return {"workloads": [clean(workload(pair), 120) for pair in report.workloads], "boards": boards}
+
+
+def _by_rank(board: BoardReport) -> list[Any]:
+    """Criteria in the order of their colours: by rank, controls last."""
+    return list(board.looks)
+
+
+def _order(block: Block) -> tuple[Any, ...]:
+    seed = block.dense_model.seed
+    return (block.dense_model.workload, sparsity_order(block.sparsity), len(seed), seed)
