@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchsuite import cli
 from benchsuite.store.record import TrialRecord
 from benchsuite.store.run_directory import RunDirectory
 
 AXES = {"dataset": "digits", "model": "mlp", "seed": 0, "scorer": "a", "sparsity": 0.5, "draw": 0}
+
+
+@pytest.fixture(autouse=True)
+def no_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests that run side by side have one, to which the table would be fitted."""
+    monkeypatch.delenv("COLUMNS", raising=False)
 
 
 def test_numbers_that_are_less_certain_than_they_look_are_marked_and_explained(tmp_path, capsys):
