@@ -48,6 +48,18 @@ def test_result_reports_scores_time_memory_and_ties() -> None:
     assert count_ties({"a": torch.tensor([1.0, 2.0, 1.0, 1.0])}) == 2
 
 
+def test_a_score_for_each_weight_hints_at_the_granularity() -> None:
+    def weights(context: benchsuite.ScoringContext) -> dict[str, Tensor]:
+        return {layer.name: layer.weight for layer in context.layers}
+
+    with pytest.raises(
+        PluginError, match=r'expected \(6,\), one score a unit; or set granularity = "weight"$'
+    ):
+        run(weights)
+    with pytest.raises(PluginError, match=r"expected \(6,\)$"):
+        run(lambda context: {name: score[:1] for name, score in ones(context).items()})
+
+
 def test_weight_scores_become_unit_scores() -> None:
     def squares(context: benchsuite.ScoringContext) -> dict[str, Tensor]:
         return {layer.name: layer.weight**2 for layer in context.layers}
