@@ -82,10 +82,30 @@ IN_SCORE: dict[str, tuple[str, str, str]] = {
     "not-finite": ('scores[context.layers[0].name][0] = float("inf")', "failed", "infinite"),
     "meta": ('scores = {n: s.to("meta") for n, s in scores.items()}', "failed", ""),
     "hangs": ("time.sleep(900)", "timeout", "longer than"),
+    "limits-files": (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))",
+        "failed",
+        "its process could not write where others can",
+    ),
+    "limits-descriptors": (
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))",
+        "failed",
+        "",
+    ),
+    "says-the-disk-is-full": (
+        'from benchsuite.store.files import StorageError; raise StorageError(28, "No space left", "/")',
+        "failed",
+        "its process could not write where others can (/: No space left)",
+    ),
 }
 LATER: dict[str, tuple[str, str, str]] = {
     "later-exits": ("context.round_number and os._exit(3)", "failed", "exited with code 3 before its work"),
     "later-raises": ('if context.round_number: raise RuntimeError("late")', "failed", "late"),
+    "later-limits-files": (
+        "import resource; context.round_number and resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))",
+        "failed",
+        "its process could not write where others can",
+    ),
     "later-cannot": (
         'if context.round_number: raise benchsuite.Unsupported("only what is whole")',
         "unsupported",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -118,3 +119,12 @@ def test_a_second_writer_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path):
 def test_numbers_that_json_cannot_hold_are_refused():
     with pytest.raises(ValueError, match="JSON"):
         record(bad=float("nan")).to_json()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_lock_that_is_no_file_is_named(tmp_path, kind):
+    lock = tmp_path / ".lock"
+    os.mkfifo(lock) if kind == "pipe" else lock.symlink_to(os.devnull)
+    with pytest.raises(OSError, match="not a regular file") as raised, RunDirectory(tmp_path).locked():
+        pass
+    assert raised.value.filename == str(lock)

@@ -1,0 +1,68 @@
+"""What the run makes of workers' messages: a trial that fails takes no other along."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benchsuite.execution.jobs import TrialsJob
+from benchsuite.execution.messages import Completed, Ended, StageFailed, Started
+from benchsuite.execution.phases import TrialPhase
+from benchsuite.plan.matrix import build_plan
+from benchsuite.registry.discovery import discover
+from benchsuite.suite import load_suite
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchsuite.plan.trial import Trial
+    from benchsuite.store.record import TrialRecord
+
+SUITE = """
+[suite]
+name = "phases"
+seeds = [0]
+sparsities = [0.3, 0.5]
+scorers = ["magnitude-l1"]
+controls = []
+[[workload]]
+dataset = "digits"
+models = ["mlp"]
+"""
+
+
+@pytest.fixture
+def trials(tmp_path: Path) -> list[Trial]:
+    path = tmp_path / "phases.toml"
+    path.write_text(SUITE)
+    registry, _ = discover()
+    return build_plan(load_suite(path, registry), registry, tmp_path)
+
+
+def test_a_failure_within_a_trial_is_that_trials_and_the_rest_goes_on(trials: list[Trial]) -> None:
+    recorded: list[TrialRecord] = []
+    phase = TrialPhase(trials, lambda _, record: recorded.append(record))
+    phase.queue.clear()
+    job = TrialsJob(tuple(trials))
+    for message in (
+        Started(None, ""),
+        Started(trials[0].key, ""),
+        StageFailed("failed", "it could not write"),
+        Completed(),
+        Ended("finished"),
+    ):
+        phase.handle(0, job, message)
+    assert [(r.key, r.status, r.error) for r in recorded] == [(trials[0].key, "failed", "it could not write")]
+    (left,) = phase.queue
+    assert isinstance(left, TrialsJob)
+    assert left.trials == tuple(trials[1:])
+
+
+def test_a_failure_before_the_first_trial_is_that_of_all(trials: list[Trial]) -> None:
+    recorded: list[TrialRecord] = []
+    phase = TrialPhase(trials, lambda _, record: recorded.append(record))
+    job = TrialsJob(tuple(trials))
+    for message in (Started(None, ""), StageFailed("failed", "no plugin"), Completed(), Ended("finished")):
+        phase.handle(0, job, message)
+    assert {r.key for r in recorded} == {trial.key for trial in trials}
