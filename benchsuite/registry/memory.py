@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from benchsuite._version import __version__
+from benchsuite.contracts.digests import code_digest
 from benchsuite.store.files import write_atomically
 from benchsuite.store.texts import read_json
 
@@ -25,7 +25,7 @@ _MOST_BYTES = 16 << 20
 
 
 def recall(source: PluginSource) -> object | None:
-    """The description that was remembered for these very files, Python and libraries, if there is one."""
+    """The description that was remembered for these very files, host, Python and libraries, if there is one."""
     path = _path(source)
     if path is None:
         return None
@@ -51,7 +51,9 @@ def _path(source: PluginSource) -> Path | None:
     files = _files(source)
     if files is None:
         return None
-    digest = hashlib.sha256(f"{source}\0{__version__}\0{sys.version}\0{_installed()}\0".encode())
+    # What describes a plugin may find other mistakes in the same files after a change of the host.
+    describing = code_digest("benchsuite.registry.stranger_main")
+    digest = hashlib.sha256(f"{source}\0{describing}\0{sys.version}\0{_installed()}\0".encode())
     try:
         if len(files) > _MOST_FILES or sum(file.stat().st_size for file in files) > _MOST_BYTES:
             return None

@@ -52,3 +52,21 @@ def test_other_threads_are_limited_as_well() -> None:
     thread.start()
     thread.join(5)
     assert caught == ["spinning took longer than 0.1 s"]
+
+
+class _Finalised:
+    """Its finaliser takes long, and Python drops what is raised in one."""
+
+    def __del__(self) -> None:
+        _spin(0.3)
+
+
+def _finalise_and_spin() -> None:
+    _Finalised()
+    _spin(20)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interruption_that_was_lost_is_repeated() -> None:
+    with pytest.raises(Unsupported), time_limit(0.05, "spinning"):
+        _finalise_and_spin()

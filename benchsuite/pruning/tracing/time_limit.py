@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+_SECONDS_TO_REPEAT = 0.5
+"""An exception that arrives while an object is finalised is lost, so it is raised again."""
+
+
 class _TimeOver(BaseException):
     """Raised inside the limited thread; no `except Exception` there can catch it."""
 
@@ -26,23 +30,23 @@ def time_limit(seconds: float, task: str) -> Iterator[None]:
     """
     thread = ctypes.c_ulong(threading.get_ident())
     lock = threading.Lock()
-    finished = False
+    over = threading.Event()
 
     def interrupt() -> None:
-        with lock:
-            if not finished:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(_TimeOver))
+        wait = seconds
+        while not over.wait(wait):
+            with lock:
+                if not over.is_set():
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(_TimeOver))
+            wait = _SECONDS_TO_REPEAT
 
-    timer = threading.Timer(seconds, interrupt)
-    timer.daemon = True
-    timer.start()
+    threading.Thread(target=interrupt, daemon=True).start()
     try:
         yield
         with lock:
-            finished = True
+            over.set()
     except _TimeOver:
         raise Unsupported(f"{task} took longer than {seconds:g} s") from None
     finally:
         with lock:
-            finished = True
-        timer.cancel()
+            over.set()
