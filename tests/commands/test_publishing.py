@@ -145,7 +145,7 @@ def escaping(header, records):
         (without_a_record, "1 x cells of the suite have no record"),
         (without_devices, "provenance lacks device"),
         (escaping, "is no cell of the suite"),
-        (in_suite('name = "mlp"', 'name = "no-such"'), "no plugin here is model 'no-such'"),
+        (in_suite('name = "mlp"', 'name = "no-such"'), "no plugin here is model no-such"),
         (
             in_suite('name = "mlp"', 'weights = "/etc/passwd"\nname = "mlp"'),
             "names a file on its author's machine",
