@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from benchsuite._version import __version__
 from benchsuite.commands.arguments import Parser
 from benchsuite.commands.exit_codes import FAILED, INTERNAL, INTERRUPTED, OK, USAGE
+from benchsuite.commands.interruption import was_interrupted
 from benchsuite.commands.printing import Output, print_warnings_printable, steady_output, tell
 from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.store.files import described
@@ -151,6 +152,9 @@ def _run(words: Sequence[str]) -> int:
         tell("benchsuite: there is not enough memory")
         return FAILED
     except Exception:  # noqa: BLE001 - the last line of defence, shown in full
+        if was_interrupted():  # such as in C code, which makes its own error of it
+            tell(f"benchsuite: interrupted{resumes}")
+            return INTERRUPTED
         tell(f"{traceback.format_exc()}benchsuite: an internal error{resumes}")
         return INTERNAL
 

@@ -205,6 +205,29 @@ def test_a_record_from_before_a_change_of_the_source_is_found_by_its_axes(run):
         as_recorded(trials, replace(old, axes={**old.axes, "seed": 9}))
 
 
+@pytest.mark.parametrize(
+    ("field", "content", "told"),
+    [("metrics", {"accuracy/top1": 0.5, "accuracy/top1_dense": 0.5}, "the metric"), ("axes", {}, "the axis")],
+)
+def test_a_record_that_lacks_something_is_said_before_anything_is_written(
+    run, tmp_path, capsys, field, content, told
+):
+    record = replace(record_of(run, "unit", 0.5), **{field: content})
+    copied = shutil.copytree(run, tmp_path / "copied", ignore=shutil.ignore_patterns("exports"))
+    RunDirectory(copied).append(record)
+    assert cli.main(["export", str(copied), record.key]) == 4
+    assert f"the record of {record.key} is not complete: it has not {told}" in capsys.readouterr().err
+    assert not (copied / "exports").exists()
+
+
+def test_a_record_that_names_no_stages_is_refused(run):
+    registry, _ = discover()
+    trials = planned(RunDirectory(run), registry, run)
+    record = replace(record_of(run, "unit", 0.5), key="0" * 20, stages={})
+    with pytest.raises(UsageError, match="does not name its stages train, data, score"):
+        as_recorded(trials, record)
+
+
 def kept_anew(folder: Path) -> None:
     """Update the checksums of a trial's files to their current content."""
     facts = read_facts(folder, PrunedFacts)

@@ -381,3 +381,31 @@ def test_the_same_trial_gives_the_same_numbers_whatever_runs_beside_it(finished,
     for key, row in here.items():
         for name in ("accuracy/top1", "accuracy/loss", "accuracy/top1_before_recovery", "cost/macs"):
             assert row[name] == there[key][name]
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.0, 2.0])
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_ctrl_c_twice_before_the_work_begins_ends_quietly(tmp_path, command, seconds):
+    (tmp_path / "tiny.toml").write_text(SUITE)
+    # A shell's child has the signal as it is by default; one that a test starts may not.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import sys; "
+        f"sys.argv = ['benchsuite', {command!r}, 'tiny.toml']; print('begun', flush=True); "
+        "from benchsuite._entry import main; sys.exit(main())"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "begun\n"
+        time.sleep(seconds)
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+        output = process.communicate(timeout=120)[0]
+    assert process.returncode in (0, 2), output
+    assert process.returncode == 2 or command == "plan"
+    assert "Traceback" not in output

@@ -181,3 +181,31 @@ def test_the_machine_as_json(capsys) -> None:
     rows = json.loads(capsys.readouterr().out)
     assert {"benchsuite", "torch", "memory", "plugins"} <= {row["name"] for row in rows}
     assert code == (0 if all(row["ok"] for row in rows) else 1)
+
+
+def test_a_database_that_is_none_is_moved_aside_and_filled_anew(again: Path, capsys) -> None:
+    run = again / "runs/small"
+    database = run / "mlflow.db"
+    noise = bytes(range(256)) * 20
+    database.write_bytes(noise)
+    assert cli.main(["ui", "runs/small"]) == 4
+    assert "mlflow.db is damaged (file is not a database); benchsuite doctor " in capsys.readouterr().err
+    assert cli.main(["doctor", "runs/small"]) == 1
+    assert "a repair moves it to mlflow.damaged.db" in capsys.readouterr().out
+    assert database.read_bytes() == noise
+    assert cli.main(["doctor", "runs/small", "--repair"]) == 0
+    assert (run / "mlflow.damaged.db").read_bytes() == noise
+    assert database.read_bytes().startswith(b"SQLite format 3")
+    assert cli.main(["doctor", "runs/small"]) == 0
+    assert "all is well" in capsys.readouterr().out
+
+
+def test_a_folder_in_place_of_the_database_promises_no_repair(again: Path, capsys) -> None:
+    (again / "runs/small/mlflow.db").unlink()
+    (again / "runs/small/mlflow.db").mkdir()
+    (again / "runs/small/mlflow.behind").touch()
+    for options in ([], ["--repair"]):
+        assert cli.main(["doctor", "runs/small", *options]) == 1
+        out = capsys.readouterr().out
+        assert "can be mended" not in out
+        assert "once it is moved away, mlflow-sync fills a new one" in out
