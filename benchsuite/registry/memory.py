@@ -25,7 +25,7 @@ _MOST_BYTES = 16 << 20
 
 
 def recall(source: PluginSource) -> object | None:
-    """The description that was remembered for these very files, host, Python and libraries, if there is one."""
+    """The description remembered for these very files, host, Python and libraries, if there is one."""
     path = _path(source)
     if path is None:
         return None
