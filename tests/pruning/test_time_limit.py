@@ -70,3 +70,9 @@ def _finalise_and_spin() -> None:
 def test_an_interruption_that_was_lost_is_repeated() -> None:
     with pytest.raises(Unsupported), time_limit(0.05, "spinning"):
         _finalise_and_spin()
+
+
+def test_a_limit_that_is_over_at_once_is_an_answer() -> None:
+    for _ in range(300):
+        with pytest.raises(Unsupported), time_limit(0.0, "spinning"):
+            _spin(20)

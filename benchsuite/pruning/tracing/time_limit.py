@@ -40,8 +40,9 @@ def time_limit(seconds: float, task: str) -> Iterator[None]:
                     ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(_TimeOver))
             wait = _SECONDS_TO_REPEAT
 
-    threading.Thread(target=interrupt, daemon=True).start()
     try:
+        # Started in here, since on a busy machine it may be over before `start` has returned.
+        threading.Thread(target=interrupt, daemon=True).start()
         yield
         with lock:
             over.set()
