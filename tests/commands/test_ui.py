@@ -121,11 +121,17 @@ def test_a_port_that_is_taken_or_none_is_bad_usage(store, capsys):
     assert "ports go up to 65535" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("content", [b"", b"no database at all, but long enough to be read as one" * 30])
-def test_what_is_no_store_is_said(tmp_path, capsys, content):
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "mlflow.db is no MLflow store: "),
+        (b"no database at all, but long enough to be read as one" * 30, "mlflow.db is damaged (file is not"),
+    ],
+)
+def test_what_is_no_store_is_said(tmp_path, capsys, content, said):
     (tmp_path / "mlflow.db").write_bytes(content)
     assert cli.main(["ui", str(tmp_path)]) == 4
-    assert "mlflow.db is no MLflow store: " in capsys.readouterr().err
+    assert said in capsys.readouterr().err
 
 
 def test_the_address_names_the_view_where_the_store_has_it(store):
