@@ -35,8 +35,13 @@ def plugin_line(error: BaseException | None) -> str:
 
 def _is_of_a_plugin(frame: FrameType) -> bool:
     package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-    if package.startswith(PLUGIN_FILE) or package in _installed():
+    if package.startswith(PLUGIN_FILE):
         return True
+    try:
+        if package in _installed():
+            return True
+    except OSError:  # a plugin may have left no file descriptor; its error is to be told all the same
+        return False
     file = Path(frame.f_code.co_filename)
     beside = any(file.is_relative_to(folder) for folder in _folders_of_files())
     return beside and package != HOST and "site-packages" not in file.parts

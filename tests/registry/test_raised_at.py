@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchsuite.registry import raised_at
+from benchsuite.registry.raised_at import plugin_line
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -82,3 +85,15 @@ def test_the_innermost_line_of_the_plugins_own_code_is_named(tmp_path: Path, whe
     hint = f"gradient (raising.py:{marked['gradient']}; nothing has a .grad here, "
     hint += "context.gradients() gives gradients)"
     assert told == [own[0], "beside (beside_raising.py:2)", *own[1:], hint, "none"]
+
+
+def test_where_no_file_can_be_read_the_error_is_told_without_its_line(monkeypatch):
+    def none_left(**_options):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("importlib.metadata.entry_points", none_left)
+    raised_at._installed.cache_clear()
+    try:
+        raise ValueError("of the host")
+    except ValueError as error:
+        assert plugin_line(error) == ""
