@@ -93,7 +93,6 @@ def test_where_no_file_can_be_read_the_error_is_told_without_its_line(monkeypatc
 
     monkeypatch.setattr("importlib.metadata.entry_points", none_left)
     raised_at._installed.cache_clear()
-    try:
+    with pytest.raises(ValueError, match="of the host") as caught:
         raise ValueError("of the host")
-    except ValueError as error:
-        assert plugin_line(error) == ""
+    assert plugin_line(caught.value) == ""
