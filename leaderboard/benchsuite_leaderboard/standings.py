@@ -121,9 +121,21 @@ class Standings:
     @cached_property
     def contention(self) -> Contention:
         """Who is ranked, and on which cells: all networks and all sparsities given as fractions."""
+        return self._contention_on(self.workloads)
+
+    @cached_property
+    def _contentions(self) -> dict[Workload, Contention]:
+        """The same of each workload alone."""
+        return {pair: self._contention_on((pair,)) for pair in self.workloads}
+
+    def _contention_on(self, workloads: Sequence[Workload]) -> Contention:
         return contention(
             {c: self._fractional[c] for c in self.board.criteria if not c.is_control},
-            [b for b in self._asked if not isinstance(b.sparsity, str)],
+            [
+                block
+                for block in self._asked
+                if not isinstance(block.sparsity, str) and block.dense_model.workload in workloads
+            ],
             lambda block: (block.dense_model.workload, block.sparsity),
             least=1,
         )
@@ -194,9 +206,11 @@ class Standings:
         if not blocks or not self.competitors:
             return None
         everyone = (*self.competitors, criterion)
-        return int(self._ranking(everyone, blocks).places[-1]), len(everyone)
+        return int(self._ranking(everyone, blocks, intervals=False).places[-1]), len(everyone)
 
-    def _ranking(self, criteria: Sequence[Criterion], blocks: frozenset[Block]) -> Ranking:
+    def _ranking(
+        self, criteria: Sequence[Criterion], blocks: frozenset[Block], *, intervals: bool = True
+    ) -> Ranking:
         ordered = sorted(blocks, key=lambda b: (b.dense_model, str(b.sparsity)))
         dense_models = sorted({b.dense_model for b in ordered})
         workloads = sorted({d.workload for d in dense_models})
@@ -204,6 +218,7 @@ class Standings:
             np.array([[self.values[c][b] for b in ordered] for c in criteria]),
             [dense_models.index(b.dense_model) for b in ordered],
             [workloads.index(d.workload) for d in dense_models],
+            intervals=intervals,
         )
 
     @cached_property
@@ -230,8 +245,8 @@ class Standings:
     ) -> Estimate | None:
         """How much more accurate a criterion is than a control, as a mean over sparsities.
 
-        Over all workloads it is paired over the cells that all ranked criteria and the control have, so that
-        the gains of two criteria can be compared; else over the cells that both have.
+        It is paired over the cells that all compared criteria and the control have, so that the gains of two
+        criteria can be compared; that of a criterion which lacks too much, over the cells that both have.
         """
         workloads = self.workloads if workload is None else (workload,)
         return mean_interval(self._strata(self._lead(criterion, control, workload), workloads))
@@ -329,8 +344,9 @@ class Standings:
     ) -> dict[Block, float]:
         mine, theirs = self._fractional[criterion], self._fractional[control]
         lead = {block: value - theirs[block] for block, value in mine.items() if block in theirs}
-        if workload is None and criterion in self.competitors:
-            return {block: value for block, value in lead.items() if block in self.contention.blocks}
+        found = self._contentions.get(workload) if workload is not None else self.contention
+        if found is not None and criterion in found.criteria:
+            return {block: value for block, value in lead.items() if block in found.blocks}
         return lead
 
     def _verdict(

@@ -163,6 +163,8 @@ def test_two_equal_criteria_have_equal_gains_though_one_lacks_networks(
     assert found.random is not None
     alpha, twin = found.competitors
     assert found.gain(alpha, found.random) == found.gain(twin, found.random)
+    for pair in found.workloads:
+        assert found.gain(alpha, found.random, pair) == found.gain(twin, found.random, pair)
     assert found.ranking is not None
     assert found.ranking.places.tolist() == [1, 1]
 

@@ -48,6 +48,7 @@ def rank(
     dense_models: Sequence[int],
     workloads: Sequence[int],
     *,
+    intervals: bool = True,
     resamples: int = RESAMPLES,
     confidence: float = CONFIDENCE,
     seed: int = 0,
@@ -66,6 +67,7 @@ def rank(
         values: shape (criteria, blocks), higher is better; NaN is absent, -inf is worse than anything.
         dense_models: the dense model of each block, counted from 0.
         workloads: the workload of each dense model, counted from 0; workloads count equally.
+        intervals: whether place intervals are wanted, which take most of the time.
         resamples: number of bootstrap samples.
         confidence: of the place intervals.
         seed: of the bootstrap.
@@ -78,12 +80,12 @@ def rank(
     wins = _wins(won, met, weights)[0]
     win_rates = _win_rates(wins[None])[0]
     mean_ranks = 1 + (len(values) - 1) * (1 - win_rates)
-    intervals = None
-    if len(values) > 1 and strata and min(map(len, strata)) > 1:
+    found = None
+    if intervals and len(values) > 1 and strata and min(map(len, strata)) > 1:
         drawn = _bootstrap_weights(strata, len(workloads), resamples, seed)
         freedom = sum(len(members) - 1 for members in strata)
-        intervals = _place_intervals(win_rates, _win_rates(_wins(won, met, drawn)), freedom, confidence)
-    return Ranking(wins, win_rates, mean_ranks, _places(mean_ranks), intervals)
+        found = _place_intervals(win_rates, _win_rates(_wins(won, met, drawn)), freedom, confidence)
+    return Ranking(wins, win_rates, mean_ranks, _places(mean_ranks), found)
 
 
 def _place_intervals(
