@@ -10,6 +10,7 @@ from benchsuite.commands.exit_codes import FAILED, OK
 from benchsuite.commands.printing import say, size
 from benchsuite.drawing.terminal import open_console
 from benchsuite.errors import UsageError
+from benchsuite.store.counting import counted
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import is_behind
 from benchsuite.upkeep.freeing import CHECKPOINTS, SCORES, Freeable, free, freeable
@@ -76,15 +77,16 @@ def _show(console: Console, seen: Inspected, groups: Sequence[Freeable]) -> None
     """What is freed, what that costs, and what is kept since nobody knows whether it is needed."""
     if groups:
         for group in groups:
-            say(console, f"{size(group.bytes):>9}  {len(group.keys)} {group.what}: {group.cost}")
+            say(console, f"{size(group.bytes):>9}  {group.what} ({len(group.keys)}): {group.cost}")
         say(console, f"{size(sum(group.bytes for group in groups))} in all can be freed in {seen.run}")
     else:
         say(console, f"nothing is to be freed in {seen.run}")
     dense = sum(len(group.keys) for group in groups if group.kind == "train")
     if dense:
-        say(console, f"a later run with a new scorer will train {dense} dense models again")
+        say(console, f"a later run with a new scorer will train {counted(dense, 'dense model')} again")
         if seen.references.pending:
-            say(console, f"{len(seen.references.pending)} cells have no outcome yet; their run will, too")
+            pending = counted(len(seen.references.pending), "cell")
+            say(console, f"so will the run of {pending} without an outcome yet")
     if any(group.kind in ("train", "trial") for group in groups):
         say(
             console, "export will need run --again KEY first; a network that MLflow lacks is not logged later"

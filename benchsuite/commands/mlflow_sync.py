@@ -12,6 +12,7 @@ from benchsuite.commands.exit_codes import FAILED, OK
 from benchsuite.commands.loading import discover_named
 from benchsuite.commands.rendering import render_summary
 from benchsuite.drawing.terminal import open_console
+from benchsuite.store.counting import counted
 from benchsuite.store.files import read_regular
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import Tracker
@@ -39,8 +40,8 @@ def run(options: Namespace) -> int:
         tracker = synchronise(directory, found, strangers)
     for line in (*found.problems, *tracker.warnings):
         console.print(line, style="yellow", markup=False, soft_wrap=True)
-    total = len(found.records) + len(found.superseded)
-    console.print(f"{tracker.shown} of {total} trials were new to MLflow or had changed", markup=False)
+    total = counted(len(found.records) + len(found.superseded), "trial")
+    console.print(f"{tracker.shown} of {total} were new to MLflow or had changed", markup=False)
     return FAILED if tracker.warnings else OK
 
 
@@ -59,10 +60,7 @@ def synchronise(directory: RunDirectory, found: Results, strangers: Strangers) -
     with Tracker(directory.path, name, description) as tracker:
         tracker.source_of = strangers.source_of
         tracker.start({"command": " ".join(sys.argv[1:])})
-        summary = directory.path / "summary"
-        tracker.summarise(
-            lambda: render_summary(directory, found.records, summary, title=name, pending=found.pending)
-        )
+        tracker.summarise(lambda: render_summary(directory, found.records, title=name, pending=found.pending))
         tracker.close()
     return tracker
 

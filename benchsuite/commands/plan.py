@@ -23,6 +23,7 @@ from benchsuite.execution.pending_work import PendingWork, computed_otherwise, p
 from benchsuite.execution.progress import duration
 from benchsuite.plan.matrix import count_by_axis
 from benchsuite.store import metric_names
+from benchsuite.store.counting import counted
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -57,7 +58,7 @@ def run(options: Namespace) -> int:
     table = Table(
         box=None,
         padding=(0, 2),
-        title=f"{loaded.suite.name}: {len(loaded.selected)} trials",
+        title=f"{loaded.suite.name}: {counted(len(loaded.selected), 'trial')}",
         title_justify="left",
     )
     table.add_column("axis")

@@ -43,6 +43,18 @@ def mark_stale(output: Path, reason: str) -> None:
             mark(output, reason)
 
 
+def own_folder(run: Path, name: str) -> Path:
+    """The folder of a run directory that pages are written into.
+
+    Raises:
+        UsageError: it is a link; what lies at its end is not the run's.
+    """
+    folder = run / name
+    if folder.is_symlink():
+        raise UsageError(f"{folder} is a link; a run directory has its own folder there")
+    return folder
+
+
 def render_site(
     sources: Sequence[Path],
     output: Path,
@@ -98,15 +110,14 @@ def _takes(render: Callable[..., Any], name: str) -> bool:
 
 
 def render_summary(
-    run: RunDirectory, records: Sequence[TrialRecord], output: Path, *, title: str, pending: int = 0
+    run: RunDirectory, records: Sequence[TrialRecord], *, title: str, pending: int = 0
 ) -> Path | None:
-    """Write the summary files of a run into a folder, which is returned; None without a renderer for them.
+    """Write the run's summary files into its folder, which is returned; None without a renderer for them.
 
     Raises:
         UsageError: the folder is a link, or the renderer cannot be loaded.
     """
-    if output.is_symlink():
-        raise UsageError(f"{output} is a link; a run directory has its own folder there")
+    output = own_folder(run.path, "summary")
     render = _renderer("summary")
     if render is None:
         return None

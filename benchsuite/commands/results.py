@@ -13,6 +13,7 @@ from benchsuite.commands.nearest import did_you_mean, nearest
 from benchsuite.commands.printing import tell
 from benchsuite.commands.results_order import Order, parse_order
 from benchsuite.errors import UsageError
+from benchsuite.store.counting import counted
 from benchsuite.store.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -64,9 +65,9 @@ def run(options: Namespace) -> int:
     for line in found.problems:
         tell(f"left out: {line}")
     if found.pending:
-        tell(f"{found.pending} trials of the suite have no outcome yet")
+        tell(f"{counted(found.pending, 'trial')} of the suite without an outcome yet")
     if found.superseded:
-        tell(f"{len(found.superseded)} records of an earlier form of the suite are not shown")
+        tell(f"not shown: {counted(len(found.superseded), 'record')} of an earlier form of the suite")
     metrics = _metrics(options.metrics, found.records)
     by = _axes(options.by, found.records)
     order = _order(options.sort, by, found.records)

@@ -28,7 +28,7 @@ from benchsuite.commands.exit_codes import FAILED, INTERRUPTED, NOTHING, OK
 from benchsuite.commands.host import host_provenance, latency_conditions, slots_of
 from benchsuite.commands.loading import Loaded, load, nothing_selected, surroundings_of
 from benchsuite.commands.printing import say
-from benchsuite.commands.rendering import mark_stale, podium, render_site, render_summary
+from benchsuite.commands.rendering import mark_stale, own_folder, podium, render_site, render_summary
 from benchsuite.drawing.terminal import open_console
 from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.execution import entry
@@ -40,6 +40,7 @@ from benchsuite.execution.progress import LiveView, PlainView, duration, summary
 from benchsuite.execution.run import Run
 from benchsuite.execution.stopping import Stopping
 from benchsuite.hardware import devices
+from benchsuite.store.counting import counted
 from benchsuite.store.files import described, write_atomically
 from benchsuite.store.record import SETTLED
 from benchsuite.store.run_directory import Cell
@@ -152,7 +153,7 @@ def _run_locked(
     if interrupted:
         left = len(loaded.selected) - len(outcomes) + len(_not_again(before, records))
         console.print(
-            f"interrupted: {left} trials are left; the same command goes on from here",
+            f"interrupted: {counted(left, 'trial')} left; the same command goes on from here",
             markup=False,
         )
         return INTERRUPTED
@@ -168,7 +169,7 @@ def _run_locked(
     failed = [r for r in outcomes if r.status not in SETTLED]
     if failed and not options.retry_failed:
         console.print(
-            f"{len(failed)} trials failed; once the cause is mended, run again with --retry-failed",
+            f"{counted(len(failed), 'trial')} failed; once the cause is mended, add --retry-failed",
             markup=False,
         )
     return FAILED if failed or page_failed else OK
@@ -184,7 +185,7 @@ def _announce(
     """Say what there is to do."""
     to_time = f", {len(work.to_time)} to time" if work.to_time else ""
     lines = [
-        f"{loaded.suite.name}: {len(work.selected)} trials, {len(work.cached)} cached, "
+        f"{loaded.suite.name}: {counted(len(work.selected), 'trial')}, {len(work.cached)} cached, "
         f"{len(work.to_run)} to run{to_time} on {', '.join(dict.fromkeys(slots))} ({len(slots)} at a time)"
     ]
     if older := computed_otherwise(work, records):
@@ -258,7 +259,7 @@ def _mlflow(directory: Path, lacks: str) -> str:
     server = server_address()
     where = without_password(server) if server else str(directory / "mlflow.db")
     if lacks:
-        return f"{where} lacks {lacks} trials  ({sync_command(directory)})"
+        return f"{where} lacks {lacks}  ({sync_command(directory)})"
     return where if server else f"{where}  (benchsuite ui {shlex.quote(str(directory))})"
 
 
@@ -281,8 +282,10 @@ def _page(loaded: Loaded, console: Console) -> tuple[Path | None, bool]:
     """The first page of the run's site, or None and a line that says why; and whether the machine failed."""
     folder = loaded.directory.path
     try:
-        site = render_site([folder], folder / "site", title=loaded.suite.name, registry=loaded.registry)
-    except UsageError as error:  # there is no renderer, or none that works
+        site = render_site(
+            [folder], own_folder(folder, "site"), title=loaded.suite.name, registry=loaded.registry
+        )
+    except UsageError as error:  # there is no renderer, none that works, or no place for pages
         say(console, f"no page was made: {error}", style="yellow")
         return None, False
     except Exception as error:  # noqa: BLE001 - the renderer may be a plugin
@@ -296,9 +299,7 @@ def _summary(loaded: Loaded, records: Mapping[str, TrialRecord]) -> Path | None:
     """The leaderboard's summary of the whole suite, for MLflow."""
     found = [records[trial.key] for trial in loaded.trials if trial.key in records]
     pending = len(loaded.trials) - len(found)
-    return render_summary(
-        loaded.directory, found, loaded.directory.path / "summary", title=loaded.suite.name, pending=pending
-    )
+    return render_summary(loaded.directory, found, title=loaded.suite.name, pending=pending)
 
 
 def _measure_latencies(

@@ -17,6 +17,7 @@ from benchsuite.commands.loading import discover_named
 from benchsuite.commands.printing import put, size
 from benchsuite.drawing.terminal import open_console
 from benchsuite.errors import UsageError
+from benchsuite.store.counting import counted
 from benchsuite.store.files import described
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import database_damage, is_behind
@@ -158,7 +159,9 @@ def _print_json(
 def _print_table(seen: Inspected, findings: Sequence[Finding], failed: dict[Finding, str] | None) -> None:
     console = open_console()
     taken = sum(state.contents.bytes for state in seen.stages.values())
-    counts = f"{len(seen.lines.records)} records, {len(seen.stages)} stages of {size(taken)}"
+    counts = (
+        f"{counted(len(seen.lines.records), 'record')}, {counted(len(seen.stages), 'stage')} of {size(taken)}"
+    )
     console.print(f"{seen.run}: {counts}", markup=False, soft_wrap=True)
     shown: Counter[str] = Counter()
     for finding in findings:

@@ -17,6 +17,7 @@ from benchsuite.errors import UsageError
 from benchsuite.publishing.results_file import Header, packed, write_published
 from benchsuite.publishing.signatures import check_signature, sign, signature_file
 from benchsuite.registry.discovery import discover_apart
+from benchsuite.store.counting import counted
 from benchsuite.store.files import read_regular, write_atomically
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.suite.missing import missing_plugins, told
@@ -63,7 +64,7 @@ def run(options: Namespace) -> int:
             say(console, line)
         say(
             console,
-            f"{found.pending} trials of the suite have no outcome yet; run the suite to its end first",
+            f"{counted(found.pending, 'trial')} of the suite without an outcome yet; run it to its end first",
         )
         return FAILED
     versions = {
@@ -75,7 +76,7 @@ def run(options: Namespace) -> int:
         signature = sign(packed(header, found.records, compress=output.suffix == ".gz"), options.sign)
     write_published(output, header, found.records)
     hosts = sorted({str(r.provenance["host"]) for r in found.records if "host" in r.provenance})
-    say(console, f"{output}: {len(found.records)} trials, {output.stat().st_size:,} bytes")
+    say(console, f"{output}: {counted(len(found.records), 'trial')}, {output.stat().st_size:,} bytes")
     if signature is not None:
         write_atomically(signature_file(output), signature)
         say(console, f"{signature_file(output)}: {check_signature(output).words}")

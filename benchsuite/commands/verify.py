@@ -30,6 +30,7 @@ from benchsuite.publishing import verify as verification
 from benchsuite.publishing.chances import chance_to_catch
 from benchsuite.publishing.results_file import Published, read_published
 from benchsuite.publishing.signatures import check_signature
+from benchsuite.store.counting import counted
 from benchsuite.suite import load_suite
 from benchsuite.suite.missing import HINT, missing_plugins, told
 
@@ -104,7 +105,7 @@ def run(options: Namespace) -> int:
         "plausibility": verification.plausibility(records),
     }
     pairs = verification.matched(records, trials)
-    say(console, f"{options.file}: {len(records)} trials")
+    say(console, f"{options.file}: {counted(len(records), 'trial')}")
     for check, problems in checks.items():
         _report(console, check, "not checked" if missing and check == "completeness" else "ok", problems)
     same = sum(trial.key == record.key for trial, record in pairs)
@@ -132,7 +133,7 @@ def _report_again(console: Console, again: Again) -> None:
     _report(
         console,
         "run again",
-        f"{again.drawn} trials agree, {again.identical} of them exactly",
+        f"{counted(again.drawn, 'trial')} with the same outcome, {again.identical} of them exactly",
         again.problems,
     )
     if not again.drawn:
@@ -208,7 +209,9 @@ def _content(published: Published) -> dict[str, Any]:
     if header is None:
         raise UsageError(f"{path} has no header line with its suite; benchsuite submit writes one")
     if header.cells != len(published.records) and not published.problems:
-        raise UsageError(f"{path} should hold {header.cells} records, and holds {len(published.records)}")
+        raise UsageError(
+            f"{path} should hold {counted(header.cells, 'record')}, and holds {len(published.records)}"
+        )
     try:
         content = tomllib.loads(header.suite)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -238,7 +241,9 @@ def _trials(published: Published, registry: Registry, data: Path, threads: int) 
             ) from error
     most = most_cells(suite, registry)
     if most > 2 * len(published.records) + 1000:
-        raise UsageError(f"{path}: its suite spans up to {most} cells, the file has {len(published.records)}")
+        raise UsageError(
+            f"{path}: its suite spans up to {counted(most, 'cell')}, the file has {len(published.records)}"
+        )
     return build_plan(suite, registry, data, threads)
 
 

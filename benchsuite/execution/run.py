@@ -10,6 +10,7 @@ from benchsuite.execution.fitting import MEASURED_APART
 from benchsuite.execution.messages import Ended, Message, NotStored, Started, Told
 from benchsuite.execution.pending_work import PendingWork, needs_latency, pending_work
 from benchsuite.execution.phases import LatencyPhase, TrialPhase, drain
+from benchsuite.store.counting import counted
 from benchsuite.store.files import StorageError
 
 if TYPE_CHECKING:
@@ -83,8 +84,8 @@ class Run:
         again = pending_work(work.selected, self._records, self._directory, retry_failed=False).remade
         if again:
             self._tell(
-                f"{len(again)} trials are run again: stages that they stand on were made anew, with other "
-                "numbers"
+                f"run again: {counted(len(again), 'trial')}; stages that they stand on were made anew, with "
+                "other numbers"
             )
             self._run(again, executor)
 
@@ -189,6 +190,6 @@ class Run:
             )
 
     def _note_missing(self, trials: Sequence[Trial], error: str) -> None:
-        self._tell(f"the latency of {len(trials)} trials was not measured: {error}")
+        self._tell(f"the latency of {counted(len(trials), 'trial')} was not measured: {error}")
         for trial in trials:
             self._record(trial, replace(self._records[trial.key], error=f"latency was not measured: {error}"))

@@ -11,6 +11,7 @@ from benchsuite.errors import UsageError
 from benchsuite.publishing.plausibility.ranges import ranges
 from benchsuite.publishing.results_file import read_published
 from benchsuite.store import metric_names
+from benchsuite.store.counting import counted
 from benchsuite.store.record import SETTLED, TrialRecord
 from benchsuite.store.run_directory import RunDirectory
 
@@ -139,7 +140,7 @@ def _read(path: Path) -> _Source:
     records, impossible = _possible(path, results.records)
     notes = (*_shortened(results.problems), *impossible)
     if results.superseded:
-        left_out = f"{len(results.superseded)} records of an earlier form of the suite are left out"
+        left_out = f"{counted(len(results.superseded), 'record')} of an earlier form of the suite left out"
         notes = (*notes, f"{path}: {left_out}")
     return _Source(path, records, results.pending, notes)
 
@@ -155,7 +156,7 @@ def _possible(path: Path, records: Sequence[TrialRecord]) -> tuple[tuple[TrialRe
             left, first = left + 1, first or f"{oddity.kind}: {oddity.detail}"
     if not left:
         return tuple(kept), ()
-    many = "1 record is" if left == 1 else f"{left} records are"
+    many = f"{counted(left, 'record')} {'is' if left == 1 else 'are'}"
     return tuple(kept), (f"{path}: {many} left out for a number that cannot be ({first[:150]})",)
 
 

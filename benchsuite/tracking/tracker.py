@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from benchsuite.errors import BenchsuiteError, UsageError
+from benchsuite.store.counting import counted
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking.connection import why
 from benchsuite.tracking.mlflow_fields import run_name
@@ -88,7 +89,7 @@ class Tracker:
         self.warnings: list[str] = []
         """Messages for the user; complete after `close`."""
         self.lacks = ""
-        """How many trials the store lacks because it did not answer, or nothing; available after `close`."""
+        """What the store lacks because it did not answer, such as "2 trials", or nothing; after `close`."""
 
     def __enter__(self) -> Self:
         return self
@@ -179,8 +180,8 @@ class Tracker:
             self.lacks = self._missing()
             if not self._told:
                 self.warnings.append(
-                    f"MLflow at {view.address} does not answer ({complaint}): {self.lacks} trials are not "
-                    f"shown there; {sync_command(self._directory)} brings them in"
+                    f"MLflow at {view.address} does not answer ({complaint}): {self.lacks} "
+                    f"not shown there; {sync_command(self._directory)} brings them in"
                 )
 
     def _tell_once(self, view: View, complaint: str | None) -> None:
@@ -192,12 +193,12 @@ class Tracker:
             )
 
     def _missing(self) -> str:
-        """How many trials the store lacks, as far as it is known."""
+        """The trials that the store lacks, as a number with its noun, as far as it is known."""
         if self._knows_stored:
-            return str(len(self._pending))
+            return counted(len(self._pending), "trial")
         with suppress(OSError):
             self._pending |= RunDirectory(self._directory).records()[0]
-        return f"up to {len(self._pending)}"
+        return f"up to {counted(len(self._pending), 'trial')}"
 
     def _attempt(self, action: Callable[[], None]) -> str | None:
         """Do something with the store; return the reason if it does not answer."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from benchsuite.execution.logs import LOG
 from benchsuite.execution.surroundings import Limits
+from benchsuite.store.counting import counted
 from benchsuite.store.texts import printable
 from benchsuite.upkeep.artifacts import artifacts_of
 from benchsuite.upkeep.orphans import orphans_of
@@ -250,7 +251,7 @@ def _of_room(seen: Inspected) -> Iterator[Finding]:
         yield Finding(
             "freed",
             "stages",
-            f"the weights of {len(freed)} networks were freed with clean",
+            f"the weights of {counted(len(freed), 'network')} were freed with clean",
             "they are made anew when a trial needs them, or with --again",
             wrong=False,
         )
@@ -259,7 +260,7 @@ def _of_room(seen: Inspected) -> Iterator[Finding]:
         yield Finding(
             "old form",
             "stages",
-            f"{len(old)} stages are from before checksums",
+            f"{counted(len(old), 'stage')} from before checksums",
             "they cannot be checked",
             wrong=False,
         )
@@ -268,7 +269,7 @@ def _of_room(seen: Inspected) -> Iterator[Finding]:
         yield Finding(
             "superseded",
             "results.jsonl",
-            f"{len(superseded)} records are of an earlier form of the suite",
+            f"{counted(len(superseded), 'record')} of an earlier form of the suite",
             "they are kept and not shown",
             wrong=False,
         )

@@ -14,7 +14,7 @@ from benchsuite.upkeep.inspection import freed_of
 from benchsuite.upkeep.orphans import orphans_of
 from benchsuite.upkeep.own_files import entries_of, remove_files, remove_folder
 from benchsuite.upkeep.repair import drop_temporary, empty
-from benchsuite.upkeep.stage_state import KINDS, TABLES, look_at
+from benchsuite.upkeep.stage_state import KEPT, KINDS, TABLES, look_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -80,7 +80,12 @@ def freeable(seen: Inspected, kinds: Iterable[Kind] = (), *, superseded: bool = 
     found = [
         _group(seen, "stages that nothing refers to", "not needed", orphans, _size, _drop),
         _group(
-            seen, "stages that were never completed", "made when a trial needs them", half_made, _size, _empty
+            seen,
+            "stages that were never completed",
+            "made when a trial needs them",
+            half_made,
+            _but_words,
+            _empty,
         ),
         _group(
             seen, "stages with files left over while they were written", "not needed", left, _left, _drop_left
@@ -95,7 +100,7 @@ def freeable(seen: Inspected, kinds: Iterable[Kind] = (), *, superseded: bool = 
             for key, of in heavy.items()
             if of == kind and key not in gone and (key in references.current or key not in references.kinds)
         ]
-        found.append(_group(seen, name, cost, keys, _weight, _drop_weight, kind))
+        found.append(_group(seen, name, cost, keys, _weight_dropped, _drop_weight, kind))
     for kind in KINDS if superseded else ():
         old = [
             key
@@ -103,7 +108,7 @@ def freeable(seen: Inspected, kinds: Iterable[Kind] = (), *, superseded: bool = 
             if of == kind and key in references.kinds.keys() - references.current
         ]
         name = f"{_NAMES[kind][0]} of an earlier form of the suite"
-        found.append(_group(seen, name, "not needed by this suite", old, _weight, _drop_weight, kind))
+        found.append(_group(seen, name, "not needed by this suite", old, _weight_dropped, _drop_weight, kind))
     return [group for group in found if group.keys]
 
 
@@ -195,6 +200,16 @@ def _tables(state: StageState) -> int:
 def _weight(state: StageState) -> int:
     """What the files take that decide numbers, without those that are gone already."""
     return sum(state.contents.files.get(name, 0) for name in state.listed)
+
+
+def _but_words(state: StageState) -> int:
+    """What goes of a stage that is emptied: all but what its worker said."""
+    return state.contents.bytes - sum(state.contents.files.get(name, 0) for name in KEPT)
+
+
+def _weight_dropped(state: StageState) -> int:
+    """What goes of a stage whose weight is dropped."""
+    return _weight(state) if state.kind in _FACTS_STAY else _but_words(state)
 
 
 def _drop(stages: Path, state: StageState) -> int:

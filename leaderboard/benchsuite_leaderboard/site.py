@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from benchsuite.errors import UsageError
 from benchsuite.store.files import storing
 from benchsuite_leaderboard.downloads import as_json, downloads
 from benchsuite_leaderboard.freshness import FRESH, REWRITING, STATE, mark_fresh, mark_stale, now
@@ -70,9 +71,13 @@ def render(
             trial's layers, and pictures up to a limit (`trials.PICTURE_BYTES`).
         signatures: who signed the results files among the sources.
         progress: told how many pages are made, and of how many.
+
+    Raises:
+        UsageError: a folder within the output is a link, at whose end files would be written and removed.
     """
     about = about or {}
     index = output / "index.html"
+    _refuse_links(output)
     folders = RunFolders(sources)
     in_json = as_json(records)
     digest = _digest(records, in_json, title, pending, notes, about, agreement, signatures, folders)
@@ -205,6 +210,13 @@ def _digest(
     return found.hexdigest()
 
 
+def _refuse_links(output: Path) -> None:
+    """Raise `UsageError` if a folder of the site is a link; the site's own folder may be one."""
+    for name in ("assets", *_FOLDERS):
+        if (output / name).is_symlink():
+            raise UsageError(f"{output / name} is a link; a site has its own folder there")
+
+
 def _made_from(index: Path) -> str | None:
     if not index.is_file():
         return None
@@ -221,7 +233,10 @@ def _write(path: Path, content: bytes) -> None:
     partial = path.with_name(f"{path.name}.partial")
     with storing(path):
         try:
-            partial.write_bytes(content)
+            # Whatever has this name is not written through: it may be a link.
+            partial.unlink(missing_ok=True)
+            with partial.open("xb") as file:
+                file.write(content)
             partial.replace(path)
         except OSError:
             with suppress(OSError):

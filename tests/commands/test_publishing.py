@@ -78,7 +78,7 @@ def test_a_run_that_is_packed_passes_and_repeats_itself(finished, packed):
     for line in ("schema        ok", "completeness  ok", "provenance    ok", "plausibility  ok"):
         assert line in result.stdout
     assert "all as here" in result.stdout
-    assert "2 trials agree, 2 of them exactly" in result.stdout
+    assert "2 trials with the same outcome, 2 of them exactly" in result.stdout
     assert "chance        of a forged cell among the 2: 16.7% if 1 of 12 is forged, 31.8% if 2 (10%) are" in (
         result.stdout
     )
@@ -96,7 +96,7 @@ def test_nothing_is_overwritten_and_an_unfinished_run_is_not_packed(finished, pa
     (run / "results.jsonl").write_text("".join(lines[:-1]))
     result = benchsuite("submit", "run", cwd=tmp_path)
     assert result.returncode == 1
-    assert "1 trials of the suite have no outcome yet" in result.stdout
+    assert "1 trial of the suite without an outcome yet" in result.stdout
     assert not list(tmp_path.glob("*.gz"))
 
 
@@ -194,7 +194,7 @@ def test_a_loss_that_was_changed_a_little_is_named(packed, tmp_path):
     result = benchsuite("verify", "t.jsonl", "--rerun", "1", cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "plausibility  ok" in result.stdout
-    assert "1 trials agree, 0 of them exactly" in result.stdout
+    assert "1 trial with the same outcome, 0 of them exactly" in result.stdout
     assert "warning       1 values are within the tolerance and yet not the same" in result.stdout
     assert "accuracy/loss is not the same: digits · mlp" in result.stdout
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from benchsuite.commands import rendering
+from benchsuite.errors import UsageError
 from benchsuite.publishing.results_file import Header, write_published
 from benchsuite.publishing.signatures import signature_file
 from benchsuite.registry.registry import Registry
@@ -75,6 +76,13 @@ def test_a_renderer_that_takes_progress_is_given_it(sources, tmp_path, monkeypat
             progress=lambda done, total: told.append((done, total)),
         )
     assert told == [(1, 2)]
+
+
+def test_a_folder_of_a_run_that_is_a_link_takes_no_pages(tmp_path) -> None:
+    assert rendering.own_folder(tmp_path, "site") == tmp_path / "site"
+    (tmp_path / "site").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match="site is a link"):
+        rendering.own_folder(tmp_path, "site")
 
 
 def test_a_site_is_marked_stale_only_where_its_renderer_can_and_it_is_no_link(tmp_path, monkeypatch) -> None:

@@ -14,7 +14,11 @@ from benchsuite.commands.run import _mlflow
     [
         ("", "", "runs/a b/mlflow.db  (benchsuite ui 'runs/a b')"),
         ("http://host:5000", "", "http://host:5000"),
-        ("http://host", "up to 4", "http://host lacks up to 4 trials  (benchsuite mlflow-sync 'runs/a b')"),
+        (
+            "http://host",
+            "up to 4 trials",
+            "http://host lacks up to 4 trials  (benchsuite mlflow-sync 'runs/a b')",
+        ),
         ("https://me:secret@host/x", "", "https://…@host/x"),
     ],
 )

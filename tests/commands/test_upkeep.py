@@ -92,7 +92,7 @@ def test_a_cleaned_run_goes_on_as_if_it_had_never_been_cleaned(again: Path, tmp_
     before = lines(again)
     assert cli.main(["doctor", "runs/small"]) == 0
     assert cli.main(["clean", "runs/small", "--checkpoints", "--scores", "--yes"]) == 0
-    assert "a later run with a new scorer will train 1 dense models again" in capsys.readouterr().out
+    assert "a later run with a new scorer will train 1 dense model again" in capsys.readouterr().out
     left = [p.name for p in (again / "runs/small/stages").rglob("*.safetensors")]
     assert left == []
     assert "2 cached, 0 to run" in run(again)

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -16,6 +17,7 @@ import pytest
 from pyarrow import parquet
 from shipped_trials import shipped_trials
 
+from benchsuite.errors import UsageError
 from benchsuite.publishing.signatures import Signature
 from benchsuite_leaderboard import site
 from benchsuite_leaderboard.downloads import downloads
@@ -287,6 +289,23 @@ def test_a_site_says_when_it_is_out_of_date(matrix: MakeMany, tmp_path: Path) ->
     # The same inputs again: nothing else is written, but the notice goes.
     render(records, tmp_path / "site", title="demo")
     assert state.read_bytes() == fresh
+
+
+def test_no_link_within_a_site_is_written_through_or_emptied(matrix: MakeMany, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "old.html").write_text("mine")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "index.html.partial").symlink_to(tmp_path / "mine" / "old.html")
+    (tmp_path / "site" / "cells.html").symlink_to(tmp_path / "mine" / "old.html")
+    render(matrix(seeds=[0]), tmp_path / "site", title="demo")
+    assert not (tmp_path / "site" / "cells.html").is_symlink()
+    for folder in ("assets", "criteria", "workloads", "trials"):
+        shutil.rmtree(tmp_path / "site" / folder)
+        (tmp_path / "site" / folder).symlink_to(tmp_path / "mine")
+        with pytest.raises(UsageError, match=f"{folder} is a link"):
+            render(matrix(seeds=[1]), tmp_path / "site", title="demo")
+        (tmp_path / "site" / folder).unlink()
+    assert [(path.name, path.read_text()) for path in (tmp_path / "mine").iterdir()] == [("old.html", "mine")]
 
 
 def test_a_writing_that_was_interrupted_leaves_a_notice(

@@ -23,7 +23,7 @@ def test_a_server_that_is_down_costs_a_warning_and_is_made_up_for(tmp_path, monk
     tracker = track(tmp_path, record(key("a")), record(key("b")))
     (warning,) = tracker.warnings
     assert "does not answer" in warning
-    assert "up to 2 trials are not shown there" in warning
+    assert "up to 2 trials not shown there" in warning
     assert f"benchsuite mlflow-sync {tmp_path} brings them in" in warning
     assert is_behind(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
@@ -54,7 +54,7 @@ def test_a_server_that_is_down_is_said_once_at_once_and_shortly(tmp_path, monkey
         f"MLflow at {address} does not answer (connection refused); the run goes on without it, and "
         f"benchsuite mlflow-sync '{tmp_path / 'a run'}' shows there later what it misses"
     ]
-    assert (tracker.warnings, tracker.lacks) == ([], "up to 1")
+    assert (tracker.warnings, tracker.lacks) == ([], "up to 1 trial")
     assert is_behind(tmp_path / "a run")
 
 

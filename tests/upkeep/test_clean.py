@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,11 @@ def test_without_options_only_what_nobody_needs_goes(run, capsys) -> None:
     before = snapshot(run.path)
     out = clean(run, capsys, "--dry-run")
     assert snapshot(run.path) == before
-    for line in ("1 stages that nothing refers to", "1 stages that were never completed", "5.0 kB  1 dense"):
+    for line in (
+        "stages that nothing refers to (1)",
+        "stages that were never completed (1)",
+        "5.0 kB  dense",
+    ):
         assert line in out
     assert "2 stages with files left over" in out
     done = clean(run, capsys)
@@ -107,7 +112,10 @@ def test_weights_and_scores_go_where_they_are_named(options, run, capsys) -> Non
         expected |= whole(run, *(SCORE[scorer] for scorer in SCORERS))
     out = clean(run, capsys, *options)
     assert gone(before, run) == expected
-    assert ("will train 1 dense models again" in out) == ("--checkpoints" in options)
+    assert ("will train 1 dense model again" in out) == ("--checkpoints" in options)
+    announced = re.search(r"^(.*) in all can be freed", out, re.MULTILINE)
+    assert announced is not None
+    assert f"\nfreed {announced[1]}\n" in out
     # Pages, MLflow and the comparison of criteria still have what they show.
     for scorer in SCORERS:
         assert {*ARTIFACTS, "stage.json", "worker.log"} <= {
@@ -147,7 +155,7 @@ def test_tables_stay_while_a_scoring_is_still_to_come(tmp_path, capsys) -> None:
     run = make_run(tmp_path / "run", pending=True)
     assert "nothing is to be freed" in clean(run, capsys)
     out = clean(run, capsys, "--checkpoints")
-    assert "1 cells have no outcome yet" in out
+    assert "the run of 1 cell without an outcome yet" in out
     assert not (run.stage(TRAIN) / "tables").exists()
 
 
