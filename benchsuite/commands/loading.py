@@ -13,11 +13,11 @@ import platformdirs
 
 from benchsuite.commands.filters import parse_filters
 from benchsuite.commands.own_scorers import left_out, with_scorers
+from benchsuite.commands.plugins_together import check_together, plugins_of
 from benchsuite.contracts.dataset import DatasetPlugin
-from benchsuite.errors import DataError, PluginError, UsageError
+from benchsuite.errors import DataError, UsageError
 from benchsuite.execution.surroundings import Limits, Surroundings
 from benchsuite.plan.matrix import build_plan
-from benchsuite.registry.clashes import refuse_clashes
 from benchsuite.registry.discovery import discover_apart
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.suite import Suite, load_suite
@@ -57,33 +57,11 @@ def load(options: Namespace) -> Loaded:
     data = data_folder(options.data)
     trials = tuple(build_plan(suite, registry, data, options.threads))
     selected = select(trials, options.filter)
-    check_together(selected, strangers)
+    check_together((plugins_of(trial) for trial in selected), strangers)
     directory = RunDirectory(options.output or Path("runs") / suite.name)
     _check_place(directory.path)
     notes = (*doubtful_plugins(registry), *left_out(options, suite, registry))
     return Loaded(suite, registry, strangers, trials, selected, directory, data, notes)
-
-
-def check_together(trials: Iterable[Trial], strangers: Strangers) -> None:
-    """Raise `UsageError` if plugins that a worker loads for one of the trials cannot share its process."""
-    together: dict[tuple[Path, ...], None] = {}
-    for trial in trials:
-        needed: list[tuple[Kind, str]] = [
-            ("dataset", trial.dense.dataset.name),
-            ("model", trial.dense.model.name),
-        ]
-        others: list[tuple[Kind, str]] = [("scorer", trial.score.scorer.name)]
-        if trial.dissection is not None:
-            others.append(("concepts", trial.dissection.concepts))
-        for other in others:
-            sources = (strangers.source_of(*plugin) for plugin in (*needed, other))
-            files = {Path(source.value) for source in sources if source and source.kind == "file"}
-            together[tuple(sorted(files))] = None
-    for group in together:
-        try:
-            refuse_clashes(*group)
-        except PluginError as error:
-            raise UsageError(str(error)) from error
 
 
 def _check_place(folder: Path) -> None:

@@ -8,6 +8,7 @@ from benchsuite.commands.arguments import add_data, add_plugins, add_scorers, ad
 from benchsuite.commands.exit_codes import OK
 from benchsuite.commands.loading import data_folder, discover_checked, doubtful_plugins, missing_files
 from benchsuite.commands.own_scorers import left_out, with_scorers
+from benchsuite.commands.plugins_together import check_together, plugins_of_suite
 from benchsuite.drawing.terminal import open_console
 from benchsuite.plan.matrix import check_size
 from benchsuite.suite import load_suite
@@ -26,9 +27,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Say that a suite file is right; every error is raised with its line."""
-    registry, _ = discover_checked(options)
+    registry, strangers = discover_checked(options)
     suite = with_scorers(load_suite(options.suite, registry), options.scorer, registry)
     check_size(suite, registry)
+    check_together(plugins_of_suite(suite, registry), strangers)
     console = open_console()
     notes = [*doubtful_plugins(registry), *left_out(options, suite, registry)]
     for line in [*notes, *missing_files(suite, registry, data_folder(options.data))]:

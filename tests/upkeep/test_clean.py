@@ -82,7 +82,7 @@ def test_without_options_only_what_nobody_needs_goes(run, capsys) -> None:
         "5.0 kB  dense",
     ):
         assert line in out
-    assert "2 stages with files left over" in out
+    assert "stages with files left over while they were written (2)" in out
     done = clean(run, capsys)
     assert done.startswith(out)
     assert gone(before, run) == unneeded
