@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from benchsuite_leaderboard.board import (
-    ACCURACIES,
     RANDOM,
     RECALIBRATED,
     Block,
@@ -23,14 +22,9 @@ from benchsuite_leaderboard.board import (
     Workload,
 )
 from benchsuite_leaderboard.contention import Contention, contention
+from benchsuite_leaderboard.means import Means
 from benchsuite_leaderboard.statistics.critical_difference import CriticalDifference, critical_difference
-from benchsuite_leaderboard.statistics.intervals import (
-    Estimate,
-    Limits,
-    accuracy_interval,
-    mean_interval,
-    usual_shares,
-)
+from benchsuite_leaderboard.statistics.intervals import Estimate, mean_interval
 from benchsuite_leaderboard.statistics.ranking import Ranking, rank
 from benchsuite_leaderboard.verdicts import Verdict, judge
 
@@ -41,8 +35,6 @@ if TYPE_CHECKING:
 
 FEWEST_WORKLOADS = 5
 """With fewer, nothing is said of other workloads."""
-_NEAR_CHANCE = 0.05
-"""An accuracy is at chance up to this share of the way from chance to the dense network's accuracy."""
 
 Mark = Literal["", "best", "tied"]
 
@@ -173,7 +165,7 @@ class Standings:
                 strata = self._strata(self._of(criterion, workloads), workloads, sparsity)
                 rows[criterion].append(
                     Cell(
-                        self._estimate(strata, workloads, sparsity, wrapped=criterion.wrapper is not None),
+                        self._means.estimate(criterion, strata, workloads, sparsity),
                         expected[sparsity],
                         troubles.get((criterion, sparsity), {}),
                         served=sum(map(bool, strata)),
@@ -293,51 +285,8 @@ class Standings:
         }
 
     @cached_property
-    def _limits(self) -> dict[Workload, Limits]:
-        """What is known of the accuracies of each workload whose number of classes is known."""
-        found = {}
-        for pair in self.workloads if self.metric in ACCURACIES else ():
-            chance = self.board.chances.get(pair)
-            dense = self.board.dense_accuracy(pair).values()
-            if chance is not None and dense:
-                top = math.fsum(dense) / len(dense)
-                found[pair] = Limits(chance, chance + _NEAR_CHANCE * max(0.0, top - chance), top)
-        return found
-
-    @cached_property
-    def _shares(self) -> dict[tuple[Workload, Sparsity, bool], tuple[float, float] | None]:
-        """How the shares of recovered networks vary, without and with the controls made of criteria.
-
-        A control that is meant to fail, such as `reversed`, says nothing of the criteria's shares.
-        """
-        counts: dict[tuple[Workload, Sparsity, bool], dict[Criterion, tuple[int, int]]] = defaultdict(dict)
-        for criterion, values in self.values.items():
-            for block, value in values.items():
-                pair = block.dense_model.workload
-                if pair not in self._limits:
-                    continue
-                for wrapped in (True,) if criterion.wrapper else (False, True):
-                    column = counts[pair, block.sparsity, wrapped]
-                    recovered, networks = column.get(criterion, (0, 0))
-                    column[criterion] = (recovered + (value > self._limits[pair].near), networks + 1)
-        return {place: usual_shares(list(column.values())) for place, column in counts.items()}
-
-    def _estimate(
-        self,
-        strata: Sequence[Sequence[float]],
-        workloads: Sequence[Workload],
-        sparsity: Sparsity,
-        *,
-        wrapped: bool,
-    ) -> Estimate | None:
-        if self.metric not in ACCURACIES:
-            return mean_interval(strata)
-        known: list[Limits | None] = []
-        for pair in workloads:
-            limits = self._limits.get(pair)
-            shares = self._shares.get((pair, sparsity, wrapped))
-            known.append(None if limits is None else replace(limits, recovered=shares))
-        return accuracy_interval(strata, known)
+    def _means(self) -> Means:
+        return Means(self.board, self.metric, self.workloads, self.values)
 
     def _lead(
         self, criterion: Criterion, control: Criterion, workload: Workload | None
@@ -365,12 +314,9 @@ class Standings:
             column,
             asked,
             self.random,
-            near_chance={pair: limits.near for pair, limits in self._limits.items()},
-            estimate=lambda criterion, values: self._estimate(
-                self._strata(values, workloads, sparsity),
-                workloads,
-                sparsity,
-                wrapped=criterion.wrapper is not None,
+            near_chance={pair: limits.near for pair, limits in self._means.limits.items()},
+            estimate=lambda criterion, values: self._means.estimate(
+                criterion, self._strata(values, workloads, sparsity), workloads, sparsity
             ),
         )
 

@@ -26,11 +26,10 @@ class Ranking:
     """Criteria ranked against each other.
 
     Attributes:
-        wins: share of the common blocks in which row beats column, where ties count half, shape
-            (criteria, criteria); NaN on the diagonal and where two criteria have no block in common.
+        wins: share of the blocks in which row beats column, where ties count half, shape
+            (criteria, criteria); NaN on the diagonal.
         win_rates: mean of a row of `wins`.
-        mean_ranks: `1 + (criteria - 1) (1 - win_rate)`, which is the mean rank over blocks when every
-            criterion has a value in every block, and remains comparable when some values are missing.
+        mean_ranks: `1 + (criteria - 1) (1 - win_rate)`, the mean rank over blocks.
         places: 1 + the number of criteria with a smaller mean rank.
         place_intervals: lowest and highest place that the seeds do not exclude, shape (criteria, 2); None if
             some workload has a single seed.
@@ -64,7 +63,7 @@ def rank(
     since a few seeds say little about their own spread.
 
     Args:
-        values: shape (criteria, blocks), higher is better; NaN is absent, -inf is worse than anything.
+        values: shape (criteria, blocks) with two criteria or more and a value everywhere; higher is better.
         dense_models: the dense model of each block, counted from 0.
         workloads: the workload of each dense model, counted from 0; workloads count equally.
         intervals: whether place intervals are wanted, which take most of the time.
@@ -72,19 +71,20 @@ def rank(
         confidence: of the place intervals.
         seed: of the bootstrap.
     """
-    won, met = _duels(values, np.asarray(dense_models), len(workloads))
+    won = _duels(values, np.asarray(dense_models), len(workloads))
+    blocks = np.bincount(dense_models, minlength=len(workloads))
     strata = [np.flatnonzero(np.asarray(workloads) == w) for w in sorted(set(workloads))]
     weights = np.zeros((1, len(workloads)))
     for members in strata:
         weights[0, members] = 1 / len(members)
-    wins = _wins(won, met, weights)[0]
+    wins = _wins(won, blocks, weights)[0]
     win_rates = _win_rates(wins[None])[0]
     mean_ranks = 1 + (len(values) - 1) * (1 - win_rates)
     found = None
-    if intervals and len(values) > 1 and strata and min(map(len, strata)) > 1:
+    if intervals and min(map(len, strata)) > 1:
         drawn = _bootstrap_weights(strata, len(workloads), resamples, seed)
         freedom = sum(len(members) - 1 for members in strata)
-        found = _place_intervals(win_rates, _win_rates(_wins(won, met, drawn)), freedom, confidence)
+        found = _place_intervals(win_rates, _win_rates(_wins(won, blocks, drawn)), freedom, confidence)
     return Ranking(wins, win_rates, mean_ranks, _places(mean_ranks), found)
 
 
@@ -111,42 +111,26 @@ def _place_intervals(
     return intervals
 
 
-def _duels(values: Floats, dense_models: NDArray[np.int64], count: int) -> tuple[Floats, Floats]:
-    """Comparisons won and comparisons made, both of shape (dense models, criteria, criteria)."""
-    criteria = len(values)
-    won = np.zeros((count, criteria, criteria))
-    met = np.zeros((count, criteria, criteria))
-    present = ~np.isnan(values)
+def _duels(values: Floats, dense_models: NDArray[np.int64], count: int) -> Floats:
+    """Comparisons won, shape (dense models, criteria, criteria)."""
+    won = np.zeros((count, len(values), len(values)))
     for block, dense_model in enumerate(dense_models):
-        column = values[:, block]
-        both = np.outer(present[:, block], present[:, block])
-        better = (column[:, None] > column[None, :]) + 0.5 * (column[:, None] == column[None, :])
-        won[dense_model] += np.where(both, better, 0.0)
-        met[dense_model] += both
-    return won, met
+        mine, theirs = values[:, block, None], values[None, :, block]
+        won[dense_model] += (mine > theirs) + 0.5 * (mine == theirs)
+    return won
 
 
-def _wins(won: Floats, met: Floats, weights: Floats) -> Floats:
+def _wins(won: Floats, blocks: NDArray[np.int64], weights: Floats) -> Floats:
     """Win shares for each row of weights over dense models, shape (rows, criteria, criteria)."""
-    total = np.tensordot(weights, met, axes=1)
-    gained = np.tensordot(weights, won, axes=1)
-    shares = np.divide(gained, total, out=np.full_like(total, np.nan), where=total > 0)
+    shares: Floats = np.tensordot(weights, won, axes=1) / (weights @ blocks)[:, None, None]
     diagonal = np.arange(shares.shape[1])
     shares[:, diagonal, diagonal] = np.nan
     return shares
 
 
 def _win_rates(wins: Floats) -> Floats:
-    """Mean over the opponents compared with, shape (rows, criteria); one half without any opponent."""
-    known = ~np.isnan(wins)
-    opponents = known.sum(axis=2)
-    rates: Floats = np.divide(
-        np.where(known, wins, 0.0).sum(axis=2),
-        opponents,
-        out=np.full(opponents.shape, 0.5),
-        where=opponents > 0,
-    )
-    return rates
+    """Mean over the opponents, shape (rows, criteria)."""
+    return np.asarray(np.nansum(wins, axis=2) / (wins.shape[2] - 1))
 
 
 def _places(mean_ranks: Floats) -> NDArray[np.int64]:
