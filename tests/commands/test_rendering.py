@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 
+from benchsuite.cli import main
 from benchsuite.commands import rendering
 from benchsuite.errors import UsageError
 from benchsuite.publishing.results_file import Header, write_published
@@ -14,6 +16,28 @@ from benchsuite.registry.registry import Registry
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+SUITE = """
+[suite]
+name = "small"
+seeds = [0]
+sparsities = [0.5]
+scorers = {scorers}
+
+[[workload]]
+dataset = "digits"
+models = [{{ name = "mlp", hidden = [8] }}]
+
+[training]
+epochs = 0.2
+
+[recovery]
+epochs = 0
+
+[metrics]
+latency = false
+"""
 
 
 @pytest.fixture
@@ -95,3 +119,21 @@ def test_a_site_is_marked_stale_only_where_its_renderer_can_and_it_is_no_link(tm
     assert marked == []
     rendering.mark_stale(tmp_path, "why")
     assert marked == [(tmp_path, "why")]
+
+
+def test_a_run_marks_its_site_until_it_is_written_anew(tmp_path, monkeypatch) -> None:
+    def run(scorers: str) -> int:
+        suite = tmp_path / "suite.toml"
+        suite.write_text(SUITE.format(scorers=scorers))
+        return main(["run", str(suite), "--output", str(tmp_path / "run")])
+
+    state = tmp_path / "run" / "site" / "assets" / "state.js"
+    assert run('["magnitude-l1"]') == 0
+    fresh = state.read_text()
+    with monkeypatch.context() as patched:
+        patched.setattr("benchsuite.commands.run.render_site", Mock(side_effect=KeyboardInterrupt))
+        assert run('["magnitude-l1", "magnitude-l2"]') == 2
+    assert "A run began after these pages were made" in state.read_text()
+    assert run('["magnitude-l1", "magnitude-l2"]') == 0
+    assert state.read_text() == fresh
+    assert "magnitude-l2" in (tmp_path / "run" / "site" / "index.html").read_text()
