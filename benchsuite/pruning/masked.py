@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchsuite.errors import Collapsed, Unsupported
 from benchsuite.metrics.cost import measure_cost
@@ -19,8 +19,6 @@ from benchsuite.store import metric_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from torch import nn
 
     from benchsuite.contracts.layers import Layer
     from benchsuite.pruning.settings import PruningSettings
@@ -93,6 +91,7 @@ class MaskedNetwork(PrunedNetwork):
         self._masks = WeightMasks(keep)
         self.after_step = self._masks.bind(self.model)
         self.cost = measure_cost(self.model, self._probe[:1])
+        self._check_zeros_arrive()
         gone = {name: int((~mask).sum()) for name, mask in keep.items()}
         macs = sum(count * self._graph.weight_macs[name] for name, count in gone.items())
         self.metrics = {
@@ -101,6 +100,35 @@ class MaskedNetwork(PrunedNetwork):
             metric_names.SPARSITY_MACS: macs / self._dense_cost.macs,
             metric_names.SELECTION_TIES: ties,
         }
+
+    def _check_zeros_arrive(self) -> None:
+        """Raise `Unsupported` unless every zero of a masked weight saves the multiplications that it should.
+
+        Where a layer computes its weight anew in its forward pass, as weight standardisation does, what is
+        masked is no zero in what multiplies.
+        """
+        owed = sum(self._owed(name, self.model) for name in self._masks.keep)
+        if self.cost.macs - self.cost.nonzero_macs >= owed:
+            return
+        lost = [name for name in self._masks.keep if not self._arrives(name)]
+        raise Unsupported(
+            f"zeros in the weight of {', '.join(lost[:3]) or 'a layer'} do not reach what multiplies: the "
+            "forward pass makes other weights of it; fold that into the weight, or prune units"
+        )
+
+    def _arrives(self, name: str) -> bool:
+        """Whether zeros in the weight of one layer alone save what they should."""
+        alone = copy.deepcopy(self.model)
+        for other in self._masks.keep:
+            nn.init.ones_(alone.get_submodule(other).get_parameter("weight"))
+        before = measure_cost(alone, self._probe[:1]).nonzero_macs
+        WeightMasks({name: self._masks.keep[name]}).apply_(alone)
+        return before - measure_cost(alone, self._probe[:1]).nonzero_macs >= self._owed(name, alone)
+
+    def _owed(self, name: str, model: nn.Module) -> int:
+        """Multiplications of one sample by the zeros in a layer's weight."""
+        weight = model.get_submodule(name).get_parameter("weight")
+        return int((weight == 0).sum()) * self._graph.weight_macs[name]
 
     def take_weights(self, dense: nn.Module) -> None:
         """Replace the weights by those of another dense network, pruned in the same places."""
