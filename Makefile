@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: quick test test-slow check bench gpu models-table format criteria clean help
+.PHONY: quick site test test-slow check bench gpu models-table format criteria clean help
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -13,17 +13,21 @@ help: ## List the targets
 quick: $(READY) ## Run the quick suite and write its leaderboard page
 	$(BIN)/benchsuite run suites/quick.toml
 
+site: $(READY) ## Write the published board, made from leaderboard/results, to build/site
+	$(BIN)/benchsuite leaderboard leaderboard/results/*.jsonl.gz --output build/site
+
 test: $(READY) ## Run the tests but those marked slow
 	$(BIN)/python -m pytest -n auto --dist worksteal --ignore tests/benchmarks -m "not slow" $(TESTS)
 
 test-slow: $(READY) ## Run the tests marked slow: inputs by the thousand, kills, full disks, whole commands
 	$(BIN)/python -m pytest -n auto --dist worksteal --ignore tests/benchmarks -m slow $(TESTS)
 
-check: $(READY) ## Lint, format check, types, and which room imports which
+check: $(READY) ## Lint, format check, types, which room imports which, and the published results
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	@for file in leaderboard/results/*.jsonl.gz; do $(BIN)/benchsuite verify "$$file" || exit; done
 
 bench: $(READY) ## Measure speed, as ratios against honest alternatives
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks --benchmark-only -p no:xdist

@@ -162,7 +162,8 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
         "--memory",
         type=positive_number,
         metavar="GB",
-        help="10^9 bytes of memory that a worker may hold, looked at twice a second (default: no limit)",
+        help="10^9 bytes of memory that a worker may hold, looked at twice a second; what processes share is "
+        "divided among them (default: no limit)",
     )
 
 

@@ -13,7 +13,7 @@ from benchsuite.commands.printing import say
 from benchsuite.drawing.terminal import open_console
 from benchsuite.publishing.merge import title
 from benchsuite.store import metric_names
-from benchsuite.store.texts import without_controls
+from benchsuite.store.texts import in_one_line, without_controls
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -73,7 +73,7 @@ def print_records(records: Sequence[TrialRecord], chosen: Sequence[str] | None) 
     for record in records:
         if record.error:
             cell = title(record, [name for name in varied if name != "recovery_epochs"])
-            say(open_console(), f"{record.status}: {cell}: {record.error}")
+            say(open_console(), in_one_line(f"{record.status}: {cell}: {record.error}"))
 
 
 def print_groups(

@@ -26,6 +26,7 @@ from benchsuite.commands.arguments import (
 )
 from benchsuite.commands.exit_codes import FAILED, INTERRUPTED, NOTHING, OK
 from benchsuite.commands.host import host_provenance, latency_conditions, slots_of
+from benchsuite.commands.interruption import was_interrupted
 from benchsuite.commands.loading import Loaded, load, nothing_selected, surroundings_of
 from benchsuite.commands.printing import say
 from benchsuite.commands.rendering import mark_stale, own_folder, podium, render_site, render_summary
@@ -227,11 +228,13 @@ def _work(
         tracker.start({"suite": str(options.suite), "command": " ".join(sys.argv[1:]), **_texts(provenance)})
         watching = PluginObservers(loaded.strangers.observing())
         loaded.strangers.close()  # what asks one of them later starts it again
-        observers = [view, tracker, watching]
         stop = Stopping(options.max_hours, view.say)
+        observers = [view, tracker, watching, stop]
         job = Run(directory, records, provenance, observers, view.say, stop)
         try:
             stop.listen()
+            if was_interrupted():  # and something before took the exception for its own
+                raise KeyboardInterrupt
             with view:
                 job.run_trials(work, lambda: LocalExecutor(entry.main, surroundings, slots))
                 _measure_latencies(job, work, surroundings, slots, tracker, watching)

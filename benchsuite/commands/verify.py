@@ -109,7 +109,8 @@ def run(options: Namespace) -> int:
     for check, problems in checks.items():
         _report(console, check, "not checked" if missing and check == "completeness" else "ok", problems)
     same = sum(trial.key == record.key for trial, record in pairs)
-    say(console, f"{'keys':<14}{'not checked' if missing else _keys(same, len(records))}")
+    checks["keys"] = verification.keys(records, trials)
+    _report(console, "keys", "not checked" if missing else _keys(same, len(records)), checks["keys"])
     say(console, f"{'':<14}a key names the code, settings and data that are claimed; it signs no number")
     say(console, f"{'signature':<14}{signature.words}")
     required = options.require_signature and signature.verdict != "signed"
@@ -141,8 +142,8 @@ def _report_again(console: Console, again: Again) -> None:
     if again.unexpected:
         say(
             console,
-            f"{'warning':<14}{len(again.unexpected)} values are within the tolerance and yet not the same, "
-            "though others are exactly, or key, device, torch and threads are as here",
+            f"{'warning':<14}{counted(len(again.unexpected), 'value')} within the tolerance, or without one, "
+            "and yet not the same, though others are exactly, or key, device, torch and threads are as here",
         )
         for odd in again.unexpected[:_SHOWN]:
             say(console, f"{'':<14}{odd.kind}: {odd.detail}")
@@ -151,6 +152,7 @@ def _report_again(console: Console, again: Again) -> None:
     say(
         console,
         f"{'':<14}tolerance: accuracies {repeated.STANDARD_ERRORS:g} standard errors of the test split, "
+        f"recalls where the numbers should be the same {repeated.RECALL_ERRORS:g} of their class's samples, "
         "losses by as large a share as the error rate; "
         f"costs exact, or within {repeated.COST_TOLERANCE:.0%} of the dense cost where "
         "another machine's dense model decides how much goes from each layer",
@@ -252,6 +254,7 @@ def _report(console: Console, check: str, fine: str, problems: Iterable[Problem]
     for problem in problems:
         by_kind[problem.kind].append(problem.detail)
     counts = Counter({kind: len(details) for kind, details in by_kind.items()})
-    say(console, f"{check:<14}{f'{counts.total()} problems' if counts else fine}")
+    found = counted(counts.total(), "problem")
+    say(console, f"{check:<14}{found if counts else fine}")
     for kind, number in counts.most_common():
         say(console, f"{'':<14}{number} x {kind}: {by_kind[kind][0]}" + (" …" if number > 1 else ""))

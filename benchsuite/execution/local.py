@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING
-
-import psutil
 
 from benchsuite.errors import BenchsuiteError
 from benchsuite.execution import fork_server
@@ -16,6 +13,7 @@ from benchsuite.execution.fitting import Fitting, Unfitting
 from benchsuite.execution.inbox import Inbox
 from benchsuite.execution.jobs import needed_plugins
 from benchsuite.execution.logs import LOG, cap_log
+from benchsuite.execution.memory import held_memory
 from benchsuite.execution.messages import (
     Ended,
     Finished,
@@ -34,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from multiprocessing.context import ForkServerProcess
     from pathlib import Path
+
+    import psutil
 
     from benchsuite.execution.jobs import Job
     from benchsuite.execution.surroundings import Surroundings
@@ -256,7 +256,7 @@ class LocalExecutor:
         if time.monotonic() - worker.since > self._limits.timeout:
             return Ended("timeout", f"longer than {self._limits.timeout:g} s")
         if self._limits.memory is not None and worker.process.pid is not None:
-            held = _resident(worker.process.pid)
+            held = held_memory(worker.process.pid)
             if held > self._limits.memory:
                 allowed = f"the {self._limits.memory / 1e9:g} GB that --memory allows"
                 return Ended("killed", f"the worker held {held / 1e9:.1f} GB, more than {allowed}")
@@ -266,17 +266,6 @@ class LocalExecutor:
         now = time.monotonic()
         left = [w.since + self._limits.timeout - now for w in self._workers.values()]
         return max(0.0, min([seconds, *left])) + 0.001
-
-
-def _resident(pid: int) -> int:
-    """Resident bytes of a process with all that it has started."""
-    total = 0
-    with contextlib.suppress(psutil.Error):
-        process = psutil.Process(pid)
-        for each in (process, *process.children(recursive=True)):
-            with contextlib.suppress(psutil.Error):
-                total += each.memory_info().rss
-    return total
 
 
 def _lost_with_server(worker: _Worker) -> bool:

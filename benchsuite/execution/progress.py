@@ -16,6 +16,7 @@ from rich.text import Text
 from benchsuite.drawing.terminal import Printable
 from benchsuite.store import metric_names
 from benchsuite.store.record import SETTLED
+from benchsuite.store.texts import in_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -197,7 +198,7 @@ def outcome_line(record: TrialRecord, varied: Sequence[str] = ()) -> str:
     if axes["draw"]:
         cell += f" · draw {axes['draw']}"
     if record.status != "done":
-        return f"{record.status}: {cell}: {record.error}"
+        return in_one_line(f"{record.status}: {cell}: {record.error}")
     before = record.metrics.get(metric_names.TOP1_BEFORE_RECOVERY)
     accuracy, dense = (record.metrics[name] for name in (metric_names.TOP1, metric_names.TOP1_DENSE))
     told = f"{100 * accuracy:.1f}"
@@ -225,8 +226,9 @@ def summary(
     """
     counts = Counter(record.status for record in records)
     lines = [", ".join(f"{n} {status}" for status, n in counts.most_common()) or "no trials"]
-    examples = {f"{r.status}: {r.error}": r for r in records if r.status != "done"}
-    reasons = Counter(f"{r.status}: {r.error}" for r in records if r.status != "done")
+    told = {r.key: in_one_line(f"{r.status}: {r.error}") for r in records if r.status != "done"}
+    examples = {told[r.key]: r for r in records if r.key in told}
+    reasons = Counter(told.values())
     for reason, n in reasons.most_common(10):
         lines.append(f"  {n} x {reason}")
         if examples[reason].status not in SETTLED and (file := log(examples[reason])) is not None:

@@ -10,9 +10,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+    from benchsuite.plan.trial import Trial
+    from benchsuite.store.record import TrialRecord
+
 
 class Stopping:
-    """Says whether a run is to start nothing more.
+    """Says whether a run is to start nothing more. It observes the run, to know whether anything is in work.
 
     Args:
         hours: after which it is; None is never.
@@ -23,10 +26,10 @@ class Stopping:
         self._deadline = None if hours is None else time.monotonic() + 3600 * hours
         self._hours = hours
         self._tell = tell
-        self._asked = self._told = False
+        self._asked = self._told = self._at_work = False
 
     def listen(self) -> None:
-        """React to signals from now on."""
+        """React to signals from now on; as long as nothing is in work, the first stops at once."""
         # Set for SIGINT too: shells start what runs in the background with that signal ignored.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
@@ -40,7 +43,20 @@ class Stopping:
             self._tell(f"{why}finishing what is in work; Ctrl-C{again} stops at once")
         return self._asked or late
 
+    def working(self, slot: int, what: str) -> None:  # noqa: ARG002 - Observer's form
+        """Something is in work."""
+        self._at_work = True
+
+    def idle(self, slot: int) -> None:
+        """Nothing to be known."""
+
+    def trial_started(self, trial: Trial) -> None:
+        """Nothing to be known."""
+
+    def recorded(self, trial: Trial, record: TrialRecord, *, complete: bool) -> None:
+        """Nothing to be known."""
+
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if number != signal.SIGINT or self._asked or self._told:
+        if number != signal.SIGINT or not self._at_work or self._asked or self._told:
             raise KeyboardInterrupt
         self._asked = True

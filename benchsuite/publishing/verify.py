@@ -84,6 +84,29 @@ def completeness(records: Sequence[TrialRecord], trials: Sequence[Trial]) -> lis
     return problems
 
 
+def keys(records: Sequence[TrialRecord], trials: Sequence[Trial]) -> list[Problem]:
+    """Keys that stand at another cell than theirs, and those that a record contradicts itself.
+
+    A key that is none of this machine's is no problem: it comes of other code, plugins or data.
+    """
+    known = {trial.key: trial for trial in trials}
+    problems = []
+    for record in records:
+        trial = known.get(record.key)
+        if trial is not None and _identity(trial.axes) != _identity(record.axes):
+            problems.append(Problem("has the key of another cell of the suite", title(record)))
+        elif trial is not None:
+            wrong = [name for name, key in trial.stages.items() if record.stages.get(name, key) != key]
+            if wrong:
+                problems.append(
+                    Problem("has other stages than its key", f"{title(record)}: {', '.join(wrong)}")
+                )
+        if record.stages.get("trial", record.key) != record.key:
+            detail = f"{title(record)}: its trial is {record.stages['trial'][:20]}"
+            problems.append(Problem("has another key than its trial", detail))
+    return problems
+
+
 def matched(records: Sequence[TrialRecord], trials: Sequence[Trial]) -> list[tuple[Trial, TrialRecord]]:
     """Each record with its cell of the suite."""
     planned = {_identity(trial.axes): trial for trial in trials}

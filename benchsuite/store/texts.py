@@ -36,6 +36,16 @@ def printable(text: str, longest: int = LONGEST_TEXT) -> str:
     return f"{encoded[:half].decode(errors='ignore')}{mark}{encoded[-half:].decode(errors='ignore')}"
 
 
+def in_one_line(text: str, longest: int = 500) -> str:
+    """The text as one printable line: a stranger's line breaks must not make lines that look like the host's.
+
+    Args:
+        text: any text.
+        longest: bytes of UTF-8 that are kept at most, of the beginning and the end.
+    """
+    return printable(" ⏎ ".join(filter(None, map(str.strip, text.splitlines()))), longest)
+
+
 def without_controls(text: str) -> str:
     """The text, whole, without what `printable` takes out."""
     if text.isprintable():

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from benchsuite.execution import progress
 from benchsuite.execution.jobs import ScoreJob, TrialsJob, way
-from benchsuite.execution.progress import outcome_line, varied_axes
+from benchsuite.execution.progress import outcome_line, summary, varied_axes
 from benchsuite.plan.matrix import build_plan
 from benchsuite.registry.discovery import discover
 from benchsuite.store.record import TrialRecord
@@ -114,3 +116,25 @@ def test_a_slot_starts_before_it_waits():
     first, _, last = console.file.getvalue().partition("waiting")
     assert "starting" in first
     assert last
+
+
+@given(st.text(st.sampled_from("ab \n\r\x0b\x85\u2028\x1b\ud800"), max_size=40))
+def test_what_a_stranger_raises_makes_no_line_of_its_own(trials, error):
+    trial = trials()[0]
+    record = TrialRecord(trial.key, trial.axes, "failed", {}, error=error)
+    told = outcome_line(record)
+    assert len(told.splitlines()) == 1
+    assert told.isprintable()
+    first, second, *more = summary([record]).splitlines()
+    assert first == "1 failed"
+    assert second.startswith("  1 x failed:")
+    assert more == []
+
+
+def test_a_long_error_is_shortened_in_its_middle(trials):
+    trial = trials()[0]
+    record = TrialRecord(trial.key, trial.axes, "failed", {}, error="first\n" + "x" * 8000 + "\nlast")
+    told = outcome_line(record)
+    assert len(told.encode()) <= 500
+    assert told.endswith("last")
+    assert "first" in told

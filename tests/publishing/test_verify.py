@@ -20,6 +20,7 @@ from benchsuite.publishing.verify import (
     MEASURED,
     PROVENANCE,
     completeness,
+    keys,
     matched,
     names_no_files,
     plausibility,
@@ -66,7 +67,9 @@ def kinds(problems) -> list[str]:
 
 
 def trial(seed: int, **shared: object):
-    return SimpleNamespace(key=f"{seed:020x}", axes=AXES | {"seed": seed}, shared=SETTINGS | shared)
+    key = f"{seed:020x}"
+    stages = {"train": f"t{seed}", "trial": key}
+    return SimpleNamespace(key=key, axes=AXES | {"seed": seed}, shared=SETTINGS | shared, stages=stages)
 
 
 def test_a_good_record_has_no_problem():
@@ -87,6 +90,17 @@ def test_missing_foreign_doubled_and_deviating_cells_are_found():
         "settings are not the suite's: pruning.floor",
     ]
     assert "seed 1" in next(p.detail for p in found if "no record" in p.kind)
+
+
+def test_keys_that_cannot_be_their_records_are_found():
+    planned = [trial(0), trial(1)]
+    elsewhere = record(0, key="f" * 20)  # other code, plugins or data
+    assert keys([record(0), elsewhere], planned) == []
+    swapped = [record(0, key=record(1).key), record(1, key=record(0).key)]
+    assert kinds(keys(swapped, planned)) == 2 * ["has the key of another cell of the suite"]
+    assert kinds(keys([record(0, stages={"train": "t1"})], planned)) == ["has other stages than its key"]
+    zeroed = record(0, key="0" * 19 + "9", stages={"train": "t0", "trial": record(0).key})
+    assert kinds(keys([zeroed], planned)) == ["has another key than its trial"]
 
 
 def test_a_record_must_say_where_it_comes_from():
@@ -198,6 +212,30 @@ def test_a_trial_run_again_must_agree():
     assert kinds(disagreement(claimed, record(status="collapsed"), 400)) == ["ends otherwise"]
     moved = record(provenance=claimed.provenance | {"data_digest": "other"})
     assert kinds(disagreement(claimed, moved, 400)) == ["was made with other data"]
+
+
+def test_all_accuracies_of_guesses_must_agree():
+    for name in ("accuracy/top1_before_recovery", "accuracy/top1_recalibrated", "accuracy/top5"):
+        ours, theirs = record(metrics=METRICS | {name: 0.5}), record(metrics=METRICS | {name: 0.7})
+        assert kinds(disagreement(theirs, ours, 400)) == [f"{name} differs"]
+        absent = record(metrics={n: v for n, v in METRICS.items() if n != name})
+        assert kinds(disagreement(ours, absent, 400)) == [f"{name} differs"]
+
+
+def test_recalls_must_agree_where_the_numbers_should_be_the_same():
+    facts = record().provenance | {"test_samples": {"cat": 100, "dog": 100, "cow": 0}}
+    recalls = {"accuracy/class/cat": 0.9, "accuracy/class/dog": 0.2}
+    ours = record(metrics=METRICS | recalls, provenance=facts)
+    assert disagreement(ours, ours, 400) == []
+    swapped = METRICS | {"accuracy/class/cat": 0.2, "accuracy/class/dog": 0.9}
+    theirs = record(metrics=swapped, provenance=facts)
+    assert kinds(disagreement(theirs, ours, 400)) == 2 * ["recalls differ"]
+    close = record(metrics=METRICS | recalls | {"accuracy/class/cat": 0.85}, provenance=facts)
+    assert disagreement(close, ours, 400) == []
+    without = record(metrics=METRICS, provenance=facts)
+    assert kinds(disagreement(without, ours, 400)) == 2 * ["recalls differ"]
+    elsewhere = record(metrics=swapped, provenance=facts | {"device": "other"})
+    assert disagreement(elsewhere, ours, 400) == []
 
 
 def test_costs_are_exact_unless_another_machine_s_dense_model_chose_the_units():
