@@ -40,8 +40,9 @@ def run(options: Namespace) -> int:
         tracker = synchronise(directory, found, strangers)
     for line in (*found.problems, *tracker.warnings):
         console.print(line, style="yellow", markup=False, soft_wrap=True)
-    total = counted(len(found.records) + len(found.superseded), "trial")
-    console.print(f"{tracker.shown} of {total} were new to MLflow or had changed", markup=False)
+    if not tracker.lacks:
+        total = counted(len(found.records) + len(found.superseded), "trial")
+        console.print(f"{tracker.shown} of {total} were new to MLflow or had changed", markup=False)
     return FAILED if tracker.warnings else OK
 
 

@@ -45,7 +45,14 @@ from benchsuite.store.counting import counted
 from benchsuite.store.files import described, write_atomically
 from benchsuite.store.record import SETTLED
 from benchsuite.store.run_directory import Cell
-from benchsuite.tracking import Tracker, is_behind, server_address, sync_command, without_password
+from benchsuite.tracking import (
+    Tracker,
+    has_lost_store,
+    is_behind,
+    server_address,
+    sync_command,
+    without_password,
+)
 from benchsuite.trials.agreement import update_agreement
 from benchsuite.upkeep.freeing import renew_freed
 
@@ -138,7 +145,7 @@ def _run_locked(
     before = {key: records.get(key) for key in again}
     interrupted, lacks = False, ""
     try:
-        if work.to_run or work.to_time or is_behind(directory.path):
+        if work.to_run or work.to_time or is_behind(directory.path) or has_lost_store(directory.path):
             mark_stale(directory.path / "site", _OLDER)
             interrupted, lacks = _work(options, loaded, work, before, records, slots, console)
         else:  # the suite before may have compared other criteria

@@ -88,7 +88,7 @@ def read_published(path: Path) -> Published:
             if not line.strip():
                 continue
             try:
-                text = line.decode("utf-8")
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")  # some editors write a mark there
                 if number == 1 and (header := _header(text, where)) is not None:
                     continue
                 record = TrialRecord.from_json(text)

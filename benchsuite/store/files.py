@@ -97,9 +97,11 @@ def lock_file(path: Path) -> Iterator[int]:
     """A descriptor of a file to be locked, which is made if absent; a lock goes with it.
 
     Raises:
-        OSError: it cannot be opened, or is a pipe or a device that somebody left in its place.
+        OSError: it cannot be opened, or is a link, a pipe or a device that somebody left in its place.
     """
-    number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    if path.is_symlink():
+        raise OSError(errno.EINVAL, "is a link", str(path))
+    number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
         if not stat.S_ISREG(os.fstat(number).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))

@@ -94,7 +94,8 @@ class RunDirectory:
         stages = self.path / "stages"
         stages.mkdir(exist_ok=True)
         probe = stages / ".writable"
-        probe.touch()
+        probe.unlink(missing_ok=True)  # whatever it is, a link for one
+        probe.touch(exist_ok=False)
         probe.unlink()
 
     def stage(self, key: str) -> Path:

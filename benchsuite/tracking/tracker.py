@@ -29,11 +29,21 @@ if TYPE_CHECKING:
     from benchsuite.store.record import TrialRecord
 
 _SECONDS_BETWEEN_TRIES = 30.0
+_SQLITE = b"SQLite format 3\0"
+"""What every database of SQLite begins with."""
 
 
 def server_address() -> str | None:
     """The tracking server that the environment names; None for the store in the run directory."""
     return os.environ.get("MLFLOW_TRACKING_URI") or None
+
+
+def _is_database(path: Path) -> bool:
+    """Whether a file is there and a database, by its first bytes; what is no file is not looked into."""
+    if not path.is_file():
+        return path.exists()
+    with path.open("rb") as file:
+        return file.read(len(_SQLITE)) == _SQLITE
 
 
 def sync_command(directory: Path) -> str:
@@ -47,6 +57,11 @@ def is_behind(directory: Path) -> bool:
     Starting and closing a `Tracker` adds them, as `benchsuite mlflow-sync` does.
     """
     return _marker(directory).exists()
+
+
+def has_lost_store(directory: Path) -> bool:
+    """Whether a run that fills its own store finds none, or no database in its place."""
+    return server_address() is None and not _is_database(directory / "mlflow.db")
 
 
 class Tracker:

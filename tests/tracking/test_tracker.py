@@ -10,12 +10,25 @@ import pytest
 from tracked import closed_port, key, record, shown, track
 
 from benchsuite.store.run_directory import RunDirectory
-from benchsuite.tracking import Tracker, is_behind
+from benchsuite.tracking import Tracker, has_lost_store, is_behind
 from benchsuite.tracking.connection import why
 from benchsuite.tracking.view import View
 
 if TYPE_CHECKING:
     from benchsuite.store.record import TrialRecord
+
+
+def test_a_store_that_is_gone_or_no_database_is_noticed(tmp_path, monkeypatch):
+    store = RunDirectory(tmp_path)
+    store.append(record(key("a")))
+    assert track(tmp_path, record(key("a"))).warnings == []
+    assert not has_lost_store(tmp_path)
+    (tmp_path / "mlflow.db").write_bytes(b"rubbish")
+    assert has_lost_store(tmp_path)
+    (tmp_path / "mlflow.db").unlink()
+    assert has_lost_store(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    assert not has_lost_store(tmp_path)
 
 
 def test_a_server_that_is_down_costs_a_warning_and_is_made_up_for(tmp_path, monkeypatch):
