@@ -70,13 +70,22 @@ def append_durably(path: Path, line: str) -> None:
             raise
 
 
-def open_regular(path: Path) -> BufferedReader:
+def open_regular(path: Path, *, follow: bool = True) -> BufferedReader:
     """Open a file for reading, if it is one: of a pipe that somebody left in its place nobody sees the end.
 
+    Args:
+        path: the file.
+        follow: whether it may be a link.
+
     Raises:
-        OSError: it cannot be opened, or is a folder, a pipe or a device.
+        OSError: it cannot be opened, or is a folder, a pipe, a device, or a link that is not followed.
     """
-    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+    except OSError as error:
+        if error.errno == errno.ELOOP and not follow:
+            raise OSError(errno.EINVAL, "is a link", str(path)) from None
+        raise
     mode = os.fstat(number).st_mode
     if not stat.S_ISREG(mode):
         os.close(number)
@@ -86,10 +95,13 @@ def open_regular(path: Path) -> BufferedReader:
     return os.fdopen(number, "rb")
 
 
-def read_regular(path: Path) -> bytes:
-    """All of a file, opened by `open_regular`."""
-    with open_regular(path) as file:
-        return file.read()
+def read_regular(path: Path, most: int | None = None, *, follow: bool = True) -> bytes:
+    """All of a file, opened by `open_regular`; raises `OSError` for one of more than `most` bytes, too."""
+    with open_regular(path, follow=follow) as file:
+        content = file.read(-1 if most is None else most + 1)
+    if most is not None and len(content) > most:
+        raise OSError(errno.EFBIG, f"is larger than {most >> 20} MiB", str(path))
+    return content
 
 
 @contextmanager

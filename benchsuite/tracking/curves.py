@@ -9,13 +9,12 @@ import csv
 import errno
 import io
 import math
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchsuite.store import metric_names
+from benchsuite.store.files import open_regular
 from benchsuite.store.texts import read_json
-from benchsuite.upkeep.own_files import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,7 +111,7 @@ def _open(path: Path) -> BinaryIO:
     """Open a stage's own file; a link leads to another's."""
     if path.parent.is_symlink():
         raise OSError(errno.EINVAL, "is a link", str(path.parent))
-    return os.fdopen(open_regular(path), "rb")
+    return open_regular(path, follow=False)
 
 
 def _json(path: Path) -> Any:

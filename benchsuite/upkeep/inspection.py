@@ -12,9 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.errors import UsageError
+from benchsuite.store.files import open_regular, read_regular
 from benchsuite.store.freed import FREED
 from benchsuite.store.texts import printable, read_json
-from benchsuite.upkeep.own_files import entries_of, open_regular, read_regular
+from benchsuite.upkeep.own_files import entries_of
 from benchsuite.upkeep.references import References, cells_of, references_of
 from benchsuite.upkeep.results_lines import Lines, read_lines
 from benchsuite.upkeep.stage_state import StageState, look_at
@@ -123,22 +124,19 @@ def inspect(run: Path, *, check: bool = True, ours: bool = False) -> Inspected:
 def is_held(run: Path) -> bool:
     """Whether another process holds the directory as its writer; makes no file."""
     try:
-        descriptor = open_regular(run / ".lock")
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with open_regular(run / ".lock", follow=False) as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    finally:
-        os.close(descriptor)
+    except OSError:
+        return False
     return False
 
 
 def freed_of(run: Path) -> frozenset[str]:
     """Keys of the stages whose weights were freed on purpose."""
     try:
-        keys = read_json(read_regular(run / FREED, _SMALL))["weights"]
+        keys = read_json(read_regular(run / FREED, _SMALL, follow=False))["weights"]
         return frozenset(key for key in keys if isinstance(key, str))
     except (OSError, ValueError, KeyError, TypeError):
         return frozenset()
@@ -167,7 +165,7 @@ def _lines(run: Path, unreadable: dict[str, str]) -> Lines:
 
 def _cells(run: Path, unreadable: dict[str, str]) -> tuple[Cell, ...] | None:
     try:
-        return cells_of(read_json(read_regular(run / "plan.json", _LARGEST)))
+        return cells_of(read_json(read_regular(run / "plan.json", _LARGEST, follow=False)))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -177,7 +175,7 @@ def _cells(run: Path, unreadable: dict[str, str]) -> tuple[Cell, ...] | None:
 
 def _suite(run: Path, unreadable: dict[str, str]) -> dict[str, Any] | None:
     try:
-        return tomllib.loads(read_regular(run / "suite.toml", _SMALL).decode())
+        return tomllib.loads(read_regular(run / "suite.toml", _SMALL, follow=False).decode())
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:

@@ -6,16 +6,16 @@ import errno
 import hashlib
 import os
 import shutil
-import stat
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from benchsuite.store.files import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 _DEEPEST = 8
 """Folders of stages are two deep; what is nested deeper was not made by a run."""
@@ -87,32 +87,9 @@ def taken(status: os.stat_result) -> int:
     return min(status.st_size, status.st_blocks * 512)
 
 
-def open_regular(path: Path) -> int:
-    """A descriptor to read a regular file; raises `OSError` for a link or anything that may have no end."""
-    try:
-        descriptor = os.open(path, _READ)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise OSError(errno.EINVAL, "is a link", str(path)) from None
-        raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "is no regular file", str(path))
-    return descriptor
-
-
-def read_regular(path: Path, most: int) -> bytes:
-    """The content of a regular file; raises `OSError` for one of more than `most` bytes, too."""
-    with os.fdopen(open_regular(path), "rb") as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise OSError(errno.EFBIG, f"is larger than {most >> 20} MiB", str(path))
-    return content
-
-
 def digest_of(path: Path) -> str:
     """SHA-256 of a regular file, hexadecimal, by reading it; raises `OSError`."""
-    with os.fdopen(open_regular(path), "rb") as file:
+    with open_regular(path, follow=False) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

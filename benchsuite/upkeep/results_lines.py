@@ -7,9 +7,9 @@ import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from benchsuite.store.files import open_regular
 from benchsuite.store.record import TrialRecord
 from benchsuite.store.texts import printable
-from benchsuite.upkeep.own_files import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ def read_lines(path: Path) -> Lines:
     records: dict[str, TrialRecord] = {}
     damaged: list[tuple[int, str]] = []
     torn = 0
-    with os.fdopen(open_regular(path), "rb") as file:
+    with open_regular(path, follow=False) as file:
         for number, line in enumerate(_lines(file, lambda _: None), start=1):
             if not line.ended:
                 torn = line.length
@@ -72,7 +72,7 @@ def set_aside(path: Path) -> int:
     try:
         with (
             os.fdopen(aside, "wb") as bad,
-            os.fdopen(open_regular(path), "rb") as file,
+            open_regular(path, follow=False) as file,
             temporary.open("xb") as good,
         ):
             for line in _lines(file, bad.write):

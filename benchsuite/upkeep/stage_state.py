@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from benchsuite.execution.logs import LOG
 from benchsuite.execution.sampling import SYSTEM_FILE
+from benchsuite.store.files import read_regular
 from benchsuite.store.keys import content_key
 from benchsuite.store.stages import Facts
 from benchsuite.store.texts import printable, read_json
@@ -25,7 +26,7 @@ from benchsuite.trials.facts import (
     ScoreFacts,
     TraceFacts,
 )
-from benchsuite.upkeep.own_files import Contents, contents_of, digest_of, read_regular
+from benchsuite.upkeep.own_files import Contents, contents_of, digest_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,7 +148,7 @@ def look_at(folder: Path, *, check: bool = True) -> StageState:
 
 def _read(folder: Path) -> dict[str, Any]:
     """What a `stage.json` says; only the facts in one from before checksums."""
-    stored = read_json(read_regular(folder / STAGE, _LARGEST))
+    stored = read_json(read_regular(folder / STAGE, _LARGEST, follow=False))
     if not isinstance(stored, dict) or not stored:
         raise ValueError("it is no table")
     if "files" in stored:
