@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from benchsuite.store.record import TrialRecord
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_LARGE = 1_000_000
+_LARGE = 100_000
 
 
 @dataclass(frozen=True)
@@ -28,33 +28,46 @@ class Download:
     content: bytes
 
 
-def downloads(records: Sequence[TrialRecord], in_json: str | None = None) -> list[Download]:
-    """All formats; texts of more than a megabyte are compressed.
-
-    Args:
-        records: what they hold.
-        in_json: the records by `as_json`, if the caller has that already.
-    """
-    full = in_json or as_json(records)
+def downloads(records: Sequence[TrialRecord]) -> list[Download]:
+    """All files, each number in one of them; texts of more than 100 kB are compressed."""
     return [
         _text("results.csv", "one row a trial: axes, outcome, metrics and error", as_csv(records)),
         _text(
-            "results.json",
-            "the full records, with settings, provenance and stages",
-            full,
-        ),
-        Download(
-            "results.parquet",
-            "the rows of the CSV file with their types, for data frames",
-            as_parquet(records),
+            "provenance.json",
+            "settings, provenance and stages of each trial, by its key in the table",
+            as_background(records),
         ),
     ]
 
 
 def as_json(records: Sequence[TrialRecord]) -> str:
     """All records with everything in them, one per line of an array; NaN and infinity become null."""
-    lines = (json.dumps(_finite(vars(record)), ensure_ascii=False, default=str) for record in records)
-    return "[\n" + ",\n".join(lines) + "\n]\n"
+    return "[\n" + ",\n".join(_as_line(vars(record)) for record in records) + "\n]\n"
+
+
+def as_background(records: Sequence[TrialRecord]) -> str:
+    """What the table of the results leaves out: settings, provenance and stages.
+
+    Most trials share settings and provenance, so each different one is listed once, under `shared`; in a
+    record a number stands for its place in this list.
+    """
+    shared: dict[str, int] = {}
+    lines = []
+    for record in records:
+        places = (
+            shared.setdefault(_as_line(each), len(shared)) for each in (record.settings, record.provenance)
+        )
+        of = dict(zip(("settings", "provenance"), places, strict=True))
+        lines.append(_as_line({"key": record.key, **of, "stages": record.stages}))
+    first = '{"shared": [\n' + ",\n".join(shared) + "\n],\n"
+    return first + '"records": [\n' + ",\n".join(lines) + "\n]}\n"
+
+
+def _as_line(value: dict[str, Any]) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str, allow_nan=False)
+    except (TypeError, ValueError):  # NaN, infinity, or a name that is no text
+        return json.dumps(_finite(value), ensure_ascii=False, default=str)
 
 
 def as_csv(records: Sequence[TrialRecord]) -> str:
@@ -66,27 +79,15 @@ def as_csv(records: Sequence[TrialRecord]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     columns = _columns(records)
     writer.writerow(harmless(name) for name in columns)
-    writer.writerows([harmless(value) for value in row] for row in zip(*columns.values(), strict=True))
+    writer.writerows(zip(*map(_harmless_column, columns.values()), strict=True))
     return out.getvalue()
 
 
-def as_parquet(records: Sequence[TrialRecord]) -> bytes:
-    """The same rows in columns of one type each; axes of mixed types are text."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    arrays = {}
-    for name, values in _columns(records).items():
-        kinds = {type(value) for value in values if value is not None}
-        if kinds <= {int, float} and kinds:
-            arrays[name] = pa.array([None if v is None else float(v) for v in values], pa.float64())
-        else:
-            texts = [None if v is None else v if isinstance(v, str) else _as_text(v) for v in values]
-            clean = [None if t is None else t.encode("utf-8", "replace").decode() for t in texts]
-            arrays[name] = pa.array(clean, pa.string())
-    sink = pa.BufferOutputStream()
-    parquet.write_table(pa.table(arrays), sink, compression="zstd")
-    return bytes(sink.getvalue())
+def _harmless_column(values: list[Any]) -> list[Any]:
+    """The values, looked at one by one only if not all of them are numbers."""
+    if all(type(value) is float for value in values):
+        return values
+    return [harmless(value) for value in values]
 
 
 def _columns(records: Sequence[TrialRecord]) -> dict[str, list[Any]]:

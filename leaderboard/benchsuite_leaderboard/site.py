@@ -34,11 +34,17 @@ _FOLDERS = {
     "criteria": re.compile(r"[a-z0-9-]+\.html"),
     "workloads": re.compile(r"[a-z0-9-]+\.html"),
     "boards": re.compile(r"[a-z]+-[0-9a-f]{8}\.html"),
-    "trials": re.compile(r"(?:[0-9a-f]+|all)\.js"),
+    "trials": re.compile(r"[a-z0-9-]+\.js"),
     "pictures": re.compile(r"[0-9a-f]{20}-[a-z]+\.(?:jpg|png)"),
 }
 """The names of a site's files by folder; files with these names that are no longer made are removed."""
 _AGREEMENT = "agreement.html"
+_DOWNLOADS = [
+    f"{name}{ending}"
+    for name in ("results.csv", "provenance.json", "results.json", "results.parquet")
+    for ending in ("", ".gz")
+]
+"""The names of all downloads, also those of earlier versions; what is no longer offered is removed."""
 
 
 def render(
@@ -85,7 +91,7 @@ def render(
         mark_fresh(output)
         return index
     report = _report(records, title, pending, notes, agreement, signatures, sources)
-    files = _files(downloads(records, in_json), report, about, folders, digest, progress)
+    files = _files(downloads(records), report, about, folders, digest, progress)
     mark_stale(output, REWRITING)
     for folder in {name.partition("/")[0] for name in files if "/" in name}:
         (output / folder).mkdir(parents=True, exist_ok=True)
@@ -93,8 +99,8 @@ def render(
         for stale in (output / folder).glob("*"):
             if own.fullmatch(stale.name) and f"{folder}/{stale.name}" not in files:
                 stale.unlink()
-    if _AGREEMENT not in files:
-        (output / _AGREEMENT).unlink(missing_ok=True)
+    for name in {_AGREEMENT, *_DOWNLOADS} - files.keys():
+        (output / name).unlink(missing_ok=True)
     # The first page is written last: its digest says that all other files are complete.
     for name, content in files.items():
         _write(output / name, content)
@@ -166,7 +172,7 @@ def _pages(
     for criterion in distinct_criteria(report):
         yield (
             f"criteria/{slug(criterion.label)}.html",
-            partial(criterion_page, report, views, criterion, about),
+            partial(criterion_page, report, views, criterion, about, of_trials),
         )
     for board in report.boards:
         for pair in board.board.workloads:
@@ -183,7 +189,7 @@ def _pages(
         yield _AGREEMENT, partial(agreement_page, report)
     yield "cells.html", partial(cells_page, report, views)
     yield "pair.html", partial(pair_page, report)
-    yield "trial.html", partial(trial_page, report, of_trials)
+    yield "trial.html", partial(trial_page, report)
     yield "method.html", partial(method_page, report)
 
 

@@ -154,24 +154,7 @@ class Standings:
     def table(self, workload: Workload | None = None) -> Table:
         """Means and intervals for one workload, or over all that can have the metric."""
         workloads = self.workloads if workload is None else (workload,)
-        troubles = self._troubles(workloads)
-        expected = self._expected(workloads)
-        rows: dict[Criterion, list[Cell]] = {}
-        for criterion in self.board.criteria:
-            if workload is not None and criterion not in self._present[workload]:
-                continue
-            rows[criterion] = []
-            for sparsity in self.board.sparsities:
-                strata = self._strata(self._of(criterion, workloads), workloads, sparsity)
-                rows[criterion].append(
-                    Cell(
-                        self._means.estimate(criterion, strata, workloads, sparsity),
-                        expected[sparsity],
-                        troubles.get((criterion, sparsity), {}),
-                        served=sum(map(bool, strata)),
-                        workloads=len(workloads),
-                    )
-                )
+        rows = self._cells(workload, workloads)
         verdicts = tuple(
             None if isinstance(sparsity, str) else self._verdict(tuple(rows), sparsity, workloads)
             for sparsity in self.board.sparsities
@@ -184,6 +167,33 @@ class Standings:
                     rows[criterion][column] = replace(rows[criterion][column], mark="best")
         cells = {criterion: tuple(found) for criterion, found in rows.items()}
         return Table(workload, self.board.sparsities, cells, verdicts)
+
+    def means(self, workload: Workload) -> Table:
+        """The table of a workload without verdicts and marks, for a metric that makes nothing the best."""
+        rows = self._cells(workload, (workload,))
+        cells = {criterion: tuple(found) for criterion, found in rows.items()}
+        return Table(workload, self.board.sparsities, cells, (None,) * len(self.board.sparsities))
+
+    def _cells(self, workload: Workload | None, workloads: Sequence[Workload]) -> dict[Criterion, list[Cell]]:
+        troubles = self._troubles(workloads)
+        expected = self._expected(workloads)
+        rows: dict[Criterion, list[Cell]] = {}
+        for criterion in self.board.criteria:
+            if workload is not None and criterion not in self._present[workload]:
+                continue
+            values = self._of(criterion, workloads)
+            strata = {s: self._strata(values, workloads, s) for s in self.board.sparsities}
+            rows[criterion] = [
+                Cell(
+                    self._means.estimate(criterion, strata[sparsity], workloads, sparsity),
+                    expected[sparsity],
+                    troubles.get((criterion, sparsity), {}),
+                    served=sum(map(bool, strata[sparsity])),
+                    workloads=len(workloads),
+                )
+                for sparsity in self.board.sparsities
+            ]
+        return rows
 
     @cached_property
     def ranking(self) -> Ranking | None:

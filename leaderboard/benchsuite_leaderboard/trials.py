@@ -1,7 +1,8 @@
 """Every trial's record as scripts for the page of one trial, which also works from a local file.
 
 A shard is JSON, compressed and written as text into a script: browsers allow a page that was opened from a
-local file to load scripts but not data. The first digits of a trial's address decide its shard.
+local file to load scripts but not data. A shard has trials of one workload; an index says which shard has a
+trial. In a shard, values of one kind lie together, which makes it half as large as rows would be.
 """
 
 from __future__ import annotations
@@ -28,13 +29,16 @@ from benchsuite_leaderboard.run_folders import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from benchsuite_leaderboard.board import BoardTrial
+    from benchsuite_leaderboard.board import BoardTrial, Workload
     from benchsuite_leaderboard.report import BoardReport, Report
     from benchsuite_leaderboard.run_folders import RunFolders
 
+_PARTS = ("own", "axes", "metrics", "classes", "stages")
+_DIGITS = 8
+"""Digits of an address in the index; where two trials share them, both are looked at."""
 SHARD = 1000
 """Approximate maximum number of trials in one shard."""
 PICTURE_BYTES = {"detectors.jpg": 3_000_000, "concepts.png": 1_000_000}
@@ -50,39 +54,74 @@ class TrialFiles:
     """The files that the page of one trial loads.
 
     Attributes:
-        digits: how many digits of a trial's address name its shard.
         files: scripts and pictures by their path within the site.
-        pictures: bytes of pictures copied.
+        shards: the names of the shards of each workload.
     """
 
-    digits: int
     files: dict[str, bytes]
-    pictures: int
-
-    @property
-    def shards(self) -> list[str]:
-        """The names of the shards."""
-        return [name[len("trials/") : -len(".js")] for name in self.files if name.startswith("trials/")]
+    shards: dict[Workload, list[str]]
 
 
 def trial_files(report: Report, folders: RunFolders) -> TrialFiles:
     """The shards of a report's trials, with details from run directories up to the limits."""
-    digits = 0
-    while report.trials > SHARD * 16**digits:
-        digits += 1
     trials = [(board, trial) for board in report.boards for trial in board.board.trials]
     files: dict[str, bytes] = {}
     added = _from_folders(trials, folders, files)
     ambiguous = _ambiguous(trials)
-    sharded: dict[str, _Shard] = defaultdict(lambda: _Shard(report))
+    names: dict[Workload, list[str]] = defaultdict(list)
+    shards: dict[str, _Shard] = {}
     for board, trial in trials:
         address = trial_id(trial.record.key)
-        name = address[:digits] or "all"
+        pair = trial.block.dense_model.workload
+        if not names[pair] or len(shards[names[pair][-1]]) >= SHARD:
+            names[pair].append(f"{slug(*pair)}-{len(names[pair])}")
+            shards[names[pair][-1]] = _Shard(report)
         extra = {"alike": alike} if (alike := ambiguous[_cell(trial)]) > 1 else {}
-        sharded[name].add(address, board, trial, added.get(address, {}) | extra)
-    pictures = sum(map(len, files.values()))
-    files |= {f"trials/{name}.js": shard.script() for name, shard in sorted(sharded.items())}
-    return TrialFiles(digits, files, pictures)
+        shards[names[pair][-1]].add(address, board, trial, added.get(address, {}) | extra)
+    if shards:
+        files["trials/index.js"] = _script(_index(shards))
+    files |= {f"trials/{name}.js": _script(shard.folded()) for name, shard in shards.items()}
+    return TrialFiles(files, dict(names))
+
+
+def _index(shards: Mapping[str, _Shard]) -> dict[str, Any]:
+    """The first digits of the addresses of each shard's trials, as one text."""
+    return {
+        "digits": _DIGITS,
+        "shards": [
+            [name, "".join(address[:_DIGITS] for address in shard.addresses)]
+            for name, shard in shards.items()
+        ],
+    }
+
+
+def _script(value: dict[str, Any]) -> bytes:
+    """A script that assigns the value, packed, to a variable."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    packed = gzip.compress(text.encode("utf-8", "replace"), 6, mtime=0)
+    return b'globalThis.benchsuiteShard="' + base64.b64encode(packed) + b'";\n'
+
+
+def fold(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Rows as columns.
+
+    `names` and `columns` belong together, and a column has the values of those rows that have its name.
+    `kinds` are the different lists of names of a row, as places in `names`; `of` has each row's kind.
+    """
+    columns: dict[str, list[Any]] = {}
+    kinds: dict[tuple[str, ...], int] = {}
+    of = []
+    for row in rows:
+        of.append(kinds.setdefault(tuple(row), len(kinds)))
+        for name, value in row.items():
+            columns.setdefault(name, []).append(value)
+    places = {name: i for i, name in enumerate(columns)}
+    return {
+        "names": list(columns),
+        "columns": list(columns.values()),
+        "kinds": [[places[name] for name in kind] for kind in kinds],
+        "of": of,
+    }
 
 
 class _Shard:
@@ -90,7 +129,8 @@ class _Shard:
 
     def __init__(self, report: Report) -> None:
         self._report = report
-        self._rows: dict[str, dict[str, Any]] = {}
+        self._rows: dict[str, list[dict[str, Any]]] = {part: [] for part in _PARTS}
+        self.addresses: list[str] = []
         self._shared: dict[str, int] = {}
         self._seen: dict[str, int] = {}
 
@@ -104,18 +144,25 @@ class _Shard:
             "provenance": record.provenance,
             "settings": record.settings,
         }
-        row = {
+        own = {
             "key": record.key,
             "removed": sparsity(trial.block.sparsity),
             "status": record.status,
-            "axes": record.axes,
-            "metrics": {n: v for n, v in record.metrics.items() if not str(n).startswith(_CLASS)},
-            "stages": record.stages,
             "shared": [self._number(name, value) for name, value in shared.items()],
         }
         if record.error:
-            row["error"] = record.error
-        self._rows[address] = _plain(row) | extra
+            own["error"] = record.error
+        metrics = {n: v for n, v in record.metrics.items() if not str(n).startswith(_CLASS)}
+        parts = {"axes": record.axes, "metrics": metrics, "stages": record.stages}
+        rest = {name: value for name, value in extra.items() if name != "classes"}
+        self.addresses.append(address)
+        self._rows["own"].append(_plain(own) | rest)
+        self._rows["classes"].append(extra.get("classes", {}))
+        for name, values in parts.items():
+            self._rows[name].append(_plain(values))
+
+    def __len__(self) -> int:
+        return len(self.addresses)
 
     def _number(self, name: str, value: Any) -> int:
         # Most records share these: cleaning them once for each different one is a large part of the work.
@@ -125,12 +172,11 @@ class _Shard:
             self._seen[raw] = self._shared.setdefault(text, len(self._shared))
         return self._seen[raw]
 
-    def script(self) -> bytes:
-        """The shard as a script that assigns its text to a variable."""
+    def folded(self) -> dict[str, Any]:
+        """Everything in the shard: the trials' addresses, and each part of their rows by columns."""
         shared = [json.loads(text) for text in self._shared]
-        text = json.dumps({"shared": shared, "trials": self._rows}, ensure_ascii=False, separators=(",", ":"))
-        packed = gzip.compress(text.encode("utf-8", "replace"), 6, mtime=0)
-        return b'globalThis.benchsuiteShard="' + base64.b64encode(packed) + b'";\n'
+        parts = {part: fold(rows) for part, rows in self._rows.items()}
+        return {"shared": shared, "ids": self.addresses, **parts}
 
 
 def _from_folders(

@@ -15,12 +15,32 @@ if TYPE_CHECKING:
 def shipped_trials(site: Path) -> dict[str, dict[str, Any]]:
     """Each trial by its address, with what it shares with others filled in."""
     found: dict[str, dict[str, Any]] = {}
+    places = dict(_unpacked(site / "trials" / "index.js")["shards"])
     for path in sorted((site / "trials").glob("*.js")):
-        match = re.fullmatch(rb'globalThis\.benchsuiteShard="([A-Za-z0-9+/=]*)";\n', path.read_bytes())
-        assert match, path
-        shard = json.loads(gzip.decompress(base64.b64decode(match[1])))
-        for address, trial in shard["trials"].items():
-            assert path.stem == "all" or address.startswith(path.stem)
+        if path.stem == "index":
+            continue
+        shard = _unpacked(path)
+        assert places.pop(path.stem) == "".join(address[:8] for address in shard["ids"])
+        parts = {part: _rows(shard[part]) for part in ("own", "axes", "metrics", "classes", "stages")}
+        for i, address in enumerate(shard["ids"]):
             assert address not in found
-            found[address] = trial | {"shared": dict(shard["shared"][n] for n in trial["shared"])}
+            own = parts["own"][i]
+            found[address] = own | {name: rows[i] for name, rows in parts.items() if name != "own"}
+            found[address]["shared"] = dict(shard["shared"][n] for n in own["shared"])
+    assert not places
+    return found
+
+
+def _unpacked(path: Path) -> Any:
+    match = re.fullmatch(rb'globalThis\.benchsuiteShard="([A-Za-z0-9+/=]*)";\n', path.read_bytes())
+    assert match, path
+    return json.loads(gzip.decompress(base64.b64decode(match[1])))
+
+
+def _rows(folded: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a part, which are kept as columns."""
+    columns = [iter(values) for values in folded["columns"]]
+    kinds = [folded["kinds"][kind] for kind in folded["of"]]
+    found = [{folded["names"][place]: next(columns[place]) for place in kind} for kind in kinds]
+    assert all(next(column, None) is None for column in columns), "no value is left"
     return found

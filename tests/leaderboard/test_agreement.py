@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from drawn_marks import drawn_marks
 
 from benchsuite.trials.agreement import NetworkAgreement
 from benchsuite_leaderboard import summary
@@ -66,7 +67,8 @@ def test_the_heat_map_has_a_square_for_each_pair_with_its_numbers() -> None:
         (frozenset("bc"), "0.50"),
     }
     assert 'aria-label="alike &#34;&lt;b&gt;&#34;"' in svg
-    assert len(re.findall(r'fill="var\(--series-2\)" opacity="0.8"', svg)) == 1
+    squares = [of for _, of, title in drawn_marks(svg) if "tau" in title]
+    assert [float(of["opacity"]) for of in squares if of["fill"] == "var(--series-2)"] == [0.8]
 
 
 def test_the_page_is_there_when_it_has_something_to_show(

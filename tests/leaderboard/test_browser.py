@@ -18,7 +18,7 @@ from made_up_records import HOSTILE, make_matrix, make_record
 from benchsuite.commands.loading import select
 from benchsuite.store.record import TrialRecord
 from benchsuite_leaderboard.freshness import FRESH, mark_stale
-from benchsuite_leaderboard.pages.addresses import trial_id
+from benchsuite_leaderboard.pages.addresses import slug, trial_id
 from benchsuite_leaderboard.site import render
 
 if TYPE_CHECKING:
@@ -463,6 +463,36 @@ def shown_metrics(page: Page) -> dict[str, tuple[str, str]]:
         "td[data-metric]", "cells => cells.map(c => [c.dataset.metric, c.dataset.v, c.innerText])"
     )
     return {name: (value, text) for name, value, text in cells}
+
+
+def test_the_list_of_a_criterion_s_trials_is_that_of_the_records(
+    browser: Browser, site: tuple[Path, list[TrialRecord]]
+) -> None:
+    folder, records = site
+    mine = [r for r in records if r.axes["scorer"] == "beta" and r.axes["model"] == "mlp"]
+    mine.sort(key=lambda r: (r.axes["sparsity"], r.axes["seed"]))
+    with opened(browser) as (page, complaints):
+        page.goto((folder / "criteria" / f"{slug('beta')}.html").as_uri())
+        lists = page.locator("details.trials-of")
+        assert lists.locator("table").count() == 0
+        lists.first.locator("summary").click()
+        page.wait_for_selector(".trials tbody tr")
+        rows = page.eval_on_selector_all(
+            ".trials tbody tr", "rows => rows.map(r => [...r.cells].map(c => c.innerText))"
+        )
+        assert [row[:4] for row in rows] == [
+            [f"{100 * r.axes['sparsity']:g}%", str(r.axes["seed"]), "0", r.status] for r in mine
+        ]
+        for row, each in zip(rows, mine, strict=True):
+            value = each.metrics.get("accuracy/top1")
+            assert row[4] == ("–" if value is None else f"{100 * value:.2f}")
+        assert rows[0][7:11] == ["40.0", "75.0", "50.0", "1.50"]
+        page.get_by_role("button", name="Accuracy", exact=True).click()
+        numbers = [float(text) for text in column(page, ".trials", 5) if text != "–"]
+        assert numbers == sorted(numbers, reverse=True)
+        page.locator(".trials tbody a").first.click()
+        page.wait_for_selector("#again")
+        assert complaints == []
 
 
 def test_a_trial_shows_its_whole_record(browser: Browser, kept: tuple[Path, list[TrialRecord]]) -> None:

@@ -29,8 +29,8 @@ def test_charts_show_the_means_over_seeds_and_the_dense_line(matrix, tmp_path):
     (page,) = pages(tmp_path).values()
     assert "<h3>Interpretability</h3>" in page
     # Seeds 0, 1 and 2: means of 62 and 22, with the half width of a t interval, 4.303 x 2 / sqrt(3).
-    assert re.search(r"alpha at 50%: 62\.0 ± 5\.0", page)
-    assert re.search(r"random at 90%: 22\.0 ± 5\.0", page)
+    assert re.search(r"<title>alpha: 62\.0 ± 5\.0 at 50%, 62\.0 ± 5\.0 at 90%</title>", page)
+    assert re.search(r"<title>random: [^<]*22\.0 ± 5\.0 at 90%</title>", page)
     assert "dense 40.0" in page
     assert ">30<" in page, "the axis of detectors is labelled in plain numbers"
     assert "e+1<" not in page

@@ -13,8 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd  # type: ignore[import-untyped] # it has no types
 import pytest
-from pyarrow import parquet
 from shipped_trials import shipped_trials
 
 from benchsuite.errors import UsageError
@@ -343,15 +343,32 @@ def test_downloads_hold_every_record(matrix: MakeMany, record: Make, tmp_path: P
         record("=1+1", 0.5, None, error="line one\nline two, with a comma", status="killed"),
     ]
     records[0].metrics["odd"] = float("nan")
+    records[1].metrics["loss"] = 0.1 + 0.2
+    records[1].stages["score"] = "0123456789abcdef0123"
+    records[2].provenance["device"] = float("inf")
     render(records, tmp_path, title="demo")
-    loaded = json.loads((tmp_path / "results.json").read_text("utf-8"), parse_constant=pytest.fail)
-    assert [r["key"] for r in loaded] == [r.key for r in records]
-    assert loaded[1]["metrics"] == records[1].metrics
     rows = list(csv.DictReader(io.StringIO((tmp_path / "results.csv").read_text("utf-8"))))
-    assert len(rows) == len(records)
-    assert float(rows[1]["accuracy/top1"]) == records[1].metrics["accuracy/top1"]
+    assert [row["key"] for row in rows] == [r.key for r in records]
+    for row, each in zip(rows[1:], records[1:], strict=True):
+        assert {name: float(row[name]) for name in each.metrics} == each.metrics
     assert rows[-1]["scorer"] == "'=1+1"
     assert rows[-1]["error"] == "line one\nline two, with a comma"
+    loaded = json.loads((tmp_path / "provenance.json").read_text("utf-8"), parse_constant=pytest.fail)
+    assert [r["key"] for r in loaded["records"]] == [r.key for r in records]
+    assert len(loaded["shared"]) == 3, "settings, provenance, and one more provenance"
+    for found, each in zip(loaded["records"], records, strict=True):
+        assert loaded["shared"][found["settings"]] == each.settings
+        assert found["stages"] == each.stages
+        provenance = each.provenance if each is not records[2] else {**each.provenance, "device": None}
+        assert loaded["shared"][found["provenance"]] == provenance
+
+
+def test_downloads_of_earlier_versions_are_removed(matrix: MakeMany, tmp_path: Path) -> None:
+    for name in ("results.parquet", "results.json.gz", "results.csv.gz", "mine.csv"):
+        (tmp_path / name).write_text("old")
+    render(matrix(), tmp_path, title="demo")
+    left = {path.name for path in tmp_path.iterdir() if path.suffix not in (".html", "")}
+    assert left == {"results.csv", "provenance.json", "mine.csv"}
 
 
 def test_loading_the_site_loads_no_heavy_library() -> None:
@@ -371,18 +388,18 @@ def test_names_of_pages_are_safe_and_distinct() -> None:
     assert slug("a", "bc") != slug("ab", "c")
 
 
-def test_every_trial_is_on_the_page_of_its_criterion(matrix: MakeMany, record: Make, tmp_path: Path) -> None:
+def test_a_criterion_counts_its_trials_and_names_their_files(
+    matrix: MakeMany, record: Make, tmp_path: Path
+) -> None:
     records = [*matrix(), record("beta", 0.7, None, status="timeout", error="too slow")]
     render(records, tmp_path, title="demo")
     for scorer in ("alpha", "beta", "random", "reversed(alpha)"):
         page = (tmp_path / "criteria" / f"{slug(scorer)}.html").read_text("utf-8")
         mine = [r for r in records if r.axes["scorer"] == scorer]
-        accuracies = sorted(
-            f"{100 * r.metrics['accuracy/top1']:.2f}" for r in mine if "accuracy/top1" in r.metrics
-        )
-        found = sorted(re.findall(r"<td>(?:done|<span[^>]*>\w+</span>)</td><td>([\d.]+|–)</td>", page))
-        assert len(found) == len(mine)
-        assert [value for value in found if value != "–"] == accuracies
+        assert sum(map(int, re.findall(r"on digits: (\d+) trials?</summary>", page))) == len(mine)
+        names = re.findall(r'data-shards="([^"]+)"', page)
+        assert len(names) == 2
+        assert all((tmp_path / "trials" / f"{name}.js").is_file() for name in names)
 
 
 def test_pages_of_networks_that_are_pruned_before_training_speak_of_no_recovery(
@@ -404,18 +421,16 @@ def test_pages_of_what_is_gone_are_removed(record: Make, tmp_path: Path) -> None
     assert {p.name for p in (tmp_path / "criteria").iterdir()} == {f"{slug('a')}.html", "notes.txt"}
 
 
-def test_large_downloads_are_compressed(matrix: MakeMany, tmp_path: Path) -> None:
+def test_large_downloads_are_compressed_and_pandas_reads_them(matrix: MakeMany, tmp_path: Path) -> None:
     records = matrix(workloads=[("d", f"m{i}") for i in range(30)])
+    for each in records:
+        each.metrics["full"] = each.metrics["accuracy/top1"] / 3
+        each.provenance["commit"] = each.key * 8
     offered = {each.name: each.content for each in downloads(records)}
-    loaded = json.loads(gzip.decompress(offered["results.json.gz"]))
-    assert [r["key"] for r in loaded] == [r.key for r in records]
+    assert set(offered) == {"results.csv.gz", "provenance.json.gz"}
+    (tmp_path / "results.csv.gz").write_bytes(offered["results.csv.gz"])
+    frame = pd.read_csv(tmp_path / "results.csv.gz")
+    assert frame["full"].tolist() == pytest.approx([r.metrics["full"] for r in records], rel=1e-15)
+    rows = csv.DictReader(io.StringIO(gzip.decompress(offered["results.csv.gz"]).decode()))
+    assert [float(row["full"]) for row in rows] == [r.metrics["full"] for r in records]
     assert offered == {each.name: each.content for each in downloads(records)}
-
-
-def test_parquet_holds_the_same_numbers(matrix: MakeMany, record: Make) -> None:
-    records = [*matrix(), record("late", "native", None)]
-    (content,) = [each.content for each in downloads(records) if each.name == "results.parquet"]
-    table = parquet.read_table(io.BytesIO(content))
-    assert table.column("accuracy/top1").to_pylist() == [r.metrics.get("accuracy/top1") for r in records]
-    assert table.column("sparsity").to_pylist() == [str(r.axes["sparsity"]) for r in records]
-    assert table.column("seed").to_pylist() == [float(r.axes["seed"]) for r in records]

@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
+from drawn_marks import drawn_marks
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,9 +44,11 @@ def test_only_the_front_the_leaders_and_the_controls_are_in_colour() -> None:
     ]
     svg = trade_off(made, looks(criteria, [control]), cost_title="MACs", label="")
     assert svg is not None
-    dots = dict(re.findall(r'<circle [^>]*fill="([^"]+)"[^>]*><title>(\w+):', str(svg)))
-    by_name = {name: colour for colour, name in re.findall(r'fill="([^"]+)"[^>]*><title>(\w+):', str(svg))}
-    assert dots
+    by_name = {
+        title.partition(":")[0]: of.get("fill", of.get("stroke"))
+        for tag, of, title in drawn_marks(str(svg))
+        if tag == "circle"
+    }
     assert [by_name[f"c{i}"] for i in range(7)] == [f"var(--series-{i + 1})" for i in range(7)]
     assert by_name["c11"] == "var(--ink-2)"
     assert {by_name[f"c{i}"] for i in range(7, 10)} == {"var(--faint)"}

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 
 import pytest
+from drawn_marks import drawn_marks
 
-from benchsuite_leaderboard.charts.vegalite import as_is, axis, layer, text, to_svg
+from benchsuite_leaderboard.charts.vegalite import as_is, axis, labels, layer, position, text, to_svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -21,13 +23,32 @@ def test_points_are_circles_where_they_belong(has_notes: bool) -> None:
         [layer("point", rows, encoding, filled=True, size=26, opacity=1)], width=200, height=100, label=""
     )
     root = ET.fromstring(str(svg))
-    circles = list(root.iter(f"{SVG}circle"))
-    assert [(float(c.attrib["cx"]), float(c.attrib["cy"])) for c in circles] == [
-        (0, 100),
-        (100, 75),
-        (200, 0),
-    ]
-    assert {c.attrib["fill"] for c in circles} == {"red"}
-    notes = [c.findtext(f"{SVG}title") for c in circles]
-    assert notes == ([row["note"] for row in rows] if has_notes else [None] * 3)
+    if has_notes:
+        circles = list(root.iter(f"{SVG}circle"))
+        places = [(float(c.attrib["cx"]), float(c.attrib["cy"])) for c in circles]
+        marks = list(drawn_marks(str(svg)))
+        assert [of["fill"] for tag, of, _ in marks if tag == "circle"] == ["red"] * 3
+        assert [c.findtext(f"{SVG}title") for c in circles] == [row["note"] for row in rows]
+    else:
+        (dots,) = [path for path in root.iter(f"{SVG}path") if path.get("stroke") == "red"]
+        places = [(float(x), float(y)) for x, y in re.findall(r"M([\d.]+),([\d.]+)h0", dots.attrib["d"])]
+    assert places == [(0, 100), (100, 75), (200, 0)]
     assert not [group for group in root.iter(f"{SVG}g") if not group.attrib or not len(group)]
+
+
+def test_there_is_room_for_unmeasured_names() -> None:
+    place = {"x": position("x", (0, 100)), "y": position("y", (0, 100))}
+    drawings = [
+        str(
+            to_svg(
+                [labels([{"x": 100, "y": 50, "name": name}], place | {"text": text("name")})],
+                width=200,
+                height=100,
+                label="",
+            )
+        )
+        for name in ("a", "a" * 30)
+    ]
+    short, long = (float(re.findall(r'viewBox="0 0 (\d+)', svg)[0]) for svg in drawings)
+    assert 29 * 5 < long - short < 29 * 8
+    assert all('font-size="0' not in svg for svg in drawings)

@@ -73,6 +73,8 @@
   }
   const tables = new Map();
   for (const table of document.querySelectorAll("table.sortable")) tables.set(table, new SortableTable(table));
+  // For tables that other scripts make.
+  globalThis.benchsuiteSortable = (table) => new SortableTable(table);
 
   // Choices between views of the same thing hold for the whole page.
   const choices = [...document.querySelectorAll("input[data-state]")];

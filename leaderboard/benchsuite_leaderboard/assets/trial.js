@@ -6,9 +6,6 @@
   const head = document.querySelector("h1");
   const lead = document.getElementById("where");
   const title = document.title;
-  const shards = main.dataset.shards.split(" ");
-  const digits = Number(main.dataset.digits);
-  const loaded = new Map();
 
   // Whatever a stranger's record holds becomes text or the value of an attribute, never HTML.
   const made = (tag, properties = {}, ...children) => {
@@ -20,23 +17,6 @@
   const named = (text) => made("bdi", {}, text);
   const code = (text) => made("code", {}, text);
   const link = (address, ...children) => made("a", { href: address }, ...children);
-
-  const unpacked = async (text) => {
-    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-    return JSON.parse(await new Response(stream).text());
-  };
-  const load = (name) => {
-    if (!loaded.has(name)) {
-      loaded.set(name, new Promise((done, failed) => {
-        const script = made("script", { src: `trials/${name}.js` });
-        script.addEventListener("load", () => unpacked(globalThis.benchsuiteShard).then(done, failed));
-        script.addEventListener("error", () => failed(new Error(`trials/${name}.js cannot be read`)));
-        document.head.append(script);
-      }));
-    }
-    return loaded.get(name);
-  };
 
   const section = (heading, about, ...children) => {
     const found = made("section", {}, made("h2", {}, heading));
@@ -170,9 +150,8 @@
     return section("Again", "RUN is the run directory, or a folder with the suite’s file as suite.toml. The filters select this trial alone.", ...parts);
   };
 
-  const show = (id, shard) => {
-    const trial = shard.trials[id];
-    const shared = Object.fromEntries(trial.shared.map((number) => shard.shared[number]));
+  const show = (id, trial) => {
+    const { shared } = trial;
     const folder = `stages/${trial.key}`;
     const [label, criterion] = shared.criterion;
     const [place, pair, workloadPage] = shared.workload;
@@ -208,11 +187,12 @@
   const route = async () => {
     const id = location.hash.slice(1);
     if (!id) return say("No trial chosen", "The address of a trial ends in # and its key. ", cells(), " leads to all of them.");
-    const name = digits ? id.slice(0, digits) : "all";
+    // Until it is read, the page shows no other trial.
+    main.replaceChildren();
     try {
-      const shard = /^[0-9a-f]{20}$/.test(id) && shards.includes(name) ? await load(name) : { trials: {} };
+      const trial = /^[0-9a-f]{20}$/.test(id) && main.dataset.trials !== "0" ? await globalThis.benchsuiteShards.find(id) : undefined;
       if (id !== location.hash.slice(1)) return undefined;
-      if (Object.hasOwn(shard.trials, id)) return show(id, shard);
+      if (trial) return show(id, trial);
     } catch (error) {
       return say("The trial cannot be read", `${error.message}. The page needs the whole folder of the site and a browser of 2023 or later. The `, link("index.html#downloads", "downloads"), " have every record.");
     }

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from benchsuite_leaderboard.charts.layout import spread_apart
 from benchsuite_leaderboard.charts.theme import share_format, shorten
-from benchsuite_leaderboard.charts.vegalite import Layer, as_is, axis, end, layer, position, text, to_svg
+from benchsuite_leaderboard.charts.vegalite import (
+    Layer,
+    as_is,
+    axis,
+    end,
+    labels,
+    layer,
+    position,
+    text,
+    to_svg,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,6 +64,7 @@ def curves(
     budget: str,
     label: str,
     compact: bool = False,
+    has_notes: bool | None = None,
     scale: Scale = ACCURACY,
 ) -> Markup | None:
     """The chart of one table as SVG; None when no cell with a sparsity has a mean.
@@ -64,7 +75,9 @@ def curves(
         dense: mean of the unpruned networks.
         budget: what the sparsity is a fraction of.
         label: the text alternative (alt text).
-        compact: for a phone: narrow, and without names, which are in the page's legend.
+        compact: for a phone, or beside others: narrow, and without names, which are in the page's legend.
+        has_notes: whether hovering over a dot shows the numbers; a phone, so by default what is compact,
+            has no pointer.
         scale: how the metric is written.
     """
     points = _points(table, looks, scale)
@@ -107,8 +120,8 @@ def curves(
             if (looks[drawn[p["series"]]].dash, looks[drawn[p["series"]]].width) == (dash, width)
         ]
         layers.append(layer("line", alike, detail, strokeWidth=width, strokeDash=list(dash) or [1, 0]))
-    # A phone has no pointer for hovering over a dot to read its note.
-    dots = detail if compact else detail | {"description": text("note")}
+    noted = not compact if has_notes is None else has_notes
+    dots = detail | {"description": text("note")} if noted else detail
     layers.append(layer("point", points, dots, filled=True, size=26, opacity=1))
     if not compact:
         layers += _names(frame, x, points, drawn, dense, scale)
@@ -152,14 +165,14 @@ class _Frame:
 
 
 def _points(table: Table, looks: Mapping[Criterion, Look], scale: Scale) -> list[Row]:
+    notes = {criterion: _note(table, criterion, scale) for criterion in table.rows}
     return [
         {
             "series": str(i),
             "x": sparsity,
             "y": cell.estimate.mean,
             "colour": looks[criterion].colour,
-            "note": f"{shorten(criterion.label, 60)} at {100 * sparsity:.10g}%: "
-            + _said(cell.estimate, scale),
+            "note": notes[criterion],
             "low": cell.estimate.mean if cell.estimate.low is None else cell.estimate.low,
             "high": cell.estimate.mean if cell.estimate.high is None else cell.estimate.high,
         }
@@ -167,6 +180,16 @@ def _points(table: Table, looks: Mapping[Criterion, Look], scale: Scale) -> list
         for sparsity, cell in zip(table.sparsities, cells, strict=True)
         if cell.estimate is not None and not isinstance(sparsity, str)
     ]
+
+
+def _note(table: Table, criterion: Criterion, scale: Scale) -> str:
+    """All numbers of a criterion: its dots are one mark, and hovering over any of them shows these."""
+    found = [
+        f"{_said(cell.estimate, scale)} at {100 * sparsity:.10g}%"
+        for sparsity, cell in zip(table.sparsities, table.rows[criterion], strict=True)
+        if cell.estimate is not None and not isinstance(sparsity, str)
+    ]
+    return f"{shorten(criterion.label, 60)}: {', '.join(found)}"
 
 
 def _said(estimate: Estimate, scale: Scale) -> str:
@@ -237,5 +260,5 @@ def _names(
     }
     return [
         layer("rule", rows, leader, strokeWidth=0.8, opacity=0.75, x2Offset=14),
-        layer("text", rows, name_at, align="left", baseline="middle", dx=19),
+        labels(rows, name_at, dx=19),
     ]

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from benchsuite_leaderboard.charts.layout import spread_apart
 from benchsuite_leaderboard.charts.theme import share_format, shorten
-from benchsuite_leaderboard.charts.vegalite import Layer, as_is, axis, end, layer, position, text, to_svg
+from benchsuite_leaderboard.charts.vegalite import (
+    Layer,
+    as_is,
+    axis,
+    end,
+    labels,
+    layer,
+    position,
+    text,
+    to_svg,
+)
 from benchsuite_leaderboard.statistics.pareto import pareto_front
 
 if TYPE_CHECKING:
@@ -85,7 +95,8 @@ def trade_off(
     y = axis("y", accuracies, "test accuracy (top-1)", format=share_format(accuracies, 6), tickCount=6)
     best = front(choices)
     together = {group[0].point: group for group in hidden(choices)}
-    rows = [_row(c, looks, together, is_best=c in best) for c in choices]
+    notes = {criterion: _note(choices, criterion) for criterion in {c.criterion for c in choices}}
+    rows = [_row(c, looks, together, notes, is_best=c in best) for c in choices]
     marks = {"x": x, "y": y, "color": as_is("colour"), "description": text("note")}
     steps = [{"x": c.cost, "y": c.accuracy} for c in best]
     named = _named(choices, looks)
@@ -112,12 +123,15 @@ def _row(
     choice: Choice,
     looks: Mapping[Criterion, Look],
     together: Mapping[tuple[float, float], Sequence[Choice]],
+    notes: Mapping[Criterion, str],
     *,
     is_best: bool,
 ) -> Row:
     look = looks[choice.criterion]
-    there = together.get(choice.point, (choice,))
-    names = ", ".join(shorten(c.criterion.label, 60) for c in there)
+    note = notes[choice.criterion]
+    if choice.point in together:
+        names = ", ".join(shorten(c.criterion.label, 60) for c in together[choice.point])
+        note = f"{names}: {_said(choice)}"
     kind = "control" if choice.criterion.is_control else "drawn" if look.is_leader or is_best else "pale"
     colour = "var(--ink-2)" if kind == "drawn" and not look.is_leader else look.colour
     return {
@@ -125,8 +139,18 @@ def _row(
         "y": choice.accuracy,
         "colour": colour,
         "kind": kind,
-        "note": f"{names}: {_percent(choice.accuracy)} with {_percent(choice.cost)} left",
+        "note": note,
     }
+
+
+def _note(choices: Sequence[Choice], criterion: Criterion) -> str:
+    """All choices of a criterion: their dots are one mark, unless others lie at the same place."""
+    found = [_said(choice) for choice in choices if choice.criterion == criterion]
+    return f"{shorten(criterion.label, 60)}: {', '.join(found)}"
+
+
+def _said(choice: Choice) -> str:
+    return f"{_percent(choice.accuracy)} with {_percent(choice.cost)} left"
 
 
 def _named(choices: Sequence[Choice], looks: Mapping[Criterion, Look]) -> list[Criterion]:
@@ -179,7 +203,7 @@ def _names(
     }
     return [
         layer("rule", rows, leader, strokeWidth=0.7, opacity=0.6, x2Offset=6),
-        layer("text", rows, at, align="left", baseline="middle", dx=9, fontSize=11),
+        labels(rows, at, dx=9),
     ]
 
 

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
+
+from benchsuite_leaderboard.charts.smaller import smaller
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
+
+_TEXT = 11.5
+"""Size of texts in pixels."""
+_LETTER = 6.3
+"""Width of a letter, about: a reader's font is not known here."""
+_UNSIZED = re.compile(r'<text [^>]*?translate\(([\d.]+),[^>]* font-size="0px"[^>]*>([^<]*)<')
 
 _AXIS = {
     "domain": False,
@@ -19,7 +28,7 @@ _AXIS = {
     "labelColor": "var(--ink-2)",
     "titleColor": "var(--ink-2)",
     "labelFontSize": 11,
-    "titleFontSize": 11.5,
+    "titleFontSize": _TEXT,
     "titleFontWeight": "normal",
     "labelPadding": 6,
     "titlePadding": 8,
@@ -29,7 +38,7 @@ _CONFIG = {
     "font": FONT,
     "view": {"stroke": None},
     "axis": _AXIS,
-    "text": {"color": "var(--ink)", "fontSize": 11.5},
+    "text": {"color": "var(--ink)", "fontSize": _TEXT},
 }
 
 _DOT = re.compile(
@@ -48,6 +57,16 @@ def layer(
     """One mark per row, or per series of rows; only a channel "description" gives a mark a text."""
     form = {"type": mark, "aria": "description" in encoding, **properties}
     return {"data": {"values": list(rows)}, "mark": form, "encoding": dict(encoding)}
+
+
+def labels(rows: Sequence[Mapping[str, Any]], encoding: Mapping[str, Channel], **properties: Any) -> Layer:
+    """Names to the right of their places, the last of the layers.
+
+    Measuring many texts takes the renderer as long as all else, so it is told that they have no size;
+    `to_svg` makes room for them.
+    """
+    place = {"align": "left", "baseline": "middle", "dy": 0.3 * _TEXT}
+    return layer("text", rows, encoding, fontSize=0, **place, **properties)
 
 
 def axis(field: str, domain: tuple[float, float], title: str, **properties: Any) -> Channel:
@@ -86,8 +105,9 @@ def to_svg(layers: Sequence[Layer], *, width: int, height: int, label: str) -> M
     svg: str = vl_convert.vegalite_to_svg(
         {"width": width, "height": height, "layer": list(layers), "config": _CONFIG}
     )
-    full_width, full_height = re.findall(r'(?:width|height)="([\d.]+)"', svg)[:2]
+    full_width, full_height = map(float, re.findall(r'(?:width|height)="([\d.]+)"', svg)[:2])
     body = svg[svg.index(">") + 1 :]
+    full_width = max(full_width, _right_end(body))
     # Hovering over a mark shows its description; the whole drawing has one text alternative.
     body = re.sub(r'<path (?:role="[^"]*" )?aria-label="([^"]*)"([^>]*?)(?:/>|></path>)', _with_title, body)
     body = re.sub(r' (?:role|aria-[a-z]+|pointer-events|class)="[^"]*"', "", body)
@@ -97,18 +117,26 @@ def to_svg(layers: Sequence[Layer], *, width: int, height: int, label: str) -> M
     )
     body = re.sub(r'<path d="(?:M0,0h[\d.]+v[\d.]+h-?[\d.]+Z)?"(?: display="none")?/>', "", body)
     body = re.sub(r"(\.\d)\d+(?=[^<>]*>)", r"\1", body)
-    body = re.sub(r' (?:stroke-dasharray="1,0"|text-anchor="start"|font-size="11.5px")', "", body)
+    body = re.sub(r' (?:stroke-dasharray="1,0"|text-anchor="start"|font-size="(?:11.5|0)px")', "", body)
     body = _DOT.sub(r'<circle cx="\1" cy="\2" r="\3" fill="\4"\5>\6</circle>', body)
     body = body.replace('"></circle>', '"/>')
     body = re.sub(
         r'<text([^>]*) transform="translate\(([-\d.]+),([-\d.]+)\)"', r'<text x="\2" y="\3"\1', body
     )
-    body = _without_bare_groups(body)
+    body = smaller(_without_bare_groups(body).removesuffix("</svg>"))
     # The renderer escaped the texts of the body.
     return Markup(  # noqa: S704 - see above
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {full_width} {full_height}" '
-        f'style="max-width:{full_width}px" font-size="11.5px" role="img" aria-label="{escape(label)}">{body}'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {full_width:.0f} {full_height:.0f}" '
+        f'style="max-width:{full_width:.0f}px" font-size="11.5px" role="img" '
+        f'aria-label="{escape(label)}">{body}</svg>'
     )
+
+
+def _right_end(body: str) -> float:
+    """Where the longest of the unmeasured names ends, about."""
+    origin = re.search(r"translate\(([\d.]+),", body)
+    ends = [float(x) + _LETTER * len(unescape(name)) for x, name in _UNSIZED.findall(body)]
+    return float(origin[1]) + max(ends) if origin and ends else 0.0
 
 
 def _with_title(match: re.Match[str]) -> str:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchsuite.store import metric_names
-from benchsuite_leaderboard.board import sparsity_order
 from benchsuite_leaderboard.pages.environment import environment
 from benchsuite_leaderboard.pages.views import UNSTABLE, stability_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from benchsuite_leaderboard.board import BoardTrial, Criterion, Workload
+    from benchsuite_leaderboard.board import Criterion, Workload
     from benchsuite_leaderboard.pages.views import Views
     from benchsuite_leaderboard.report import BoardReport, Report
     from benchsuite_leaderboard.standings import Cell, Standings
     from benchsuite_leaderboard.statistics.intervals import Estimate
+    from benchsuite_leaderboard.trials import TrialFiles
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,12 @@ class WorkloadLine:
 
 @dataclass(frozen=True)
 class Section:
-    """A criterion on one board."""
+    """A criterion on one board; `trials` is their number on each workload."""
 
     board: BoardReport
     lines: tuple[WorkloadLine, ...]
     comparisons: tuple[Comparison, ...]
-    trials: tuple[tuple[Workload, tuple[BoardTrial, ...]], ...]
+    trials: tuple[tuple[Workload, int], ...]
     score_seconds: float | None
     score_memory: float | None
     stability: float | None
@@ -66,8 +67,22 @@ _MEANINGS = {
 }
 
 
-def criterion_page(report: Report, views: Views, criterion: Criterion, about: Mapping[str, str]) -> str:
-    """The page as HTML; `about` describes each scorer, by its name."""
+def criterion_page(
+    report: Report,
+    views: Views,
+    criterion: Criterion,
+    about: Mapping[str, str],
+    of_trials: TrialFiles,
+) -> str:
+    """The page as HTML, on which a script lists the trials.
+
+    Args:
+        report: everything the pages show.
+        views: tables and charts.
+        criterion: whose page it is.
+        about: a sentence that describes each scorer, by its name.
+        of_trials: the files that have the trials.
+    """
     sections = [
         _section(views, board, criterion) for board in report.boards if criterion in board.board.criteria
     ]
@@ -82,6 +97,7 @@ def criterion_page(report: Report, views: Views, criterion: Criterion, about: Ma
             command=_command(criterion),
             about=_about(criterion, about),
             unstable=UNSTABLE,
+            shards=of_trials.shards,
             root="../",
             here="",
         )
@@ -97,8 +113,8 @@ def _section(views: Views, board: BoardReport, criterion: Criterion) -> Section:
         tuple(_line(views, board, standings, criterion, pair) for pair in pairs),
         tuple(_comparisons(standings, criterion)),
         tuple(
-            (pair, tuple(sorted((t for t in mine if t.block.dense_model.workload == pair), key=_trial_order)))
-            for pair in pairs
+            (pair, number)
+            for pair, number in sorted(Counter(t.block.dense_model.workload for t in mine).items())
         ),
         standings.mean_metric(criterion, metric_names.SCORE_SECONDS),
         standings.mean_metric(criterion, metric_names.SCORE_PEAK_MB),
@@ -132,11 +148,6 @@ def _comparisons(standings: Standings, criterion: Criterion) -> list[Comparison]
         )
         for control, meaning in found
     ]
-
-
-def _trial_order(trial: BoardTrial) -> tuple[tuple[int, float, str], tuple[int, str], str]:
-    seed = trial.block.dense_model.seed
-    return (sparsity_order(trial.block.sparsity), (len(seed), seed), trial.draw)
 
 
 def _command(criterion: Criterion) -> str:

@@ -8,9 +8,8 @@ from benchsuite_leaderboard.pages.environment import environment
 
 if TYPE_CHECKING:
     from benchsuite_leaderboard.report import Report
-    from benchsuite_leaderboard.trials import TrialFiles
 
 
-def trial_page(report: Report, files: TrialFiles) -> str:
-    """The page as HTML; it lists the shards that exist, so that it requests no missing file."""
-    return environment().get_template("trial.html.j2").render(report=report, files=files, root="", here="")
+def trial_page(report: Report) -> str:
+    """The page as HTML; it knows whether there are trials, so that it requests no missing file."""
+    return environment().get_template("trial.html.j2").render(report=report, root="", here="")

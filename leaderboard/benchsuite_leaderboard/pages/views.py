@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from benchsuite.store import metric_names
@@ -84,6 +83,11 @@ class TableRow:
     place_there: tuple[int, int] | None = None
     gain_over_workloads: Estimate | None = None
 
+    @property
+    def has_values(self) -> bool:
+        """Whether any of its cells has a mean."""
+        return any(cell.estimate is not None for cell in self.cells)
+
 
 @dataclass(frozen=True)
 class Chart:
@@ -91,6 +95,27 @@ class Chart:
 
     wide: Markup
     compact: Markup
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One of several small charts.
+
+    Attributes:
+        dense: the dense networks' mean in words; empty if unknown.
+    """
+
+    svg: Markup
+    title: str
+    dense: str
+
+
+@dataclass(frozen=True)
+class Dissection:
+    """The small charts of network dissection, and the criteria in them in the order of their colours."""
+
+    drawings: tuple[Drawing, ...]
+    criteria: tuple[Criterion, ...]
 
 
 @dataclass(frozen=True)
@@ -126,6 +151,7 @@ class Views:
     """Makes each table and chart only once, even if many pages show it."""
 
     def __init__(self) -> None:
+        self._of_metrics: dict[tuple[str, str], Standings] = {}
         self._views: dict[tuple[str, str, Workload | None], View] = {}
         self._charts: dict[tuple[str, str, str, Workload | None], Chart | None] = {}
         self._trade_offs: dict[tuple[str, str, Workload | None, str], TradeOff | None] = {}
@@ -163,23 +189,38 @@ class Views:
         whose = "" if len(names) > MOST_BANDS or len(names) == drawn else f" of {in_words(names)}"
         return f"Bands are 95% intervals over seeds{whose}."
 
-    def interpretability(self, board: BoardReport, pair: Workload) -> list[tuple[Chart, View, str]]:
-        """The dissection metrics against sparsity, each with its table and caption; empty without any."""
-        found = []
+    def interpretability(self, board: BoardReport, pair: Workload) -> Dissection | None:
+        """The dissection metrics against sparsity; None without any."""
+        drawings: list[Drawing] = []
+        drawn: set[Criterion] = set()
         for name, scale in INTERPRETABILITY:
-            if f"{metric_names.INTERPRETABILITY}{name}" not in board.board.metrics:
+            metric = f"{metric_names.INTERPRETABILITY}{name}"
+            if metric not in board.board.metrics:
                 continue
-            standings = Standings(board.board, f"{metric_names.INTERPRETABILITY}{name}")
-            table = standings.table(pair)
-            dense = _mean_of(board, pair, f"{metric_names.INTERPRETABILITY}{name}_dense")
-            label = f"Line chart: {scale.title} against sparsity for {workload(pair)}."
-            chart = self._chart(
-                ("curves", board.anchor, standings.metric, pair),
-                partial(_drawn, table, board, dense, label, scale),
+            table = self._standings(board, metric).means(pair)
+            dense = _mean_of(board, pair, f"{metric}_dense")
+            svg = curves(
+                table,
+                board.looks,
+                dense=dense,
+                budget=board.board.protocol.budget,
+                label=f"Line chart: {scale.title} against sparsity for {workload(pair)}.",
+                scale=scale,
+                compact=True,
+                has_notes=True,
             )
-            if chart is not None:
-                found.append((chart, View(table, _rows(standings, table, pair), dense), scale.title))
-        return found
+            if svg is not None:
+                drawings.append(Drawing(svg, scale.title, "" if dense is None else scale.say(dense)))
+                drawn |= {c for c, cells in table.rows.items() if any(cell.estimate for cell in cells)}
+        if not drawings:
+            return None
+        return Dissection(tuple(drawings), tuple(c for c in board.looks if c in drawn))
+
+    def _standings(self, board: BoardReport, metric: str) -> Standings:
+        key = (board.anchor, metric)
+        if key not in self._of_metrics:
+            self._of_metrics[key] = Standings(board.board, metric)
+        return self._of_metrics[key]
 
     def trade_off(
         self, board: BoardReport, standings: Standings, pair: Workload | None, cost: str
@@ -254,20 +295,12 @@ class Views:
         return self._charts[key]
 
 
-def _drawn(
-    table: Table, board: BoardReport, dense: float | None, label: str, scale: Scale, compact: bool
-) -> Markup | None:
-    budget = board.board.protocol.budget
-    return curves(table, board.looks, dense=dense, budget=budget, label=label, compact=compact, scale=scale)
-
-
 def _mean_of(board: BoardReport, pair: Workload, metric: str) -> float | None:
     """The mean over the dense networks of a metric that is the same in all trials of a dense network."""
     values = {
-        block.dense_model: value
-        for blocks in board.board.values(metric).values()
-        for block, value in blocks.items()
-        if block.dense_model.workload == pair
+        trial.block.dense_model: value
+        for trial in board.board.by_workload[pair]
+        if (value := trial.metric(metric)) is not None
     }
     return math.fsum(values.values()) / len(values) if values else None
 
