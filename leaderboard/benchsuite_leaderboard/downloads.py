@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
-import gzip
 import io
 import json
 import math
@@ -104,8 +104,7 @@ def _columns(records: Sequence[TrialRecord]) -> dict[str, list[Any]]:
 def _text(name: str, about: str, text: str) -> Download:
     content = text.encode("utf-8", "replace")
     if len(content) > _LARGE:
-        # Without a time stamp, equal records give equal files.
-        return Download(f"{name}.gz", f"{about} (compressed)", gzip.compress(content, 6, mtime=0))
+        return Download(f"{name}.bz2", f"{about} (compressed)", bz2.compress(content))
     return Download(name, about, content)
 
 

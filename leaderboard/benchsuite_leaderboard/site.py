@@ -42,7 +42,7 @@ _AGREEMENT = "agreement.html"
 _DOWNLOADS = [
     f"{name}{ending}"
     for name in ("results.csv", "provenance.json", "results.json", "results.parquet")
-    for ending in ("", ".gz")
+    for ending in ("", ".gz", ".bz2")
 ]
 """The names of all downloads, also those of earlier versions; what is no longer offered is removed."""
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-MOST_BYTES, MOST_FIRST_PAGE = 13_500_000, 500_000
+MOST_BYTES, MOST_FIRST_PAGE = 13_000_000, 500_000
 MOST = 30.0
 """Largest allowed multiple of the alternative's processor time; 15 was measured."""
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+import bz2
 import csv
-import gzip
 import io
 import json
 import re
@@ -364,7 +364,7 @@ def test_downloads_hold_every_record(matrix: MakeMany, record: Make, tmp_path: P
 
 
 def test_downloads_of_earlier_versions_are_removed(matrix: MakeMany, tmp_path: Path) -> None:
-    for name in ("results.parquet", "results.json.gz", "results.csv.gz", "mine.csv"):
+    for name in ("results.parquet", "results.json.gz", "results.csv.gz", "results.csv.bz2", "mine.csv"):
         (tmp_path / name).write_text("old")
     render(matrix(), tmp_path, title="demo")
     left = {path.name for path in tmp_path.iterdir() if path.suffix not in (".html", "")}
@@ -427,10 +427,10 @@ def test_large_downloads_are_compressed_and_pandas_reads_them(matrix: MakeMany, 
         each.metrics["full"] = each.metrics["accuracy/top1"] / 3
         each.provenance["commit"] = each.key * 8
     offered = {each.name: each.content for each in downloads(records)}
-    assert set(offered) == {"results.csv.gz", "provenance.json.gz"}
-    (tmp_path / "results.csv.gz").write_bytes(offered["results.csv.gz"])
-    frame = pd.read_csv(tmp_path / "results.csv.gz")
+    assert set(offered) == {"results.csv.bz2", "provenance.json.bz2"}
+    (tmp_path / "results.csv.bz2").write_bytes(offered["results.csv.bz2"])
+    frame = pd.read_csv(tmp_path / "results.csv.bz2")
     assert frame["full"].tolist() == pytest.approx([r.metrics["full"] for r in records], rel=1e-15)
-    rows = csv.DictReader(io.StringIO(gzip.decompress(offered["results.csv.gz"]).decode()))
+    rows = csv.DictReader(io.StringIO(bz2.decompress(offered["results.csv.bz2"]).decode()))
     assert [float(row["full"]) for row in rows] == [r.metrics["full"] for r in records]
     assert offered == {each.name: each.content for each in downloads(records)}
