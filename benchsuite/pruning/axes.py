@@ -18,7 +18,13 @@ whose input channels are removed with them; "channels" of a normalisation or PRe
 module; "parameter": one axis of a parameter that belongs to no such module.
 """
 
-_NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.LayerNorm, nn.GroupNorm)
+_NORMS = (
+    nn.modules.batchnorm._BatchNorm,
+    nn.modules.instancenorm._InstanceNorm,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.RMSNorm,
+)
 
 
 @dataclass(frozen=True)
@@ -36,17 +42,18 @@ def axes_of(name: str, module: nn.Module) -> Iterator[tuple[Axis, int]]:
 
     Args:
         name: the module's dotted name.
-        module: the module; nothing is returned for a module without such axes.
+        module: the module; nothing is returned for a module without such axes, nor for a layer whose weight
+            is not a parameter of its own: there is nothing to cut.
     """
-    if isinstance(module, nn.modules.conv._ConvNd):
-        if module.groups > 1:
+    if isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
+        if (weight := own_weight(module)) is None:
+            return
+        if isinstance(module, nn.modules.conv._ConvNd) and module.groups > 1:
             yield Axis(name, "grouped"), module.out_channels
-        else:
-            yield Axis(name, "out"), module.out_channels
-            yield Axis(name, "in"), module.in_channels
-    elif isinstance(module, nn.Linear):
-        yield Axis(name, "out"), module.out_features
-        yield Axis(name, "in"), module.in_features
+            return
+        transposed = isinstance(module, nn.modules.conv._ConvNd) and module.transposed
+        yield Axis(name, "out"), weight.shape[1 if transposed else 0]
+        yield Axis(name, "in"), weight.shape[0 if transposed else 1]
     elif isinstance(module, nn.PReLU):
         if module.num_parameters > 1:
             yield Axis(name, "channels"), module.num_parameters
@@ -54,8 +61,13 @@ def axes_of(name: str, module: nn.Module) -> Iterator[tuple[Axis, int]]:
         yield Axis(name, "channels"), _norm_size(module)
 
 
+def own_weight(layer: nn.Module) -> nn.Parameter | None:
+    """The weight of a convolution or linear layer, or None if it is no parameter of the layer itself."""
+    return layer._parameters.get("weight")
+
+
 def _norm_size(module: nn.Module) -> int:
-    if isinstance(module, nn.LayerNorm):
+    if isinstance(module, nn.LayerNorm | nn.RMSNorm):
         return int(module.normalized_shape[-1])
     if isinstance(module, nn.GroupNorm):
         return module.num_channels

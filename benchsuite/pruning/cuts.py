@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch_pruning.pruner import function as cutting
 
+from benchsuite.pruning.axes import axes_of
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
@@ -23,7 +25,7 @@ def size_of(model: nn.Module, axis: Axis) -> int:
     module = model.get_submodule(axis.name)
     if axis.side == "heads":
         return int(module.num_heads)  # type: ignore[arg-type]  # an attention module's plain attribute
-    return int(module.get_parameter("weight").shape[1 if axis.side == "in" else 0])
+    return dict(axes_of(axis.name, module))[axis]
 
 
 def cut(model: nn.Module, axis: Axis, gone: NDArray[np.int64]) -> None:
@@ -52,9 +54,12 @@ def cut(model: nn.Module, axis: Axis, gone: NDArray[np.int64]) -> None:
 
 
 def _without(parameter: Tensor, dim: int, gone: NDArray[np.int64]) -> nn.Parameter:
-    kept = np.setdiff1d(np.arange(parameter.shape[dim]), gone)
-    index = torch.from_numpy(kept).to(parameter.device)
-    return nn.Parameter(parameter.detach().index_select(dim, index))
+    return nn.Parameter(_selected(parameter, dim, gone))
+
+
+def _selected(tensor: Tensor, dim: int, gone: NDArray[np.int64]) -> Tensor:
+    kept = np.setdiff1d(np.arange(tensor.shape[dim]), gone)
+    return tensor.detach().index_select(dim, torch.from_numpy(kept).to(tensor.device))
 
 
 def _cut_conv_groups(module: nn.Module, gone: NDArray[np.int64]) -> None:
@@ -71,30 +76,28 @@ def _cut_conv_groups(module: nn.Module, gone: NDArray[np.int64]) -> None:
 
 
 def _cut_channels(module: nn.Module, gone: NDArray[np.int64]) -> None:
-    indices = gone.tolist()
-    if isinstance(module, nn.modules.batchnorm._BatchNorm):
-        cutting.prune_batchnorm_out_channels(module, indices)
-    elif isinstance(module, nn.modules.instancenorm._InstanceNorm):
-        cutting.prune_instancenorm_out_channels(module, indices)
-    elif isinstance(module, nn.PReLU):
-        cutting.prune_prelu_out_channels(module, indices)
+    """Cut a normalisation or PReLU: its size, and its parameters and statistics where it has them.
+
+    The library's own functions are not used: some leave statistics as they are or change the order.
+    """
+    if isinstance(module, nn.PReLU):
+        module.num_parameters -= len(gone)
     elif isinstance(module, nn.GroupNorm):
         if module.num_groups > 1:
-            module.num_groups -= len(indices) // (module.num_channels // module.num_groups)
-        cutting.prune_groupnorm_out_channels(module, indices)
+            module.num_groups -= len(gone) // (module.num_channels // module.num_groups)
+        module.num_channels -= len(gone)
+    elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
+        shape = module.normalized_shape
+        module.normalized_shape = (*shape[:-1], shape[-1] - len(gone))
     else:
-        assert isinstance(module, nn.LayerNorm)
-        _cut_layer_norm(module, gone)
-
-
-def _cut_layer_norm(module: nn.LayerNorm, gone: NDArray[np.int64]) -> None:
-    """Cut the last axis; the library's own function is not used, since it changes the order of the rest."""
-    if module.elementwise_affine:
-        module.weight = _without(module.weight, -1, gone)
-        if module.bias is not None:
-            module.bias = _without(module.bias, -1, gone)
-    shape = module.normalized_shape
-    module.normalized_shape = (*shape[:-1], shape[-1] - len(gone))
+        assert isinstance(module, nn.modules.batchnorm._NormBase)
+        module.num_features -= len(gone)
+    for name, parameter in [*module.named_parameters(recurse=False)]:
+        if name in ("weight", "bias"):
+            setattr(module, name, _without(parameter, -1, gone))
+    for name, buffer in [*module.named_buffers(recurse=False)]:
+        if name in ("running_mean", "running_var"):
+            setattr(module, name, _selected(buffer, 0, gone))
 
 
 def _cut_heads(module: Any, count: int) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +11,11 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
+    from torch.utils.hooks import RemovableHandle
 
     from benchsuite.pruning.axes import Axis
 
@@ -21,10 +23,10 @@ if TYPE_CHECKING:
 def masked_output(model: nn.Module, entries: Mapping[Axis, NDArray[np.int64]], inputs: Tensor) -> Tensor:
     """The output of the network with the removed entries masked.
 
-    During the pass, the weights with which other layers read removed units are zero. Layer and group
-    normalisations over removed units compute mean and variance from the other units.
+    During the pass, the weights with which other layers read removed units are zero. Layer, group and root
+    mean square normalisations over removed units compute their statistics from the other units.
     """
-    norms: dict[Tensor | None, Tensor] = {}
+    norms: dict[nn.Module, Tensor] = {}
     saved: list[tuple[Tensor, Tensor, Tensor]] = []
     with torch.no_grad():
         for axis, gone in entries.items():
@@ -34,27 +36,51 @@ def masked_output(model: nn.Module, entries: Mapping[Axis, NDArray[np.int64]], i
             index = torch.from_numpy(gone).to(inputs.device)
             if axis.side == "in":
                 weight = module.get_parameter("weight")
-                saved.append((weight, index, weight.index_select(1, index)))
-                weight.index_fill_(1, index, 0)
-            elif isinstance(module, nn.LayerNorm | nn.GroupNorm) and module.weight is not None:
-                keep = torch.ones(module.weight.shape[-1], dtype=torch.bool, device=inputs.device)
-                keep[index] = False
-                norms[module.weight] = keep
+                dim = 0 if getattr(module, "transposed", False) else 1
+                saved.append(
+                    (weight.transpose(0, dim), index, weight.index_select(dim, index).transpose(0, dim))
+                )
+                weight.index_fill_(dim, index, 0)
+            elif isinstance(module, nn.LayerNorm | nn.GroupNorm | nn.RMSNorm):
+                whole = isinstance(module, nn.GroupNorm)
+                size = module.num_channels if whole else module.normalized_shape[-1]
+                norms[module] = torch.ones(size, dtype=torch.bool, device=inputs.device)
+                norms[module][index] = False
         try:
             with _NormalisingWhatIsKept(norms):
                 output: Tensor = model(inputs)
         finally:
             for changed, index, values in saved:
-                changed.index_copy_(1, index, values)
+                changed.index_copy_(0, index, values)
     return output
 
 
 class _NormalisingWhatIsKept(TorchFunctionMode):
-    """Computes layer and group normalisations, recognised by their weight, over the kept channels only."""
+    """Computes normalisations over the kept channels only.
 
-    def __init__(self, kept: Mapping[Tensor | None, Tensor]) -> None:
+    A normalisation is recognised by its weight; one without a weight by the module that is running.
+    """
+
+    def __init__(self, kept: Mapping[nn.Module, Tensor]) -> None:
         super().__init__()
         self._kept = kept
+        self._of_weight = {module.weight: keep for module, keep in kept.items() if module.weight is not None}
+        self._running: list[nn.Module] = []
+        self._hooks: list[RemovableHandle] = []
+
+    def __enter__(self) -> Self:
+        for module in self._kept:
+            self._hooks.append(module.register_forward_pre_hook(lambda m, _: self._running.append(m)))
+            self._hooks.append(module.register_forward_hook(self._end, always_call=True))
+        return super().__enter__()  # type: ignore[no-any-return]  # torch gives no types here
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        for hook in self._hooks:
+            hook.remove()
+
+    def _end(self, *_: object) -> None:
+        self._running.pop()
 
     def __torch_function__(
         self,
@@ -64,41 +90,51 @@ class _NormalisingWhatIsKept(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = dict(kwargs or {})
-        if func is functional.layer_norm:
-            names = ("input", "normalized_shape", "weight", "bias", "eps")
+        if (names := _ARGUMENTS.get(func)) is not None:
             given = {**dict(zip(names, args, strict=False)), **kwargs}
-            if (keep := self._kept.get(given.get("weight"))) is not None:
-                return _layer_norm(given, keep)
-        elif func is functional.group_norm:
-            names = ("input", "num_groups", "weight", "bias", "eps")
-            given = {**dict(zip(names, args, strict=False)), **kwargs}
-            if given["num_groups"] == 1 and (keep := self._kept.get(given.get("weight"))) is not None:
-                return _one_group_norm(given, keep)
+            keep = self._keep(given.get("weight"))
+            if keep is not None and given.get("num_groups", 1) == 1:
+                return _normalised(given, keep, centred=func is not functional.rms_norm)
         return func(*args, **kwargs)
 
+    def _keep(self, weight: Tensor | None) -> Tensor | None:
+        if weight is not None:
+            return self._of_weight.get(weight)
+        return self._kept[self._running[-1]] if self._running else None
 
-def _layer_norm(given: Mapping[str, Any], keep: Tensor) -> Tensor:
+
+_ARGUMENTS: dict[Callable[..., Any], tuple[str, ...]] = {
+    functional.layer_norm: ("input", "normalized_shape", "weight", "bias", "eps"),
+    functional.group_norm: ("input", "num_groups", "weight", "bias", "eps"),
+    functional.rms_norm: ("input", "normalized_shape", "weight", "eps"),
+}
+
+
+def _normalised(given: Mapping[str, Any], keep: Tensor, *, centred: bool) -> Tensor:
+    """What a normalisation computes from the kept channels: those of the last dimension, or of the second."""
     inputs: Tensor = given["input"]
-    dims = tuple(range(-len(given["normalized_shape"]), 0))
-    weight: Tensor = given["weight"]
-    bias = given.get("bias")
-    scaled = _normalise(inputs, keep.expand(given["normalized_shape"]), dims, given) * weight
-    return scaled if bias is None else scaled + bias
-
-
-def _one_group_norm(given: Mapping[str, Any], keep: Tensor) -> Tensor:
-    inputs: Tensor = given["input"]
-    shape = (-1, *(1 for _ in inputs.shape[2:]))
-    dims = tuple(range(1, inputs.ndim))
-    mask = keep.view(shape).expand(inputs.shape[1:])
-    weight: Tensor = given["weight"]
-    bias = given.get("bias")
-    scaled = _normalise(inputs, mask, dims, given) * weight.view(shape)
+    if "num_groups" in given:
+        dims = tuple(range(1, inputs.ndim))
+        shape = (-1, *(1 for _ in inputs.shape[2:]))
+        mask = keep.view(shape).expand(inputs.shape[1:])
+    else:
+        dims = tuple(range(-len(given["normalized_shape"]), 0))
+        shape = tuple(given["normalized_shape"])
+        mask = keep.expand(shape)
+    eps = given.get("eps", 1e-5 if centred else None)
+    scaled = _normalise(inputs, mask, dims, eps, centred=centred)
+    weight, bias = given.get("weight"), given.get("bias")
+    if weight is not None:
+        scaled = scaled * weight.view(shape)
     return scaled if bias is None else scaled + bias.view(shape)
 
 
-def _normalise(inputs: Tensor, mask: Tensor, dims: tuple[int, ...], given: Mapping[str, Any]) -> Tensor:
+def _normalise(
+    inputs: Tensor, mask: Tensor, dims: tuple[int, ...], eps: float | None, *, centred: bool
+) -> Tensor:
+    eps = torch.finfo(inputs.dtype).eps if eps is None else eps
     count = mask.sum()
-    mean = (inputs * mask).sum(dims, keepdim=True) / count
-    variance = ((inputs - mean).square() * mask).sum(dims, keepdim=True) / count
-    return (inputs - mean) / torch.sqrt(variance + given.get("eps", 1e-5))
+    if centred:
+        inputs = inputs - (inputs * mask).sum(dims, keepdim=True) / count
+    variance = (inputs.square() * mask).sum(dims, keepdim=True) / count
+    return inputs / torch.sqrt(variance + eps)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch_pruning as tp
+from torch import nn
 
 from benchsuite.errors import Unsupported
 from benchsuite.pruning.tracing.dependency_walk import Dependencies, Walk
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 
 def find_dependencies(model: nn.Module, example: Tensor) -> Dependencies:
@@ -29,6 +30,10 @@ def find_dependencies(model: nn.Module, example: Tensor) -> Dependencies:
     graph.model = model
     graph.ignored_params = []
     graph._module2name = {module: name for name, module in model.named_modules()}
+    # The library knows no root mean square normalisation. What it is told here of how to cut one is not used.
+    for module in model.modules():
+        if isinstance(module, nn.RMSNorm):
+            graph.CUSTOMIZED_PRUNERS[type(module)] = tp.ops.CustomizedPruner()
     try:
         # The steps of the library's build_dependency, without its guesses of shapes.
         graph._param_to_name, graph.unwrapped_parameters = graph._detect_unwrapped_parameters(None)
