@@ -186,8 +186,8 @@ are masked. The columns:
   pruned network computed something else, so a trial fails.
 - **units**: share of the units, the output layer's aside, that can go; the others stay, for the reason given.
 - **difference**: the largest between pruned and masked outputs, relative to the largest output.
-- **trace**: processor seconds that finding the coupled groups took, at one thread. In a run this has 60 s of
-  the clock; what takes longer is unsupported there.
+- **trace**: processor seconds that finding the coupled groups took, at one thread. A run allows
+  60 s for it; what takes longer is unsupported there.
 """
 
 _HEAD = """\

@@ -61,6 +61,16 @@ def axes_of(name: str, module: nn.Module) -> Iterator[tuple[Axis, int]]:
         yield Axis(name, "channels"), _norm_size(module)
 
 
+def is_prunable(module: nn.Module) -> bool:
+    """Whether it is a convolution or linear layer whose units or weights pruning may remove.
+
+    The units of a transposed convolution, whose weight has its inputs first, stay; what it reads may go.
+    """
+    if isinstance(module, nn.modules.conv._ConvNd) and module.transposed:
+        return False
+    return isinstance(module, nn.modules.conv._ConvNd | nn.Linear) and own_weight(module) is not None
+
+
 def own_weight(layer: nn.Module) -> nn.Parameter | None:
     """The weight of a convolution or linear layer, or None if it is no parameter of the layer itself."""
     return layer._parameters.get("weight")

@@ -115,6 +115,8 @@ def build_cost_model(
         if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
             weight = module.weight
             units, inputs, kernel = weight.shape[0], weight.shape[1], math.prod(weight.shape[2:])
+            if isinstance(module, nn.modules.conv._ConvNd) and module.transposed:
+                units, inputs = inputs, units
             fixed = (1 if "out" in sides or "grouped" in sides else units) * (1 if "in" in sides else inputs)
             first, second = sides.get("out", sides.get("grouped", 0)), sides.get("in", 0)
             positions = counted.of_module.get(name, 0) // (units * inputs * kernel)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from benchsuite.errors import BenchsuiteError, Unsupported
+from benchsuite.pruning.folding import fold
 from benchsuite.pruning.selection import select_units
 from benchsuite.pruning.settings import PruningSettings
 from benchsuite.pruning.surgery import check_surgery, remove_units
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from benchsuite.pruning.graph import PruningGraph
-    from benchsuite.pruning.selection import UnitSelection
+    from benchsuite.pruning.folding import fold
+from benchsuite.pruning.selection import UnitSelection
 
 _SEED = 0
 
@@ -77,11 +79,12 @@ def survey(
         example: an input of any number of samples; the first is used.
         sparsity: share of the MACs to remove, with the scope "protected"; half or a quarter of it if removing
             all removable units is not enough.
-        trace_limit: how many seconds of wall time finding the groups may take.
+        trace_limit: how many seconds of processor time finding the groups may take.
     """
     started = time.process_time()
     try:
         model = build().eval()
+        fold(model, example)
         randomise(model)
         started = time.process_time()
         graph = trace(model, example, trace_limit)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchsuite.errors import PluginError
+from benchsuite.metrics.cost import measure_cost
+from benchsuite.pruning.folding import fold
 from benchsuite.pruning.tracing.trace import trace
 from benchsuite.store.stages import content_digest, load_tensors
 from benchsuite.training import on_device
@@ -14,6 +16,8 @@ from benchsuite.trials.dense_training import build_model, dense_stage_of, exampl
 from benchsuite.trials.facts import WEIGHTS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor, nn
 
     from benchsuite.metrics.network_cost import Cost
@@ -30,6 +34,9 @@ _PROBE_SAMPLES = 8
 class DenseModel:
     """A trained dense model in evaluation mode with what its trials need.
 
+    It was trained as its author wrote it. Weights that it computes anew in every pass are plain ones here:
+    scores, pruning and recovery are of these.
+
     Attributes:
         model: the network; trials copy it and leave it as it is.
         data: the data set on the device.
@@ -37,7 +44,8 @@ class DenseModel:
         probe: a few normalised training inputs for checks.
         mean: what normalisation subtracts, per channel on the scale 0..1, or per feature.
         std: what it divides by.
-        facts: what the training stage noted.
+        facts: what the training stage noted; the cost is that of the network with plain weights.
+        folded: by name of each weight that was not a plain one, what computed it.
         content: what identifies the weights; see `content_digest`.
     """
 
@@ -48,6 +56,7 @@ class DenseModel:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     facts: DenseFacts
+    folded: Mapping[str, str]
     content: str
 
     @property
@@ -71,6 +80,7 @@ def load_dense(worker: WorkerContext, task: DenseTask, *, at_init: bool = False)
 
     Raises:
         PluginError: it was not trained.
+        Unsupported: its coupled groups or plain weights cannot be found.
         StageDamaged: its files are not what the training left.
     """
     dataset, _ = load_data(worker, task.dataset, task.data_key)
@@ -83,6 +93,9 @@ def load_dense(worker: WorkerContext, task: DenseTask, *, at_init: bool = False)
     if not at_init:
         model.load_state_dict(load_tensors(folder / WEIGHTS))
     model.to(worker.device).eval()
+    folded = fold(model, example(data))
+    if folded:
+        facts = facts.model_copy(update={"cost": measure_cost(model, example(data))})
     return DenseModel(
         model=model,
         data=data,
@@ -91,5 +104,6 @@ def load_dense(worker: WorkerContext, task: DenseTask, *, at_init: bool = False)
         mean=dataset.mean,
         std=dataset.std,
         facts=facts,
+        folded=folded,
         content=content_digest(folder) or "",
     )

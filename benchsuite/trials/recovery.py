@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from benchsuite.pruning.folding import fold
 from benchsuite.pruning.rounds import rounds_of
 from benchsuite.training import TrainingLog, train
-from benchsuite.trials.dense_training import build_model
+from benchsuite.trials.dense_training import build_model, example
 from benchsuite.trials.training_trace import early_step, load_trace
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def recover(
     recipe = trial.last_training if last else trial.recovery
     epochs = recipe.epochs
     if trial.variant == "scratch" and last:
-        network.take_weights(build_model(worker, task, dense.data, "scratch").to(worker.device).eval())
+        network.take_weights(_plain(build_model(worker, task, dense.data, "scratch"), worker, dense))
     elif trial.schedule.name == "rewind":
         assert trial.early is not None
         first_step = early_step(task, trial.early, len(dense.data.train))
@@ -80,4 +81,11 @@ def _early(
     """The dense network with the weights it had after that step of its training."""
     model = build_model(worker, task, dense.data)
     model.load_state_dict(load_trace(worker, task, trace).snapshots[step])
-    return model.to(worker.device).eval()
+    return _plain(model, worker, dense)
+
+
+def _plain(model: nn.Module, worker: WorkerContext, dense: DenseModel) -> nn.Module:
+    """The network on the worker's device with plain weights, as those of the dense model are."""
+    model = model.to(worker.device).eval()
+    fold(model, example(dense.data))
+    return model

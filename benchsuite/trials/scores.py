@@ -62,6 +62,11 @@ def score_dense(worker: WorkerContext, task: ScoreTask) -> ScoredModel:
     if task.granularity == "unit":
         dense.graph.require_units()
     trace = load_trace(worker, task.dense, task.trace) if task.trace is not None else None
+    if trace is not None and dense.folded:
+        raise Unsupported(
+            f"{task.scorer.label} reads what was recorded of the training, and that is of the parameters that "
+            f"{', '.join(dense.folded)} were computed from ({', '.join(dict.fromkeys(dense.folded.values()))})"
+        )
     facts = score_stage(worker, task, dense).get(lambda: _score(worker, task, dense, trace), worker.tell)
     return _scored(worker, task, dense, facts)
 

@@ -7,12 +7,14 @@ maps of `_channel_flow`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import nn
 
-from benchsuite.pruning.axes import Axis, axes_of
+from benchsuite.errors import Unsupported
+from benchsuite.pruning.axes import Axis, axes_of, is_prunable, own_weight
 from benchsuite.pruning.graph import OUTPUT
 from benchsuite.pruning.tracing.channel_flow import input_map, inside, obstacle, output_map
 from benchsuite.pruning.tracing.couplings import Component, Couplings
@@ -27,6 +29,11 @@ if TYPE_CHECKING:
     from benchsuite.pruning.tracing.index_maps import IndexMap
 
     Integers = NDArray[np.int64]
+
+
+MOST_STEPS = 200_000
+"""Nodes that a walk may visit; the largest networks of torchvision and timm take some thousands."""
+_SHIFTED = "it meets neighbouring channels by a shift along the channels, as in LocalResponseNorm"
 
 
 @dataclass(frozen=True)
@@ -60,10 +67,15 @@ class Walk:
         """By node and handler, the root that first reached each channel, or -1."""
         self.inside: set[Any] = set()
         """Operations inside the layers."""
+        self.steps = 0
+        self._largest = max(
+            (prod(output_shape(node.grad_fn, 0)) for node in graph.module2node.values()), default=0
+        )
+        """Numbers in the largest tensor: no tensor has more channels."""
 
     def run(self) -> Dependencies:
         """Walk from every layer, and return what was found."""
-        layers = [m for m in self.model.modules() if m in self.graph.module2node and _is_layer(m)]
+        layers = [m for m in self.model.modules() if m in self.graph.module2node and is_prunable(m)]
         for node in self.graph.module2node.values():
             for axis, size in self._axes(node):
                 if axis not in self.couplings.sizes:
@@ -104,8 +116,14 @@ class Walk:
         stack = [(node, handler, every, self.couplings.of(root, every))]
         while stack:
             node, handler, numbers, roots = stack.pop()
+            self._count_step()
             if not in_attention and (reason := self._obstacle(node)) is not None:
                 self.couplings.pin(roots, reason)
+                continue
+            size = self._largest if in_attention else self._channels(node)
+            self.couplings.pin(roots[numbers >= size], _SHIFTED)
+            numbers, roots = numbers[numbers < size], roots[numbers < size]
+            if not len(numbers):
                 continue
             numbers, roots = self._first_time(node, handler, numbers, roots)
             if not len(numbers):
@@ -116,6 +134,28 @@ class Walk:
                     followed, reached = self._along(node, place, numbers, roots)
                     if len(followed):
                         stack.append((dependency.target, dependency.handler, followed, reached))
+
+    def _count_step(self) -> None:
+        self.steps += 1
+        if self.steps > MOST_STEPS:
+            raise Unsupported(
+                f"following the channels of this network took more than {MOST_STEPS} steps; a smaller variant "
+                "of the model takes less"
+            )
+
+    def _channels(self, node: Any) -> int:
+        """How many channels a node's numbers can name; with `_largest` every walk comes to an end.
+
+        Of an operation with one output this is the size of its channel dimension, where that is known. What
+        a mean over the channels leaves, a single one, stands for all of them.
+        """
+        operation = node.grad_fn
+        if node.module in self.names or isinstance(node.module, nn.Parameter) or operation in self.inside:
+            return self._largest
+        dim, shape = self.layouts.channel_dim(operation), output_shape(operation, 0)
+        if dim is None or len(operation._input_metadata) > 1 or shape[dim] == 1:
+            return self._largest
+        return shape[dim]
 
     def _first_time(
         self, node: Any, handler: Callable[..., Any], numbers: Integers, roots: Integers
@@ -183,16 +223,23 @@ class Walk:
         reads = bool(targets) and targets[0].side == "in"
         if not node.outputs and not reads:
             self.couplings.pin(roots, OUTPUT)
-        if not targets and not isinstance(node.module, nn.PReLU) and node.module in self.names:
-            self.couplings.pin(
-                roots, f"{self.names[node.module]} ({type(node.module).__name__}) cannot be cut"
-            )
+        if node.module in self.names and (reason := self._uncuttable(node.module, targets)) is not None:
+            self.couplings.pin(roots, reason)
         for axis in targets:
             entries = self._entries(axis, node.module, handler, numbers)
             if entries.min() < 0 or entries.max() >= self.couplings.sizes[axis]:
                 self.couplings.pin(roots, f"its channels cannot be followed through {axis.name}")
             else:
                 self.couplings.tie(self.couplings.of(axis, entries), roots)
+
+    def _uncuttable(self, module: nn.Module, targets: list[Axis]) -> str | None:
+        """Why a module that meets the units cannot lose them, or None."""
+        what = f"{self.names[module]} ({type(module).__name__})"
+        if isinstance(module, nn.modules.conv._ConvNd | nn.Linear) and own_weight(module) is None:
+            return f"{what} cannot be cut: its weight is not a parameter of its own"
+        if isinstance(module, nn.modules.conv._ConvNd) and module.transposed and targets[0].side != "in":
+            return f"it is coupled with {what}: the units of transposed convolutions are not removed"
+        return None if targets or isinstance(module, nn.PReLU) else f"{what} cannot be cut"
 
     def _targets(self, node: Any, handler: Callable[..., Any]) -> list[Axis]:
         axes = [axis for axis, _ in self._axes(node)]
@@ -226,11 +273,6 @@ class Walk:
 
 def _is_norm(node: Any) -> bool:
     return isinstance(node.module, nn.modules.batchnorm._BatchNorm)
-
-
-def _is_layer(module: nn.Module) -> bool:
-    conv = isinstance(module, nn.modules.conv._ConvNd) and not module.transposed
-    return conv or isinstance(module, nn.Linear)
 
 
 def _units(layer: nn.Module) -> int:

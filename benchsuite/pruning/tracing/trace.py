@@ -10,6 +10,7 @@ from torch import nn
 
 from benchsuite.contracts.layers import CoupledGroup, GroupMember, Layer
 from benchsuite.metrics.cost import MacCount, count_macs, evaluating
+from benchsuite.pruning.axes import is_prunable
 from benchsuite.pruning.cost_model import AxisCut, build_cost_model
 from benchsuite.pruning.graph import ALONE, UNITS, Cut, Pinned, PruningGraph, readers_of
 from benchsuite.pruning.tracing.proof import failing_groups
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 
 TRACE_SECONDS = 60.0
+"""Processor time that the analysis may take."""
+_TASK = "finding the coupled groups"
+_ADVICE = "smaller inputs or a smaller variant of the model take less"
 
 
 def trace(model: nn.Module, example: Tensor, seconds: float = TRACE_SECONDS) -> PruningGraph:
@@ -39,7 +43,7 @@ def trace(model: nn.Module, example: Tensor, seconds: float = TRACE_SECONDS) -> 
     Args:
         model: the dense network.
         example: an input of any number of samples; the first is used.
-        seconds: how long the analysis may take.
+        seconds: how much processor time the analysis may take; no outcome depends on the clock.
 
     Returns:
         The graph, without groups where no unit can be removed; single weights may still be pruned then.
@@ -47,7 +51,7 @@ def trace(model: nn.Module, example: Tensor, seconds: float = TRACE_SECONDS) -> 
     Raises:
         Unsupported: the network cannot be analysed, or not in time; the message says why.
     """
-    with time_limit(seconds, "finding the coupled groups"), evaluating(model):
+    with time_limit(seconds, _TASK, _ADVICE), evaluating(model):
         example = example[:1].detach()
         twin = copy.deepcopy(model)  # in evaluation mode, as the network is now
         for parameter in twin.parameters():
@@ -144,13 +148,12 @@ def _axis_cuts(cuts: Mapping[str, tuple[Cut, ...]], sizes: Mapping[Axis, int]) -
 def _used_layers(model: nn.Module, counted: MacCount, norms: Mapping[str, str]) -> tuple[Layer, ...]:
     layers = []
     for name, module in model.named_modules():
-        conv = isinstance(module, nn.modules.conv._ConvNd) and not module.transposed
-        if (conv or isinstance(module, nn.Linear)) and counted.of_module.get(name, 0):
+        if is_prunable(module) and counted.of_module.get(name, 0):
             norm = norms.get(name)
             layers.append(
                 Layer(
                     name,
-                    "conv" if conv else "linear",
+                    "linear" if isinstance(module, nn.Linear) else "conv",
                     module,
                     model.get_submodule(norm) if norm else None,
                     norm,
