@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 OUTPUT = "it is the network's output"
 """Why the units of the output layer are kept."""
 UNITS = ("out", "grouped")
+_REASONS = 3
+"""How many layers a message names."""
 ALONE = "its units can only go all together"
 
 
@@ -71,6 +73,7 @@ class PruningGraph:
         cost_model: parameters and MACs as a function of removed positions.
         weight_macs: by layer of `weight_layers`, MACs of one sample per weight, in all layers that share it.
         pinned: layers with units that cannot be removed, and why.
+        left_out: by name, modules with weights that are not pruned, and why.
     """
 
     layers: tuple[Layer, ...]
@@ -80,6 +83,7 @@ class PruningGraph:
     cost_model: CostModel
     weight_macs: Mapping[str, int]
     pinned: tuple[Pinned, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def units(self) -> int:
@@ -89,8 +93,17 @@ class PruningGraph:
     def require_units(self) -> None:
         """Raise `Unsupported`, with the reasons, if no unit can be removed."""
         if not self.groups:
-            why = "; ".join(sorted({f"{pin.layer}: {pin.reason}" for pin in self.pinned})[:3])
-            raise Unsupported(f"no layer of this network can be pruned ({why})")
+            why = sorted({f"{pin.layer}: {pin.reason}" for pin in self.pinned})[:_REASONS]
+            raise Unsupported(self._none("layer of this network can be pruned", why))
+
+    def require_weights(self) -> None:
+        """Raise `Unsupported`, with the reasons, if no weight can be removed."""
+        if not self.weight_layers:
+            raise Unsupported(self._none("weight of this network can be pruned", []))
+
+    def _none(self, what: str, why: list[str]) -> str:
+        why = [*why, *(f"{name}: {reason}" for name, reason in self.left_out.items())][:_REASONS]
+        return f"no {what} ({'; '.join(why) or 'it has no convolution and no linear layer'})"
 
     def of(self, model: nn.Module) -> PruningGraph:
         """The same graph with its layers taken from another copy of the network."""

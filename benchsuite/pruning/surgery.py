@@ -88,8 +88,9 @@ def remove_units(model: nn.Module, graph: PruningGraph, removed: Mapping[str, Se
     pruned = copy.deepcopy(model)
     for axis, gone in entries.items():
         cut(pruned, axis, gone)
+    smaller = dict(pruned.named_parameters())  # by this, since programs of TorchScript refuse get_parameter
     for name, parameter in model.named_parameters():
-        pruned.get_parameter(name).requires_grad_(parameter.requires_grad)
+        smaller[name].requires_grad_(parameter.requires_grad)
     return pruned
 
 

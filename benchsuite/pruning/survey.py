@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from benchsuite.pruning.graph import PruningGraph
-    from benchsuite.pruning.folding import fold
 from benchsuite.pruning.selection import UnitSelection
 
 _SEED = 0

@@ -61,11 +61,13 @@ def score_dense(worker: WorkerContext, task: ScoreTask) -> ScoredModel:
         raise Unsupported(f"{task.scorer.label} scores whole units; it has no scores for single weights")
     if task.granularity == "unit":
         dense.graph.require_units()
+    else:
+        dense.graph.require_weights()
     trace = load_trace(worker, task.dense, task.trace) if task.trace is not None else None
     if trace is not None and dense.folded:
         raise Unsupported(
-            f"{task.scorer.label} reads what was recorded of the training, and that is of the parameters that "
-            f"{', '.join(dense.folded)} were computed from ({', '.join(dict.fromkeys(dense.folded.values()))})"
+            f"{task.scorer.label} reads what was recorded of the training, but in training "
+            f"{', '.join(dense.folded)} was computed by {', '.join(dict.fromkeys(dense.folded.values()))}"
         )
     facts = score_stage(worker, task, dense).get(lambda: _score(worker, task, dense, trace), worker.tell)
     return _scored(worker, task, dense, facts)

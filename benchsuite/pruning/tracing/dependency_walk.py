@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 MOST_STEPS = 200_000
 """Nodes that a walk may visit; the largest networks of torchvision and timm take some thousands."""
-_SHIFTED = "it meets neighbouring channels by a shift along the channels, as in LocalResponseNorm"
+_SHIFTED = "it meets other channels by a shift or selection along the channels, as in LocalResponseNorm"
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ class Walk:
             for axis, size in self._axes(node):
                 if axis not in self.couplings.sizes:
                     self.couplings.add(axis, size)
+        self._pin_transposed()
         self.attention = tie_inside_modules(self.model, self.couplings)
         for layer in layers:
             self.inside |= inside(self.graph.module2node[layer].grad_fn)
@@ -87,6 +88,14 @@ class Walk:
             self._walk_from(layer)
         norms = {self.names[layer]: norm for layer in layers if (norm := self._norm_after(layer)) is not None}
         return Dependencies(self.couplings.components(), self.couplings.sizes, norms)
+
+    def _pin_transposed(self) -> None:
+        """Keep the units of transposed convolutions: their weights have the inputs first."""
+        for axis, size in self.couplings.sizes.items():
+            module = None if axis.side == "parameter" else self.model.get_submodule(axis.name)
+            if isinstance(module, nn.modules.conv._ConvNd) and module.transposed and axis.side != "in":
+                reason = f"{axis.name} is a transposed convolution, whose units are not removed"
+                self.couplings.pin(self.couplings.of(axis, np.arange(size)), reason)
 
     def _axes(self, node: Any) -> Iterator[tuple[Axis, int]]:
         """The axes of a node's module that can lose entries."""
@@ -139,8 +148,8 @@ class Walk:
         self.steps += 1
         if self.steps > MOST_STEPS:
             raise Unsupported(
-                f"following the channels of this network took more than {MOST_STEPS} steps; a smaller variant "
-                "of the model takes less"
+                f"following the channels of this network took more than {MOST_STEPS} steps; a smaller "
+                "variant of the model takes less"
             )
 
     def _channels(self, node: Any) -> int:
@@ -150,7 +159,7 @@ class Walk:
         a mean over the channels leaves, a single one, stands for all of them.
         """
         operation = node.grad_fn
-        if node.module in self.names or isinstance(node.module, nn.Parameter) or operation in self.inside:
+        if self._is_of_a_module(node):
             return self._largest
         dim, shape = self.layouts.channel_dim(operation), output_shape(operation, 0)
         if dim is None or len(operation._input_metadata) > 1 or shape[dim] == 1:
@@ -198,10 +207,11 @@ class Walk:
         return numbers, roots
 
     def _obstacle(self, node: Any) -> str | None:
-        operation = node.grad_fn
-        if node.module in self.names or isinstance(node.module, nn.Parameter) or operation in self.inside:
-            return None
-        return obstacle(self.layouts, operation)
+        return None if self._is_of_a_module(node) else obstacle(self.layouts, node.grad_fn)
+
+    def _is_of_a_module(self, node: Any) -> bool:
+        parts = node.module in self.names or isinstance(node.module, nn.Parameter)
+        return parts or node.grad_fn in self.inside
 
     def _input_map(self, reader: Any, slot: int) -> IndexMap | None:
         if reader.module in self.names or isinstance(reader.module, nn.Parameter):
@@ -236,9 +246,7 @@ class Walk:
         """Why a module that meets the units cannot lose them, or None."""
         what = f"{self.names[module]} ({type(module).__name__})"
         if isinstance(module, nn.modules.conv._ConvNd | nn.Linear) and own_weight(module) is None:
-            return f"{what} cannot be cut: its weight is not a parameter of its own"
-        if isinstance(module, nn.modules.conv._ConvNd) and module.transposed and targets[0].side != "in":
-            return f"it is coupled with {what}: the units of transposed convolutions are not removed"
+            return f"{what} cannot be cut: its weight is no parameter of its own"
         return None if targets or isinstance(module, nn.PReLU) else f"{what} cannot be cut"
 
     def _targets(self, node: Any, handler: Callable[..., Any]) -> list[Axis]:

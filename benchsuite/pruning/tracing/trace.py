@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,9 +12,11 @@ from benchsuite.metrics.cost import MacCount, count_macs, evaluating
 from benchsuite.pruning.axes import is_prunable
 from benchsuite.pruning.cost_model import AxisCut, build_cost_model
 from benchsuite.pruning.graph import ALONE, UNITS, Cut, Pinned, PruningGraph, readers_of
+from benchsuite.pruning.tracing.left_out import left_out
 from benchsuite.pruning.tracing.proof import failing_groups
 from benchsuite.pruning.tracing.time_limit import time_limit
 from benchsuite.pruning.tracing.torch_pruning import find_dependencies
+from benchsuite.pruning.tracing.twin import twin_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,9 +54,7 @@ def trace(model: nn.Module, example: Tensor, seconds: float = TRACE_SECONDS) -> 
     """
     with time_limit(seconds, _TASK, _ADVICE), evaluating(model):
         example = example[:1].detach()
-        twin = copy.deepcopy(model)  # in evaluation mode, as the network is now
-        for parameter in twin.parameters():
-            parameter.requires_grad_(True)
+        twin = twin_of(model, example)
         found = find_dependencies(twin, example.clone())
         counted = count_macs(model, example)
         graph = _assemble(model, counted, found, pinned={})
@@ -110,6 +109,7 @@ def _assemble(
             for layers in uses.values()
         },
         pinned=tuple(Pinned(layer, units, reason) for (layer, reason), units in stay.items()),
+        left_out=left_out(model, {layer.name for layer in used}),
     )
 
 

@@ -1,0 +1,45 @@
+"""Modules with weights that are not pruned, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from benchsuite.pruning.axes import own_weight
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+
+def left_out(model: nn.Module, pruned: Container[str]) -> dict[str, str]:
+    """By name of each module with a weight of its own that is not pruned, the reason.
+
+    Args:
+        model: the network.
+        pruned: names of the layers whose weights can be pruned.
+    """
+    modules = dict(model.named_modules())
+    return {
+        name or "the network itself": _reason(name, modules)
+        for name, module in modules.items()
+        if name not in pruned and _has_weights(module)
+    }
+
+
+def _has_weights(module: nn.Module) -> bool:
+    layer = isinstance(module, nn.modules.conv._ConvNd | nn.Linear)
+    return layer or any(parameter.ndim > 1 for parameter in module.parameters(recurse=False))
+
+
+def _reason(name: str, modules: dict[str, nn.Module]) -> str:
+    module, owner = modules[name], modules.get(name.rpartition(".")[0])
+    if not isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
+        return f"a {type(module).__name__}; the layers that are pruned are convolutions and linear layers"
+    if isinstance(module, nn.modules.conv._ConvNd) and module.transposed:
+        return "a transposed convolution, which is not pruned"
+    if own_weight(module) is None:
+        return "its weight is no parameter of its own"
+    if isinstance(owner, nn.MultiheadAttention):
+        return f"a part of a {type(owner).__name__}, which multiplies by its weight without calling it"
+    return "it is not called in evaluation"

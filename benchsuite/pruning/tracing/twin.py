@@ -1,0 +1,66 @@
+"""The copy of a network that the analysis works on, and whether it can be analysed at all."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from benchsuite.errors import Unsupported
+
+
+def twin_of(model: nn.Module, example: Tensor) -> nn.Module:
+    """A copy in the mode that the network is in, all of whose parameters get gradients.
+
+    Args:
+        model: the network.
+        example: one sample.
+
+    Raises:
+        Unsupported: the network cannot be copied, does not run on the sample, or returns what cannot be
+            followed back to its layers; the message says what would be right.
+    """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise Unsupported(
+            "the network is a TorchScript program, and its layers cannot be cut; the model's build() must "
+            "return the network as it is without torch.jit"
+        )
+    try:
+        twin = copy.deepcopy(model)
+    except Exception as error:
+        # What a network holds can refuse to be copied in any way.
+        raise Unsupported(
+            f"the network cannot be copied: {type(error).__name__}: {error}; it must hold its tensors as "
+            "parameters or buffers"
+        ) from error
+    for parameter in twin.parameters():
+        parameter.requires_grad_(True)
+    _check_output(_output(twin, example))
+    return twin
+
+
+def _output(model: nn.Module, example: Tensor) -> object:
+    kind = f"{tuple(example.shape)} and type {str(example.dtype).removeprefix('torch.')}"
+    try:
+        with torch.enable_grad():
+            output: object = model(example)
+    except Exception as error:
+        # A network's own code can fail in any way.
+        raise Unsupported(
+            f"the network does not run on an input of shape {kind}: {type(error).__name__}: {error}"
+        ) from error
+    return output
+
+
+def _check_output(output: object) -> None:
+    if not isinstance(output, Tensor):
+        raise Unsupported(
+            f"the network returns a {type(output).__name__} where one tensor of shape (samples, classes) is "
+            "expected; return the class scores alone in evaluation mode"
+        )
+    if not output.requires_grad:
+        raise Unsupported(
+            "no parameter has a gradient from the network's output, so its channels cannot be followed; is "
+            "there a detach() or torch.no_grad() in its forward()?"
+        )
