@@ -129,7 +129,7 @@ def _parametrised(model: nn.Module) -> Iterator[_Parametrised]:
     """The parametrised weights of a network, of each module those that were added last first."""
     for owner, module in model.named_modules():
         if parametrize.is_parametrized(module):
-            for name, steps in [*module.parametrizations.items()]:  # type: ignore[operator, union-attr]  # a ModuleDict
+            for name, steps in [*module.parametrizations.items()]:
                 yield _under_parametrize(owner, module, name, steps)
         for hook in reversed([*module._forward_pre_hooks.values()]):
             if (found := _under_hook(owner, module, hook)) is not None:

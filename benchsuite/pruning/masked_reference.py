@@ -40,9 +40,7 @@ def masked_output(model: nn.Module, entries: Mapping[Axis, NDArray[np.int64]], i
                     (weight.transpose(0, dim), index, weight.index_select(dim, index).transpose(0, dim))
                 )
                 weight.index_fill_(dim, index, 0)
-            elif isinstance(module, nn.LayerNorm | nn.GroupNorm | nn.RMSNorm):
-                whole = isinstance(module, nn.GroupNorm)
-                size = module.num_channels if whole else module.normalized_shape[-1]
+            elif (size := _normalised_together(module)) is not None:
                 norms[module] = torch.ones(size, dtype=torch.bool, device=inputs.device)
                 norms[module][index] = False
         try:
@@ -52,6 +50,13 @@ def masked_output(model: nn.Module, entries: Mapping[Axis, NDArray[np.int64]], i
             for changed, index, values in saved:
                 changed.index_copy_(0, index, values)
     return output
+
+
+def _normalised_together(module: nn.Module) -> int | None:
+    """How many channels a normalisation takes statistics over, or None if it is none that does."""
+    if isinstance(module, nn.GroupNorm):
+        return module.num_channels
+    return int(module.normalized_shape[-1]) if isinstance(module, nn.LayerNorm | nn.RMSNorm) else None
 
 
 class _NormalisingWhatIsKept(TorchFunctionMode):
@@ -71,10 +76,11 @@ class _NormalisingWhatIsKept(TorchFunctionMode):
         for module in self._kept:
             self._hooks.append(module.register_forward_pre_hook(lambda m, _: self._running.append(m)))
             self._hooks.append(module.register_forward_hook(self._end, always_call=True))
-        return super().__enter__()  # type: ignore[no-any-return]  # torch gives no types here
+        super().__enter__()  # type: ignore[no-untyped-call]  # torch gives no types here
+        return self
 
     def __exit__(self, *error: object) -> None:
-        super().__exit__(*error)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]  # likewise
         for hook in self._hooks:
             hook.remove()
 

@@ -1058,3 +1058,71 @@ def test_rounds_add_to_what_earlier_ones_removed(workshop, course, schedule, gra
     assert len(course.gone) == 5
     for earlier, later in itertools.pairwise(course.gone):
         assert all(where <= later.get(name, set()) for name, where in earlier.items())
+
+
+class Normed(Perceptron):
+    """Its second layer's weight is computed from a direction and lengths."""
+
+    name = "normed"
+
+    def build(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+        network = super().build(input_shape, classes)
+        nn.utils.parametrizations.weight_norm(network.get_submodule(SECOND))
+        return network
+
+
+def plain_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state with the second layer's weight as weight_norm's authors define it: g v / |v|, row by row."""
+    state = dict(state)
+    prefix = f"{SECOND}.parametrizations.weight.original"
+    lengths, directions = (state.pop(f"{prefix}{number}") for number in (0, 1))
+    state[f"{SECOND}.weight"] = lengths * directions / directions.norm(dim=1, keepdim=True)
+    return state
+
+
+@pytest.fixture(scope="module")
+def with_norm(workshop: Workshop) -> Workshop:
+    workshop.worker.plugins.add("model", Normed, "this test", "-")
+    return workshop
+
+
+def test_parametrised_weights_are_trained_as_written_and_pruned_as_plain_ones(with_norm, course):
+    (trial,) = with_norm.plan(model="normed")
+    record = with_norm.run(trial)
+    assert record.provenance["folded_weights"] == {f"{SECOND}.weight": "WeightNorm"}
+    dense = plain_weights(with_norm.dense_weights(trial))
+    expected = cut_by_hand(dense, course.gone[0])
+    torch.testing.assert_close(dict(course.before[0]), expected)
+    assert set(with_norm.weights(trial)) == set(dense)
+    assert record.metrics["cost/params_dense"] == sum(value.numel() for value in dense.values())
+    left = sum(value.numel() for value in expected.values())
+    assert record.metrics["sparsity/params"] == pytest.approx(1 - left / record.metrics["cost/params_dense"])
+
+
+@pytest.mark.parametrize("granularity", ["unit", "weight"])
+def test_rewound_weights_are_plain_ones_too(with_norm, course, granularity):
+    (trial,) = with_norm.plan(
+        model="normed",
+        pruning_granularity=f'"{granularity}"',
+        pruning_schedule='"rewind"',
+        pruning_rounds="2",
+    )
+    with_norm.run(trial)
+    early = load_trace(with_norm.worker, trial.dense, trial.early).snapshots
+    by_hand = cut_by_hand if granularity == "unit" else masked_by_hand
+    expected = by_hand(plain_weights(next(iter(early.values()))), course.gone[-1])
+    torch.testing.assert_close(dict(course.before[-1]), expected)
+
+
+def test_scratch_has_plain_weights_too(with_norm):
+    _, scratch = with_norm.plan(model="normed", suite_controls='["scratch"]', recovery_epochs="1")
+    assert with_norm.run(scratch).status == "done"
+    assert f"{SECOND}.weight" in with_norm.weights(scratch)
+
+
+def test_what_reads_the_training_trace_cannot_serve_parametrised_weights(with_norm):
+    (trial,) = with_norm.plan(model="normed", scorer='"karnin"')
+    with pytest.raises(Unsupported, match=rf"{SECOND}\.weight was computed by WeightNorm"):
+        with_norm.run(trial)
+    (trial,) = with_norm.plan(scorer='"karnin"')
+    assert "folded_weights" not in with_norm.run(trial).provenance

@@ -68,7 +68,7 @@ def randomise(model: nn.Module) -> None:
 
 
 class _Removals:
-    """Removes half of the positions of some groups from the twin and checks the rest.
+    """Removes a part of the positions of some groups from the twin and checks the rest.
 
     What it computes is checked in the precision in which rounding errors are small, what it costs in its own:
     the network's cost was counted in that one.
@@ -93,7 +93,7 @@ class _Removals:
 
         def breakage(some: Sequence[CoupledGroup]) -> str | None:
             try:
-                return _breakage(remove_units(single, self._graph, _halves(some)), probe)
+                return _breakage(remove_units(single, self._graph, _parts(some)), probe)
             except BenchsuiteError as error:
                 return str(error)
 
@@ -107,8 +107,8 @@ class _Removals:
         return failing
 
     def _failure(self, groups: Sequence[CoupledGroup]) -> str | None:
-        """Why removing half of the positions of these groups goes wrong, or None."""
-        removed = _halves(groups)
+        """Why removing a part of the positions of these groups goes wrong, or None."""
+        removed = _parts(groups)
         model = self._graph.cost_model
         predicted = model.cost(model.counts({name: len(positions) for name, positions in removed.items()}))
         try:
@@ -139,11 +139,15 @@ class _Removals:
         return None
 
 
-def _halves(groups: Sequence[CoupledGroup]) -> dict[str, tuple[int, ...]]:
-    """A random half of the positions of each group."""
+def _parts(groups: Sequence[CoupledGroup]) -> dict[str, tuple[int, ...]]:
+    """Random positions of each group: half of them, or a third, in turn.
+
+    Equal shares would hide that a network cuts what is left of two groups in the middle, as `chunk` does.
+    """
     generator = torch.Generator().manual_seed(_SEED)
+    counts = {group.name: max(1, group.size // (2 + number % 2)) for number, group in enumerate(groups)}
     return {
-        group.name: tuple(torch.randperm(group.size, generator=generator)[: group.size // 2].tolist())
+        group.name: tuple(torch.randperm(group.size, generator=generator)[: counts[group.name]].tolist())
         for group in groups
     }
 

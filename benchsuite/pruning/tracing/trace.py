@@ -37,8 +37,8 @@ _ADVICE = "smaller inputs or a smaller variant of the model take less"
 def trace(model: nn.Module, example: Tensor, seconds: float = TRACE_SECONDS) -> PruningGraph:
     """Find what can be pruned and verify it by a trial removal; the network is not changed.
 
-    Each group is tried on a copy with random weights, so that no path is hidden by weights near zero: half of
-    its positions are removed, and the network must then compute what the masked one computes and cost what
+    Each group is tried on a copy with random weights, so that no path is hidden by weights near zero: a part
+    of its positions is removed, and the network must then compute what the masked one computes and cost what
     the cost model says. Groups that fail are pinned with the reason.
 
     Args:
