@@ -170,6 +170,31 @@ def test_an_operation_of_a_stranger_is_followed() -> None:
     check_what_goes(model, graph)
 
 
+class Remembering(nn.Module):
+    """Keeps in evaluation mode what it computed from a parameter, until its mode is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+        self.kept: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kept is None or self.training:
+            self.kept = 2 * self.scale
+        return x * self.kept
+
+    def train(self, mode: bool = True) -> Remembering:
+        self.kept = None
+        return super().train(mode)
+
+
+def test_a_network_that_keeps_what_it_computed_is_analysed() -> None:
+    model = around(Remembering())
+    graph = trace(model, example())
+    assert reasons(graph) == {}
+    check_what_goes(model, graph)
+
+
 def test_a_layer_without_a_weight_of_its_own_is_kept() -> None:
     model = around(nn.Identity())
     weight = model.get_submodule("second").weight.detach()

@@ -16,7 +16,7 @@ from benchsuite.pruning.tracing.left_out import left_out
 from benchsuite.pruning.tracing.proof import failing_groups
 from benchsuite.pruning.tracing.time_limit import time_limit
 from benchsuite.pruning.tracing.torch_pruning import find_dependencies
-from benchsuite.pruning.tracing.twin import twin_of
+from benchsuite.pruning.tracing.twin import check_output, twin_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,11 +54,12 @@ def trace(model: nn.Module, example: Tensor, seconds: float = TRACE_SECONDS) -> 
     """
     with time_limit(seconds, _TASK, _ADVICE), evaluating(model):
         example = example[:1].detach()
-        twin = twin_of(model, example)
-        found = find_dependencies(twin, example.clone())
+        analysed = twin_of(model)
+        check_output(analysed, example)
+        found = find_dependencies(analysed, example.clone())
         counted = count_macs(model, example)
         graph = _assemble(model, counted, found, pinned={})
-        reasons = failing_groups(twin, graph, example)
+        reasons = failing_groups(twin_of(model), graph, example)
         if reasons:
             graph = _assemble(model, counted, found, reasons)
     return graph

@@ -1,4 +1,4 @@
-"""The copy of a network that the analysis works on, and whether it can be analysed at all."""
+"""The copies of a network that the analysis works on, and whether it can be analysed at all."""
 
 from __future__ import annotations
 
@@ -10,16 +10,12 @@ from torch import Tensor, nn
 from benchsuite.errors import Unsupported
 
 
-def twin_of(model: nn.Module, example: Tensor) -> nn.Module:
-    """A copy in the mode that the network is in, all of whose parameters get gradients.
-
-    Args:
-        model: the network.
-        example: one sample.
+def twin_of(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode, all of whose parameters get gradients.
 
     Raises:
-        Unsupported: the network cannot be copied, does not run on the sample, or returns what cannot be
-            followed back to its layers; the message says what would be right.
+        Unsupported: the network cannot be copied, or its layers cannot be cut; the message says what would be
+            right.
     """
     if isinstance(model, torch.jit.ScriptModule):
         raise Unsupported(
@@ -27,7 +23,8 @@ def twin_of(model: nn.Module, example: Tensor) -> nn.Module:
             "return the network as it is without torch.jit"
         )
     try:
-        twin = copy.deepcopy(model)
+        # Networks that keep what they computed from parameters forget it when their mode is set.
+        twin = copy.deepcopy(model).eval()
     except Exception as error:
         # What a network holds can refuse to be copied in any way.
         raise Unsupported(
@@ -36,8 +33,27 @@ def twin_of(model: nn.Module, example: Tensor) -> nn.Module:
         ) from error
     for parameter in twin.parameters():
         parameter.requires_grad_(True)
-    _check_output(_output(twin, example))
     return twin
+
+
+def check_output(model: nn.Module, example: Tensor) -> None:
+    """Run the network on one sample, with gradients.
+
+    Raises:
+        Unsupported: it does not run, or returns what cannot be followed back to its layers; the message says
+            what would be right.
+    """
+    output = _output(model, example)
+    if not isinstance(output, Tensor):
+        raise Unsupported(
+            f"the network returns a {type(output).__name__} where one tensor of shape (samples, classes) is "
+            "expected; return the class scores alone in evaluation mode"
+        )
+    if not output.requires_grad:
+        raise Unsupported(
+            "no parameter has a gradient from the network's output, so its channels cannot be followed; is "
+            "there a detach() or torch.no_grad() in its forward()?"
+        )
 
 
 def _output(model: nn.Module, example: Tensor) -> object:
@@ -51,16 +67,3 @@ def _output(model: nn.Module, example: Tensor) -> object:
             f"the network does not run on an input of shape {kind}: {type(error).__name__}: {error}"
         ) from error
     return output
-
-
-def _check_output(output: object) -> None:
-    if not isinstance(output, Tensor):
-        raise Unsupported(
-            f"the network returns a {type(output).__name__} where one tensor of shape (samples, classes) is "
-            "expected; return the class scores alone in evaluation mode"
-        )
-    if not output.requires_grad:
-        raise Unsupported(
-            "no parameter has a gradient from the network's output, so its channels cannot be followed; is "
-            "there a detach() or torch.no_grad() in its forward()?"
-        )
