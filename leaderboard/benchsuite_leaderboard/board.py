@@ -25,7 +25,8 @@ RANDOM = "random"
 LATENCY = "latency"
 """A measured time as a cost, with one CPU thread."""
 
-_ENDLESS = 1e100
+_ENDLESS = 1e60
+"""Larger metrics are left out: the fourth power of a sum of such is still a number."""
 
 Sparsity = float | str
 """The requested fraction removed, or a word such as "native" if the criterion chose it itself."""

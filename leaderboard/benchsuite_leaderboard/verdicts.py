@@ -26,15 +26,15 @@ class Verdict:
     Attributes:
         highest: the criterion with the highest mean; several if their means are equal.
         may_be_best: the criteria that may be the best, by their means; this set holds the truly best one with
-            95% probability. None with a single seed, which says nothing about others.
+            95% probability. None where the seeds tell nothing: there is one, or nothing varies between them.
         places: all criteria that are compared, with 1 + the number of those with a higher mean.
         cells: number of dense models that all of these have.
         asked: number of dense models of the column.
         estimate: of the first of `highest`, over these cells.
         random: of the control `random`, over these cells; None if it lacks one of them.
         gain: of the first of `highest` over `random`.
-        p_random: probability of such a lead over `random` if no criterion were better than it; None if not
-            tested.
+        p_random: probability of a lead over `random` such as that of the first of `highest`, if no criterion
+            were better than it; None if not tested.
         above: controls whose mean is higher than that of `highest`.
     """
 
@@ -56,8 +56,8 @@ class Verdict:
 
     @property
     def others(self) -> tuple[Criterion, ...]:
-        """The criteria that may be the best too."""
-        return tuple(c for c in self.may_be_best or () if c != self.best)
+        """The criteria that may be the best too, beside those with the highest mean."""
+        return tuple(c for c in self.may_be_best or () if c not in self.highest)
 
     @property
     def beats_random(self) -> bool | None:
@@ -109,6 +109,7 @@ def judge(
         values,
         [names.index(pair) for pair in pairs],
         None if rival is None else np.array(list(common[rival].values())),
+        asked=found.criteria.index(best),
         at_chance=float((values <= near).mean()),
     )
     highest = tuple(c for c in order if math.isclose(means[c], means[best], rel_tol=0, abs_tol=1e-12))

@@ -11,6 +11,7 @@ from simulated_claims import (
     LEAD,
     SHAPES,
     beats_random,
+    calls_a_noisy_one_better,
     covers,
     friedman_rejects,
     holds_the_best,
@@ -43,6 +44,14 @@ def test_gaps_cost_no_claim(lost: str, workloads: int, seeds: int) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_equal_criteria_are_rarely_said_to_beat_random(kind: str, workloads: int, seeds: int) -> None:
     found = beats_random(kind, workloads, seeds, 0.0)
+    assert found.share <= 0.05 + found.error
+
+
+@pytest.mark.parametrize(("workloads", "seeds"), [(2, 3), *EVERYWHERE, *SLOW])
+def test_a_noisy_criterion_is_rarely_said_to_beat_random_for_another_s_sake(
+    workloads: int, seeds: int
+) -> None:
+    found = calls_a_noisy_one_better(workloads, seeds)
     assert found.share <= 0.05 + found.error
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchsuite_leaderboard.statistics.contest import contest
+from benchsuite_leaderboard.statistics.contest import Contest, contest
 
 
 def spread_out(criteria: int, networks: int, spread: float, seed: int = 0) -> np.ndarray:
@@ -73,13 +73,28 @@ def test_a_single_seed_says_nothing() -> None:
     assert (found.may_be_best, found.p_control) == (None, None)
 
 
-def test_without_any_spread_a_lead_is_a_lead() -> None:
+def test_without_any_spread_nothing_is_known() -> None:
     values = np.repeat([[0.9], [0.8], [0.9], [0.1], [0.2]], 3, axis=1)
-    found = contest(values, [0] * 3, values[3])
-    assert found.may_be_best is not None
-    assert found.may_be_best.tolist() == [True, False, True, False, False]
-    assert found.p_control is not None
-    assert found.p_control < 0.01
+    assert contest(values, [0] * 3, values[3]) == Contest(None, None)
+    assert contest(values, [0, 1, 2], values[3]) == Contest(None, None)
+
+
+def test_the_lead_that_is_judged_is_that_of_the_criterion_asked_about() -> None:
+    """A steady criterion's lead says nothing of a noisy one that has a higher mean."""
+    noisy, steady = [0.95, 0.55, 0.90], [0.780, 0.785, 0.790]
+    rest = [[0.60, 0.61, 0.62], [0.61, 0.60, 0.62], [0.62, 0.60, 0.61]]
+    values, control = np.array([noisy, steady, *rest]), np.array([0.61, 0.62, 0.60])
+    both = [
+        contest(
+            np.hstack([values, values + 0.006]), [0, 0, 0, 1, 1, 1], np.hstack([control, control]), asked=i
+        )
+        for i in (None, 0, 1)
+    ]
+    p_highest, p_noisy, p_steady = (found.p_control for found in both)
+    assert p_highest == p_noisy
+    assert p_noisy is not None
+    assert p_steady is not None
+    assert p_steady < 0.01 < 0.05 < p_noisy
 
 
 def test_one_criterion_is_asked_about_the_control_alone() -> None:

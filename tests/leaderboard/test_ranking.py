@@ -72,8 +72,8 @@ def test_intervals_cover_the_true_place(gap: float, seeds: int) -> None:
 
 
 def test_clear_differences_leave_one_place() -> None:
-    values = np.array([[0.9] * 6, [0.8] * 6, [0.7] * 6]) + np.random.default_rng(0).normal(0, 0.01, (3, 6))
-    found = rank(values, range(6), [0, 0, 0, 1, 1, 1])
+    values = np.array([[0.9] * 8, [0.8] * 8, [0.7] * 8]) + np.random.default_rng(0).normal(0, 0.01, (3, 8))
+    found = rank(values, range(8), [0, 0, 0, 0, 1, 1, 1, 1])
     assert found.place_intervals is not None
     assert found.place_intervals.tolist() == [[1, 1], [2, 2], [3, 3]]
 
@@ -84,3 +84,29 @@ def test_the_same_input_gives_the_same_intervals() -> None:
     assert first.place_intervals is not None
     assert second.place_intervals is not None
     assert (first.place_intervals == second.place_intervals).all()
+
+
+@pytest.mark.parametrize(
+    ("criteria", "workloads", "seeds"), [(2, 1, 2), (2, 1, 3), (3, 1, 2), (2, 2, 2), (4, 1, 3)]
+)
+def test_on_small_boards_too_equal_criteria_keep_every_place(
+    criteria: int, workloads: int, seeds: int
+) -> None:
+    """That all of a few networks agree proves nothing: each of equal criteria has the first place."""
+    generator = np.random.default_rng(0)
+    networks = workloads * seeds
+    held = [
+        found[0, 0] == 1
+        for _ in range(400)
+        if (
+            found := rank(
+                generator.standard_normal((criteria, networks)),
+                range(networks),
+                [w for w in range(workloads) for _ in range(seeds)],
+                resamples=200,
+            ).place_intervals
+        )
+        is not None
+    ]
+    assert len(held) == 400
+    assert np.mean(held) >= 0.94

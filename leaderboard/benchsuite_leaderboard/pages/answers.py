@@ -100,7 +100,8 @@ def answers(
     tables = {
         key: views.overall(board, other) if pair is None else views.workload(board, other, pair)
         for key, _, other in board.metrics
-        if pair is None or pair in other.workloads
+        # A mean over other workloads is another quantity, and would stand beside this one.
+        if (other.workloads == standings.workloads if pair is None else pair in other.workloads)
     }
     trials = board.trials_of(pair)
     found = []

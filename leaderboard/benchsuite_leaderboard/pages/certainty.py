@@ -27,15 +27,14 @@ def certainty(verdict: Verdict) -> Certainty:
     """The words for one column: random, the others, controls that are higher, and cells that are absent."""
     parts = []
     if verdict.may_be_best is None:
-        parts.append("one seed: how sure is unknown")
+        parts.append("how sure is unknown: one seed, or the same numbers for all")
     elif verdict.p_random is not None:
         better = "better than random" if verdict.beats_random else "not shown to be better than random"
         parts.append(f"{better} ({p_value(verdict.p_random)})")
-    others = len(verdict.others)
+    others, rivals = len(verdict.others), len(verdict.places) - len(verdict.highest)
     if verdict.may_be_best is not None and others:
-        parts.append(f"{count(others, 'other')} of {len(verdict.places) - 1} may be best too")
-    elif verdict.may_be_best is not None and len(verdict.places) > 1:
-        rivals = len(verdict.places) - 1
+        parts.append(f"{count(others, 'other')} of {rivals} may be best too")
+    elif verdict.may_be_best is not None and rivals:
         parts.append("ahead of the other" if rivals == 1 else f"ahead of all {rivals} others")
     if verdict.above:
         parts.append(f"{count(len(verdict.above), 'control')} higher")
@@ -47,5 +46,5 @@ def certainty(verdict: Verdict) -> Certainty:
 
 
 def p_value(p: float) -> str:
-    """A probability in words."""
-    return "p < 0.01" if p < 0.01 else f"p = {p:.2f}"
+    """A probability in words; near 0.05 with a third digit, which shows on which side it is."""
+    return "p < 0.01" if p < 0.01 else f"p = {p:.3f}" if f"{p:.2f}" == "0.05" else f"p = {p:.2f}"

@@ -29,9 +29,9 @@ class Contest:
 
     Attributes:
         may_be_best: for each criterion, whether it may be the best; the set of these holds the truly best one
-            with 95% probability. None if some workload has a single seed.
-        p_control: probability that the best of criteria that are no better than the control would lead by as
-            much as here; None without a control, or with a single seed.
+            with 95% probability. None if the seeds tell nothing: some workload has one, or nothing varies.
+        p_control: probability that any of criteria that are no better than the control would lead it by as
+            much as the one asked about does; None without a control, or where the seeds tell nothing.
     """
 
     may_be_best: NDArray[np.bool_] | None
@@ -58,10 +58,9 @@ class _Null:
         leads = (self.means - self.means[:, over, None]) / spread
         return np.asarray(np.delete(leads, over, axis=1).max(axis=1))
 
-    def lead(self, means: Floats, over: int) -> float:
-        """The largest studentised lead over one criterion that was observed."""
-        leads = (means - means[over]) / np.sqrt(self.actual + self.actual[over])
-        return float(np.delete(leads, over).max())
+    def lead(self, means: Floats, over: int) -> Floats:
+        """The studentised leads over one criterion that were observed; its own is 0."""
+        return np.asarray((means - means[over]) / np.sqrt(self.actual + self.actual[over]))
 
 
 def contest(
@@ -69,6 +68,7 @@ def contest(
     workloads: Sequence[int],
     control: Floats | None = None,
     *,
+    asked: int | None = None,
     at_chance: float = 0.0,
     draws: int = DRAWS,
     seed: int = 0,
@@ -82,8 +82,11 @@ def contest(
     and values and spreads are drawn from it together, which gives the leads their correlation (a parametric
     bootstrap). Workloads are fixed: other seeds are drawn, not other workloads.
 
-    Whether the best criterion beats the control is one question: the same largest lead, over the control
-    alone (Dunnett 1955).
+    Whether one criterion, that with the highest mean, beats the control is one question: its lead beside the
+    largest that any would have if none were better (Dunnett 1955, single step). So it may be chosen by its
+    mean; the lead of another, of which nothing is said, does not count.
+
+    Without any spread at all nothing is known of other seeds, and nothing is said.
 
     Where many cells are at chance, values are far from normal and spreads say nothing. The values of each
     network are then permuted among the criteria instead (Fisher 1935), which is exact if all are equal.
@@ -92,6 +95,7 @@ def contest(
         values: shape (criteria, cells), higher is better, nothing absent.
         workloads: the workload of each cell, counted from 0; workloads count equally.
         control: the control's values, shape (cells,).
+        asked: the criterion whose lead over the control is judged; None is the one with the highest mean.
         at_chance: share of the values at chance.
         draws: number of draws.
         seed: of the draws.
@@ -100,6 +104,8 @@ def contest(
     if min(map(len, strata)) < 2:
         return Contest(None, None)
     criteria = len(values)
+    if not _vary(values, strata):
+        return Contest(None, None)
     best = np.ones(criteria, dtype=np.bool_)
     make = _permuted if at_chance > _CROWDED else _drawn
     if criteria > 1:
@@ -107,14 +113,20 @@ def contest(
         null = make(values, strata, draws, np.random.default_rng(seed))
         for i in range(criteria):
             critical = float(np.quantile(null.leads(i), 1 - ALPHA, method="higher"))
-            best[i] = null.lead(means, i) <= critical + _EPSILON
+            best[i] = null.lead(means, i).max() <= critical + _EPSILON
     p = None
     if control is not None:
         everyone = np.concatenate([values, control[None]])
         null = make(everyone, strata, draws, np.random.default_rng(seed))
-        observed = null.lead(_means(everyone, strata), criteria)
+        means = _means(everyone, strata)
+        observed = null.lead(means, criteria)[int(means[:criteria].argmax()) if asked is None else asked]
         p = (1 + int((null.leads(criteria) >= observed - _EPSILON).sum())) / (1 + draws)
     return Contest(best, p)
+
+
+def _vary(values: Floats, strata: Sequence[NDArray[np.int64]]) -> bool:
+    """Whether any criterion has another value on some network of a workload than on another one."""
+    return any(bool((np.ptp(values[:, members], axis=1) > _EPSILON).any()) for members in strata)
 
 
 def _means(values: Floats, strata: Sequence[NDArray[np.int64]]) -> Floats:

@@ -84,12 +84,14 @@ def rank(
     if intervals and min(map(len, strata)) > 1:
         drawn = _bootstrap_weights(strata, len(workloads), resamples, seed)
         freedom = sum(len(members) - 1 for members in strata)
-        found = _place_intervals(win_rates, _win_rates(_wins(won, blocks, drawn)), freedom, confidence)
+        found = _place_intervals(
+            win_rates, _win_rates(_wins(won, blocks, drawn)), len(workloads), freedom, confidence
+        )
     return Ranking(wins, win_rates, mean_ranks, _places(mean_ranks), found)
 
 
 def _place_intervals(
-    win_rates: Floats, resampled: Floats, freedom: int, confidence: float
+    win_rates: Floats, resampled: Floats, networks: int, freedom: int, confidence: float
 ) -> NDArray[np.int64]:
     """The places left after excluding all significantly better and worse criteria, (criteria, 2)."""
     criteria = len(win_rates)
@@ -97,6 +99,7 @@ def _place_intervals(
     differences = resampled[:, :, None] - resampled[:, None, :]
     errors = differences.std(axis=0)
     tail = (1 - confidence) / 2 / (criteria - 1)
+    unanimous = 2.0 ** (1 - networks) <= 2 * tail
     widening = float(stdtrit(freedom, tail) / ndtri(tail))
     intervals = np.empty((criteria, 2), dtype=np.int64)
     for i in range(criteria):
@@ -106,7 +109,8 @@ def _place_intervals(
             critical = widening * float(np.quantile(deviations.max(axis=1), confidence))
         else:
             critical = 0.0
-        sure = np.abs(estimates[i]) > critical * errors[i] + _EPSILON
+        # A difference that is the same in every sample proves something only if it stands on many networks.
+        sure = (np.abs(estimates[i]) > critical * errors[i] + _EPSILON) & (varying | unanimous)
         intervals[i] = 1 + (sure & (estimates[i] < 0)).sum(), criteria - (sure & (estimates[i] > 0)).sum()
     return intervals
 
