@@ -82,3 +82,27 @@ def test_a_control_that_is_higher_is_counted(record: Make) -> None:
 @pytest.mark.parametrize(("p", "words"), [(0.001, "p < 0.01"), (0.012, "p = 0.01"), (0.5, "p = 0.50")])
 def test_p_in_words(p: float, words: str) -> None:
     assert p_value(p) == words
+
+
+def test_equal_means_are_not_counted_among_the_others(record: Make) -> None:
+    found = said(record, {"a": CLEAR, "b": CLEAR[::-1], "c": tuple(v - 1e-4 for v in CLEAR), "d": LOW})
+    assert found.text == "1 other of 2 may be best too"
+
+
+def test_the_same_numbers_for_all_seeds_say_nothing(record: Make) -> None:
+    found = said(record, {"a": (0.8,) * 3, "b": (0.7,) * 3, "random": (0.5,) * 3})
+    assert found == Certainty("how sure is unknown: one seed, or the same numbers for all", beats_random=True)
+
+
+@pytest.mark.parametrize(
+    ("p", "words"),
+    [
+        (0.0049, "p < 0.01"),
+        (0.049, "p = 0.049"),
+        (0.0549, "p = 0.055"),
+        (0.056, "p = 0.06"),
+        (1.0, "p = 1.00"),
+    ],
+)
+def test_no_two_verdicts_have_one_probability(p: float, words: str) -> None:
+    assert p_value(p) == words

@@ -50,6 +50,22 @@ def test_an_answer_has_the_numbers_of_the_best_criterion_s_records(matrix: MakeM
     assert [t.record.key for t in best.trials] == [r.key for r in mine]
 
 
+def test_over_all_workloads_no_mean_is_of_fewer_workloads_than_the_others(matrix: MakeMany) -> None:
+    records = matrix()
+    for each in records:
+        if each.axes["model"] == "resnet":
+            each.metrics["accuracy/top1_recalibrated"] = each.metrics["accuracy/top1"]
+    report = report_of(records)
+    views, (board,) = Views(), report.boards
+    for pair, keys in (
+        (None, {"after", "before"}),
+        (Workload("digits", "mlp"), {"after", "before"}),
+        (Workload("digits", "resnet"), {"after", "before", "recalibrated"}),
+    ):
+        for answer in answers(views, board, board.after, pair):
+            assert {key for option in answer.options for key in option.accuracies} == keys
+
+
 def test_only_the_first_draw_of_a_seed_is_offered(record: Make) -> None:
     records = [
         record("a", 0.5, 0.9 - draw / 100, seed=seed, draw=draw) for seed in (10, 9) for draw in (2, 1)

@@ -244,6 +244,13 @@ def test_outcomes_are_counted_with_their_reasons(matrix: MakeMany, record: Make,
     assert "Too slow" in text
 
 
+def test_metrics_of_any_size_make_a_site(matrix: MakeMany, tmp_path: Path) -> None:
+    records = matrix(seeds=[0, 1, 2])
+    for number, each in enumerate(records):
+        each.metrics["interpretability/detectors"] = (number % 7 + 1) * 10.0 ** (8 * (number % 39))
+    assert render(records, tmp_path, title="large").is_file()
+
+
 def test_unchanged_inputs_are_not_rendered_again(
     matrix: MakeMany, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
