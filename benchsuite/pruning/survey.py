@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from benchsuite.pruning.graph import PruningGraph
-from benchsuite.pruning.selection import UnitSelection
+    from benchsuite.pruning.selection import UnitSelection
 
 _SEED = 0
 
