@@ -133,8 +133,10 @@ def _finished(
     run: Path, text: str, trials: Sequence[Trial], records: Mapping[str, TrialRecord]
 ) -> TrialRecord:
     """The record of the one trial whose key begins so, if it is done."""
-    axes: dict[str, Mapping[str, Any]] = {trial.key: trial.axes for trial in trials}
-    axes |= {key: record.axes for key, record in records.items()}
+    axes: dict[str, Mapping[str, Any]] = {key: record.axes for key, record in records.items()}
+    # A cell that has a record, made by other code perhaps, is not planned beside it.
+    recorded = {_cell(each) for each in axes.values()}
+    axes |= {trial.key: trial.axes for trial in trials if _cell(trial.axes) not in recorded}
     found = [key for key in axes if key.startswith(text)]
     if len(found) != 1:
         done = [key for key in found or axes if key in records and records[key].status == "done"]
@@ -153,6 +155,10 @@ def _finished(
             + (f", {record.error}" if record.error else "")
         )
     return record
+
+
+def _cell(axes: Mapping[str, Any]) -> str:
+    return json.dumps(axes, sort_keys=True)
 
 
 def _described(axes: Mapping[str, Any]) -> str:

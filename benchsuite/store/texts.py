@@ -36,7 +36,7 @@ def printable(text: str, longest: int = LONGEST_TEXT) -> str:
     return f"{encoded[:half].decode(errors='ignore')}{mark}{encoded[-half:].decode(errors='ignore')}"
 
 
-def in_one_line(text: str, longest: int = 500) -> str:
+def in_one_line(text: str, longest: int = 1500) -> str:
     """The text as one printable line: a stranger's line breaks must not make lines that look like the host's.
 
     Args:

@@ -205,6 +205,18 @@ def test_a_record_from_before_a_change_of_the_source_is_found_by_its_axes(run):
         as_recorded(trials, replace(old, axes={**old.axes, "seed": 9}))
 
 
+def test_a_cell_that_has_a_record_is_not_counted_beside_it(run, tmp_path, capsys):
+    copied = shutil.copytree(run, tmp_path / "copied", ignore=shutil.ignore_patterns("exports"))
+    results = copied / "results.jsonl"
+    lines = [json.loads(line) for line in results.read_text().splitlines()]
+    for number, line in enumerate(lines):  # the keys of other code
+        line["key"] = f"{number:020x}"
+    results.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = RunDirectory(run).results()
+    assert cli.main(["export", str(copied), ""]) == 4
+    assert f"has {len(found.records) + found.pending} trials whose keys begin with" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("field", "content", "told"),
     [("metrics", {"accuracy/top1": 0.5, "accuracy/top1_dense": 0.5}, "the metric"), ("axes", {}, "the axis")],

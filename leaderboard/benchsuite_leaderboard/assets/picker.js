@@ -57,7 +57,7 @@
     if (!option.trials) return made("p", {}, "A network belongs to one workload: choose a data set and a model to get it.");
     const [[, address, key]] = option.trials;
     const links = option.trials.map(([seed, id]) => link(`trial.html#${id}`, `seed ${seed}`));
-    return made("p", {}, made("code", { id: "take" }, `benchsuite export RUN ${key ?? address}`), " RUN is the run directory. Trial pages: ", ...listed(links, ", "));
+    return made("p", {}, made("code", { id: "take" }, `benchsuite export RUN ${key ?? address}`), " RUN is the run directory; a results file alone holds no networks, but the suite that makes them again. Trial pages: ", ...listed(links, ", "));
   };
 
   const table = (answer, training) => {
