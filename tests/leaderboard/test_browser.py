@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import shlex
 import shutil
 import xml.etree.ElementTree as ET
@@ -20,6 +21,7 @@ from benchsuite.store.record import TrialRecord
 from benchsuite_leaderboard.freshness import FRESH, mark_stale
 from benchsuite_leaderboard.pages.addresses import slug, trial_id
 from benchsuite_leaderboard.site import render
+from benchsuite_leaderboard.statistics.intervals import mean_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -332,7 +334,27 @@ def test_two_criteria_are_compared_cell_by_cell(
                     if key[0] == first
                 }
                 more = sum(value > 0 for value in differences.values())
-                assert f"{more} of {len(differences)} cells" in page.locator("#pair").inner_text()
+                said = page.locator("#pair").inner_text()
+                assert f"{more} of {len(differences)} cells" in said
+                strata = [
+                    [
+                        float(np.mean([v for k, v in differences.items() if (k[1], k[3]) == (model, seed)]))
+                        for seed in sorted({k[3] for k in differences})
+                    ]
+                    for model in sorted({k[1] for k in differences})
+                ]
+                whole = mean_interval(strata)
+                assert whole is not None
+                assert whole.low is not None
+                assert whole.high is not None
+                found = re.search(r"Mean difference: (\S+) .*interval (\S+) to ([^)]+)\)", said)
+                assert found is not None
+                numbers = [float(text.replace("−", "-")) for text in found.groups()]
+                assert numbers == pytest.approx(
+                    [100 * whole.mean, 100 * whole.low, 100 * whole.high], abs=0.07
+                )
+                better = first if whole.low > 0 else second if whole.high < 0 else None
+                assert (f"{better} is better" if better else "cannot be told apart") in said
                 rows = page.locator("#cells-of-two tbody tr").all_inner_texts()
                 assert len(rows) == 4
                 mean = np.mean([v for k, v in differences.items() if k[1:3] == ("mlp", 0.5)])

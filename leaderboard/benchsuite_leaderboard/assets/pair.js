@@ -57,6 +57,37 @@
     });
     return [...found.values()];
   };
+  // Student's 97.5% quantile; fewer degrees of freedom than one do not occur.
+  const student = (freedom) => {
+    const after = data.student.findIndex(([f]) => f >= freedom);
+    if (after <= 0) return data.student.at(after)[1];
+    const [[f, low], [g, high]] = [data.student[after - 1], data.student[after]];
+    return low + ((freedom - f) / (g - f)) * (high - low);
+  };
+  // A network counts with its mean over sparsities, and workloads count equally.
+  const overSeeds = (found) => {
+    const networks = new Map();
+    for (const { workload, cells } of found) {
+      for (const { seed, difference } of cells) {
+        if (!networks.has(workload)) networks.set(workload, new Map());
+        const seeds = networks.get(workload);
+        seeds.set(seed, [...(seeds.get(seed) ?? []), difference]);
+      }
+    }
+    const strata = [...networks.values()].map((seeds) => [...seeds.values()].map(mean));
+    const centre = mean(strata.map(mean));
+    const parts = strata.map((values) => values.reduce((sum, value) => sum + (value - mean(values)) ** 2, 0) / (values.length - 1) / values.length);
+    const total = parts.reduce((sum, part) => sum + part, 0);
+    if (!(total > 1e-9)) return { centre }; // one seed, or no spread, says nothing of others
+    const freedom = total ** 2 / parts.reduce((sum, part, i) => sum + part ** 2 / (strata[i].length - 1), 0);
+    const width = (student(freedom) * Math.sqrt(total)) / strata.length;
+    return { centre, low: centre - width, high: centre + width };
+  };
+  const howSure = ({ low, high }, one, other) => {
+    if (low === undefined) return ["; how sure is unknown."];
+    const words = low > 0 ? [one, " is better"] : high < 0 ? [other, " is better"] : ["the two cannot be told apart"];
+    return [` (95% interval ${signed(low)} to ${signed(high)}): `, ...words, ", as far as the seeds tell."];
+  };
   const dots = (cells, most) => {
     const place = (difference) => 80 + (difference / most) * 74;
     const svg = drawn("svg", { viewBox: "0 0 160 16", class: "dots", "aria-hidden": "true" });
@@ -73,9 +104,12 @@
     }
     const [more, less] = [1, -1].map((sign) => every.filter((cell) => Math.sign(cell.difference) === sign).length);
     const most = Math.max(1, ...every.map((cell) => Math.abs(cell.difference)));
-    const [one, other] = [first.value, second.value].map((label) => made("bdi", {}, label));
+    const named = (label) => made("bdi", {}, label);
+    const [one, other] = [first.value, second.value].map(named);
+    const between = overSeeds(found);
     const words = made("p", {}, one, ` is the more accurate one in `, made("b", {}, `${more} of ${every.length}`), ` cells, `, other, ` in `, made("b", {}, `${less}`),
-      `; ${every.length - more - less} are equal. Mean difference over cells: `, made("b", {}, signed(mean(every.map((cell) => cell.difference)))), " percent points.");
+      `; equal in ${every.length - more - less}. Mean difference: `, made("b", {}, signed(between.centre)), " percent points",
+      ...howSure(between, named(first.value), named(second.value)));
     const heads = [["Workload", ""], ["Removed", "num"], [first.value, "num"], [second.value, "num"], ["Difference", "num"], ["each network", ""], ["", ""]];
     const rows = found.map(({ workload, removed, cells }) => {
       const difference = mean(cells.map((cell) => cell.difference));

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
+
+from scipy.special import stdtrit
 
 from benchsuite_leaderboard.board import sparsity_order
 from benchsuite_leaderboard.pages.environment import environment
@@ -27,6 +30,7 @@ def pair_data(report: Report) -> dict[str, Any]:
     """Of each board its cells, and each criterion's accuracy in each of them in hundredths of a percent.
 
     A cell is a place in the list of workloads, a sparsity and a seed; None stands for what was not measured.
+    `student` has pairs of degrees of freedom and Student's 97.5% quantile; a script interpolates.
     """
     names = in_short(report.boards)
     places = {pair: i for i, pair in enumerate(report.workloads)}
@@ -57,7 +61,12 @@ def pair_data(report: Report) -> dict[str, Any]:
                 },
             }
         )
-    return {"workloads": [clean(workload(pair), 120) for pair in report.workloads], "boards": boards}
+    freedoms = chain((f / 10 for f in range(10, 100)), range(10, 200, 5))
+    return {
+        "workloads": [clean(workload(pair), 120) for pair in report.workloads],
+        "boards": boards,
+        "student": [[f, round(float(stdtrit(f, 0.975)), 4)] for f in freedoms],
+    }
 
 
 def _by_rank(board: BoardReport) -> list[Any]:
