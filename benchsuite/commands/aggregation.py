@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import statistics
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SEED = "seed"
 _POOLED_SILENTLY = ("scorer_params", SEED)
+_OF_SCORERS = ("scorer", "scorer_params", "draw")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Group:
         means: by metric, the mean over seeds.
         deviations: by metric, the standard deviation over seeds (n - 1), where two seeds have it.
         uneven: whether some seeds lack trials that others have, so that their values are not of the same.
+        partial: whether another scorer has results on networks on which this group has none, so that its
+            means are of other networks.
     """
 
     axes: Mapping[str, Any]
@@ -38,6 +41,7 @@ class Group:
     means: Mapping[str, float]
     deviations: Mapping[str, float]
     uneven: bool
+    partial: bool = False
 
 
 def aggregate(records: Iterable[TrialRecord], by: Sequence[str]) -> list[Group]:
@@ -48,7 +52,25 @@ def aggregate(records: Iterable[TrialRecord], by: Sequence[str]) -> list[Group]:
     grouped: dict[tuple[str, ...], list[TrialRecord]] = defaultdict(list)
     for record in records:
         grouped[tuple(str(record.axes.get(axis, "")) for axis in by)].append(record)
-    return [_group(some, by) for some in grouped.values()]
+    groups = [_group(some, by) for some in grouped.values()]
+    served = [_networks(some) for some in grouped.values()]
+    all_served: dict[tuple[str, ...], set[tuple[str, ...]]] = defaultdict(set)
+    beside = [tuple(str(group.axes[axis]) for axis in by if axis not in _OF_SCORERS) for group in groups]
+    for place, mine in zip(beside, served, strict=True):
+        all_served[place] |= mine
+    return [
+        replace(group, partial=mine != all_served[place])
+        for group, place, mine in zip(groups, beside, served, strict=True)
+    ]
+
+
+def _networks(records: Iterable[TrialRecord]) -> set[tuple[str, ...]]:
+    """The models and data sets on which there is a result."""
+    return {
+        tuple(str(record.axes.get(axis, "")) for axis in ("dataset", "model"))
+        for record in records
+        if record.status == "done"
+    }
 
 
 def pooled(records: Sequence[TrialRecord], by: Sequence[str]) -> list[str]:

@@ -66,13 +66,14 @@ def print_groups_csv(groups: Sequence[Group], by: Sequence[str], chosen: Sequenc
     metrics = _all_metrics(groups) if chosen is None else chosen
     writer = csv.writer(sys.stdout, lineterminator="\n")
     columns = [column for name in metrics for column in (name, f"{name}{DEVIATION}")]
-    writer.writerow([*by, "seeds", "trials", "without", "uneven", *columns])
+    writer.writerow([*by, "seeds", "trials", "without", "uneven", "partial", *columns])
     for group in groups:
         numbers = [
             value for name in metrics for value in (group.means.get(name, ""), group.deviations.get(name, ""))
         ]
         axes = [_plain(group.axes[axis]) for axis in by]
-        writer.writerow([*axes, group.seeds, group.trials, group.without, int(group.uneven), *numbers])
+        marks = int(group.uneven), int(group.partial)
+        writer.writerow([*axes, group.seeds, group.trials, group.without, *marks, *numbers])
 
 
 def print_groups_json(groups: Sequence[Group], chosen: Sequence[str] | None) -> None:
@@ -86,6 +87,7 @@ def print_groups_json(groups: Sequence[Group], chosen: Sequence[str] | None) -> 
                 "trials": group.trials,
                 "without": group.without,
                 "uneven": group.uneven,
+                "partial": group.partial,
                 "metrics": {
                     name: {"mean": group.means[name], "sd": group.deviations.get(name)}
                     for name in metrics

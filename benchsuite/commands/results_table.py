@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _TABLE_AXES = ("dataset", "model", "seed", "scorer", "sparsity", "draw")
 _AXES_WHERE_THEY_VARY = ("granularity", "scope", "budget", "schedule", "recovery_epochs")
 _KEY_SHOWN = 8
-_LOWER_BOUND, _UNSETTLED, _UNEVEN = "≥", "~", "*"
+_LOWER_BOUND, _UNSETTLED, _UNEVEN, _PARTIAL = "≥", "~", "*", "†"
 _RANKS = {"scorer": 1, "sparsity": 1, "status": 3, "model": 4, "seed": 5, "dataset": 6, "draw": 7}
 _CHOSEN = 2
 """The rank of metrics that were asked for: those of a higher rank are left out first."""
@@ -83,11 +83,11 @@ def print_groups(
     records: Sequence[TrialRecord],
 ) -> None:
     """A row a group: means with their standard deviations, and below the table what they are of."""
-    counts = ("seeds", [str(g.seeds) + _UNEVEN * g.uneven for g in groups])
+    seeds = tuple(str(g.seeds) + _UNEVEN * g.uneven + _PARTIAL * g.partial for g in groups)
     without = [str(group.without) for group in groups]
     columns = [
         *(_axis(axis, [g.axes.get(axis, "") for g in groups]) for axis in by),
-        Column(counts[0], tuple(counts[1]), is_number=True, rank=4),
+        Column("seeds", seeds, is_number=True, rank=4),
         *([Column("without", tuple(without), is_number=True, rank=5)] if set(without) - {"0"} else ()),
         *(_mean(number, groups) for number in _numbers(chosen, records)),
     ]
@@ -169,6 +169,10 @@ def _about_groups(groups: Sequence[Group], by: Sequence[str], records: Sequence[
         lines.append(f"{within}averaged over what also varies: {', '.join(others)}")
     if any(group.uneven for group in groups):
         lines.append(f"{_UNEVEN} some of these seeds lack trials that others have")
+    if any(group.partial for group in groups):
+        lines.append(
+            f"{_PARTIAL} no result on some of the networks that other scorers have: not comparable with them"
+        )
     if any(group.without for group in groups):
         lines.append("without: trials that have no result, whose reasons are in the table without --by")
     return lines

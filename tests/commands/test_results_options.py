@@ -86,6 +86,28 @@ def test_one_seed_has_no_deviation_and_uneven_seeds_are_marked(run, capsys):
     assert lamp[1] == "4*"
 
 
+def test_a_scorer_that_serves_a_part_of_the_networks_is_marked(run, capsys):
+    with RunDirectory(run).locked():
+        for scorer in ("snip", "lamp"):
+            RunDirectory(run).append(record(scorer, 0, 0, "resnet", 0.9))
+        RunDirectory(run).append(record("apoz", 0, 0, "resnet", 0.95))
+
+    def partial(*by: str) -> dict[tuple[str, ...], str]:
+        found = rows(capsys, run, "--by", ",".join(by))
+        return {tuple(row[axis] for axis in by): row["partial"] for row in found}
+
+    assert partial("scorer") == {("snip",): "0", ("lamp",): "0", ("shuffled(snip)",): "1", ("apoz",): "1"}
+    assert set(partial("model").values()) == {"0"}
+    by_model = partial("scorer", "model")
+    assert by_model["apoz", "mlp"] == "1"  # it has no result there
+    assert by_model["apoz", "resnet"] == by_model["snip", "mlp"] == "0"
+    assert cli.main(["results", str(run), "--by", "scorer"]) == 0
+    out = capsys.readouterr().out
+    assert "† no result on some of the networks that other scorers have" in out
+    (apoz,) = (line.split() for line in out.splitlines() if line.split()[:1] == ["apoz"])
+    assert apoz[1] == "1†"
+
+
 def test_json_of_means_has_the_same_numbers(run, capsys):
     as_csv = rows(capsys, run, "--by", "scorer", "--metrics", "accuracy/top1")
     assert (
