@@ -12,7 +12,6 @@ from benchsuite.commands.exit_codes import FAILED, OK
 from benchsuite.commands.loading import discover_named
 from benchsuite.commands.rendering import render_summary
 from benchsuite.drawing.terminal import open_console
-from benchsuite.store.counting import counted
 from benchsuite.store.files import read_regular
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import Tracker
@@ -41,8 +40,8 @@ def run(options: Namespace) -> int:
     for line in (*found.problems, *tracker.warnings):
         console.print(line, style="yellow", markup=False, soft_wrap=True)
     if not tracker.lacks:
-        total = counted(len(found.records) + len(found.superseded), "trial")
-        console.print(f"{tracker.shown} of {total} were new to MLflow or had changed", markup=False)
+        total = len(found.records) + len(found.superseded)
+        console.print(f"{tracker.shown} of {total} trials were new to MLflow or had changed", markup=False)
     return FAILED if tracker.warnings else OK
 
 
