@@ -120,7 +120,7 @@ def test_every_page_opens_without_complaint(
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
             assert page.locator("h1").count() == 1, path
         for record in records[:: len(records) // 3]:
-            page.goto((folder / "trial.html").as_uri() + f"#{trial_id(record.key)}")
+            open_trial(page, folder, trial_id(record.key))
             page.wait_for_selector("#again")
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), record.axes
         assert complaints == []
@@ -480,6 +480,13 @@ def test_without_scripts_everything_is_there(browser: Browser, site: tuple[Path,
         assert page.locator(".of-before").first.is_visible()
 
 
+def open_trial(page: Page, folder: Path, address: str) -> None:
+    """Open a trial's page, and wait until it shows that trial or says why not: it reads trials by itself."""
+    page.goto("about:blank")
+    page.goto((folder / "trial.html").as_uri() + (f"#{address}" if address else ""))
+    page.wait_for_selector("#trial > *")
+
+
 def shown_metrics(page: Page) -> dict[str, tuple[str, str]]:
     cells = page.eval_on_selector_all(
         "td[data-metric]", "cells => cells.map(c => [c.dataset.metric, c.dataset.v, c.innerText])"
@@ -521,7 +528,7 @@ def test_a_trial_shows_its_whole_record(browser: Browser, kept: tuple[Path, list
     folder, records = kept
     with opened(browser) as (page, complaints):
         for record in (records[0], records[5], records[-1]):
-            page.goto((folder / "trial.html").as_uri() + f"#{record.key}")
+            open_trial(page, folder, record.key)
             page.wait_for_selector("#again")
             metrics = shown_metrics(page)
             assert {name: float(value) for name, (value, _) in metrics.items()} == pytest.approx(
@@ -532,7 +539,7 @@ def test_a_trial_shows_its_whole_record(browser: Browser, kept: tuple[Path, list
             axes = [str(value) for value in record.axes.values() if value not in ({}, 2.0)]
             environment = [str(value) for value in record.provenance.values()]
             assert [each for each in (record.key, *axes, *environment, "aggregate") if each not in text] == []
-        page.goto((folder / "trial.html").as_uri() + f"#{records[0].key}")
+        open_trial(page, folder, records[0].key)
         words = " ".join(page.locator("table.metrics tr").all_inner_texts())
         assert "batch of 1: speedup" in words
         assert "batch of 1, 4 threads: speedup, lower end of its 95% interval" in words
@@ -556,7 +563,7 @@ def test_what_is_cut_at_initialization_is_trained_and_does_not_recover(
         for record, right, wrong in zip(
             records, ("training", "recovery"), ("recovery", "training"), strict=True
         ):
-            page.goto((tmp_path / "trial.html").as_uri() + f"#{trial_id(record.key)}")
+            open_trial(page, tmp_path, trial_id(record.key))
             page.reload()
             page.wait_for_selector("#again")
             figures = page.locator("ul.figures").inner_text()
@@ -572,7 +579,7 @@ def test_a_trial_without_a_run_directory_says_so(
 ) -> None:
     folder, records = site
     with opened(browser) as (page, complaints):
-        page.goto((folder / "trial.html").as_uri() + f"#{trial_id(records[0].key)}")
+        open_trial(page, folder, trial_id(records[0].key))
         assert "came without its run directory" in page.locator("#trial").inner_text()
         assert complaints == []
 
@@ -588,7 +595,7 @@ def test_failures_lead_to_their_trial_and_its_reason(
         assert page.locator(".status.failed").inner_text() == "failed"
         assert page.locator("pre.error").inner_text() == HOSTILE.replace("\u202e", "\ufffd")
         assert page.locator("#export").count() == 0
-        page.goto((folder / "trial.html").as_uri() + f"#{trial_id(records[-2].key)}")
+        open_trial(page, folder, trial_id(records[-2].key))
         page.wait_for_selector("#again")
         assert page.locator("h1").inner_text() == HOSTILE.replace("\u202e", "\ufffd")
         assert complaints == []
@@ -598,7 +605,7 @@ def test_failures_lead_to_their_trial_and_its_reason(
 def test_an_unknown_trial_is_said(browser: Browser, site: tuple[Path, list[TrialRecord]], hash_: str) -> None:
     folder, _ = site
     with opened(browser) as (page, complaints):
-        page.goto((folder / "trial.html").as_uri() + hash_)
+        open_trial(page, folder, hash_.removeprefix("#"))
         assert page.get_by_role("alert").is_visible()
         shown = page.evaluate("location.hash.slice(1, 41)")
         wanted = f"Unknown trial: {shown}" if hash_ else "No trial chosen"
@@ -611,7 +618,7 @@ def test_links_of_a_trial_lead_somewhere(browser: Browser, site: tuple[Path, lis
     folder, records = site
     with opened(browser) as (page, complaints):
         for record in (records[0], records[-2], records[-1]):
-            page.goto((folder / "trial.html").as_uri() + f"#{trial_id(record.key)}")
+            open_trial(page, folder, trial_id(record.key))
             page.wait_for_selector("#again")
             addresses = page.eval_on_selector_all("a[href]", "links => links.map(a => a.href)")
             assert len(addresses) > 8
@@ -628,7 +635,7 @@ def test_the_skip_link_leaves_the_trial_where_it_is(
 ) -> None:
     folder, records = site
     with opened(browser) as (page, complaints):
-        page.goto((folder / "trial.html").as_uri() + f"#{trial_id(records[0].key)}")
+        open_trial(page, folder, trial_id(records[0].key))
         page.wait_for_selector("#again")
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
@@ -663,12 +670,12 @@ def test_the_command_selects_the_trial_alone(
             # The command's filters use only axes, which both records and trials have.
             trials: Any = suite
             for record in suite[:: 1 if suite is odd else 9]:
-                page.goto((where / "trial.html").as_uri() + f"#{trial_id(record.key)}")
+                open_trial(page, where, trial_id(record.key))
                 words = shlex.split(page.locator("#again").inner_text().replace("\\\n", " "))
                 assert words[:5] == ["benchsuite", "run", "RUN/suite.toml", "--output", "again"]
                 assert set(words[5::2]) == {"--filter"}
                 assert [each.axes for each in select(trials, words[6::2])] == [record.axes]
-        page.goto((folder / "trial.html").as_uri() + f"#{trial_id(records[0].key)}")
+        open_trial(page, folder, trial_id(records[0].key))
         assert shlex.split(page.locator("#export").inner_text()) == [
             *("benchsuite", "export", "RUN", records[0].key)
         ]
@@ -689,7 +696,7 @@ def test_the_command_selects_the_trial_alone(
 def test_odd_records_have_their_page(browser: Browser, record: TrialRecord, tmp_path: Path) -> None:
     render([record], tmp_path, title="odd")
     with opened(browser, viewport={"width": 390, "height": 800}) as (page, complaints):
-        page.goto((tmp_path / "trial.html").as_uri() + f"#{trial_id(record.key)}")
+        open_trial(page, tmp_path, trial_id(record.key))
         page.wait_for_selector("#again")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert {name: float(value) for name, (value, _) in shown_metrics(page).items()} == pytest.approx(
@@ -701,7 +708,7 @@ def test_odd_records_have_their_page(browser: Browser, record: TrialRecord, tmp_
 def test_a_site_without_records_knows_no_trial(browser: Browser, tmp_path: Path) -> None:
     render([], tmp_path, title="empty")
     with opened(browser) as (page, complaints):
-        page.goto((tmp_path / "trial.html").as_uri() + f"#{'0' * 20}")
+        open_trial(page, tmp_path, "0" * 20)
         assert page.locator("h1").inner_text() == f"Unknown trial: {'0' * 20}"
         assert complaints == []
 
