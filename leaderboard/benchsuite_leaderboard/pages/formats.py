@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from benchsuite.store.counting import noun_for
 from benchsuite_leaderboard.charts.theme import shorten
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def workload(value: Workload) -> str:
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """A number with its noun."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+    return f"{number:,} {noun_for(number, noun, plural)}"
 
 
 def in_words(names: Sequence[str], longest: int = 40) -> str:

@@ -60,7 +60,8 @@ def rank(
     win rate differs significantly from its own, by the largest studentised difference over all opponents
     (Mogstad, Romano, Shaikh and Wilhelm 2024); percentiles of resampled places would be too narrow when
     criteria are nearly equal. The critical value is widened by the ratio of Student's to the normal quantile,
-    since a few seeds say little about their own spread.
+    since a few seeds say little about their own spread. A difference that is the same in every sample
+    excludes a place only where so many networks would not agree by chance.
 
     Args:
         values: shape (criteria, blocks) with two criteria or more and a value everywhere; higher is better.
