@@ -21,12 +21,20 @@ class ModelPlugin(Plugin):
     recipe: ClassVar[TrainingRecipe] = TrainingRecipe()
     """How the dense network is trained unless the suite says otherwise."""
 
+    logits: ClassVar[str | int | None] = None
+    """Which output is the class scores, by name or position, of a network that returns several.
+
+    Where it is None, that is the one called `logits`, or the only one of the shape (samples, classes), of a
+    tuple the first. The other outputs, such as those of auxiliary heads, take no part in training.
+    """
+
     def build(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
         """Return a fresh network.
 
         Args:
             input_shape: one sample's shape: (channels, height, width) or (features,).
-            classes: number of classes; the network's output has shape (samples, classes).
+            classes: number of classes; the network's output, or one of its outputs, has shape
+                (samples, classes).
 
         Raises:
             Unsupported: the network cannot take that shape; the message says which it can.

@@ -14,6 +14,7 @@ from benchsuite.training import on_device
 from benchsuite.trials.data import load_data
 from benchsuite.trials.dense_training import build_model, dense_stage_of, example
 from benchsuite.trials.facts import WEIGHTS
+from benchsuite.trials.usable_model import return_class_scores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,6 +91,7 @@ def load_dense(worker: WorkerContext, task: DenseTask, *, at_init: bool = False)
         raise PluginError(f"the dense model of {task.model.label} on {task.dataset.label} was not trained")
     data = on_device(dataset, worker.device)
     model = build_model(worker, task, dataset)
+    return_class_scores(model, facts.class_scores)
     if not at_init:
         model.load_state_dict(load_tensors(folder / WEIGHTS))
     model.to(worker.device).eval()

@@ -22,12 +22,16 @@ from benchsuite.store.stages import save_tensors
 from benchsuite.training import DeviceDataset, TraceRequest, TrainingLog, on_device, train
 from benchsuite.trials.data import load_data
 from benchsuite.trials.facts import WEIGHTS, DenseFacts, dense_stage
+from benchsuite.trials.usable_model import place_of_class_scores, return_class_scores, usable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from benchsuite.contracts.dataset import Dataset
     from benchsuite.contracts.model import ModelPlugin
     from benchsuite.plan.dense_task import DenseTask
     from benchsuite.store.stages import Stage
+    from benchsuite.trials.usable_model import Place
     from benchsuite.trials.worker_context import WorkerContext
 
 
@@ -37,20 +41,27 @@ _TOLERANCE = 1e-2
 
 
 def build_model(
-    worker: WorkerContext, task: DenseTask, dataset: Dataset | DeviceDataset, purpose: str = "build"
+    worker: WorkerContext,
+    task: DenseTask,
+    dataset: Dataset | DeviceDataset,
+    purpose: str = "build",
+    tell: Callable[[str], None] = lambda _: None,
 ) -> nn.Module:
-    """The untrained network, initialised from a seed derived from purpose, data set, model and seed."""
+    """The untrained network, initialised from a seed derived from purpose, data set, model and seed.
+
+    `tell` is told what was changed of it. Which of several outputs is its class scores is not known here.
+    """
     plugin = cast("ModelPlugin", worker.create("model", task.model))
     worker.check_content("model", task.model, plugin.fingerprint)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(purpose, task.dataset.label, task.model.label, task.seed))
         with covered_imports("model", plugin):
             model = plugin.build(dataset.input_shape, len(dataset.classes))
-    if not isinstance(model, nn.Module):
-        raise PluginError(
-            f"model {task.model.label}: build() returned {type(model).__name__}, not an nn.Module"
-        )
-    return model
+            if not isinstance(model, nn.Module):
+                raise PluginError(
+                    f"model {task.model.label}: build() returned {type(model).__name__}, not an nn.Module"
+                )
+            return usable(model, dataset.input_shape, lambda text: tell(f"model {task.model.label}: {text}"))
 
 
 def dense_stage_of(worker: WorkerContext, task: DenseTask) -> Stage[DenseFacts]:
@@ -78,7 +89,7 @@ def train_dense(
         started = time.perf_counter()
         # Its forward pass may import something too.
         with covered_imports("model", worker.create("model", task.model)):
-            model, log = trained(worker, task, data, request)
+            model, log, class_scores = trained(worker, task, data, request)
             check_evaluation(model, data, task.model.label)
         seconds = time.perf_counter() - started
         logs.append(log)
@@ -97,6 +108,7 @@ def train_dense(
             data_digest=data_facts.digest,
             device=devices.device_name(worker.device),
             overlap=data_facts.overlap,
+            class_scores=class_scores,
         )
 
     dense_stage_of(worker, task).get(make, worker.tell)
@@ -105,11 +117,15 @@ def train_dense(
 
 def trained(
     worker: WorkerContext, task: DenseTask, data: DeviceDataset, request: TraceRequest | None
-) -> tuple[nn.Module, TrainingLog]:
-    """The dense model of a task, trained from its beginning, and what the training did."""
-    model = build_model(worker, task, data).to(worker.device)
+) -> tuple[nn.Module, TrainingLog, Place | None]:
+    """The dense model of a task, trained from its beginning; what that did; and which output counts."""
+    model = build_model(worker, task, data, tell=worker.tell).to(worker.device)
+    wanted = cast("ModelPlugin", worker.create("model", task.model)).logits
+    inputs = data.train.normalise(data.train.inputs[:2])
+    place = place_of_class_scores(model, inputs, len(data.classes), wanted)
+    return_class_scores(model, place)
     seed = derived_seed("train", task.dataset.label, task.model.label, task.seed)
-    return model, train(model, data, task.recipe, seed=seed, device=worker.device, trace=request)
+    return model, train(model, data, task.recipe, seed=seed, device=worker.device, trace=request), place
 
 
 def check_evaluation(model: nn.Module, data: DeviceDataset, name: str) -> None:

@@ -49,6 +49,7 @@ class DenseFacts(Facts):
         data_digest: SHA-256 of the data set's splits.
         overlap: how many test samples are training samples too.
         device: where it was trained.
+        class_scores: which of the network's outputs is the class scores; None where there is one.
     """
 
     top1: float
@@ -61,6 +62,7 @@ class DenseFacts(Facts):
     data_digest: str
     device: str
     overlap: int = 0
+    class_scores: str | int | None = None
 
 
 class TraceFacts(Facts):

@@ -9,6 +9,7 @@ from benchsuite.pruning.rounds import rounds_of
 from benchsuite.training import TrainingLog, train
 from benchsuite.trials.dense_training import build_model, example
 from benchsuite.trials.training_trace import early_step, load_trace
+from benchsuite.trials.usable_model import return_class_scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +86,8 @@ def _early(
 
 
 def _plain(model: nn.Module, worker: WorkerContext, dense: DenseModel) -> nn.Module:
-    """The network on the worker's device with plain weights, as those of the dense model are."""
+    """The network on the worker's device with plain weights and one output, as the dense model has."""
     model = model.to(worker.device).eval()
+    return_class_scores(model, dense.facts.class_scores)
     fold(model, example(dense.data))
     return model

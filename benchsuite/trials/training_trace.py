@@ -90,7 +90,7 @@ def _recorded_again(
 ) -> tuple[TrainingTrace | None, str | None]:
     """The trace of a second training, or why it is not one of the dense model."""
     dataset, _ = load_data(worker, task.dataset, task.data_key)
-    model, log = trained(worker, task, on_device(dataset, worker.device), request)
+    model, log, _ = trained(worker, task, on_device(dataset, worker.device), request)
     if _same_weights(model, worker, task):
         return log.trace, None
     return None, (

@@ -1,0 +1,174 @@
+"""A network as a model plugin built it, made one that can be trained and pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter, is_lazy
+
+from benchsuite.errors import Unsupported
+from benchsuite.metrics.cost import evaluating
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Place = str | int
+"""Where among several outputs the class scores stand: a name or a position."""
+
+_SHOWN = 6
+
+
+def usable(
+    model: nn.Module, input_shape: tuple[int, ...], tell: Callable[[str], None] = lambda _: None
+) -> nn.Module:
+    """The network that trains: without wrappers, initialised, in single precision.
+
+    Args:
+        model: as `build` returned it; changed in place.
+        input_shape: one sample's shape.
+        tell: told in a sentence what was changed.
+
+    Raises:
+        Unsupported: it cannot be trained as it is; the sentence says what `build` should return.
+    """
+    model = _unwrapped(model)
+    if isinstance(model, torch.jit.ScriptModule):
+        raise Unsupported(
+            "the network is a TorchScript program, and its layers cannot be cut; the model's build() must "
+            "return the network as it is without torch.jit"
+        )
+    try:
+        model.train()
+    except NotImplementedError:
+        raise Unsupported(
+            "the network is an exported program, which has no layers and cannot be trained; the model's "
+            "build() must return the network that was exported"
+        ) from None
+    if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
+        with evaluating(model), torch.no_grad():
+            _run(model, torch.zeros(2, *input_shape))
+        if any(isinstance(t, UninitializedParameter | UninitializedBuffer) for t in model.parameters()):
+            raise Unsupported(
+                "a lazy module of the network is not used in a forward pass, so it has no weights"
+            )
+    _to_single_precision(model, tell)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise Unsupported(
+            "every parameter of the network is frozen, or it has none, so that neither training nor recovery "
+            "would change it; let build() leave requires_grad where it should learn"
+        )
+    return model
+
+
+def place_of_class_scores(
+    model: nn.Module, inputs: Tensor, classes: int, wanted: Place | None = None
+) -> Place | None:
+    """Where the class scores stand in what a network returns; None if that is one tensor.
+
+    A network may return more in training than in evaluation, as those with auxiliary heads do: both are
+    looked at, and the outputs beside the class scores take no part in anything.
+
+    Args:
+        model: the network; it is left as it is.
+        inputs: a few samples.
+        classes: number of classes.
+        wanted: the place that the model plugin names.
+
+    Raises:
+        Unsupported: it does not run, or nothing that it returns can be the class scores.
+    """
+    with evaluating(model), torch.no_grad():
+        found = _place(_run(model, inputs), len(inputs), classes, wanted)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        training = _place(_run(deepcopy(model).train(), inputs), len(inputs), classes, wanted)
+    if found is not None and training is not None and found != training:
+        raise Unsupported(
+            f"the network returns its class scores as output {found!r} in evaluation and as {training!r} in "
+            "training; let the model plugin name one that is in both (`logits`)"
+        )
+    return training if found is None else found
+
+
+def return_class_scores(model: nn.Module, place: Place | None) -> None:
+    """Let the network return its class scores alone from now on."""
+    if place is not None:
+        model.register_forward_hook(_ClassScores(place))
+
+
+@dataclass(frozen=True)
+class _ClassScores:
+    """A forward hook that takes one output of several; of a single tensor nothing is taken."""
+
+    place: Place
+
+    def __call__(self, _module: nn.Module, _inputs: Any, outputs: Any) -> Any:
+        return None if isinstance(outputs, Tensor) else outputs[self.place]
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The network without what runs it on several devices or compiles it, at every depth."""
+    while True:
+        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):  # of torch.compile
+            model = inner
+        else:
+            break
+    if getattr(model, "_compiled_call_impl", None) is not None:
+        model._compiled_call_impl = None
+    if not isinstance(model, torch.jit.ScriptModule):
+        for name, child in model.named_children():
+            model._modules[name] = _unwrapped(child)
+    return model
+
+
+def _to_single_precision(model: nn.Module, tell: Callable[[str], None]) -> None:
+    kinds = {tensor.dtype for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()}
+    if others := sorted(str(kind).removeprefix("torch.") for kind in kinds - {torch.float32}):
+        model.float()
+        tell(
+            f"weights of {' and '.join(others)} are float32 here, in which networks are trained and measured"
+        )
+
+
+def _run(model: nn.Module, inputs: Tensor) -> Any:
+    shape = tuple(inputs.shape)
+    try:
+        return model(inputs)
+    except Exception as error:
+        # A network's own code can fail in any way.
+        raise Unsupported(
+            f"the network does not run: it is called with one tensor of shape {shape}, and raises "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _place(outputs: Any, samples: int, classes: int, wanted: Place | None) -> Place | None:
+    if isinstance(outputs, Tensor):
+        return None
+    if isinstance(outputs, Mapping):
+        by_place: dict[Place, Any] = dict(outputs.items())
+    elif isinstance(outputs, Sequence):
+        by_place = dict(enumerate(outputs))
+    else:
+        raise Unsupported(f"the network returns {type(outputs).__name__}, no tensor with its class scores")
+    able = [p for p, out in by_place.items() if isinstance(out, Tensor) and out.shape == (samples, classes)]
+    named = "logits" if wanted is None and "logits" in able else wanted
+    if named is not None and named in able:
+        return named
+    if named is None and (len(able) == 1 or (able and isinstance(outputs, Sequence))):
+        return able[0]
+    shapes = [
+        f"{place!r}: {tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__}"
+        for place, out in list(by_place.items())[:_SHOWN]
+    ]
+    which = "none" if not able else "more than one" if named is None else f"not {named!r}"
+    raise Unsupported(
+        f"of the network's outputs ({', '.join(shapes)}) {which} has the shape ({samples}, {classes}) of "
+        "class scores; let the model plugin name the output (`logits`)"
+    )
