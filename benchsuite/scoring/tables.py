@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchsuite.store import stages
 from benchsuite.store.file_digests import file_digest, read_digest
-from benchsuite.store.files import read_regular, reserve, storing, write_atomically
+from benchsuite.store.files import own_file, read_regular, reserve, storing, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -125,7 +125,7 @@ class TableStore:
         with ExitStack() as held:
             with storing(self._folder):
                 self._folder.mkdir(parents=True, exist_ok=True)
-                fcntl.flock(held.enter_context((self._folder / ".lock").open("a+")), fcntl.LOCK_EX)
+                fcntl.flock(held.enter_context(own_file(self._folder / ".lock")), fcntl.LOCK_EX)
             yield
 
     @cached_property

@@ -43,7 +43,10 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+            # Whatever has this name is not written through: it may be a link.
+            temporary.unlink(missing_ok=True)
+            with temporary.open("xb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
             temporary.replace(path)
         except BaseException:
             with suppress(OSError):
@@ -52,21 +55,21 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def append_durably(path: Path, line: str) -> None:
-    """Add a line to a file and wait until the disk has it.
+    """Add a line to a file, made if absent, and wait until the disk has it.
 
     Raises:
-        StorageError: the system refuses it; the file is as it was before.
+        StorageError: the system refuses it, or it is no regular file; the file is as it was before.
     """
     content = f"{line}\n".encode()
-    with storing(path), path.open("ab", buffering=0) as file:
-        before = os.fstat(file.fileno()).st_size
+    with storing(path), own_file(path) as number:
+        before = os.lseek(number, 0, os.SEEK_END)
         try:
             while content:
-                content = content[file.write(content) or 0 :]
-            os.fsync(file.fileno())
+                content = content[os.write(number, content) :]
+            os.fsync(number)
         except OSError:
             with suppress(OSError):
-                os.ftruncate(file.fileno(), before)
+                os.ftruncate(number, before)
             raise
 
 
@@ -105,8 +108,10 @@ def read_regular(path: Path, most: int | None = None, *, follow: bool = True) ->
 
 
 @contextmanager
-def lock_file(path: Path) -> Iterator[int]:
-    """A descriptor of a file to be locked, which is made if absent; a lock goes with it.
+def own_file(path: Path) -> Iterator[int]:
+    """A descriptor, to lock, read and write, of a file in a run directory; it is made if absent.
+
+    The directory may come from a stranger, who must not lead the writing elsewhere.
 
     Raises:
         OSError: it cannot be opened, or is a link, a pipe or a device that somebody left in its place.

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.errors import UsageError
-from benchsuite.store.files import (
-    append_durably,
-    lock_file,
-    open_regular,
-    read_regular,
-    storing,
-    write_atomically,
-)
+from benchsuite.store.files import append_durably, own_file, read_regular, storing, write_atomically
 from benchsuite.store.record import TrialRecord, read_records
 from benchsuite.store.texts import read_json
 
@@ -77,7 +71,7 @@ class RunDirectory:
             OSError: it cannot be written, which is found here and not after hours of work.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with lock_file(self.path / ".lock") as handle:
+        with own_file(self.path / ".lock") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -88,9 +82,8 @@ class RunDirectory:
 
     def _check_writable(self) -> None:
         """Try what a run will do: add to the results, and make stages."""
-        if self.results_file.exists():
-            open_regular(self.results_file).close()
-        self.results_file.open("ab").close()
+        with own_file(self.results_file):
+            pass
         stages = self.path / "stages"
         stages.mkdir(exist_ok=True)
         probe = stages / ".writable"
@@ -146,9 +139,7 @@ class RunDirectory:
         )
 
     def _drop_torn_line(self) -> None:
-        if not self.results_file.exists():
-            return
-        with storing(self.results_file), self.results_file.open("rb+") as handle:
-            content = handle.read()
+        with storing(self.results_file), own_file(self.results_file) as number:
+            content = self.results_file.read_bytes()
             if content and not content.endswith(b"\n"):
-                handle.truncate(content.rfind(b"\n") + 1)
+                os.ftruncate(number, content.rfind(b"\n") + 1)

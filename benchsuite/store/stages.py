@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchsuite.errors import BenchsuiteError
 from benchsuite.store.file_digests import file_digest, read_digest
-from benchsuite.store.files import lock_file, open_regular, read_regular, storing, write_atomically
+from benchsuite.store.files import open_regular, own_file, read_regular, storing, write_atomically
 from benchsuite.store.freed import was_freed
 from benchsuite.store.keys import content_key
 from benchsuite.store.texts import read_json
@@ -136,7 +136,7 @@ class Stage(Generic[F]):
             with storing(self.folder):
                 self.folder.mkdir(parents=True, exist_ok=True)
             with storing(self.folder / ".lock"):
-                fcntl.flock(held.enter_context(lock_file(self.folder / ".lock")), fcntl.LOCK_EX)
+                fcntl.flock(held.enter_context(own_file(self.folder / ".lock")), fcntl.LOCK_EX)
             facts = self._usable(tell)
             if facts is None:
                 self._clear()
@@ -152,6 +152,10 @@ class Stage(Generic[F]):
     def _clear(self) -> None:
         for name in (_STAGE, *self._files):
             (self.folder / name).unlink(missing_ok=True)
+        for path in self.folder.iterdir():
+            # In a stranger's run directory: the maker must not write through it.
+            if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                path.unlink()
         self._clear_temporary()
 
     def _clear_temporary(self) -> None:

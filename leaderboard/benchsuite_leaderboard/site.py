@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from benchsuite.errors import UsageError
-from benchsuite.store.files import storing
+from benchsuite.store.files import write_atomically
 from benchsuite_leaderboard.downloads import as_json, downloads
 from benchsuite_leaderboard.freshness import FRESH, REWRITING, STATE, mark_fresh, mark_stale, now
 from benchsuite_leaderboard.pages.addresses import board_address, slug, workload_address
@@ -103,8 +102,8 @@ def render(
         (output / name).unlink(missing_ok=True)
     # The first page is written last: its digest says that all other files are complete.
     for name, content in files.items():
-        _write(output / name, content)
-    _write(output / STATE, FRESH)
+        write_atomically(output / name, content)
+    write_atomically(output / STATE, FRESH)
     return index
 
 
@@ -232,19 +231,3 @@ def _made_from(index: Path) -> str | None:
     except OSError:
         return None
     return match[1].decode() if match else None
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Replace a file atomically, so that a reader never sees an incomplete one."""
-    partial = path.with_name(f"{path.name}.partial")
-    with storing(path):
-        try:
-            # Whatever has this name is not written through: it may be a link.
-            partial.unlink(missing_ok=True)
-            with partial.open("xb") as file:
-                file.write(content)
-            partial.replace(path)
-        except OSError:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
-            raise

@@ -112,7 +112,7 @@ def empty(file: Path) -> None:
 FILES = {"train": "model.safetensors", "data": "data.safetensors", "score": "scores.safetensors"}
 
 
-@pytest.mark.parametrize("turn", [0, 1, 2])
+@pytest.mark.parametrize("turn", [0, *(pytest.param(turn, marks=pytest.mark.slow) for turn in (1, 2))])
 def test_damaged_stages_are_made_anew_and_the_run_says_so(again: Path, turn: int) -> None:
     before = records(again)
     files = {kind: stage(again, kind) / name for kind, name in FILES.items()}
@@ -133,6 +133,7 @@ def test_damaged_stages_are_made_anew_and_the_run_says_so(again: Path, turn: int
     assert all(numbers(r) == numbers(before[r["axes"]["scorer"]]) for r in old)
 
 
+@pytest.mark.slow
 def test_trials_whose_stages_came_out_with_other_numbers_are_run_again(again: Path) -> None:
     """As after damage on another machine: the dense model differs from the one the records were made from."""
     import torch
@@ -220,6 +221,7 @@ def test_a_plugin_that_loads_what_its_source_does_not_name_is_told_so(again: Pat
     assert "my_helper.py" in output
 
 
+@pytest.mark.slow
 def test_files_that_a_scorer_reads_are_noticed_by_its_fingerprint(again: Path) -> None:
     plugin = PLUGIN.format(folder=str(again), imports="from pathlib import Path", lazy="sign = self.sign")
     plugin = plugin.replace(
@@ -238,6 +240,7 @@ def test_files_that_a_scorer_reads_are_noticed_by_its_fingerprint(again: Path) -
 # The training trace
 
 
+@pytest.mark.slow
 def test_a_scorer_that_needs_a_trace_joins_without_changing_a_key(again: Path) -> None:
     before = records(again)
     weights = (stage(again, "train") / "model.safetensors").read_bytes()
@@ -298,6 +301,7 @@ def test_where_training_again_gives_other_weights_there_is_no_trace(
 # Threads and older code
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_no_bit_and_the_threads_are_part_of_the_key(again: Path) -> None:
     before = records(again)
     other = again / "other"
@@ -322,6 +326,7 @@ def test_added_scorers_train_no_dense_model(again: Path) -> None:
     assert "dense models to train: 0\n" in text
 
 
+@pytest.mark.slow
 def test_a_run_of_older_code_is_shown_and_counted(again: Path) -> None:
     """Its records and stages have the older form: other keys, no checksums."""
     directory = again / "runs/small"

@@ -329,7 +329,7 @@ def test_after_kill_9_the_same_command_completes_the_run(tmp_path):
     assert done <= {row["key"] for row in table}
 
 
-@pytest.mark.parametrize("signals", [1, 2])
+@pytest.mark.parametrize("signals", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_ctrl_c_leaves_a_consistent_run_and_says_how_to_go_on(tmp_path, signals):
     process = start(tmp_path)
     results = tmp_path / "runs/tiny/results.jsonl"
@@ -351,6 +351,7 @@ def test_ctrl_c_leaves_a_consistent_run_and_says_how_to_go_on(tmp_path, signals)
     assert len(rows(tmp_path)) == 24
 
 
+@pytest.mark.slow
 def test_after_its_hours_a_run_ends_and_goes_on_later(tmp_path):
     process = start(tmp_path, "--max-hours", "0.0001")
     output, _ = process.communicate(timeout=60)

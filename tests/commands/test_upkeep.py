@@ -86,6 +86,7 @@ def again(once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "again"
 
 
+@pytest.mark.slow
 def test_a_cleaned_run_goes_on_as_if_it_had_never_been_cleaned(again: Path, tmp_path: Path, capsys) -> None:
     never = tmp_path / "never"
     shutil.copytree(again, never)

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import psutil
+import pytest
 from broken_plugins import (
     AT_IMPORT,
     DEAD_AT_IMPORT,
@@ -85,6 +86,7 @@ def test_there_are_enough_kinds() -> None:
     assert len(IN_SCORE) + len(AT_IMPORT) + len(DEAD_AT_IMPORT) + len(OBSERVERS) >= 35
 
 
+@pytest.mark.slow
 def test_beside_all_of_them_every_other_cell_is_the_same_to_the_bit(tmp_path: Path) -> None:
     clean = Run(tmp_path / "clean", GOOD, "one-shot")
     assert clean.code == 0, clean.output
@@ -112,6 +114,7 @@ def test_beside_all_of_them_every_other_cell_is_the_same_to_the_bit(tmp_path: Pa
     check_nothing_left(tmp_path)
 
 
+@pytest.mark.slow
 def test_in_later_rounds_they_cost_only_their_own_cells(tmp_path: Path) -> None:
     clean = Run(tmp_path / "clean", GOOD[:4], "iterative")
     assert clean.code == 0, clean.output

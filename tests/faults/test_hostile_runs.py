@@ -16,6 +16,7 @@ from test_hostile_results import GONE, NOISE, VALUES, places
 from benchsuite import cli
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 MANY = int(os.environ.get("BENCHSUITE_FUZZ", "1000"))
@@ -168,3 +169,47 @@ def test_what_is_damaged_is_made_anew_with_the_same_numbers(
     (here / "runs/small/results.jsonl").unlink()
     assert cli.main(["run", "small.toml"]) == 0
     assert numbers_of(here / "runs/small") == numbers_of(finished / "runs/small")
+
+
+def linked(folder: Path, outside: Path, spared: Sequence[str]) -> dict[Path, bytes]:
+    """Put the files of a folder elsewhere and links in their places; return what lies there then."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in spared]
+    for path in files:
+        there = outside / path.relative_to(folder)
+        there.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(there)
+        path.symlink_to(there)
+    return {path: path.read_bytes() for path in outside.rglob("*") if path.is_file()}
+
+
+def test_what_is_made_anew_is_not_written_through_links(finished: Path, here: Path) -> None:
+    for path in (here / "runs/small/stages").glob("*/stage.json"):
+        path.write_text("{}")
+    (here / "runs/small/results.jsonl").unlink()
+    before = linked(here / "runs/small", here / "outside", [".lock", "mlflow.db"])
+    for stage in (here / "runs/small/stages").iterdir():
+        (stage / "system.csv").symlink_to(here / "outside/made")
+    (here / "runs/small/mlflow.behind").symlink_to(here / "outside/made")
+    assert cli.main(["run", "small.toml"]) == 0
+    assert {path: path.read_bytes() for path in (here / "outside").rglob("*") if path.is_file()} == before
+    assert numbers_of(here / "runs/small") == numbers_of(finished / "runs/small")
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", ".lock"])
+@pytest.mark.parametrize("kind", ["link", "dangling", "fifo"])
+def test_results_that_lead_elsewhere_are_refused(
+    name: str, kind: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, other = here / "runs/small" / name, here / "other"
+    file.rename(other)
+    before = other.read_bytes()
+    if kind == "fifo":
+        os.mkfifo(file)
+    else:
+        file.symlink_to(other if kind == "link" else here / "nowhere")
+    assert cli.main(["run", "small.toml"]) == 4
+    check_sentence(
+        "".join(capsys.readouterr()), name, "not a regular file" if kind == "fifo" else "is a link"
+    )
+    assert other.read_bytes() == before
+    assert not (here / "nowhere").exists()

@@ -44,6 +44,7 @@ def lines(data: dict[str, Any], name: str, kind: str) -> list[dict[str, Any]]:
     return [line for line in part(data, name)["figures"] if line["kind"] == kind]
 
 
+@pytest.mark.slow
 def test_a_dry_run_makes_every_part(tmp_path: Path) -> None:
     code, page, data = run(tmp_path, "--dry", "--budget", "500")
     assert code == 0, page

@@ -4,6 +4,7 @@ import bz2
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -302,7 +303,7 @@ def test_no_link_within_a_site_is_written_through_or_emptied(matrix: MakeMany, t
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "old.html").write_text("mine")
     (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "index.html.partial").symlink_to(tmp_path / "mine" / "old.html")
+    (tmp_path / "site" / f".index.html.{os.getpid()}").symlink_to(tmp_path / "mine" / "old.html")
     (tmp_path / "site" / "cells.html").symlink_to(tmp_path / "mine" / "old.html")
     render(matrix(seeds=[0]), tmp_path / "site", title="demo")
     assert not (tmp_path / "site" / "cells.html").is_symlink()
@@ -319,7 +320,9 @@ def test_a_writing_that_was_interrupted_leaves_a_notice(
     matrix: MakeMany, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     render(matrix(seeds=[0]), tmp_path, title="demo")
-    monkeypatch.setattr(site, "_write", lambda path, content: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(
+        site, "write_atomically", lambda path, content: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
     with pytest.raises(KeyboardInterrupt):
         render(matrix(seeds=[1]), tmp_path, title="demo")
     assert "interrupted" in (tmp_path / "assets" / "state.js").read_text("utf-8")

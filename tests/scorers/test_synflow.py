@@ -265,6 +265,7 @@ def small_vgg() -> nn.Sequential:
     return model.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10)]).eval()
 
 
+@pytest.mark.slow
 def test_the_picture_of_the_paper_a_thin_layer_survives_as_returned_and_collapses_when_scaled() -> None:
     """Tanaka et al. 2020, figure 1: SynFlow has no layer collapse at any compression."""
     model, inputs = small_vgg(), torch.randn(2, 3, 32, 32)
