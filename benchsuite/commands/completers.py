@@ -102,16 +102,21 @@ def filters(prefix: str, parsed_args: Namespace, **_: object) -> list[str]:
     done, comma, part = prefix.rpartition(",")
     axis, equals, value = part.partition("=")
     if not equals:
-        return [f"{done}{comma}{name}=" for name in _names_of_axes(records) or (*_AXES, *_FURTHER_AXES)]
+        # What follows a comma is another axis, or another value of the axis before.
+        names = [f"{done}{comma}{name}=" for name in _names_of_axes(records) or (*_AXES, *_FURTHER_AXES)]
+        before = done.rpartition("=")[0].rpartition(",")[2]
+        return [*names, *(f"{done},{each}" for each in _values(before, part, records) if before)]
+    return [f"{done}{comma}{axis}={each}" for each in _values(axis, value, records)]
+
+
+def _values(axis: str, beginning: str, records: list[TrialRecord]) -> list[str]:
     name = axis.removesuffix("!")
     values = dict.fromkeys(str(record.axes.get(name, "")) for record in records)
     if name in _SHIPPED:
         from benchsuite.registry.discovery import discover_shipped
 
         values |= dict.fromkeys(discover_shipped().names(_SHIPPED[name]))
-    return [
-        f"{done}{comma}{axis}={without_controls(each)}" for each in values if each and each.startswith(value)
-    ]
+    return [without_controls(each) for each in values if each and each.startswith(beginning)]
 
 
 def devices(prefix: str, **_: object) -> list[str]:

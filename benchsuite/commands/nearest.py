@@ -31,6 +31,8 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
             found.append((number, other))
         elif len(wanted) >= _SHORTEST_BEGINNING and meant.startswith(wanted):
             found.append((allowed + 1, other))
+        elif len(wanted) > _SHORTEST_BEGINNING and _is_slip(wanted, meant):
+            found.append((allowed + 2, other))
     return [other for _, other in sorted(found)[:_MOST_SHOWN]]
 
 
@@ -40,6 +42,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if near := nearest(name, names):
         return f"; did you mean {' or '.join(map(repr, near))}?"
     return f"; there are: {', '.join(names)}" if 0 < len(names) <= _MOST_LISTED else ""
+
+
+def _is_slip(beginning: str, name: str) -> bool:
+    """Whether one mistake makes of it the beginning of a name, whose first letter is right."""
+    lengths = (len(beginning) - 1, len(beginning), len(beginning) + 1)
+    return beginning[0] == name[:1] and any(mistakes(beginning, name[:length]) == 1 for length in lengths)
 
 
 def _mistakes_allowed(length: int) -> int:

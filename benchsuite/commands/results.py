@@ -1,4 +1,4 @@
-"""`results`: a run's records, or their means, as a table, CSV or JSON."""
+"""`results`: the records of a run or of a results file, or their means, as a table, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchsuite.commands.printing import tell
 from benchsuite.commands.results_order import Order, parse_order
 from benchsuite.errors import UsageError
 from benchsuite.store.counting import counted
-from benchsuite.store.run_directory import RunDirectory
+from benchsuite.store.run_directory import Results, RunDirectory
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -29,7 +29,7 @@ COUNTED = ("seeds", "trials", "without")
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add what the command takes."""
-    parser.add_argument("run", type=Path, metavar="DIR")
+    parser.add_argument("run", type=Path, metavar="DIR", help="a run directory, or a results file")
     parser.add_argument("--format", choices=("table", "csv", "json"), default="table")
     parser.add_argument(
         "--filter",
@@ -61,7 +61,7 @@ def run(options: Namespace) -> int:
     """Print the records of a run: every cell that has an outcome, in the order of the plan."""
     from benchsuite.commands import results_files, results_table
 
-    found = RunDirectory(options.run).results()
+    found = _results(options.run)
     for line in found.problems:
         tell(f"left out: {line}")
     if found.pending:
@@ -89,6 +89,19 @@ def run(options: Namespace) -> int:
         else:
             results_files.print_groups_json(groups, metrics)
     return OK if records else NOTHING
+
+
+def _results(source: Path) -> Results:
+    if not source.is_file():
+        return RunDirectory(source).results()
+    from benchsuite.publishing.merge import merge
+    from benchsuite.publishing.signatures import check_signature
+
+    signature = check_signature(source, None)
+    if signature.verdict == "bad":
+        raise UsageError(f"{source} is not shown: {signature.words}")
+    merged = merge([source])
+    return Results(merged.records, (), merged.pending, merged.notes)
 
 
 def _filtered(records: Sequence[TrialRecord], texts: Sequence[str]) -> list[TrialRecord]:

@@ -26,7 +26,8 @@ def _sparsity(value: object) -> object:
     if value == "native" or (
         isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
     ):
-        return value
+        # What a program wrote as .1 + .2 is the sparsity .3, and no other column beside it.
+        return round(value, 12) if isinstance(value, float) else value
     raise ValueError(
         f'a sparsity is a fraction in [0, 1), or "native" for the criterion\'s own rule, not {value!r}'
     )

@@ -65,6 +65,8 @@ def offered(line: str, folder: Path) -> list[str]:
         ("benchsuite results runs/tiny --metrics cost", ["cost/macs"]),
         ("benchsuite results runs/tiny --filter seed=", ["seed=3"]),
         ("benchsuite results runs/tiny --filter scorer!=sni", ["scorer\\!=snip"]),  # as bash wants it
+        ("benchsuite results runs/tiny --filter scorer=lamp,sni", ["scorer=lamp,snip"]),
+        ("benchsuite results runs/tiny --filter scorer=lamp,dra", ["scorer=lamp,draw="]),
         ("benchsuite run tiny.toml --filter dataset=fashion", ["dataset=fashion-mnist"]),
         (f"benchsuite export runs/tiny {DONE[:4]}", [DONE]),
         (f"benchsuite export runs/tiny {FAILED[:4]}", []),

@@ -212,3 +212,21 @@ def test_numbers_too_large_to_add_up_are_no_error(run, capsys):
             RunDirectory(run).append(record("huge", seed, 0, "mlp", 1.7e308))
     (huge,) = rows(capsys, run, "--by", "scorer", "--filter", "scorer=huge")
     assert float(huge["accuracy/top1"]) == pytest.approx(1.7e308)
+
+
+def test_a_results_file_is_read_as_the_run_that_it_was_packed_from(run, tmp_path, capsys):
+    from benchsuite.publishing.results_file import Header, write_published
+
+    records = RunDirectory(run).results().records
+    file = tmp_path / "sent.jsonl.gz"
+    write_published(file, Header(suite="", name="small", cells=len(records) + 2, versions={}), records)
+    of_run, of_file = (rows(capsys, source, "--by", "scorer") for source in (run, file))
+    assert of_file == of_run
+    assert cli.main(["results", str(file)]) == 0
+    assert "2 trials of the suite without an outcome yet" in capsys.readouterr().err
+
+
+def test_what_is_no_results_file_is_refused(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("not JSON\n")
+    assert cli.main(["results", str(tmp_path / "notes.txt")]) == 4
+    assert "notes.txt" in capsys.readouterr().err

@@ -233,3 +233,10 @@ def test_parameters_that_records_cannot_hold_are_refused(tmp_path, value):
     (found,) = errors_of(tmp_path, text, registry)
     assert "mine: parameters are finite numbers, texts" in found
     load_suite(write(tmp_path, text.replace(value, "[1.5, { a = true }]")), registry)
+
+
+def test_a_sparsity_that_a_program_added_up_is_the_one_that_it_means(tmp_path, registry):
+    found = load_suite(
+        write(tmp_path, SMALL.replace("[0.5]", "[0.30000000000000004, 0.123456789]")), registry
+    )
+    assert found.suite.sparsities == [0.3, 0.123456789]
