@@ -12,6 +12,7 @@ import resource
 import sys
 import traceback
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from benchsuite._version import __version__
@@ -112,6 +113,14 @@ def _is_lost(output: Output) -> bool:
     return output.failure is not None and not isinstance(output.failure, BrokenPipeError)
 
 
+def _require_folder() -> None:
+    """An error where the current folder was deleted: nobody can say what a relative path means then."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("the current folder does not exist any more; go to one that does (cd)") from None
+
+
 def _allow_files() -> None:
     """Raise this process's limit of open files as far as it may; an error where even that is too low.
 
@@ -133,6 +142,7 @@ def _run(words: Sequence[str]) -> int:
     named = [word for word in words if word in COMMANDS][:1]
     resumes = "; what was stored is safe, and the same command resumes" if named == ["run"] else ""
     try:
+        _require_folder()
         _allow_files()
         options = build_parser(named).parse_args(words)
         return _module(options.command).run(options)

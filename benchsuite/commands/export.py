@@ -56,7 +56,7 @@ def run(options: Namespace) -> int:
     records, _ = directory.records()
     record = _finished(options.run, options.key, trials, records)
     trial = as_recorded(trials, record)
-    folder: Path = options.output or directory.path / "exports" / record.key
+    folder: Path = options.output or directory.own_folder("exports") / record.key
     if not options.force and folder.is_dir() and any(folder.iterdir()):
         raise UsageError(
             f"not overwritten: {folder} is not empty; choose another folder with --output, or add --force"

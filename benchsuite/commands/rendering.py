@@ -43,18 +43,6 @@ def mark_stale(output: Path, reason: str) -> None:
             mark(output, reason)
 
 
-def own_folder(run: Path, name: str) -> Path:
-    """The folder of a run directory that pages are written into.
-
-    Raises:
-        UsageError: it is a link; what lies at its end is not the run's.
-    """
-    folder = run / name
-    if folder.is_symlink():
-        raise UsageError(f"{folder} is a link; a run directory has its own folder there")
-    return folder
-
-
 def render_site(
     sources: Sequence[Path],
     output: Path,
@@ -117,7 +105,7 @@ def render_summary(
     Raises:
         UsageError: the folder is a link, or the renderer cannot be loaded.
     """
-    output = own_folder(run.path, "summary")
+    output = run.own_folder("summary")
     render = _renderer("summary")
     if render is None:
         return None

@@ -29,7 +29,7 @@ from benchsuite.commands.host import host_provenance, latency_conditions, slots_
 from benchsuite.commands.interruption import was_interrupted
 from benchsuite.commands.loading import Loaded, load, nothing_selected, surroundings_of
 from benchsuite.commands.printing import say
-from benchsuite.commands.rendering import mark_stale, own_folder, podium, render_site, render_summary
+from benchsuite.commands.rendering import mark_stale, podium, render_site, render_summary
 from benchsuite.drawing.terminal import open_console
 from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.execution import entry
@@ -151,8 +151,9 @@ def _run_locked(
         else:  # the suite before may have compared other criteria
             update_agreement(directory, loaded.trials, partial(say, console, style="yellow"))
     except OSError as error:
+        safe = _what_is_safe(directory.results_file)
         raise BenchsuiteError(
-            f"{described(error)}; what was stored is safe, and the same command resumes once that is mended"
+            f"{described(error)}; {safe} the same command resumes once that is mended"
         ) from error
     outcomes = [records[t.key] for t in loaded.selected if t.key in records]
     logs = partial(log_of, stages=directory.path / "stages")
@@ -181,6 +182,10 @@ def _run_locked(
             markup=False,
         )
     return FAILED if failed or page_failed else OK
+
+
+def _what_is_safe(results: Path) -> str:
+    return "what was stored is safe, and" if results.is_file() else "its results are gone;"
 
 
 def _announce(
@@ -293,7 +298,10 @@ def _page(loaded: Loaded, console: Console) -> tuple[Path | None, bool]:
     folder = loaded.directory.path
     try:
         site = render_site(
-            [folder], own_folder(folder, "site"), title=loaded.suite.name, registry=loaded.registry
+            [folder],
+            loaded.directory.own_folder("site"),
+            title=loaded.suite.name,
+            registry=loaded.registry,
         )
     except UsageError as error:  # there is no renderer, none that works, or no place for pages
         say(console, f"no page was made: {error}", style="yellow")

@@ -8,7 +8,7 @@ import stat
 import sys
 from typing import TYPE_CHECKING
 
-from benchsuite.store.files import storing
+from benchsuite.store.files import own_directory, storing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,8 +28,8 @@ def redirect_output(folder: Path) -> None:
         if stream is not None and not stream.closed:
             with contextlib.suppress(OSError):  # of a full disk; what follows says it
                 stream.flush()
+    own_directory(folder)
     with storing(folder / LOG):
-        folder.mkdir(parents=True, exist_ok=True)
         _remove_stranger(folder / LOG)
         log = os.open(folder / LOG, _TO_WRITE, 0o644)
     os.dup2(log, 1)

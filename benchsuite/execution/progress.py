@@ -15,6 +15,7 @@ from rich.text import Text
 
 from benchsuite.drawing.terminal import Printable
 from benchsuite.store import metric_names
+from benchsuite.store.counting import counted
 from benchsuite.store.record import SETTLED
 from benchsuite.store.texts import in_one_line
 
@@ -234,5 +235,5 @@ def summary(
         if examples[reason].status not in SETTLED and (file := log(examples[reason])) is not None:
             lines.append(f"      log{' of one' if n > 1 else ''}: {file}")
     if len(reasons) > 10:
-        lines.append(f"  and {len(reasons) - 10} other reasons")
+        lines.append(f"  and {counted(len(reasons) - 10, 'other reason')}")
     return "\n".join(lines)

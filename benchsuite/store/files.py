@@ -60,9 +60,11 @@ def append_durably(path: Path, line: str) -> None:
     Raises:
         StorageError: the system refuses it, or it is no regular file; the file is as it was before.
     """
-    content = f"{line}\n".encode()
     with storing(path), own_file(path) as number:
         before = os.lseek(number, 0, os.SEEK_END)
+        # A line that somebody left unfinished does not take this one with it.
+        torn = before > 0 and os.pread(number, 1, before - 1) != b"\n"
+        content = f"{chr(10) if torn else ''}{line}\n".encode()
         try:
             while content:
                 content = content[os.write(number, content) :]
@@ -125,6 +127,18 @@ def own_file(path: Path) -> Iterator[int]:
         yield number
     finally:
         os.close(number)
+
+
+def own_directory(path: Path) -> None:
+    """Make a folder of a run directory if absent; a link in its place is taken away.
+
+    Raises:
+        StorageError: the system refuses it.
+    """
+    with storing(path):
+        if path.is_symlink():
+            path.unlink()
+        path.mkdir(parents=True, exist_ok=True)
 
 
 def reserve(path: Path) -> None:

@@ -84,12 +84,23 @@ class RunDirectory:
         """Try what a run will do: add to the results, and make stages."""
         with own_file(self.results_file):
             pass
-        stages = self.path / "stages"
+        stages = self.own_folder("stages")
         stages.mkdir(exist_ok=True)
         probe = stages / ".writable"
         probe.unlink(missing_ok=True)  # whatever it is, a link for one
         probe.touch(exist_ok=False)
         probe.unlink()
+
+    def own_folder(self, name: str) -> Path:
+        """A folder of this directory that is written into.
+
+        Raises:
+            UsageError: it is a link; what lies at its end is not the run's.
+        """
+        folder = self.path / name
+        if folder.is_symlink():
+            raise UsageError(f"{folder} is a link; a run directory has its own folder there")
+        return folder
 
     def stage(self, key: str) -> Path:
         """The folder of a stage."""

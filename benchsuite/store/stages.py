@@ -15,7 +15,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchsuite.errors import BenchsuiteError
 from benchsuite.store.file_digests import file_digest, read_digest
-from benchsuite.store.files import open_regular, own_file, read_regular, storing, write_atomically
+from benchsuite.store.files import (
+    open_regular,
+    own_directory,
+    own_file,
+    read_regular,
+    storing,
+    write_atomically,
+)
 from benchsuite.store.freed import was_freed
 from benchsuite.store.keys import content_key
 from benchsuite.store.texts import read_json
@@ -133,8 +140,7 @@ class Stage(Generic[F]):
         if facts is not None:
             return facts
         with ExitStack() as held:
-            with storing(self.folder):
-                self.folder.mkdir(parents=True, exist_ok=True)
+            own_directory(self.folder)
             with storing(self.folder / ".lock"):
                 fcntl.flock(held.enter_context(own_file(self.folder / ".lock")), fcntl.LOCK_EX)
             facts = self._usable(tell)

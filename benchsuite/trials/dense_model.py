@@ -5,15 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchsuite.errors import PluginError
+from benchsuite.errors import PluginError, Unsupported
 from benchsuite.metrics.cost import measure_cost
 from benchsuite.pruning.folding import fold
 from benchsuite.pruning.tracing.trace import trace
 from benchsuite.store.stages import content_digest, load_tensors
 from benchsuite.training import on_device
 from benchsuite.trials.data import load_data
-from benchsuite.trials.dense_training import build_model, dense_stage_of, example
-from benchsuite.trials.facts import WEIGHTS
+from benchsuite.trials.dense_training import (
+    build_model,
+    dense_stage_of,
+    difference,
+    example,
+    outputs_of,
+    probe,
+)
+from benchsuite.trials.facts import OUTPUTS, WEIGHTS
 from benchsuite.trials.usable_model import return_class_scores
 
 if TYPE_CHECKING:
@@ -28,7 +35,12 @@ if TYPE_CHECKING:
     from benchsuite.trials.facts import DenseFacts
     from benchsuite.trials.worker_context import WorkerContext
 
-_PROBE_SAMPLES = 8
+_STATE = (
+    "it keeps a state outside its parameters and buffers, such as a count of steps; register it with "
+    "register_buffer, which is saved"
+)
+_TOLERANCE = 1e-3
+"""What another device may make of an output, relative to the largest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +60,7 @@ class DenseModel:
         facts: what the training stage noted; the cost is that of the network with plain weights.
         folded: by name of each weight that was not a plain one, what computed it.
         content: what identifies the weights; see `content_digest`.
+        outputs: what the network computes of the probe.
     """
 
     model: nn.Module
@@ -59,6 +72,18 @@ class DenseModel:
     facts: DenseFacts
     folded: Mapping[str, str]
     content: str
+    outputs: Tensor
+
+    def check_unchanged(self) -> None:
+        """Raise `Unsupported` if the network computes something else than when it was loaded.
+
+        Its trials never change it, so it, or its class, keeps a state that no copy takes along.
+        """
+        if (found := difference(self.outputs, outputs_of(self.model, self.probe))) > _TOLERANCE:
+            raise Unsupported(
+                "the network computes something else since another trial ran in this process (by "
+                f"{found:.2g} of the largest output): {_STATE}"
+            )
 
     @property
     def top1(self) -> float:
@@ -95,6 +120,9 @@ def load_dense(worker: WorkerContext, task: DenseTask, *, at_init: bool = False)
     if not at_init:
         model.load_state_dict(load_tensors(folder / WEIGHTS))
     model.to(worker.device).eval()
+    inputs = probe(data)
+    if not at_init and (folder / OUTPUTS).exists():  # there is none in a run of older code
+        _check_as_trained(model, inputs, load_tensors(folder / OUTPUTS)["outputs"])
     folded = fold(model, example(data))
     if folded:
         facts = facts.model_copy(update={"cost": measure_cost(model, example(data))})
@@ -102,10 +130,20 @@ def load_dense(worker: WorkerContext, task: DenseTask, *, at_init: bool = False)
         model=model,
         data=data,
         graph=trace(model, example(data)),
-        probe=data.train.normalise(data.train.inputs[:_PROBE_SAMPLES]),
+        probe=inputs,
         mean=dataset.mean,
         std=dataset.std,
         facts=facts,
         folded=folded,
         content=content_digest(folder) or "",
+        outputs=outputs_of(model, inputs),
     )
+
+
+def _check_as_trained(model: nn.Module, inputs: Tensor, expected: Tensor) -> None:
+    """Raise `Unsupported` if a network that was built anew does not compute what the trained one did."""
+    if (found := difference(expected.to(inputs.device), outputs_of(model, inputs))) > _TOLERANCE:
+        raise Unsupported(
+            "with the weights that the training left, a network that is built anew computes something else "
+            f"than the trained one (by {found:.2g} of the largest output): {_STATE}"
+        )

@@ -21,7 +21,7 @@ from benchsuite.store.keys import derived_seed
 from benchsuite.store.stages import save_tensors
 from benchsuite.training import DeviceDataset, TraceRequest, TrainingLog, on_device, train
 from benchsuite.trials.data import load_data
-from benchsuite.trials.facts import WEIGHTS, DenseFacts, dense_stage
+from benchsuite.trials.facts import OUTPUTS, WEIGHTS, DenseFacts, dense_stage
 from benchsuite.trials.usable_model import place_of_class_scores, return_class_scores, usable
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def train_dense(
         which = f"the dense network {task.model.label} on {task.dataset.label}, seed {task.seed},"
         evaluation = evaluate(model, data.test, data.classes, network=which)
         save_tensors(folder / WEIGHTS, model.state_dict())
+        save_tensors(folder / OUTPUTS, {"outputs": outputs_of(model, probe(data))})
         write_atomically(folder / "training.json", json.dumps(curve(log), indent=1))
         return DenseFacts(
             top1=evaluation.top1,
@@ -133,19 +134,17 @@ def check_evaluation(model: nn.Module, data: DeviceDataset, name: str) -> None:
 
     Its accuracy would depend on the size of batches, or on chance.
     """
-    inputs = data.train.normalise(data.train.inputs[:_SAMPLES])
-    with evaluating(model), torch.no_grad(), devices.exact_float32():
-        together, again = model(inputs), model(inputs)
-        alone = torch.cat([model(one[None]) for one in inputs]) if len(inputs) > 1 else together
+    inputs = probe(data)
+    together, again = outputs_of(model, inputs), outputs_of(model, inputs)
+    alone = torch.cat([outputs_of(model, one[None]) for one in inputs]) if len(inputs) > 1 else together
     if not isinstance(together, Tensor) or not together.isfinite().all():
         return  # said with more detail where the network is evaluated
     for other, fault in (
         (again, "is not deterministic in evaluation: it gives the same input two outputs"),
         (alone, "gives a sample another output beside other samples than alone, in evaluation"),
     ):
-        difference = float((together - other).abs().max()) / (float(together.abs().max()) or 1.0)
-        if difference > _TOLERANCE:
-            raise Unsupported(f"the model {name} {fault} (by {difference:.2g} of the largest)")
+        if (found := difference(together, other)) > _TOLERANCE:
+            raise Unsupported(f"the model {name} {fault} (by {found:.2g} of the largest)")
 
 
 def curve(log: TrainingLog) -> dict[str, Any]:
@@ -163,6 +162,23 @@ def curve(log: TrainingLog) -> dict[str, Any]:
 def finite_or_none(number: float) -> float | None:
     """The number if JSON can hold it."""
     return number if math.isfinite(number) else None
+
+
+def probe(data: DeviceDataset) -> Tensor:
+    """A few normalised training samples for checks, as a batch."""
+    return data.train.normalise(data.train.inputs[:_SAMPLES])
+
+
+def outputs_of(model: nn.Module, inputs: Tensor) -> Tensor:
+    """What a network computes in evaluation."""
+    with evaluating(model), torch.no_grad(), devices.exact_float32():
+        outputs: Tensor = model(inputs)
+        return outputs
+
+
+def difference(one: Tensor, other: Tensor) -> float:
+    """The largest difference of two networks' outputs, relative to the largest output of the first."""
+    return float((one - other).abs().max()) / (float(one.abs().max()) or 1.0)
 
 
 def example(data: DeviceDataset) -> Tensor:

@@ -131,7 +131,7 @@ class PrunedFacts(Facts):
 
 
 PRUNED, OUTPUTS = "model.safetensors", "outputs.safetensors"
-"""Files of a finished trial: its network's weights, and that network's outputs on a few inputs."""
+"""Files of a trial or a training: its network's weights, and that network's outputs on a few inputs."""
 
 
 def pruned_stage(folder: Path) -> Stage[PrunedFacts]:
@@ -152,4 +152,4 @@ def dense_stage(folder: Path, data: Path, *, accept_old: bool = False) -> Stage[
         accept_old: see `Stage`.
     """
     made_from = content_digest(data) or ""
-    return Stage(folder, DenseFacts, [WEIGHTS], made_from, accept_old=accept_old)
+    return Stage(folder, DenseFacts, [WEIGHTS, OUTPUTS], made_from, accept_old=accept_old)

@@ -48,6 +48,7 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: ScoredModel) -> Trial
     """
     started = time.perf_counter()
     dense = scored.dense
+    dense.check_unchanged()
     network, earlier = prune(worker, trial, scored)
     prune_seconds = time.perf_counter() - started
     before = copy.deepcopy(network.model)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter, is_lazy
 
 from benchsuite.errors import Unsupported
@@ -37,6 +37,8 @@ def usable(
         Unsupported: it cannot be trained as it is; the sentence says what `build` should return.
     """
     model = _unwrapped(model)
+    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        raise Unsupported("the network is on the device meta and has no weights; build() must make them")
     if isinstance(model, torch.jit.ScriptModule):
         raise Unsupported(
             "the network is a TorchScript program, and its layers cannot be cut; the model's build() must "
@@ -82,10 +84,11 @@ def place_of_class_scores(
     Raises:
         Unsupported: it does not run, or nothing that it returns can be the class scores.
     """
-    with evaluating(model), torch.no_grad():
-        found = _place(_run(model, inputs), len(inputs), classes, wanted)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        training = _place(_run(deepcopy(model).train(), inputs), len(inputs), classes, wanted)
+    size = (len(inputs), classes)
+    evaluation, training_pass = _Pass(model, inputs, training=False), _Pass(model, inputs, training=True)
+    found = _place(evaluation.outputs, size, wanted)
+    same = None if found is not None or wanted is not None else _same(evaluation, training_pass, size)
+    training = _place(training_pass.outputs, size, wanted) if same is None else same
     if found is not None and training is not None and found != training:
         raise Unsupported(
             f"the network returns its class scores as output {found!r} in evaluation and as {training!r} in "
@@ -122,8 +125,8 @@ def _unwrapped(model: nn.Module) -> nn.Module:
     if getattr(model, "_compiled_call_impl", None) is not None:
         model._compiled_call_impl = None
     if not isinstance(model, torch.jit.ScriptModule):
-        for name, child in model.named_children():
-            model._modules[name] = _unwrapped(child)
+        for name, child in model._modules.items():  # one under two names is taken off under both
+            model._modules[name] = None if child is None else _unwrapped(child)
     return model
 
 
@@ -136,10 +139,10 @@ def _to_single_precision(model: nn.Module, tell: Callable[[str], None]) -> None:
         )
 
 
-def _run(model: nn.Module, inputs: Tensor) -> Any:
+def _run(model: nn.Module, inputs: Tensor, state: Mapping[str, Tensor] | None = None) -> Any:
     shape = tuple(inputs.shape)
     try:
-        return model(inputs)
+        return model(inputs) if state is None else functional_call(model, dict(state), (inputs,))
     except Exception as error:
         # A network's own code can fail in any way.
         raise Unsupported(
@@ -148,16 +151,82 @@ def _run(model: nn.Module, inputs: Tensor) -> Any:
         ) from error
 
 
-def _place(outputs: Any, samples: int, classes: int, wanted: Place | None) -> Place | None:
-    if isinstance(outputs, Tensor):
+class _Pass:
+    """A forward pass with copies of the network's parameters and buffers, which is left as it is.
+
+    Attributes:
+        outputs: what the network returns.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Tensor, *, training: bool) -> None:
+        modes = {module: module.training for module in model.modules()}
+        self._parameters = {
+            name: parameter.detach().clone().requires_grad_(parameter.requires_grad)
+            for name, parameter in model.named_parameters()
+        }
+        state = {**self._parameters, **{name: buffer.clone() for name, buffer in model.named_buffers()}}
+        try:
+            with torch.random.fork_rng(devices=[]):
+                self.outputs = _run(model.train(training), inputs, state)
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+
+    def parameters_in(self, output: Tensor) -> set[str]:
+        """The names of the parameters that an output depends on."""
+        learnt = {name: tensor for name, tensor in self._parameters.items() if tensor.requires_grad}
+        if not output.requires_grad:
+            return set()
+        gradients = torch.autograd.grad(
+            output.sum(), list(learnt.values()), retain_graph=True, allow_unused=True
+        )
+        return {name for name, gradient in zip(learnt, gradients, strict=True) if gradient is not None}
+
+
+def _same(evaluation: _Pass, training: _Pass, size: tuple[int, int]) -> Place | None:
+    """The place, in training, of what a network returns alone in evaluation; None if that is not seen.
+
+    Of several outputs that it might be it is the only one that the same parameters have a part in.
+    """
+    if isinstance(training.outputs, Tensor):
         return None
+    parts = evaluation.parameters_in(evaluation.outputs)
+    by_place = _by_place(training.outputs)
+    same = [
+        place
+        for place in _fitting(training.outputs, size)
+        if training.parameters_in(by_place[place]) == parts
+    ]
+    return same[0] if len(same) == 1 else None
+
+
+def _by_place(outputs: Any) -> dict[Place, Any]:
     if isinstance(outputs, Mapping):
-        by_place: dict[Place, Any] = dict(outputs.items())
-    elif isinstance(outputs, Sequence):
-        by_place = dict(enumerate(outputs))
-    else:
-        raise Unsupported(f"the network returns {type(outputs).__name__}, no tensor with its class scores")
-    able = [p for p, out in by_place.items() if isinstance(out, Tensor) and out.shape == (samples, classes)]
+        return dict(outputs.items())
+    if isinstance(outputs, Sequence):
+        return dict(enumerate(outputs))
+    raise Unsupported(f"the network returns {type(outputs).__name__}, no tensor with its class scores")
+
+
+def _fits(output: Any, size: tuple[int, int]) -> bool:
+    return isinstance(output, Tensor) and output.shape == size
+
+
+def _fitting(outputs: Any, size: tuple[int, int]) -> list[Place]:
+    """The places that can be named of those where class scores may be."""
+    return [p for p, output in _by_place(outputs).items() if isinstance(p, str | int) and _fits(output, size)]
+
+
+def _place(outputs: Any, size: tuple[int, int], wanted: Place | None) -> Place | None:
+    if isinstance(outputs, Tensor):
+        if not _fits(outputs, size):
+            raise Unsupported(
+                f"the network returns a tensor of shape {tuple(outputs.shape)} for {size[0]} samples of "
+                f"{size[1]} classes, where {size} is right: a score for each class"
+            )
+        return None
+    by_place = _by_place(outputs)
+    able = _fitting(outputs, size)
     named = "logits" if wanted is None and "logits" in able else wanted
     if named is not None and named in able:
         return named
@@ -169,6 +238,6 @@ def _place(outputs: Any, samples: int, classes: int, wanted: Place | None) -> Pl
     ]
     which = "none" if not able else "more than one" if named is None else f"not {named!r}"
     raise Unsupported(
-        f"of the network's outputs ({', '.join(shapes)}) {which} has the shape ({samples}, {classes}) of "
+        f"of the network's outputs ({', '.join(shapes)}) {which} has the shape {size} of "
         "class scores; let the model plugin name the output (`logits`)"
     )

@@ -13,6 +13,7 @@ from benchsuite.errors import UsageError
 from benchsuite.publishing.results_file import Header, write_published
 from benchsuite.publishing.signatures import signature_file
 from benchsuite.registry.registry import Registry
+from benchsuite.store.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,10 +104,10 @@ def test_a_renderer_that_takes_progress_is_given_it(sources, tmp_path, monkeypat
 
 
 def test_a_folder_of_a_run_that_is_a_link_takes_no_pages(tmp_path) -> None:
-    assert rendering.own_folder(tmp_path, "site") == tmp_path / "site"
+    assert RunDirectory(tmp_path).own_folder("site") == tmp_path / "site"
     (tmp_path / "site").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UsageError, match="site is a link"):
-        rendering.own_folder(tmp_path, "site")
+        RunDirectory(tmp_path).own_folder("site")
 
 
 def test_a_site_is_marked_stale_only_where_its_renderer_can_and_it_is_no_link(tmp_path, monkeypatch) -> None:

@@ -283,10 +283,10 @@ def test_where_training_again_gives_other_weights_there_is_no_trace(
     original = dense_training.trained
 
     def otherwise(*arguments: Any) -> Any:
-        model, log = original(*arguments)
+        model, log, place = original(*arguments)
         with torch.no_grad():
             next(model.parameters()).flatten()[0] += 1e-6
-        return model, log
+        return model, log, place
 
     monkeypatch.setattr(training_trace, "trained", otherwise)
     configuration = RunConfiguration(again / "runs/small", again)

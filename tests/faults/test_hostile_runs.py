@@ -213,3 +213,47 @@ def test_results_that_lead_elsewhere_are_refused(
     )
     assert other.read_bytes() == before
     assert not (here / "nowhere").exists()
+
+
+@pytest.mark.parametrize("kind", ["train", "score", "trial"])
+def test_a_stage_that_is_a_link_is_made_in_the_run_directory(kind: str, finished: Path, here: Path) -> None:
+    (record,) = records_of(here / "runs/small").values()
+    key = record["key"] if kind == "trial" else record["stages"][kind]
+    outside, stage = here / "outside", here / "runs/small/stages" / key
+    stage.rename(outside)
+    (outside / "stage.json").write_text("{}")
+    (outside / "link").symlink_to(here / "small.toml")
+    os.mkfifo(outside / "pipe")
+    stage.symlink_to(outside)
+    before = {path.name: path.read_bytes() for path in outside.iterdir() if path.is_file()}
+    (here / "runs/small/results.jsonl").unlink()
+    assert cli.main(["run", "small.toml"]) == 0
+    assert {path.name: path.read_bytes() for path in outside.iterdir() if path.is_file()} == before
+    assert sorted({path.name for path in outside.iterdir()} - before.keys()) == ["pipe"]
+    assert not stage.is_symlink()
+    assert numbers_of(here / "runs/small") == numbers_of(finished / "runs/small")
+
+
+def test_a_run_writes_into_its_own_folders_only(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (key,) = records_of(here / "runs/small")
+    for name, words in (("stages", ["run", "small.toml"]), ("exports", ["export", "runs/small", key])):
+        folder = here / "runs/small" / name
+        if folder.exists():
+            folder.rename(here / f"old-{name}")
+        (here / name).mkdir()
+        folder.symlink_to(here / name)
+        assert cli.main(words) == 4
+        check_sentence("".join(capsys.readouterr()), f"{name} is a link")
+        assert not list((here / name).iterdir())
+        folder.unlink()
+        if (here / f"old-{name}").exists():
+            (here / f"old-{name}").rename(folder)
+
+
+def test_a_folder_that_was_deleted_is_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gone = here / "gone"
+    gone.mkdir()
+    os.chdir(gone)
+    gone.rmdir()
+    assert cli.main(["results", str(here / "runs/small")]) == 4
+    check_sentence("".join(capsys.readouterr()), "the current folder does not exist any more")

@@ -129,3 +129,15 @@ def test_a_lock_that_is_no_file_is_named(tmp_path, kind):
     with pytest.raises(OSError, match=what) as raised, RunDirectory(tmp_path).locked():
         pass
     assert raised.value.filename == str(lock)
+
+
+def test_a_line_that_somebody_left_unfinished_costs_no_record(tmp_path):
+    directory = RunDirectory(tmp_path)
+    with directory.locked():
+        directory.append(record())
+        with directory.results_file.open("a") as file:
+            file.write('{"torn')
+        directory.append(record("b"))
+        found, problems = directory.records()
+    assert list(found) == [key("a"), key("b")]
+    assert len(problems) == 1

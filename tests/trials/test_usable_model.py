@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict, namedtuple
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,18 @@ def compiled(model: nn.Module) -> nn.Module:
 def compiled_in_place(model: nn.Module) -> nn.Module:
     model.compile(backend="eager")
     return model
+
+
+class Twice(nn.Module):
+    """Has one layer under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = plain()
+        self.one = self.other = compiled(nn.Linear(CLASSES, CLASSES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.other(self.one(self.body(x)))
 
 
 def compiled_inside(model: nn.Module) -> nn.Module:
@@ -103,6 +116,7 @@ def test_some_frozen_parameters_stay_frozen() -> None:
     ("model", "told"),
     [
         (lambda: plain().requires_grad_(requires_grad=False), "every parameter of the network is frozen"),
+        (lambda: plain().to("meta"), "is on the device meta and has no weights"),
         (nn.Flatten, "every parameter of the network is frozen, or it has none"),
         (lambda: torch.jit.script(plain()), "build[(][)] must return the network as it is without torch.jit"),
         (
@@ -147,6 +161,8 @@ class Returning(nn.Module):
         (lambda f, s: (s + 1, s), None, 1, 1),
         (Named, None, None, 1),
         (lambda f, s: s, lambda f, s: (s, s + 1), None, 0),
+        (lambda f, s: s, lambda f, s: (f[:, :5], s), None, 1),
+        (lambda f, s: s, lambda f, s: {("a",): f[:, :5], "b": s, None: s}, None, "b"),
         (lambda f, s: s, lambda f, s: {"aux": f, "main": s}, None, "main"),
         (lambda f, s: {"logits": s}, lambda f, s: {"logits": s, "aux": s + 1}, None, "logits"),
     ],
@@ -166,6 +182,9 @@ def test_the_class_scores_are_found_and_returned_alone(made, training, wanted, p
         (lambda f, s: {"a": f}, None, None, r"'a': \(2, 64\)\) none has the shape \(2, 5\) of class scores"),
         (lambda f, s: (s, f), None, 1, "not 1 has the shape"),
         (lambda f, s: {"a": s}, None, "b", "not 'b'"),
+        (lambda f, s: f, None, None, r"returns a tensor of shape \(2, 64\) for 2 samples of 5 classes"),
+        (lambda f, s: s[..., None], None, None, r"shape \(2, 5, 1\)"),
+        (lambda f, s: {None: s}, None, None, r"None: \(2, 5\)\) none has"),
         (lambda f, s: (), None, None, "none has the shape"),
         (lambda f, s: "text", None, None, "none has the shape"),
         (lambda f, s: 3, None, None, "returns int, no tensor"),
@@ -251,6 +270,37 @@ schedule = ["one-shot", "rewind"]
 [metrics]
 latency = false
 """
+
+
+class AuxiliaryFirst(nn.Module):
+    """In training it returns the scores of an auxiliary head before its own, in evaluation its own alone."""
+
+    def __init__(self, *, normed: bool = False) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.BatchNorm1d(16))
+        self.main, self.aux = nn.Linear(16, CLASSES), nn.Linear(16, CLASSES)
+        if normed:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)
+                nn.utils.weight_norm(self.aux)
+
+    def forward(self, x: Tensor) -> Any:
+        features = self.body(x)
+        return (self.aux(features), self.main(features)) if self.training else self.main(features)
+
+
+@pytest.mark.parametrize("normed", [False, True])
+def test_of_two_heads_in_training_the_one_of_evaluation_counts(normed: bool) -> None:
+    model = AuxiliaryFirst(normed=normed)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert place_of_class_scores(model, INPUTS, CLASSES) == 1
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_compiled_layer_under_two_names_is_taken_out_under_both() -> None:
+    found = usable(Twice(), SHAPE)
+    assert found.one is found.other
+    assert isinstance(found.one, nn.Linear)
 
 
 @pytest.mark.slow
