@@ -6,16 +6,19 @@ import contextlib
 import statistics
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from benchsuite.store.record import TrialRecord
 
 SEED = "seed"
 _POOLED_SILENTLY = ("scorer_params", SEED)
 _OF_SCORERS = ("scorer", "scorer_params", "draw")
+Cell = tuple[tuple[str, str], ...]
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,10 @@ class Group:
         without: trials without a result, whatever their outcome.
         means: by metric, the mean over seeds.
         deviations: by metric, the standard deviation over seeds (n - 1), where two seeds have it.
-        uneven: whether some seeds lack trials that others have, so that their values are not of the same.
-        partial: whether another scorer has results on networks on which this group has none, so that its
-            means are of other networks.
+        uneven: whether some seeds lack trials that others have, of this scorer or of others, so that their
+            values are not of the same.
+        partial: whether another scorer has results in cells in which this group has none on any seed, such as
+            on a network or at a sparsity, so that its means are of something else.
     """
 
     axes: Mapping[str, Any]
@@ -53,24 +57,30 @@ def aggregate(records: Iterable[TrialRecord], by: Sequence[str]) -> list[Group]:
     for record in records:
         grouped[tuple(str(record.axes.get(axis, "")) for axis in by)].append(record)
     groups = [_group(some, by) for some in grouped.values()]
-    served = [_networks(some) for some in grouped.values()]
-    all_served: dict[tuple[str, ...], set[tuple[str, ...]]] = defaultdict(set)
     beside = [tuple(str(group.axes[axis]) for axis in by if axis not in _OF_SCORERS) for group in groups]
-    for place, mine in zip(beside, served, strict=True):
-        all_served[place] |= mine
+    served = [_served(some, (*_OF_SCORERS, SEED)) for some in grouped.values()]
+    seeds = [{str(r.axes.get(SEED, "")) for r in some if r.status == "done"} for some in grouped.values()]
+    all_served, all_seeds = _united(beside, served), _united(beside, seeds)
     return [
-        replace(group, partial=mine != all_served[place])
-        for group, place, mine in zip(groups, beside, served, strict=True)
+        replace(
+            group,
+            partial=mine != all_served[place],
+            uneven=group.uneven or (bool(own) and own != all_seeds[place]),
+        )
+        for group, place, mine, own in zip(groups, beside, served, seeds, strict=True)
     ]
 
 
-def _networks(records: Iterable[TrialRecord]) -> set[tuple[str, ...]]:
-    """The models and data sets on which there is a result."""
-    return {
-        tuple(str(record.axes.get(axis, "")) for axis in ("dataset", "model"))
-        for record in records
-        if record.status == "done"
-    }
+def _united(places: Iterable[T], some: Iterable[set[S]]) -> dict[T, set[S]]:
+    found: dict[T, set[S]] = defaultdict(set)
+    for place, mine in zip(places, some, strict=True):
+        found[place] |= mine
+    return found
+
+
+def _served(records: Iterable[TrialRecord], but: Collection[str]) -> set[Cell]:
+    """The cells, by all axes but these, in which there is a result."""
+    return {_cell(record, but) for record in records if record.status == "done"}
 
 
 def pooled(records: Sequence[TrialRecord], by: Sequence[str]) -> list[str]:
@@ -113,7 +123,7 @@ def _group(records: Sequence[TrialRecord], by: Sequence[str]) -> Group:
         without=len(records) - trials,
         means=means,
         deviations=deviations,
-        uneven=len({frozenset(map(_cell, some)) for some in done.values()}) > 1,
+        uneven=len({frozenset(_cell(record, (SEED,)) for record in some) for some in done.values()}) > 1,
     )
 
 
@@ -125,6 +135,6 @@ def _mean(values: Sequence[float]) -> float:
         return sum(value / len(values) for value in values)
 
 
-def _cell(record: TrialRecord) -> tuple[tuple[str, str], ...]:
-    """Everything that identifies a trial but its seed."""
-    return tuple(sorted((axis, str(value)) for axis, value in record.axes.items() if axis != SEED))
+def _cell(record: TrialRecord, but: Collection[str]) -> Cell:
+    """What identifies a trial, without these axes."""
+    return tuple(sorted((axis, str(value)) for axis, value in record.axes.items() if axis not in but))

@@ -98,7 +98,7 @@ def fit(columns: Sequence[Column], width: int | None) -> Fitted:
         same.append((column.name or column.heading, column.cells[0]))
     shown = _shortened(shown, width)
     while _width(shown) > width and len(shown) > 1 and any(column.rank for column in shown):
-        last = max(shown, key=lambda column: column.rank)
+        last = max(reversed(shown), key=lambda column: column.rank)  # of equal ones the last
         shown.remove(last)
         dropped.append(last.name or last.heading)
     if dropped:  # there may be more room now than was needed

@@ -33,7 +33,8 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
             found.append((allowed + 1, other))
         elif len(wanted) > _SHORTEST_BEGINNING and _is_slip(wanted, meant):
             found.append((allowed + 2, other))
-    return [other for _, other in sorted(found)[:_MOST_SHOWN]]
+    found.sort(key=lambda each: (each[0], len(each[1]), each[1]))  # of one family the shortest is meant
+    return [other for _, other in found[:_MOST_SHOWN]]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

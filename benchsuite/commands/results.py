@@ -52,7 +52,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         "comes last",
     )
     parser.add_argument(
-        "--metrics", metavar="NAME,…", help="only these metrics, by name or pattern (accuracy/top1,latency/*)"
+        "--metrics",
+        metavar="NAME,…",
+        help="only these metrics, by name, pattern or heading (accuracy/top1,latency/*,before)",
     )
     parser.takes_minus = frozenset({"--sort"})  # type: ignore[attr-defined]  # of the host's own parser
 
@@ -128,8 +130,11 @@ def _metrics(text: str | None, records: Sequence[TrialRecord]) -> list[str] | No
     """The metrics that are asked for, in the order asked; None if no choice was made."""
     if text is None:
         return None
+    from benchsuite.commands.results_table import HEADINGS
+
     known, chosen = _metric_names(records), []
-    for name in _names("--metrics", text):
+    for given in _names("--metrics", text):
+        name = HEADINGS.get(given, given)
         found = [name] if name in known else fnmatch.filter(known, name)
         if not found and records:
             raise UsageError(f"--metrics: there is no metric {name!r}{_hint(name, known)}")
@@ -154,7 +159,9 @@ def _order(text: str | None, by: Sequence[str] | None, records: Sequence[TrialRe
         return Order(())
     axes = ["key", "status", *_axis_names(records)] if by is None else [*by, *COUNTED]
     known = [*axes, *_metric_names(records)]
-    order = parse_order(_names("--sort", text))
+    from benchsuite.commands.results_table import HEADINGS
+
+    order = parse_order(_names("--sort", text), HEADINGS)
     for name in (name for name, _ in order.names) if records else ():
         if name not in known:
             raise UsageError(f"--sort: there is no {name!r} to sort by{_hint(name, known, axes)}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from benchsuite.commands.aggregation import Group
     from benchsuite.store.record import TrialRecord
@@ -31,14 +31,18 @@ class Order:
         return self._sorted(records, value)
 
     def of_groups(self, groups: Sequence[Group]) -> list[Group]:
-        """The groups in this order, by their means."""
+        """The groups in this order, by their means; by a metric with the partial ones last."""
 
         def value(group: Group, name: str) -> Any:
             if name in group.axes:
                 return group.axes[name]
             return group.means[name] if name in group.means else getattr(group, name, None)
 
-        return self._sorted(groups, value)
+        found = self._sorted(groups, value)
+        metrics = {name for group in groups for name in group.means}
+        if any(name in metrics for name, _ in self.names[:1]):
+            found.sort(key=lambda group: group.partial)
+        return found
 
     def _sorted(self, rows: Sequence[T], value: Callable[[T, str], Any]) -> list[T]:
         found = list(rows)
@@ -56,6 +60,7 @@ def _comparable(value: Any) -> tuple[int, float, str]:
     return 1, 0.0, str(value)
 
 
-def parse_order(names: Iterable[str]) -> Order:
-    """Names, those from high to low with a minus."""
-    return Order(tuple((name.removeprefix("-"), name.startswith("-")) for name in names))
+def parse_order(names: Iterable[str], headings: Mapping[str, str]) -> Order:
+    """Names or headings of metrics, those from high to low with a minus."""
+    plain = [(name.removeprefix("-"), name.startswith("-")) for name in names]
+    return Order(tuple((headings.get(name, name), falling) for name, falling in plain))

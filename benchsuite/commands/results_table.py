@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -56,6 +56,8 @@ _NUMBERS = (
     _Number(metric_names.SPARSITY_PARAMS, "of params", 1, ".3f", 11),
     _Number(metric_names.SPARSITY_MACS, "of MACs", 1, ".3f", 10),
 )
+HEADINGS = {number.heading: number.name for number in _NUMBERS}
+"""The metrics that the table shows under names of its own."""
 _SPEEDUP_RANK = 9
 
 
@@ -83,11 +85,14 @@ def print_groups(
     records: Sequence[TrialRecord],
 ) -> None:
     """A row a group: means with their standard deviations, and below the table what they are of."""
-    seeds = tuple(str(g.seeds) + _UNEVEN * g.uneven + _PARTIAL * g.partial for g in groups)
     without = [str(group.without) for group in groups]
+    # The marks stand at what is never left out.
+    marks = [f" {_UNEVEN * group.uneven}{_PARTIAL * group.partial}".rstrip() for group in groups]
+    first = [f"{g.axes.get(by[0], '')}{mark}" for g, mark in zip(groups, marks, strict=True)]
     columns = [
-        *(_axis(axis, [g.axes.get(axis, "") for g in groups]) for axis in by),
-        Column("seeds", seeds, is_number=True, rank=4),
+        replace(_axis(by[0], first), rank=0),
+        *(_axis(axis, [g.axes.get(axis, "") for g in groups]) for axis in by[1:]),
+        Column("seeds", tuple(str(group.seeds) for group in groups), is_number=True, rank=4),
         *([Column("without", tuple(without), is_number=True, rank=5)] if set(without) - {"0"} else ()),
         *(_mean(number, groups) for number in _numbers(chosen, records)),
     ]
@@ -168,10 +173,10 @@ def _about_groups(groups: Sequence[Group], by: Sequence[str], records: Sequence[
         within = "" if SEED in by else "within each seed "
         lines.append(f"{within}averaged over what also varies: {', '.join(others)}")
     if any(group.uneven for group in groups):
-        lines.append(f"{_UNEVEN} some of these seeds lack trials that others have")
+        lines.append(f"{_UNEVEN} some seeds lack trials that others have")
     if any(group.partial for group in groups):
         lines.append(
-            f"{_PARTIAL} no result on some of the networks that other scorers have: not comparable with them"
+            f"{_PARTIAL} no result in some of the cells that other scorers have: not comparable with them"
         )
     if any(group.without for group in groups):
         lines.append("without: trials that have no result, whose reasons are in the table without --by")

@@ -71,19 +71,21 @@ def test_means_are_over_seeds_and_draws_are_averaged_before(run, capsys):
 def test_one_seed_has_no_deviation_and_uneven_seeds_are_marked(run, capsys):
     alone = rows(capsys, run, "--by", "scorer,seed", "--filter", "scorer=snip,seed=0")
     assert [row["accuracy/top1/sd"] for row in alone] == [""]
+
+    def uneven() -> list[str]:
+        return [row["uneven"] for row in rows(capsys, run, "--by", "scorer", "--filter", "scorer=snip,lamp")]
+
+    assert uneven() == ["0", "0"]
     with RunDirectory(run).locked():
         RunDirectory(run).append(record("lamp", 3, 0, "mlp", 0.1))
-    assert [row["uneven"] for row in rows(capsys, run, "--by", "scorer", "--filter", "scorer=snip,lamp")] == [
-        "0",
-        "1",
-    ]
+    assert uneven() == ["1", "1"]  # snip lacks the seed, and lamp the other draw of it
     assert cli.main(["results", str(run), "--by", "scorer"]) == 0
     out = capsys.readouterr().out
-    assert "* some of these seeds lack trials that others have" in out
+    assert "* some seeds lack trials that others have" in out
     assert "± their standard deviation (n - 1)" in out
     assert "within each seed averaged over what also varies: draw" in out
     (lamp,) = (line.split() for line in out.splitlines() if line.split()[:1] == ["lamp"])
-    assert lamp[1] == "4*"
+    assert lamp[1:3] == ["*", "4"]
 
 
 def test_a_scorer_that_serves_a_part_of_the_networks_is_marked(run, capsys):
@@ -103,9 +105,9 @@ def test_a_scorer_that_serves_a_part_of_the_networks_is_marked(run, capsys):
     assert by_model["apoz", "resnet"] == by_model["snip", "mlp"] == "0"
     assert cli.main(["results", str(run), "--by", "scorer"]) == 0
     out = capsys.readouterr().out
-    assert "† no result on some of the networks that other scorers have" in out
+    assert "† no result in some of the cells that other scorers have" in out
     (apoz,) = (line.split() for line in out.splitlines() if line.split()[:1] == ["apoz"])
-    assert apoz[1] == "1†"
+    assert apoz[1:3] == ["†", "1"] if "*" not in apoz[1] else ["*†", "1"]
 
 
 def test_json_of_means_has_the_same_numbers(run, capsys):
@@ -230,3 +232,50 @@ def test_what_is_no_results_file_is_refused(tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("not JSON\n")
     assert cli.main(["results", str(tmp_path / "notes.txt")]) == 4
     assert "notes.txt" in capsys.readouterr().err
+
+
+@pytest.fixture
+def cliff(run):
+    """A scorer that is the best where it has results, and collapses at a higher sparsity."""
+    with RunDirectory(run).locked():
+        for scorer, at_half, at_ninety in (("steady", 0.9, 0.6), ("cliff", 0.95, None)):
+            for seed in (0, 1, 2):
+                RunDirectory(run).append(record(scorer, seed, 0, "resnet", at_half))
+                made = record(scorer, seed, 0, "resnet", at_ninety)
+                axes = {**made.axes, "sparsity": 0.9}
+                key = content_key([made.key, 0.9])
+                RunDirectory(run).append(TrialRecord(key, axes, made.status, made.metrics, error=made.error))
+    return run
+
+
+def test_who_lacks_cells_that_others_have_comes_last_and_is_marked(cliff, capsys):
+    only = ("--filter", "scorer=steady,cliff", "--sort", "-accuracy/top1")
+    found = rows(capsys, cliff, "--by", "scorer", *only)
+    assert [(row["scorer"], row["partial"]) for row in found] == [("steady", "0"), ("cliff", "1")]
+    assert float(found[1]["accuracy/top1"]) > float(found[0]["accuracy/top1"])
+    by_sparsity = rows(capsys, cliff, "--by", "scorer,sparsity", *only)
+    assert [(row["scorer"], row["sparsity"]) for row in by_sparsity][:2] == [
+        ("cliff", "0.5"),
+        ("steady", "0.5"),
+    ]
+    by_name = rows(capsys, cliff, "--by", "scorer", "--filter", "scorer=steady,cliff", "--sort", "scorer")
+    assert [row["scorer"] for row in by_name] == ["cliff", "steady"]
+
+
+def test_the_metric_named_first_and_the_marks_stay_on_a_narrow_screen(cliff, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "28")
+    for names in ("accuracy/top1,cost/macs", "cost/macs,accuracy/top1"):
+        words = ["--by", "scorer", "--filter", "scorer=steady,cliff", "--metrics", names]
+        assert cli.main(["results", str(cliff), *words]) == 0
+        heading, *lines = capsys.readouterr().out.splitlines()
+        assert names.partition(",")[0] in heading
+        assert names.partition(",")[2] not in heading
+        assert any(line.split()[:2] == ["cliff", "†"] for line in lines)
+
+
+def test_metrics_can_be_called_as_the_table_calls_them(run, capsys):
+    found = rows(capsys, run, "--metrics", "after,MACs", "--sort", "-after")
+    assert [float(row["accuracy/top1"] or 0) for row in found] == sorted(
+        (float(row["accuracy/top1"] or 0) for row in found), reverse=True
+    )
+    assert "cost/macs" in found[0]
