@@ -133,24 +133,6 @@ def test_a_program_inside_a_network_keeps_what_it_reads() -> None:
     assert [group.name for group in graph.groups] == ["second"]
 
 
-class Halves(nn.Module):
-    """The halves of a tensor are read apart, and cut in the middle wherever that is."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner = nn.Conv2d(4, 4, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        one, other = x.chunk(2, 1)
-        return torch.cat((one, other, torch.relu(self.inner(other))), 1)
-
-
-def test_halves_that_are_cut_in_the_middle_stay_since_they_may_lose_different_numbers() -> None:
-    graph = trace(around(Halves(), channels=12), example())
-    assert {group.name for group in graph.groups} == {"between.inner", "second"}
-    assert "does not run" in reasons(graph)["first"]
-
-
 class Doubled(torch.autograd.Function):
     """A stranger's operation."""
 

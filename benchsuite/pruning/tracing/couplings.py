@@ -10,9 +10,12 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from numpy.typing import NDArray
 
     from benchsuite.pruning.axes import Axis
+    from benchsuite.pruning.tracing.parts import PartedTensor
 
     Integers = NDArray[np.int64]
 
@@ -24,6 +27,8 @@ class Component:
     entries: dict[Axis, tuple[int, ...]]
     pinned: str | None
     """Why they cannot be removed, or None."""
+    parts: frozenset[tuple[int, int]] = frozenset()
+    """The parts that they are in: the number of a parted tensor, and which of its parts."""
 
 
 @dataclass
@@ -36,6 +41,7 @@ class Couplings:
     left: list[Integers] = field(default_factory=list)
     right: list[Integers] = field(default_factory=list)
     pins: dict[int, str] = field(default_factory=dict)
+    parted: list[PartedTensor] = field(default_factory=list)
 
     def add(self, axis: Axis, size: int) -> None:
         """Number the entries of an axis."""
@@ -57,10 +63,15 @@ class Couplings:
         for entry in entries.tolist():
             self.pins.setdefault(entry, reason)
 
-    def components(self) -> list[Component]:
-        """The sets of entries that are connected by ties."""
-        left = np.concatenate([*self.left, np.empty(0, np.int64)])
-        right = np.concatenate([*self.right, np.empty(0, np.int64)])
+    def components(self, apart: Collection[int] = ()) -> list[Component]:
+        """The sets of entries that are connected by ties.
+
+        Args:
+            apart: the numbers of parted tensors whose parts may lose different numbers of channels.
+        """
+        equal = [pair for n, tensor in enumerate(self.parted) if n not in apart for pair in tensor.ties()]
+        left = np.concatenate([*self.left, *(one for one, _ in equal), np.empty(0, np.int64)])
+        right = np.concatenate([*self.right, *(other for _, other in equal), np.empty(0, np.int64)])
         matrix = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(self.count, self.count))
         number, labels = connected_components(matrix, directed=False)
         entries: list[dict[Axis, list[int]]] = [{} for _ in range(number)]
@@ -70,7 +81,16 @@ class Couplings:
         reasons: dict[int, str] = {}
         for entry, reason in self.pins.items():
             reasons.setdefault(int(labels[entry]), reason)
+        parts: list[set[tuple[int, int]]] = [set() for _ in range(number)]
+        for tensor, found in enumerate(self.parted):
+            for part, roots in enumerate(found.parts):
+                for label in np.unique(labels[roots[roots >= 0]]).tolist():
+                    parts[label].add((tensor, part))
         return [
-            Component({axis: tuple(indices) for axis, indices in entry.items()}, reasons.get(label))
+            Component(
+                {axis: tuple(indices) for axis, indices in entry.items()},
+                reasons.get(label),
+                frozenset(parts[label]),
+            )
             for label, entry in enumerate(entries)
         ]

@@ -17,9 +17,11 @@ from benchsuite.errors import Unsupported
 from benchsuite.pruning.axes import Axis, axes_of, is_prunable, own_weight
 from benchsuite.pruning.graph import OUTPUT
 from benchsuite.pruning.tracing.channel_flow import input_map, inside, obstacle, output_map
-from benchsuite.pruning.tracing.couplings import Component, Couplings
+from benchsuite.pruning.tracing.couplings import Couplings
+from benchsuite.pruning.tracing.index_maps import Taken
 from benchsuite.pruning.tracing.layouts import Layouts, output_shape
 from benchsuite.pruning.tracing.module_couplings import tie_inside_modules
+from benchsuite.pruning.tracing.parts import parted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,12 +43,12 @@ class Dependencies:
     """What the dependency graph says about a network.
 
     Attributes:
-        components: entries that must be removed together.
+        couplings: which entries must be removed together.
         sizes: number of entries of every axis.
         norms: by convolution or linear layer, the batch normalisation that is the only one to read it.
     """
 
-    components: list[Component]
+    couplings: Couplings
     sizes: dict[Axis, int]
     norms: dict[str, str]
 
@@ -65,6 +67,8 @@ class Walk:
         """Outputs of the layers that compute queries, keys and values of attentions with removable heads."""
         self.seen: dict[tuple[Any, Callable[..., Any]], Integers] = {}
         """By node and handler, the root that first reached each channel, or -1."""
+        self.taken: dict[tuple[Any, Callable[..., Any]], set[Taken]] = {}
+        """By node and handler, the parts of its channels that its readers take."""
         self.inside: set[Any] = set()
         """Operations inside the layers."""
         self.steps = 0
@@ -87,7 +91,14 @@ class Walk:
         for layer in layers:
             self._walk_from(layer)
         norms = {self.names[layer]: norm for layer in layers if (norm := self._norm_after(layer)) is not None}
-        return Dependencies(self.couplings.components(), self.couplings.sizes, norms)
+        self._note_parts()
+        return Dependencies(self.couplings, self.couplings.sizes, norms)
+
+    def _note_parts(self) -> None:
+        """Note which tensors are read in parts, and which entries are in each part."""
+        for reached, taken in self.taken.items():
+            if reached in self.seen:
+                self.couplings.parted.append(parted(self.seen[reached], taken))
 
     def _pin_transposed(self) -> None:
         """Keep the units of transposed convolutions: their weights have the inputs first."""
@@ -140,6 +151,8 @@ class Walk:
             self._note(node, handler, numbers, roots)
             for place, dependency in enumerate(node.dependencies):
                 if dependency.is_triggered_by(handler):
+                    if not in_attention:
+                        self._note_taken(node, place, handler)
                     followed, reached = self._along(node, place, numbers, roots)
                     if len(followed):
                         stack.append((dependency.target, dependency.handler, followed, reached))
@@ -184,8 +197,8 @@ class Walk:
 
     def _along(self, node: Any, place: int, numbers: Integers, roots: Integers) -> tuple[Integers, Integers]:
         """The channel numbers at the other end of a node's `place`-th edge, with the roots they come from."""
-        if place < len(node.inputs):
-            reader, slot = node, place
+        reader, slot = self._edge(node, place)
+        if reader is node:
             if (entry := self._input_map(reader, slot)) is not None:
                 which, found = entry.backward(numbers)
                 if entry.makes_constants:
@@ -197,14 +210,29 @@ class Walk:
                 which, numbers = part.backward(numbers)
                 roots = roots[which]
             return numbers, roots
-        reader = node.outputs[place - len(node.inputs)]
-        earlier = sum(other is reader for other in node.outputs[: place - len(node.inputs)])
-        slot = [n for n, source in enumerate(reader.inputs) if source is node][earlier]
         for index_map in (self._part_read(reader, slot), self._input_map(reader, slot)):
             if index_map is not None:
                 which, numbers = index_map.forward(numbers)
                 roots = roots[which]
         return numbers, roots
+
+    def _edge(self, node: Any, place: int) -> tuple[Any, int]:
+        """The reader of a node's `place`-th edge, which may be the node itself, and which of its inputs."""
+        if place < len(node.inputs):
+            return node, place
+        reader = node.outputs[place - len(node.inputs)]
+        earlier = sum(other is reader for other in node.outputs[: place - len(node.inputs)])
+        return reader, [n for n, source in enumerate(reader.inputs) if source is node][earlier]
+
+    def _note_taken(self, node: Any, place: int, handler: Callable[..., Any]) -> None:
+        """Note it if the reader of an edge takes a part of its source's channels."""
+        reader, slot = self._edge(node, place)
+        source = reader.inputs[slot]
+        if reader is node:
+            handler = node.dependencies[place].handler
+        for index_map in (self._part_read(reader, slot), self._input_map(reader, slot)):
+            if isinstance(index_map, Taken):
+                self.taken.setdefault((source, handler), set()).add(index_map)
 
     def _obstacle(self, node: Any) -> str | None:
         return None if self._is_of_a_module(node) else obstacle(self.layouts, node.grad_fn)

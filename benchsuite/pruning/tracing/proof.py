@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import count
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,7 +20,7 @@ from benchsuite.pruning.surgery import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from torch import Tensor
 
@@ -27,21 +28,53 @@ if TYPE_CHECKING:
     from benchsuite.pruning.graph import PruningGraph
 
 _SEED = 20240229
+_LEAST, _MOST = 0.3, 0.67
+_FEWEST = 2
+"""Half of an odd number of channels is rounded, so one channel less may change nothing."""
+_GOLDEN = (5**0.5 - 1) / 2
+"""Its multiples, without what stands before the point, are far from each other."""
 
 
-def failing_groups(twin: nn.Module, graph: PruningGraph, example: Tensor) -> dict[str, str]:
+def failing_groups(
+    twin: nn.Module, graph: PruningGraph, parted: Mapping[str, Collection[int]], example: Tensor
+) -> dict[str, str]:
     """By name, the groups whose removal goes wrong, each with the reason; usually there are none.
 
-    All groups are tried together; if that fails, each half of them, and so on.
+    All groups are tried together; if that fails, each half of them, and so on. Groups that have parts of the
+    same tensor are also tried without each other, since one may only be cut as much as the other.
 
     Args:
         twin: a copy of the network in evaluation mode; its weights are replaced by random ones.
         graph: the groups to try.
+        parted: by group, the tensors of which it has a part.
         example: an input of one sample.
     """
     randomise(twin)
-    probe = torch.randn(example.shape, generator=torch.Generator().manual_seed(_SEED)).to(example.device)
-    return _Removals(twin, graph, probe.to(example.dtype)).failing(graph.groups)
+    return _Removals(twin, graph, parted, _probe(example)).failing(graph.groups)
+
+
+def undivided(
+    twin: nn.Module, graph: PruningGraph, parted: Mapping[str, Collection[int]], example: Tensor
+) -> frozenset[int]:
+    """The tensors whose parts cannot be cut by equal numbers, since the network then does not run.
+
+    Where the parts begin stands in its code as numbers. The arguments are those of `failing_groups`.
+    """
+    randomise(twin)
+    probe = _probe(example)
+    by_tensor: dict[int, list[CoupledGroup]] = {}
+    for group in graph.groups:
+        for tensor in parted[group.name]:
+            by_tensor.setdefault(tensor, []).append(group)
+    every = [group for group in graph.groups if parted[group.name]]
+    if _breakage(twin, graph, every, probe) is None:
+        return frozenset()
+    return frozenset(t for t, groups in by_tensor.items() if _breakage(twin, graph, groups, probe))
+
+
+def _probe(example: Tensor) -> Tensor:
+    probe = torch.randn(example.shape, generator=torch.Generator().manual_seed(_SEED))
+    return probe.to(example.device).to(example.dtype)
 
 
 def randomise(model: nn.Module) -> None:
@@ -74,11 +107,14 @@ class _Removals:
     the network's cost was counted in that one.
     """
 
-    def __init__(self, twin: nn.Module, graph: PruningGraph, probe: Tensor) -> None:
+    def __init__(
+        self, twin: nn.Module, graph: PruningGraph, parted: Mapping[str, Collection[int]], probe: Tensor
+    ) -> None:
         self._as_built, self._example = copy.deepcopy(twin), probe
         dtype = computing_dtype(twin, probe)
         self._twin = twin = in_precision(twin, dtype)
         self._graph = graph
+        self._parted = parted
         self._probe = probe = probe.to(dtype)
         # Parts that only training uses, such as auxiliary classifiers, may read units as well.
         self._trains = _has_idle_layers(twin, probe) and self._training_failure(twin) is None
@@ -91,13 +127,7 @@ class _Removals:
         # its output.
         single, probe = in_precision(copy.deepcopy(self._twin), torch.float32), self._probe.float()
 
-        def breakage(some: Sequence[CoupledGroup]) -> str | None:
-            try:
-                return _breakage(remove_units(single, self._graph, _parts(some)), probe)
-            except BenchsuiteError as error:
-                return str(error)
-
-        failing = _culprits(groups, breakage)
+        failing = _culprits(groups, lambda some: _breakage(single, self._graph, some, probe))
         found = _culprits([group for group in groups if group.name not in failing], self._failure)
         failing |= found
         working = [group for group in groups if group.name not in failing]
@@ -106,9 +136,32 @@ class _Removals:
             failing |= {group.name: reason for group in working}
         return failing
 
+    def _tries(self, groups: Sequence[CoupledGroup]) -> Iterator[Mapping[str, Sequence[int]]]:
+        """What to remove in turn: of all groups, then of one part of a tensor and not of another."""
+        every = _shares(groups)
+        yield every
+        numbers = self._numbers_of_parts(groups)
+        for bit in range(max(numbers.values(), default=0).bit_length()):
+            for value in (0, 1):
+                yield {name: every[name] for name, number in numbers.items() if number >> bit & 1 == value}
+
+    def _numbers_of_parts(self, groups: Sequence[CoupledGroup]) -> dict[str, int]:
+        """A number for each group that has a part of a tensor, and another for each other group of it."""
+        numbers: dict[str, int] = {}
+        taken: dict[int, set[int]] = {}
+        for group in groups:
+            if tensors := self._parted[group.name]:
+                used = set().union(*(taken.setdefault(tensor, set()) for tensor in tensors))
+                numbers[group.name] = number = next(n for n in count() if n not in used)
+                for tensor in tensors:
+                    taken[tensor].add(number)
+        return numbers
+
     def _failure(self, groups: Sequence[CoupledGroup]) -> str | None:
         """Why removing a part of the positions of these groups goes wrong, or None."""
-        removed = _parts(groups)
+        return next(filter(None, map(self._failure_of, self._tries(groups))), None)
+
+    def _failure_of(self, removed: Mapping[str, Sequence[int]]) -> str | None:
         model = self._graph.cost_model
         predicted = model.cost(model.counts({name: len(positions) for name, positions in removed.items()}))
         try:
@@ -139,24 +192,33 @@ class _Removals:
         return None
 
 
-def _parts(groups: Sequence[CoupledGroup]) -> dict[str, tuple[int, ...]]:
-    """Random positions of each group: half of them, or a third, in turn.
+def _shares(groups: Sequence[CoupledGroup]) -> dict[str, tuple[int, ...]]:
+    """Random positions of each group: a third to two thirds of them, of each another share.
 
     Equal shares would hide that a network cuts what is left of two groups in the middle, as `chunk` does.
     """
     generator = torch.Generator().manual_seed(_SEED)
-    counts = {group.name: max(1, group.size // (2 + number % 2)) for number, group in enumerate(groups)}
+    shares = [_LEAST + (_MOST - _LEAST) * (number * _GOLDEN % 1) for number in range(len(groups))]
+    counts = {
+        group.name: min(group.size - 1, max(_FEWEST, int(group.size * share)))
+        for group, share in zip(groups, shares, strict=True)
+    }
     return {
         group.name: tuple(torch.randperm(group.size, generator=generator)[: counts[group.name]].tolist())
         for group in groups
     }
 
 
-def _breakage(model: nn.Module, probe: Tensor) -> str | None:
-    """Why the network does not run, or None."""
+def _breakage(
+    model: nn.Module, graph: PruningGraph, groups: Sequence[CoupledGroup], probe: Tensor
+) -> str | None:
+    """Why the network does not run without a part of the positions of these groups, or None."""
     try:
+        pruned = remove_units(model, graph, _shares(groups))
         with torch.no_grad():
-            model(probe)
+            pruned(probe)
+    except BenchsuiteError as error:
+        return str(error)
     except Exception as error:  # noqa: BLE001 - a network's code can break in any way when widths change
         return f"the pruned network does not run: {type(error).__name__}: {error}"
     return None

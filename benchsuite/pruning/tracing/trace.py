@@ -13,13 +13,13 @@ from benchsuite.pruning.axes import is_prunable
 from benchsuite.pruning.cost_model import AxisCut, build_cost_model
 from benchsuite.pruning.graph import ALONE, UNITS, Cut, Pinned, PruningGraph, readers_of
 from benchsuite.pruning.tracing.left_out import left_out
-from benchsuite.pruning.tracing.proof import failing_groups
+from benchsuite.pruning.tracing.proof import failing_groups, undivided
 from benchsuite.pruning.tracing.time_limit import time_limit
 from benchsuite.pruning.tracing.torch_pruning import find_dependencies
 from benchsuite.pruning.tracing.twin import check_output, twin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from torch import Tensor
 
@@ -58,23 +58,38 @@ def trace(model: nn.Module, example: Tensor, seconds: float = TRACE_SECONDS) -> 
         check_output(analysed, example)
         found = find_dependencies(analysed, example.clone())
         counted = count_macs(model, example)
-        graph = _assemble(model, counted, found, pinned={})
-        reasons = failing_groups(twin_of(model), graph, example)
+        graph, parted = _assemble(model, counted, found, (), pinned={})
+        apart = undivided(twin_of(model), graph, parted, example)
+        graph, parted = _assemble(model, counted, found, apart, pinned={}) if apart else (graph, parted)
+        reasons = failing_groups(twin_of(model), graph, parted, example)
+        # Where equal parts run but compute something else, some of them may still go alone.
+        if more := frozenset(tensor for name in reasons for tensor in parted[name]) - apart:
+            apart |= more
+            graph, parted = _assemble(model, counted, found, apart, pinned={})
+            reasons = failing_groups(twin_of(model), graph, parted, example)
         if reasons:
-            graph = _assemble(model, counted, found, reasons)
+            graph, _ = _assemble(model, counted, found, apart, reasons)
     return graph
 
 
 def _assemble(
-    model: nn.Module, counted: MacCount, found: Dependencies, pinned: Mapping[str, str]
-) -> PruningGraph:
-    """Sort components into groups, leaving out those named in `pinned`, and describe the result."""
+    model: nn.Module,
+    counted: MacCount,
+    found: Dependencies,
+    apart: Collection[int],
+    pinned: Mapping[str, str],
+) -> tuple[PruningGraph, dict[str, frozenset[int]]]:
+    """Sort components into groups, leaving out those named in `pinned`, and describe the result.
+
+    With it, by group, the tensors of which it has a part.
+    """
     order = {name: number for number, (name, _) in enumerate(model.named_modules())}
     groups: list[CoupledGroup] = []
     cuts: dict[str, tuple[Cut, ...]] = {}
     stay: dict[tuple[str, str], int] = {}
     names: set[str] = set()
-    for components in _alike(found.components, order):
+    parted: dict[str, frozenset[int]] = {}
+    for components in _alike(found.couplings.components(apart), order):
         axes = [axis for axis in components[0].entries if axis.side in UNITS]
         axes.sort(key=lambda axis: order[axis.name])
         name = _unique(axes[0].name, names)
@@ -92,12 +107,13 @@ def _assemble(
             for axis in components[0].entries
         )
         groups.append(CoupledGroup(name, members, len(components), readers_of(cuts[name])))
+        parted[name] = frozenset(tensor for tensor, _ in components[0].parts)
     prunable = {member.layer for group in groups for member in group.members}
     used = _used_layers(model, counted, found.norms)
     uses: dict[int, list[Layer]] = {}
     for layer in used:
         uses.setdefault(id(layer.module.weight), []).append(layer)
-    return PruningGraph(
+    graph = PruningGraph(
         layers=tuple(layer for layer in used if layer.name in prunable),
         groups=tuple(groups),
         cuts=cuts,
@@ -112,15 +128,19 @@ def _assemble(
         pinned=tuple(Pinned(layer, units, reason) for (layer, reason), units in stay.items()),
         left_out=left_out(model, {layer.name for layer in used}),
     )
+    return graph, parted
 
 
 def _alike(components: list[Component], order: Mapping[str, int]) -> list[list[Component]]:
-    """Components with units, in order, grouped if they cut the same number of entries from the same axes."""
-    sorts: dict[tuple[object, str | None], list[Component]] = {}
+    """Components with units, in order, grouped if they cut the same number of entries from the same axes.
+
+    Those of different parts of a tensor are never in one group, from which any position may be removed.
+    """
+    sorts: dict[tuple[object, ...], list[Component]] = {}
     for component in components:
         if any(axis.side in UNITS for axis in component.entries):
             shape = frozenset((axis, len(entries)) for axis, entries in component.entries.items())
-            sorts.setdefault((shape, component.pinned), []).append(component)
+            sorts.setdefault((shape, component.parts, component.pinned), []).append(component)
 
     def place(alike: list[Component]) -> tuple[int, tuple[int, ...]]:
         return min((order[a.name], e) for a, e in alike[0].entries.items() if a.side in UNITS)
