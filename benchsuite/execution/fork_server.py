@@ -150,7 +150,10 @@ def preload() -> None:
 @contextlib.contextmanager
 def _without_ctrl_c() -> Iterator[None]:
     """Hold Ctrl-C back for this process; what it starts meanwhile never gets one, and need not say so."""
-    resource_tracker.ensure_running()  # the server starts it first, and that lets Ctrl-C through again
+    # The server starts it first, and that lets Ctrl-C through again. It cleans up what killed workers leave,
+    # and need not say so.
+    with _environment({"PYTHONWARNINGS": "ignore:resource_tracker"}):
+        resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

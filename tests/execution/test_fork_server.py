@@ -88,3 +88,34 @@ def test_ctrl_c_is_not_for_the_server_from_its_first_moment_on() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     blocked = next(line for line in done.stdout.splitlines() if line.startswith("SigBlk"))
     assert int(blocked.split()[1], 16) >> (signal.SIGINT - 1) & 1
+
+
+KILLED = """
+import multiprocessing
+import os
+import signal
+
+from benchsuite.execution.fork_server import fork_server
+
+
+def work(connection):
+    semaphore = multiprocessing.get_context("spawn").Semaphore()
+    connection.send(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    context = fork_server([])
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=work, args=(theirs,))
+    process.start()
+    ours.recv()
+    process.join()
+    print(process.exitcode)
+"""
+
+
+def test_what_a_killed_worker_leaves_is_cleaned_up_without_a_word(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(KILLED)
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("-9\n", "")
