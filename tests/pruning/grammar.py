@@ -1,0 +1,430 @@
+"""Random networks from a grammar, and what they compute when units are masked.
+
+A network is a list of steps. `Grown` runs it as people write it, with torch's layers. `masked` runs the same
+list in another way: with every tensor goes a mask of the channels that are still there, and each step says
+what becomes of both. It shares no code with the engine and knows nothing of its groups but the units that
+each layer loses.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Collection, Mapping
+
+CLASSES, SIDE = 4, 8
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "tanh": nn.Tanh,
+    "leaky": nn.LeakyReLU,
+    "sigmoid": nn.Sigmoid,
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation: what it is, the numbers of the values it reads, its layer and options."""
+
+    kind: str
+    reads: tuple[int, ...]
+    layer: str = ""
+    options: tuple[int, ...] = ()
+
+
+class Attention(nn.Module):
+    """Of the form whose heads can be removed."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.num_heads, self.head_dim = heads, width // heads
+        self.attn_dim = width
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, tokens, _ = x.shape
+        qkv = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.unbind(0)
+        x = functional.scaled_dot_product_attention(q, k, v)
+        return self.proj(x.transpose(1, 2).reshape(batch, tokens, self.attn_dim))
+
+
+class Grown(nn.Module):
+    """Runs the steps; the last value is the output."""
+
+    def __init__(self, steps: list[Step], layers: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.steps, self.layers = steps, nn.ModuleDict(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        values = [x]
+        for step in self.steps:
+            read = [values[number] for number in step.reads]
+            values.append(self._value(step, read))
+        return values[-1]
+
+    def _value(self, step: Step, read: list[Tensor]) -> Tensor:
+        x = read[0]
+        match step.kind:
+            case "layer":
+                return self.layers[step.layer](x)
+            case "channels-last norm":
+                return self.layers[step.layer](x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            case "add":
+                return x + read[1]
+            case "multiply":
+                return x * read[1]
+            case "cat":
+                return torch.cat(read, x.ndim - 1 if x.ndim == 3 else 1)
+            case "part":
+                count, which = step.options
+                return x.chunk(count, 1)[which]
+            case "slice":
+                middle = x.shape[1] // 2
+                return x[:, middle:] if step.options[0] else x[:, :middle]
+            case "squeeze":
+                return x.mean((2, 3), keepdim=True)
+            case "mean":
+                return x.mean((2, 3)) if x.ndim == 4 else x.mean(1)
+            case "flatten":
+                return x.flatten(1)
+            case "tokens":
+                return x.flatten(2).transpose(1, 2)
+        raise AssertionError(step.kind)
+
+
+def masked(network: Grown, x: Tensor, gone: Mapping[str, Collection[int]]) -> Tensor:
+    """The output of the network if the units `gone[layer]` of each layer were not there."""
+    values = [(x, torch.ones(x.shape[1], dtype=torch.bool))]
+    for step in network.steps:
+        values.append(_masked_value(network, step, [values[number] for number in step.reads], gone))
+    output, there = values[-1]
+    assert there.all(), "the output has lost something"
+    return output
+
+
+Value = tuple[Tensor, Tensor]
+
+
+def _masked_value(
+    network: Grown, step: Step, read: list[Value], gone: Mapping[str, Collection[int]]
+) -> Value:
+    x, there = read[0]
+    match step.kind:
+        case "layer":
+            return _masked_layer(network.layers[step.layer], f"layers.{step.layer}", x, there, gone)
+        case "channels-last norm":
+            norm = network.layers[step.layer]
+            assert isinstance(norm, nn.LayerNorm)
+            return _standardised(x, there, [(range(x.shape[1]), (1,))], norm, 1), there
+        case "add" | "multiply":
+            y, other = read[1]
+            if len(other) > 1 or len(there) == 1:
+                assert torch.equal(there, other), "two tensors that meet have lost different channels"
+            return (x + y if step.kind == "add" else x * y), there
+        case "cat":
+            dim = x.ndim - 1 if x.ndim == 3 else 1
+            return torch.cat([value for value, _ in read], dim), torch.cat([mask for _, mask in read])
+        case "part":
+            count, which = step.options
+            return x.chunk(count, 1)[which], there.chunk(count)[which]
+        case "slice":
+            middle = len(there) // 2
+            some = slice(middle, None) if step.options[0] else slice(middle)
+            return x[:, some], there[some]
+        case "squeeze":
+            return x.mean((2, 3), keepdim=True), there
+        case "mean":
+            return (x.mean((2, 3)) if x.ndim == 4 else x.mean(1)), there
+        case "flatten":
+            return x.flatten(1), there.repeat_interleave(x.shape[2] * x.shape[3])
+        case "tokens":
+            return x.flatten(2).transpose(1, 2), there
+    raise AssertionError(step.kind)
+
+
+def _masked_layer(
+    layer: nn.Module, name: str, x: Tensor, there: Tensor, gone: Mapping[str, Collection[int]]
+) -> Value:
+    dim = 2 if x.ndim == 3 else 1
+    if isinstance(layer, nn.Conv2d | nn.Linear):
+        return layer(_zeroed(x, there, dim)), _left(layer.weight.shape[0], gone.get(name, ()))
+    if isinstance(layer, nn.GroupNorm):
+        blocks = torch.arange(layer.num_channels).chunk(layer.num_groups)
+        axes = tuple(range(1, x.ndim))
+        return _standardised(x, there, [(block.tolist(), axes) for block in blocks], layer, 1), there
+    if isinstance(layer, nn.LayerNorm):
+        return _standardised(x, there, [(range(x.shape[dim]), (dim,))], layer, dim), there
+    if isinstance(layer, Attention):
+        return _masked_attention(layer, name, x, there, gone)
+    return layer(x), there  # what looks at each channel alone
+
+
+def _masked_attention(
+    layer: Attention, name: str, x: Tensor, there: Tensor, gone: Mapping[str, Collection[int]]
+) -> Value:
+    width = layer.num_heads * layer.head_dim
+    made = layer.qkv(_zeroed(x, there, 2))
+    left = _left(3 * width, gone.get(f"{name}.qkv", ())).view(3, layer.num_heads, layer.head_dim)
+    heads = []
+    for head in range(layer.num_heads):
+        assert left[:, head].all() or not left[:, head].any(), "a part of a head is gone"
+        where = [part * width + head * layer.head_dim for part in range(3)]
+        q, k, v = (made[..., at : at + layer.head_dim] for at in where)
+        weights = (q @ k.transpose(1, 2) / layer.head_dim**0.5).softmax(2)
+        heads.append(weights @ v * left[0, head, 0])
+    return layer.proj(torch.cat(heads, 2)), _left(width, gone.get(f"{name}.proj", ()))
+
+
+def _standardised(
+    x: Tensor, there: Tensor, blocks: list[tuple[Any, tuple[int, ...]]], norm: Any, dim: int
+) -> Tensor:
+    """Each block of channels minus its mean over those that are there, divided by their deviation."""
+    result = torch.zeros_like(x)
+    for block, axes in blocks:
+        used = [channel for channel in block if there[channel]]
+        if used:
+            some = x.index_select(dim, torch.tensor(used))
+            some = (some - some.mean(axes, keepdim=True)) / (
+                some.var(axes, correction=0, keepdim=True) + norm.eps
+            ).sqrt()
+            result = result.index_copy(dim, torch.tensor(used), some)
+    if norm.weight is None:
+        return result
+    shape = [-1 if axis == dim else 1 for axis in range(x.ndim)]
+    return result * norm.weight.view(shape) + (0 if norm.bias is None else norm.bias.view(shape))
+
+
+def _zeroed(x: Tensor, there: Tensor, dim: int) -> Tensor:
+    return torch.where(there.view([-1 if axis == dim else 1 for axis in range(x.ndim)]), x, 0)
+
+
+def _left(units: int, gone: Collection[int]) -> Tensor:
+    left = torch.ones(units, dtype=torch.bool)
+    left[list(gone)] = False
+    return left
+
+
+class Grower:
+    """Derives a network from the grammar, by chance."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance = chance
+        self.steps: list[Step] = []
+        self.layers: dict[str, nn.Module] = {}
+        self.used: Counter[str] = Counter()
+
+    def network(self) -> Grown:
+        """A network of three to six productions on maps, then a head on features or tokens."""
+        x, channels, side = self._conv(0, 3, self._width(), SIDE)
+        for _ in range(self.chance.randint(3, 6)):
+            production = self.chance.choice(list(_ON_MAPS))
+            self.used[production] += 1
+            x, channels, side = _ON_MAPS[production](self, x, channels, side)
+        end = self.chance.choice(["tokens", "mean", "flatten"])
+        self.used[end] += 1
+        if end == "tokens":
+            x, channels = self._transformer(x, channels)
+        elif end == "mean":
+            x = self._step("mean", x)
+        else:
+            x, channels = self._step("flatten", x), channels * side * side
+        for _ in range(self.chance.randint(0, 2)):
+            production = self.chance.choice(list(_ON_FEATURES))
+            self.used[production] += 1
+            x, channels = _ON_FEATURES[production](self, x, channels)
+        self._layer(x, nn.Linear(channels, CLASSES))
+        return _randomised(Grown(self.steps, self.layers), self.chance)
+
+    def _width(self, multiple: int = 1) -> int:
+        return multiple * self.chance.randint(max(1, 4 // multiple), 12 // multiple)
+
+    def _step(self, kind: str, *reads: int, layer: str = "", options: tuple[int, ...] = ()) -> int:
+        self.steps.append(Step(kind, reads, layer, options))
+        return len(self.steps)
+
+    def _layer(self, x: int, layer: nn.Module, kind: str = "layer") -> int:
+        name = f"{type(layer).__name__.lower()}{len(self.layers)}"
+        self.layers[name] = layer
+        return self._step(kind, x, layer=name)
+
+    def _act(self, x: int) -> int:
+        return self._layer(x, ACTIVATIONS[self.chance.choice(list(ACTIVATIONS))]())
+
+    def _conv(self, x: int, channels: int, width: int, side: int) -> tuple[int, int, int]:
+        size = self.chance.choice([1, 3])
+        return self._layer(x, nn.Conv2d(channels, width, size, padding=size // 2)), width, side
+
+    def conv(self, x: int, channels: int, side: int) -> tuple[int, int, int]:
+        x, channels, side = self._conv(x, channels, self._width(), side)
+        return self._act(x), channels, side
+
+    def strided_conv(self, x: int, channels: int, side: int) -> tuple[int, int, int]:
+        width = self._width()
+        x = self._layer(x, nn.Conv2d(channels, width, 3, stride=2, padding=1))
+        return self._act(x), width, (side + 1) // 2
+
+    def grouped_conv(self, x: int, channels: int, side: int) -> tuple[int, int, int]:
+        x, channels, side = self._conv(x, channels, self._width(2), side)
+        width = 2 * self.chance.randint(1, 5)
+        return self._act(self._layer(x, nn.Conv2d(channels, width, 1, groups=2))), width, side
+
+    def depthwise_conv(self, x: int, channels: int, side: int) -> tuple[int, int, int]:
+        return self._layer(x, nn.Conv2d(channels, channels, 3, padding=1, groups=channels)), channels, side
+
+    def batch_norm(self, x: int, channels: int, side: int) -> tuple[int, int, int]:
+        return self._act(self._layer(x, nn.BatchNorm2d(channels, affine=self._coin()))), channels, side
+
+    def instance_norm(self, x: int, channels: int, side: int) -> tuple[int, int, int]:
+        if side < 2:
+            return x, channels, side
+        return self._layer(x, nn.InstanceNorm2d(channels, affine=self._coin())), channels, side
+
+    def group_norm(self, x: int, channels: int, side: int) -> tuple[int, int, int]:
+        groups = self.chance.choice([n for n in range(1, channels + 1) if channels % n == 0 and n < channels])
+        return self._act(self._layer(x, nn.GroupNorm(groups, channels, affine=self._coin()))), channels, side
+
+    def layer_norm(self, x: int, channels: int, side: int) -> tuple[int, int, int]:
+        norm = nn.LayerNorm(channels, elementwise_affine=self._coin())
+        return self._layer(x, norm, "channels-last norm"), channels, side
+
+    def prelu(self, x: int, channels: int, side: int) -> tuple[int, int, int]:
+        return self._layer(x, nn.PReLU(self.chance.choice([1, channels]))), channels, side
+
+    def residual(self, x: int, channels: int, side: int) -> tuple[int, int, int]:
+        y, width, _ = self.conv(x, channels, side)
+        y, _, _ = self._conv(y, width, channels, side)
+        return self._act(self._step("add", x, y)), channels, side
+
+    def two_paths(self, x: int, channels: int, side: int) -> tuple[int, int, int]:
+        one, width, _ = self.conv(x, channels, side)
+        other, _, _ = self._conv(x, channels, width, side)
+        return self._step("add", one, other), width, side
+
+    def concatenation(self, x: int, channels: int, side: int) -> tuple[int, int, int]:
+        one, width, _ = self.conv(x, channels, side)
+        both = (x, one) if self._coin() else (one, x)
+        return self._step("cat", *both), channels + width, side
+
+    def chunk(self, x: int, channels: int, side: int) -> tuple[int, int, int]:
+        """As in a C2f block: one part goes through a convolution, and all meet again."""
+        count = self.chance.choice([2, 3])
+        x, channels, side = self._conv(x, channels, self._width(count), side)
+        parts = [self._step("part", x, options=(count, which)) for which in range(count)]
+        more, width, _ = self.conv(parts[-1], channels // count, side)
+        self.chance.shuffle(parts)
+        return self._step("cat", *parts, more), channels + width, side
+
+    def halves(self, x: int, channels: int, side: int) -> tuple[int, int, int]:
+        x, channels, side = self._conv(x, channels, self._width(2), side)
+        one, other = (self._step("slice", x, options=(which,)) for which in (0, 1))
+        read, width, _ = self.conv(one, channels // 2, side)
+        return self._step("cat", read, other), channels // 2 + width, side
+
+    def gated_unit(self, x: int, channels: int, side: int) -> tuple[int, int, int]:
+        x, channels, side = self._conv(x, channels, self._width(2), side)
+        one, other = (self._step("part", x, options=(2, which)) for which in (0, 1))
+        return self._step("multiply", one, self._layer(other, nn.Sigmoid())), channels // 2, side
+
+    def squeeze_excite(self, x: int, channels: int, side: int) -> tuple[int, int, int]:
+        inner = self.chance.randint(2, 5)
+        gate = self._act(self._layer(self._step("squeeze", x), nn.Conv2d(channels, inner, 1)))
+        gate = self._layer(self._layer(gate, nn.Conv2d(inner, channels, 1)), nn.Sigmoid())
+        return self._step("multiply", x, gate), channels, side
+
+    def pooling(self, x: int, channels: int, side: int) -> tuple[int, int, int]:
+        if side < 4:
+            return x, channels, side
+        pool = self.chance.choice([nn.MaxPool2d, nn.AvgPool2d])
+        return self._layer(x, pool(2)), channels, side // 2
+
+    def linear(self, x: int, channels: int) -> tuple[int, int]:
+        width = self._width()
+        return self._act(self._layer(x, nn.Linear(channels, width))), width
+
+    def normed_linear(self, x: int, channels: int) -> tuple[int, int]:
+        width = self._width()
+        x = self._layer(x, nn.Linear(channels, width))
+        norm = nn.LayerNorm(width, elementwise_affine=self._coin()) if self._coin() else nn.BatchNorm1d(width)
+        return self._act(self._layer(x, norm)), width
+
+    def chunked_features(self, x: int, channels: int) -> tuple[int, int]:
+        width = self._width(2)
+        x = self._layer(x, nn.Linear(channels, width))
+        one, other = (self._step("part", x, options=(2, which)) for which in (0, 1))
+        read = self._act(self._layer(one, nn.Linear(width // 2, width // 2)))
+        return self._step("add", read, other), width // 2
+
+    def _transformer(self, x: int, channels: int) -> tuple[int, int]:
+        heads = self.chance.choice([2, 3])
+        width = heads * self.chance.randint(2, 3)
+        x = self._step("tokens", self._layer(x, nn.Conv2d(channels, width, 1)))
+        self.used["attention"] += 1
+        for _ in range(self.chance.randint(1, 2)):
+            y = self._layer(self._layer(x, nn.LayerNorm(width)), Attention(width, heads))
+            x = self._step("add", x, y)
+            inner = self._width()
+            y = self._layer(self._layer(x, nn.LayerNorm(width)), nn.Linear(width, inner))
+            x = self._step("add", x, self._layer(self._act(y), nn.Linear(inner, width)))
+        return self._step("mean", self._layer(x, nn.LayerNorm(width))), width
+
+    def _coin(self) -> bool:
+        return self.chance.random() < 0.5
+
+
+_ON_MAPS: dict[str, Callable[[Grower, int, int, int], tuple[int, int, int]]] = {
+    "convolution": Grower.conv,
+    "strided convolution": Grower.strided_conv,
+    "grouped convolution": Grower.grouped_conv,
+    "depthwise convolution": Grower.depthwise_conv,
+    "batch norm": Grower.batch_norm,
+    "instance norm": Grower.instance_norm,
+    "group norm": Grower.group_norm,
+    "layer norm over channels": Grower.layer_norm,
+    "PReLU": Grower.prelu,
+    "residual": Grower.residual,
+    "two paths": Grower.two_paths,
+    "concatenation": Grower.concatenation,
+    "chunk": Grower.chunk,
+    "slices": Grower.halves,
+    "gated unit": Grower.gated_unit,
+    "squeeze and excite": Grower.squeeze_excite,
+    "pooling": Grower.pooling,
+}
+_ON_FEATURES: dict[str, Callable[[Grower, int, int], tuple[int, int]]] = {
+    "linear": Grower.linear,
+    "normed linear": Grower.normed_linear,
+    "chunked features": Grower.chunked_features,
+}
+PRODUCTIONS = (*_ON_MAPS, *_ON_FEATURES, "tokens", "mean", "flatten", "attention")
+
+
+def _randomised(network: Grown, chance: random.Random) -> Grown:
+    """Weights and statistics that all have an effect."""
+    generator = torch.Generator().manual_seed(chance.getrandbits(32))
+    network = network.double().eval()
+    with torch.no_grad():
+        for module in network.modules():
+            for name, tensor in (
+                *module.named_parameters(recurse=False),
+                *module.named_buffers(recurse=False),
+            ):
+                if not tensor.is_floating_point():
+                    continue
+                drawn = torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
+                if name == "running_var" or (name == "weight" and tensor.ndim == 1):
+                    tensor.copy_(0.5 + drawn.abs())
+                elif tensor.ndim > 1:
+                    tensor.copy_(drawn / tensor[0].numel() ** 0.5)
+                else:
+                    tensor.copy_(drawn / 2)
+    return network
