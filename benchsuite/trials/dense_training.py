@@ -57,6 +57,8 @@ def build_model(
         torch.manual_seed(derived_seed(purpose, task.dataset.label, task.model.label, task.seed))
         with covered_imports("model", plugin):
             model = plugin.build(dataset.input_shape, len(dataset.classes))
+            if isinstance(model, torch.export.ExportedProgram):
+                model = model.module()
             if not isinstance(model, nn.Module):
                 raise PluginError(
                     f"model {task.model.label}: build() returned {type(model).__name__}, not an nn.Module"

@@ -13,6 +13,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter, is_l
 
 from benchsuite.errors import Unsupported
 from benchsuite.metrics.cost import evaluating
+from benchsuite.trials.exported_program import as_layers, is_exported
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,13 +45,10 @@ def usable(
             "the network is a TorchScript program, and its layers cannot be cut; the model's build() must "
             "return the network as it is without torch.jit"
         )
-    try:
-        model.train()
-    except NotImplementedError:
-        raise Unsupported(
-            "the network is an exported program, which has no layers and cannot be trained; the model's "
-            "build() must return the network that was exported"
-        ) from None
+    if is_exported(model):
+        model = as_layers(model)
+        tell("the exported program is made a network of layers again, which has a training mode")
+    model.train()
     if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
         with evaluating(model), torch.no_grad():
             _run(model, torch.zeros(2, *input_shape))

@@ -120,10 +120,6 @@ def test_some_frozen_parameters_stay_frozen() -> None:
         (nn.Flatten, "every parameter of the network is frozen, or it has none"),
         (lambda: torch.jit.script(plain()), "build[(][)] must return the network as it is without torch.jit"),
         (
-            lambda: torch.export.export(plain().eval(), (INPUTS,)).module(),
-            "build[(][)] must return the network that was exported",
-        ),
-        (
             lambda: nn.Sequential(nn.LazyLinear(3), nn.Conv2d(2, 3, 9), nn.Flatten()),
             "is called with one tensor of shape [(]2, 1, 8, 8[)]",
         ),
