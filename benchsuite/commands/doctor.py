@@ -25,7 +25,7 @@ from benchsuite.hardware import devices
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-_PACKAGES = ("torch", "torchvision", "timm", "torch-pruning", "mlflow", "scikit-learn", "xgboost", "pluggy")
+_PACKAGES = ("torch", "torchvision", "timm", "mlflow", "scikit-learn", "xgboost", "pluggy")
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -42,7 +42,6 @@ def host_provenance() -> dict[str, Any]:
     facts: dict[str, Any] = {
         "benchsuite": __version__,
         "torch": version("torch"),
-        "torch_pruning": version("torch-pruning"),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "host": platform.node(),

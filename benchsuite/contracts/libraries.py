@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "torch_pruning": "torch-pruning"}
+_DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn"}
 """Where a library is not called like its distribution; others are looked up, which takes longer."""
 _WITHOUT_NUMBERS = frozenset(
     {"lazy_loader", "platformdirs", "pluggy", "psutil", "pydantic", "pydantic_core", "pynvml", "rich"}

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import nn
-from torch_pruning.pruner import function as cutting
 
 from benchsuite.pruning.axes import axes_of
 
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from benchsuite.pruning.axes import Axis
+    from benchsuite.pruning.axes import Axis, Side
 
 
 def size_of(model: nn.Module, axis: Axis) -> int:
@@ -36,21 +35,14 @@ def cut(model: nn.Module, axis: Axis, gone: NDArray[np.int64]) -> None:
         setattr(model.get_submodule(owner), name, _without(parameter, axis.dim, gone))
         return
     module = model.get_submodule(axis.name)
-    indices = gone.tolist()
     if axis.side == "heads":
-        _cut_heads(module, len(indices))
+        _cut_heads(module, len(gone))
     elif axis.side == "grouped":
         _cut_conv_groups(module, gone)
     elif axis.side == "channels":
         _cut_channels(module, gone)
-    elif isinstance(module, nn.Linear):
-        (cutting.prune_linear_in_channels if axis.side == "in" else cutting.prune_linear_out_channels)(
-            module, indices
-        )
     else:
-        (cutting.prune_conv_in_channels if axis.side == "in" else cutting.prune_conv_out_channels)(
-            module, indices
-        )
+        _cut_layer(module, axis.side, gone)
 
 
 def _without(parameter: Tensor, dim: int, gone: NDArray[np.int64]) -> nn.Parameter:
@@ -60,6 +52,17 @@ def _without(parameter: Tensor, dim: int, gone: NDArray[np.int64]) -> nn.Paramet
 def _selected(tensor: Tensor, dim: int, gone: NDArray[np.int64]) -> Tensor:
     kept = np.setdiff1d(np.arange(tensor.shape[dim]), gone)
     return tensor.detach().index_select(dim, torch.from_numpy(kept).to(tensor.device))
+
+
+def _cut_layer(layer: nn.Module, side: Side, gone: NDArray[np.int64]) -> None:
+    """Cut the outputs or inputs of a linear layer or of a convolution without groups."""
+    assert isinstance(layer, nn.Linear | nn.modules.conv._ConvNd)
+    transposed = isinstance(layer, nn.modules.conv._ConvNd) and layer.transposed
+    layer.weight = _without(layer.weight, int(transposed != (side == "in")), gone)
+    if side == "out" and layer.bias is not None:
+        layer.bias = _without(layer.bias, 0, gone)
+    size = f"{side}_{'features' if isinstance(layer, nn.Linear) else 'channels'}"
+    setattr(layer, size, getattr(layer, size) - len(gone))
 
 
 def _cut_conv_groups(module: nn.Module, gone: NDArray[np.int64]) -> None:
@@ -76,10 +79,7 @@ def _cut_conv_groups(module: nn.Module, gone: NDArray[np.int64]) -> None:
 
 
 def _cut_channels(module: nn.Module, gone: NDArray[np.int64]) -> None:
-    """Cut a normalisation or PReLU: its size, and its parameters and statistics where it has them.
-
-    The library's own functions are not used: some leave statistics as they are or change the order.
-    """
+    """Cut a normalisation or PReLU: its size, and its parameters and statistics where it has them."""
     if isinstance(module, nn.PReLU):
         module.num_parameters -= len(gone)
     elif isinstance(module, nn.GroupNorm):

@@ -1,8 +1,4 @@
-"""A walk over the tracing library's graph, from every layer's output to all readers of its units.
-
-The library's own walk drops ties between channels of one layer, so its graph is walked here with the index
-maps of `_channel_flow`.
-"""
+"""A walk over the recorded graph, from every layer's output to all readers of its units."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from benchsuite.errors import Unsupported
+from benchsuite.errors import BenchsuiteError, Unsupported
 from benchsuite.pruning.axes import Axis, axes_of, is_prunable, own_weight
 from benchsuite.pruning.graph import OUTPUT
 from benchsuite.pruning.tracing.channel_flow import input_map, inside, obstacle, output_map
@@ -22,13 +18,16 @@ from benchsuite.pruning.tracing.index_maps import Taken
 from benchsuite.pruning.tracing.layouts import Layouts, output_shape
 from benchsuite.pruning.tracing.module_couplings import tie_inside_modules
 from benchsuite.pruning.tracing.parts import parted
+from benchsuite.pruning.tracing.recorded_graph import record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from benchsuite.pruning.tracing.index_maps import IndexMap
+    from benchsuite.pruning.tracing.recorded_graph import End, Node, RecordedGraph
 
     Integers = NDArray[np.int64]
 
@@ -53,41 +52,54 @@ class Dependencies:
     norms: dict[str, str]
 
 
-class Walk:
-    """Walks the library's graph from every layer's output and notes which entries it reaches."""
+def find_dependencies(model: nn.Module, example: Tensor) -> Dependencies:
+    """Run the network once, with gradients, and return the couplings of its channels.
 
-    def __init__(self, graph: Any, model: nn.Module) -> None:
+    Raises:
+        Unsupported: the network cannot be followed; the message says why.
+    """
+    try:
+        graph = record(model, example)
+    except BenchsuiteError:
+        raise
+    except Exception as error:
+        # A network's own code can fail in any way.
+        raise Unsupported(f"the network does not run: {type(error).__name__}: {error}") from error
+    return Walk(graph, model).run()
+
+
+class Walk:
+    """Walks a recorded graph from every layer's output and notes which entries it reaches."""
+
+    def __init__(self, graph: RecordedGraph, model: nn.Module) -> None:
         self.graph = graph
         self.model = model
-        self.names: dict[Any, str] = {module: name for name, module in model.named_modules()}
-        self.names |= graph._param_to_name
+        self.names = graph.names
         self.couplings = Couplings()
         self.layouts = Layouts()
         self.attention: set[Axis] = set()
         """Outputs of the layers that compute queries, keys and values of attentions with removable heads."""
-        self.seen: dict[tuple[Any, Callable[..., Any]], Integers] = {}
-        """By node and handler, the root that first reached each channel, or -1."""
-        self.taken: dict[tuple[Any, Callable[..., Any]], set[Taken]] = {}
-        """By node and handler, the parts of its channels that its readers take."""
+        self.seen: dict[tuple[Node, End], Integers] = {}
+        """By node and end, the root that first reached each channel, or -1."""
+        self.taken: dict[tuple[Node, End], set[Taken]] = {}
+        """By node and end, the parts of its channels that its readers take."""
         self.inside: set[Any] = set()
         """Operations inside the layers."""
         self.steps = 0
-        self._largest = max(
-            (prod(output_shape(node.grad_fn, 0)) for node in graph.module2node.values()), default=0
-        )
+        self._largest = max((prod(output_shape(node.operation, 0)) for node in graph.nodes), default=0)
         """Numbers in the largest tensor: no tensor has more channels."""
 
     def run(self) -> Dependencies:
         """Walk from every layer, and return what was found."""
-        layers = [m for m in self.model.modules() if m in self.graph.module2node and is_prunable(m)]
-        for node in self.graph.module2node.values():
+        layers = [m for m in self.model.modules() if m in self.graph.of_layer and is_prunable(m)]
+        for node in self.graph.nodes:
             for axis, size in self._axes(node):
                 if axis not in self.couplings.sizes:
                     self.couplings.add(axis, size)
         self._pin_transposed()
         self.attention = tie_inside_modules(self.model, self.couplings)
         for layer in layers:
-            self.inside |= inside(self.graph.module2node[layer].grad_fn)
+            self.inside |= inside(self.graph.of_layer[layer].operation)
         for layer in layers:
             self._walk_from(layer)
         norms = {self.names[layer]: norm for layer in layers if (norm := self._norm_after(layer)) is not None}
@@ -108,34 +120,32 @@ class Walk:
                 reason = f"{axis.name} is a transposed convolution, whose units are not removed"
                 self.couplings.pin(self.couplings.of(axis, np.arange(size)), reason)
 
-    def _axes(self, node: Any) -> Iterator[tuple[Axis, int]]:
+    def _axes(self, node: Node) -> Iterator[tuple[Axis, int]]:
         """The axes of a node's module that can lose entries."""
-        module = node.module
-        if isinstance(module, nn.Parameter):
-            dim = self._parameter_dim(node)
-            yield Axis(self.names[module], "parameter", dim), module.shape[dim]
-        elif module in self.names:
-            yield from axes_of(self.names[module], module)
+        owner = node.owner
+        if isinstance(owner, nn.Parameter):
+            dim = self._parameter_dim(node, owner.shape)
+            yield Axis(self.names[owner], "parameter", dim), owner.shape[dim]
+        elif owner is not None:
+            yield from axes_of(self.names[owner], owner)
 
-    def _parameter_dim(self, node: Any) -> int:
-        """The channel dimension of a parameter: that of its readers, or the library's guess."""
-        shape = node.module.shape
+    def _parameter_dim(self, node: Node, shape: Sequence[int]) -> int:
+        """The channel dimension of a parameter: that of its readers, or the last one of several entries."""
         for reader in node.outputs:
-            dim = self.layouts.channel_dim(reader.grad_fn)
-            made = output_shape(reader.grad_fn, 0)
+            dim = self.layouts.channel_dim(reader.operation)
+            made = output_shape(reader.operation, 0)
             if dim is not None and (place := dim - len(made) + len(shape)) >= 0 and shape[place] == made[dim]:
                 return place
-        return int(node.pruning_dim) % len(shape)
+        return max(dim for dim, size in enumerate(shape) if size > 1)
 
     def _walk_from(self, layer: nn.Module) -> None:
-        node = self.graph.module2node[layer]
-        handler = self.graph.get_pruner_of_module(layer).prune_out_channels
-        root = self._targets(node, handler)[0]
+        node = self.graph.of_layer[layer]
+        root = self._targets(node, node.making)[0]
         in_attention = root in self.attention
         every = np.arange(_units(layer))
-        stack = [(node, handler, every, self.couplings.of(root, every))]
+        stack = [(node, node.making, every, self.couplings.of(root, every))]
         while stack:
-            node, handler, numbers, roots = stack.pop()
+            node, end, numbers, roots = stack.pop()
             self._count_step()
             if not in_attention and (reason := self._obstacle(node)) is not None:
                 self.couplings.pin(roots, reason)
@@ -145,17 +155,16 @@ class Walk:
             numbers, roots = numbers[numbers < size], roots[numbers < size]
             if not len(numbers):
                 continue
-            numbers, roots = self._first_time(node, handler, numbers, roots)
+            numbers, roots = self._first_time(node, end, numbers, roots)
             if not len(numbers):
                 continue
-            self._note(node, handler, numbers, roots)
-            for place, dependency in enumerate(node.dependencies):
-                if dependency.is_triggered_by(handler):
-                    if not in_attention:
-                        self._note_taken(node, place, handler)
-                    followed, reached = self._along(node, place, numbers, roots)
-                    if len(followed):
-                        stack.append((dependency.target, dependency.handler, followed, reached))
+            self._note(node, end, numbers, roots)
+            for place, target, its_end in node.edges(end):
+                if not in_attention:
+                    self._note_taken(node, place, end)
+                followed, reached = self._along(node, place, numbers, roots)
+                if len(followed):
+                    stack.append((target, its_end, followed, reached))
 
     def _count_step(self) -> None:
         self.steps += 1
@@ -165,13 +174,13 @@ class Walk:
                 "variant of the model takes less"
             )
 
-    def _channels(self, node: Any) -> int:
+    def _channels(self, node: Node) -> int:
         """How many channels a node's numbers can name; with `_largest` every walk comes to an end.
 
         Of an operation with one output this is the size of its channel dimension, where that is known. What
         a mean over the channels leaves, a single one, stands for all of them.
         """
-        operation = node.grad_fn
+        operation = node.operation
         if self._is_of_a_module(node):
             return self._largest
         dim, shape = self.layouts.channel_dim(operation), output_shape(operation, 0)
@@ -180,13 +189,13 @@ class Walk:
         return shape[dim]
 
     def _first_time(
-        self, node: Any, handler: Callable[..., Any], numbers: Integers, roots: Integers
+        self, node: Node, end: End, numbers: Integers, roots: Integers
     ) -> tuple[Integers, Integers]:
         """A node's channels that no walk has reached yet, each once; roots that reach the same are tied."""
-        seen = self.seen.get((node, handler), np.empty(0, np.int64))
+        seen = self.seen.get((node, end), np.empty(0, np.int64))
         if len(seen) <= numbers.max():
             seen = np.concatenate((seen, np.full(int(numbers.max()) + 1 - len(seen), -1, np.int64)))
-            self.seen[node, handler] = seen
+            self.seen[node, end] = seen
         before = seen[numbers]
         self.couplings.tie(roots[before >= 0], before[before >= 0])
         numbers, roots = numbers[before < 0], roots[before < 0]
@@ -195,7 +204,7 @@ class Walk:
         numbers = np.unique(numbers)
         return numbers, seen[numbers]
 
-    def _along(self, node: Any, place: int, numbers: Integers, roots: Integers) -> tuple[Integers, Integers]:
+    def _along(self, node: Node, place: int, numbers: Integers, roots: Integers) -> tuple[Integers, Integers]:
         """The channel numbers at the other end of a node's `place`-th edge, with the roots they come from."""
         reader, slot = self._edge(node, place)
         if reader is node:
@@ -216,7 +225,7 @@ class Walk:
                 roots = roots[which]
         return numbers, roots
 
-    def _edge(self, node: Any, place: int) -> tuple[Any, int]:
+    def _edge(self, node: Node, place: int) -> tuple[Any, int]:
         """The reader of a node's `place`-th edge, which may be the node itself, and which of its inputs."""
         if place < len(node.inputs):
             return node, place
@@ -224,47 +233,47 @@ class Walk:
         earlier = sum(other is reader for other in node.outputs[: place - len(node.inputs)])
         return reader, [n for n, source in enumerate(reader.inputs) if source is node][earlier]
 
-    def _note_taken(self, node: Any, place: int, handler: Callable[..., Any]) -> None:
+    def _note_taken(self, node: Node, place: int, end: End) -> None:
         """Note it if the reader of an edge takes a part of its source's channels."""
         reader, slot = self._edge(node, place)
         source = reader.inputs[slot]
         if reader is node:
-            handler = node.dependencies[place].handler
+            end = source.making
         for index_map in (self._part_read(reader, slot), self._input_map(reader, slot)):
             if isinstance(index_map, Taken):
-                self.taken.setdefault((source, handler), set()).add(index_map)
+                self.taken.setdefault((source, end), set()).add(index_map)
 
-    def _obstacle(self, node: Any) -> str | None:
-        return None if self._is_of_a_module(node) else obstacle(self.layouts, node.grad_fn)
+    def _obstacle(self, node: Node) -> str | None:
+        return None if self._is_of_a_module(node) else obstacle(self.layouts, node.operation)
 
-    def _is_of_a_module(self, node: Any) -> bool:
-        parts = node.module in self.names or isinstance(node.module, nn.Parameter)
-        return parts or node.grad_fn in self.inside
+    def _is_of_a_module(self, node: Node) -> bool:
+        return node.owner is not None or node.operation in self.inside
 
-    def _input_map(self, reader: Any, slot: int) -> IndexMap | None:
-        if reader.module in self.names or isinstance(reader.module, nn.Parameter):
-            return None
-        return input_map(self.layouts, reader.grad_fn, slot)
+    def _input_map(self, reader: Node, slot: int) -> IndexMap | None:
+        return None if reader.owner is not None else input_map(self.layouts, reader.operation, slot)
 
-    def _part_read(self, reader: Any, slot: int) -> IndexMap | None:
+    def _part_read(self, reader: Node, slot: int) -> IndexMap | None:
         """Which part of its source a node reads, where the source has several outputs."""
         source = reader.inputs[slot]
-        if isinstance(source.module, nn.Parameter):
+        if isinstance(source.owner, nn.Parameter):
             return None
-        edges = [(fn, number) for fn, number in reader.grad_fn.next_functions if fn is source.grad_fn]
+        edges = [(fn, number) for fn, number in reader.operation.next_functions if fn is source.operation]
         earlier = sum(other is source for other in reader.inputs[:slot])
-        return output_map(self.layouts, source.grad_fn, edges[earlier][1]) if earlier < len(edges) else None
+        return output_map(self.layouts, source.operation, edges[earlier][1]) if earlier < len(edges) else None
 
-    def _note(self, node: Any, handler: Callable[..., Any], numbers: Integers, roots: Integers) -> None:
+    def _note(self, node: Node, end: End, numbers: Integers, roots: Integers) -> None:
         """Tie the entries reached to the root's entries that they were reached from, or pin the latter."""
-        targets = self._targets(node, handler)
+        targets = self._targets(node, end)
         reads = bool(targets) and targets[0].side == "in"
         if not node.outputs and not reads:
             self.couplings.pin(roots, OUTPUT)
-        if node.module in self.names and (reason := self._uncuttable(node.module, targets)) is not None:
+        if (
+            isinstance(node.owner, nn.Module)
+            and (reason := self._uncuttable(node.owner, targets)) is not None
+        ):
             self.couplings.pin(roots, reason)
         for axis in targets:
-            entries = self._entries(axis, node.module, handler, numbers)
+            entries = self._entries(axis, node, end, numbers)
             if entries.min() < 0 or entries.max() >= self.couplings.sizes[axis]:
                 self.couplings.pin(roots, f"its channels cannot be followed through {axis.name}")
             else:
@@ -277,38 +286,35 @@ class Walk:
             return f"{what} cannot be cut: its weight is no parameter of its own"
         return None if targets or isinstance(module, nn.PReLU) else f"{what} cannot be cut"
 
-    def _targets(self, node: Any, handler: Callable[..., Any]) -> list[Axis]:
+    def _targets(self, node: Node, end: End) -> list[Axis]:
         axes = [axis for axis, _ in self._axes(node)]
         if len(axes) == 2:
             out, inputs = axes
-            return [
-                out if handler == self.graph.get_pruner_of_module(node.module).prune_out_channels else inputs
-            ]
+            return [out if end == node.making else inputs]
         return axes
 
-    def _entries(self, axis: Axis, module: Any, handler: Callable[..., Any], indices: Integers) -> Integers:
+    def _entries(self, axis: Axis, node: Node, end: End, indices: Integers) -> Integers:
         """The entries that the axis loses; for a grouped convolution, the outputs of the removed inputs."""
-        pruner = self.graph.get_pruner_of_module(module)
-        both = pruner.prune_in_channels == pruner.prune_out_channels
-        if axis.side == "grouped" and (both or handler == pruner.prune_in_channels):
-            if both and module.in_channels != module.out_channels:
-                return np.array([-1])  # the library wrongly treats it as a depthwise convolution
+        module = node.owner
+        if axis.side == "grouped" and end == node.reading:
+            assert isinstance(module, nn.modules.conv._ConvNd)
             group = indices // (module.in_channels // module.groups)
             result: Integers = group * (module.out_channels // module.groups)
             return result
         return indices
 
     def _norm_after(self, layer: nn.Module) -> str | None:
-        outputs = self.graph.module2node[layer].outputs
+        outputs = self.graph.of_layer[layer].outputs
         first = outputs[0] if len(outputs) == 1 else None
-        if first is not None and not _is_norm(first) and "BatchNorm" in type(first.grad_fn).__name__:
+        if first is not None and not _is_norm(first) and "BatchNorm" in type(first.operation).__name__:
             # A norm that ends in an activation of its own is known by that: its first step is without module.
             outputs = first.outputs
-        return self.names[outputs[0].module] if len(outputs) == 1 and _is_norm(outputs[0]) else None
+        norm = outputs[0].owner if len(outputs) == 1 else None
+        return self.names[norm] if isinstance(norm, nn.modules.batchnorm._BatchNorm) else None
 
 
-def _is_norm(node: Any) -> bool:
-    return isinstance(node.module, nn.modules.batchnorm._BatchNorm)
+def _is_norm(node: Node) -> bool:
+    return isinstance(node.owner, nn.modules.batchnorm._BatchNorm)
 
 
 def _units(layer: nn.Module) -> int:

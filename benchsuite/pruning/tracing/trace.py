@@ -12,10 +12,10 @@ from benchsuite.metrics.cost import MacCount, count_macs, evaluating
 from benchsuite.pruning.axes import is_prunable
 from benchsuite.pruning.cost_model import AxisCut, build_cost_model
 from benchsuite.pruning.graph import ALONE, UNITS, Cut, Pinned, PruningGraph, readers_of
+from benchsuite.pruning.tracing.dependency_walk import find_dependencies
 from benchsuite.pruning.tracing.left_out import left_out
 from benchsuite.pruning.tracing.proof import failing_groups, undivided
 from benchsuite.pruning.tracing.time_limit import time_limit
-from benchsuite.pruning.tracing.torch_pruning import find_dependencies
 from benchsuite.pruning.tracing.twin import check_output, twin_of
 
 if TYPE_CHECKING:

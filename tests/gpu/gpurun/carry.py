@@ -27,7 +27,6 @@ PACKAGES = (
     "rich",
     "safetensors",
     "tomli-w",
-    "torch-pruning==1.6.1",
     "typing-extensions",
     "typing-inspection",
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _BASE = ("torch", "pydantic", "safetensors", "psutil", "numpy", "lazy_loader")
-_SUITE = (*_BASE, "torch_pruning", "pluggy", "platformdirs", "rich", "tomli_w")
+_SUITE = (*_BASE, "pluggy", "platformdirs", "rich", "tomli_w")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ PARTS = {
     "measuring": Part("latency, energy and the search for kernels", 40, _BASE),
     "scoring": Part("HRank and Shapley values", 30, (*_BASE, "scipy")),
     "dissection": Part("dissection", 25, (*_BASE, "torchvision")),
-    "jobs": Part("what a job pays before its work", 25, (*_BASE, "torch_pruning")),
+    "jobs": Part("what a job pays before its work", 25, (*_BASE, "scipy")),
     "quick_matrix": Part("the quick matrix, CPU against device", 90, (*_SUITE, "sklearn")),
     "many_seeds": Part("accuracies over many seeds, CPU against device", 130, (*_SUITE, "scipy")),
     "full_slice": Part("a slice of full.toml", 100, _SUITE),

@@ -19,7 +19,6 @@ LIBRARIES = {
     "xgboost": "the criterion xgboost-gain",
     "jinja2": "pages",
     "vl_convert": "charts",
-    "torch_pruning": "finding what can be pruned, so every trial",
     "pydantic": "recipes and suites, so nearly everything",
     "hypothesis": "tests of properties",
     "pynvml": "energy",
@@ -39,7 +38,7 @@ def run(found: Figures) -> int:
             found.left_out(name, f"not installed here; without it: {without}")
     found.fact("commit", os.environ[COMMIT])
     found.fact("python", platform.python_version())
-    for package in ("torch", "torchvision", "timm", "scikit-learn", "torch-pruning", "pydantic"):
+    for package in ("torch", "torchvision", "timm", "scikit-learn", "pydantic"):
         try:
             found.fact(package, version(package))
         except PackageNotFoundError:

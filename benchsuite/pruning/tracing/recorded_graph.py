@@ -1,0 +1,178 @@
+"""The graph of layers and operations that one forward pass of a network leaves behind.
+
+Autograd records every operation. Where a layer's output is one, the operation stands for the layer, and what
+the layer computed inside is not looked at. Fang et al. (2023), "DepGraph", walk such a graph to find which
+channels belong together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from benchsuite.errors import Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+End = Literal["in", "out", "through"]
+"""Which channels of a node are meant: those it reads, those it makes, or both where they are the same."""
+
+_LAYERS = (
+    nn.modules.conv._ConvNd,
+    nn.Linear,
+    nn.LSTM,
+    nn.Embedding,
+    nn.MultiheadAttention,
+    nn.modules.batchnorm._BatchNorm,
+    nn.modules.instancenorm._InstanceNorm,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.RMSNorm,
+    nn.PReLU,
+)
+"""Modules that the graph has as one node. Others are the operations that they consist of."""
+
+
+@dataclass(eq=False)
+class Node:
+    """A layer, a parameter outside of layers, or an operation.
+
+    Attributes:
+        owner: the layer or parameter; None for an operation of neither.
+        operation: the recorded operation: its gradient function, a layer's last one.
+        inputs: the nodes it reads, as often as it reads them.
+        outputs: the nodes that read it, likewise.
+    """
+
+    owner: nn.Module | nn.Parameter | None
+    operation: Any
+    inputs: list[Node] = field(default_factory=list)
+    outputs: list[Node] = field(default_factory=list)
+
+    @property
+    def reading(self) -> End:
+        """The end at which it reads."""
+        return "in" if self._has_two_ends() else "through"
+
+    @property
+    def making(self) -> End:
+        """The end at which it makes channels."""
+        return "out" if self._has_two_ends() else "through"
+
+    def _has_two_ends(self) -> bool:
+        if isinstance(self.owner, nn.modules.conv._ConvNd):
+            return not is_depthwise(self.owner)
+        return isinstance(self.owner, nn.Linear | nn.LSTM)
+
+    def edges(self, end: End) -> Iterator[tuple[int, Node, End]]:
+        """The edges at one end: the number of the edge, inputs first; the node there; and its end."""
+        if end == self.reading:
+            for place, node in enumerate(self.inputs):
+                yield place, node, node.making
+        if end == self.making:
+            for place, node in enumerate(self.outputs, start=len(self.inputs)):
+                yield place, node, node.reading
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedGraph:
+    """The nodes of a forward pass.
+
+    Attributes:
+        nodes: all of them, those nearer to the output first.
+        of_layer: the node of each layer that was used.
+        names: of the layers and of the parameters outside of layers.
+    """
+
+    nodes: tuple[Node, ...]
+    of_layer: dict[nn.Module, Node]
+    names: dict[nn.Module | nn.Parameter, str]
+
+
+def is_depthwise(conv: nn.modules.conv._ConvNd) -> bool:
+    """Whether every channel has a convolution of its own, so that what goes in goes out."""
+    return 1 < conv.groups == conv.in_channels == conv.out_channels
+
+
+def record(model: nn.Module, example: Tensor) -> RecordedGraph:
+    """Run the network once and return its graph.
+
+    Args:
+        model: the network, in the mode in which it shall run.
+        example: its input.
+
+    Raises:
+        Unsupported: what it returns is no tensor that gradients reach.
+    """
+    recorder = _Recorder(model)
+    hooks = [
+        module.register_forward_hook(recorder.note)
+        for module in model.modules()
+        if isinstance(module, _LAYERS)
+    ]
+    try:
+        with torch.enable_grad():
+            output = model(example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not isinstance(output, Tensor) or output.grad_fn is None:
+        raise Unsupported("no gradient leads from the network's output to its layers")
+    recorder.follow(output.grad_fn)
+    return RecordedGraph(tuple(recorder.nodes), recorder.of_layer, recorder.names)
+
+
+class _Recorder:
+    """Makes nodes of the operations that lead to the output."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.nodes: list[Node] = []
+        self.of_layer: dict[nn.Module, Node] = {}
+        self.names: dict[nn.Module | nn.Parameter, str] = {m: name for name, m in model.named_modules()}
+        self._layers: dict[Any, nn.Module] = {}
+        """The layer that ended with an operation."""
+        self._of_operation: dict[Any, Node] = {}
+        own = {p for module in model.modules() if isinstance(module, _LAYERS) for p in module.parameters()}
+        self._alone = {p for p in model.parameters() if p not in own and p.numel() > 1}
+        self.names |= {p: name for name, p in model.named_parameters() if p not in own}
+
+    def note(self, module: nn.Module, _: Any, outputs: Any) -> None:
+        """A forward hook: the module ends with the operation that made its first output."""
+        first = outputs[0] if isinstance(outputs, tuple) else outputs
+        first = first.data if isinstance(first, nn.utils.rnn.PackedSequence) else first
+        if isinstance(first, Tensor) and first.grad_fn is not None:
+            self._layers[first.grad_fn] = module
+
+    def follow(self, root: Any) -> None:
+        """Go from an operation to all that it was computed from."""
+        waiting, seen = [root], set()
+        while waiting:
+            operation = waiting.pop()
+            if operation in seen:
+                continue
+            seen.add(operation)
+            node = self._node(operation)
+            for source, _ in operation.next_functions:
+                if source is None or (hasattr(source, "variable") and source.variable not in self._alone):
+                    continue  # an input, or a parameter of a layer
+                before = self._node(source)
+                node.inputs.append(before)
+                before.outputs.append(node)
+                waiting.append(source)
+
+    def _node(self, operation: Any) -> Node:
+        """The node of an operation; all uses of a layer have the same one."""
+        layer = self._layers.get(operation)
+        found = self._of_operation.get(operation) if layer is None else self.of_layer.get(layer)
+        if found is None:
+            found = Node(getattr(operation, "variable", None) if layer is None else layer, operation)
+            self.nodes.append(found)
+            if layer is None:
+                self._of_operation[operation] = found
+            else:
+                self.of_layer[layer] = found
+        return found
