@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from benchsuite_leaderboard.charts.theme import shorten
@@ -49,8 +50,10 @@ def _board(board: BoardReport, view: View) -> Iterator[str]:
     for column, (removed, verdict) in enumerate(zip(view.table.sparsities, view.table.verdicts, strict=True)):
         if verdict is None:
             continue
-        said = certainty(verdict).text
-        yield f"{sparsity(removed)} removed" + (f": {said}" if said else "")
+        said = certainty(verdict)
+        yield f"{sparsity(removed)} removed" + (f": {said.text}" if said.text else "")
+        if said.apart:
+            yield from wrap(said.apart, 80, initial_indent="  ", subsequent_indent="    ")
         order = sorted(verdict.places, key=lambda c: (verdict.places[c], c.label))
         rows = [(c, view.table.rows[c][column]) for c in order[:_BEST]]
         if (random := board.after.random) is not None:

@@ -25,9 +25,11 @@ class Verdict:
 
     Attributes:
         highest: the criterion with the highest mean; several if their means are equal.
-        may_be_best: the criteria that may be the best, by their means; this set holds the truly best one with
-            95% probability. None where the seeds tell nothing: there is one, or nothing varies between them.
+        may_be_best: the criteria that may be the best, by their means; this set holds the truly best one of
+            those compared with 95% probability. None where the seeds tell nothing: there is one, or nothing
+            varies between them.
         places: all criteria that are compared, with 1 + the number of those with a higher mean.
+        apart: the criteria that are not compared, with the number of networks that each has.
         cells: number of dense models that all of these have.
         asked: number of dense models of the column.
         estimate: of the first of `highest`, over these cells.
@@ -41,6 +43,7 @@ class Verdict:
     highest: tuple[Criterion, ...]
     may_be_best: tuple[Criterion, ...] | None
     places: Mapping[Criterion, int]
+    apart: Mapping[Criterion, int]
     cells: int
     asked: int
     estimate: Estimate
@@ -123,6 +126,7 @@ def judge(
         highest,
         leaders,
         {c: 1 + sum(means[other] > means[c] for other in order) for c in order},
+        {c: len(column[c]) for c in found.partial},
         len(blocks),
         found.asked,
         mine,

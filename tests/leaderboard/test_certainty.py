@@ -6,7 +6,7 @@ import pytest
 
 from benchsuite_leaderboard.board import AFTER
 from benchsuite_leaderboard.grouping import boards
-from benchsuite_leaderboard.pages.certainty import Certainty, certainty, p_value
+from benchsuite_leaderboard.pages.certainty import MOST_APART, Certainty, certainty, p_value
 from benchsuite_leaderboard.standings import Standings
 
 if TYPE_CHECKING:
@@ -106,3 +106,25 @@ def test_the_same_numbers_for_all_seeds_say_nothing(record: Make) -> None:
 )
 def test_no_two_verdicts_have_one_probability(p: float, words: str) -> None:
     assert p_value(p) == words
+
+
+@pytest.mark.parametrize(("best", "worst"), [("zeta", "alpha"), ("alpha", "zeta")])
+def test_the_leader_is_compared_and_who_is_not_is_named(record: Make, best: str, worst: str) -> None:
+    """Each of two lacks another of three networks: whatever their names, the better one is compared."""
+    seeds = (0.951, 0.949, 0.953)
+    values = {
+        best: (seeds[0], None, seeds[2]),
+        "mid": tuple(v - 0.15 for v in seeds),
+        worst: (None, *(v - 0.35 for v in seeds[1:])),
+    }
+    found = said(record, values)
+    assert found.apart == f"not compared: {worst} (2 of 3 networks)"
+    assert found.text == "ahead of the other, compared on 2 of 3 networks"
+
+
+def test_of_many_that_are_not_compared_the_rest_is_counted(record: Make) -> None:
+    values = {f"c{i}": (0.5, None, None) for i in range(MOST_APART + 2)}
+    found = said(record, {"a": CLEAR, "b": OTHER, **values})
+    assert found.apart.count("(1 of 3 networks)") == MOST_APART
+    assert found.apart.endswith(" and 2 more")
+    assert said(record, {"a": CLEAR, "b": OTHER}).apart == ""

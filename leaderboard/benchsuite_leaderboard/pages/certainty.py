@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchsuite_leaderboard.pages.formats import count
+from benchsuite_leaderboard.charts.theme import shorten
+from benchsuite_leaderboard.pages.formats import clean, count
 
 if TYPE_CHECKING:
     from benchsuite_leaderboard.verdicts import Verdict
+
+MOST_APART = 3
+"""Of more criteria that are not compared, the others are only counted."""
 
 
 @dataclass(frozen=True)
@@ -17,10 +21,12 @@ class Certainty:
 
     Attributes:
         beats_random: whether it is significantly better than the random control; true if that was not tested.
+        apart: who is not compared, so that nothing is said of them; empty if all are.
     """
 
     text: str
     beats_random: bool
+    apart: str = ""
 
 
 def certainty(verdict: Verdict) -> Certainty:
@@ -42,7 +48,19 @@ def certainty(verdict: Verdict) -> Certainty:
         parts.append(f"at chance in {verdict.estimate.at_chance} of {verdict.cells}")
     if verdict.cells < verdict.asked:
         parts.append(f"compared on {verdict.cells} of {verdict.asked} networks")
-    return Certainty(", ".join(parts), verdict.beats_random is not False)
+    return Certainty(", ".join(parts), verdict.beats_random is not False, _apart(verdict))
+
+
+def _apart(verdict: Verdict) -> str:
+    """The criteria that lack too much of the column, as a sentence without its full stop."""
+    if not verdict.apart:
+        return ""
+    names = [
+        f"{shorten(clean(criterion.label, 200), 34)} ({networks} of {verdict.asked} networks)"
+        for criterion, networks in list(verdict.apart.items())[:MOST_APART]
+    ]
+    more = len(verdict.apart) - len(names)
+    return f"not compared: {', '.join(names)}" + (f" and {more} more" if more else "")
 
 
 def p_value(p: float) -> str:

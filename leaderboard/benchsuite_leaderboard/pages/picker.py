@@ -83,6 +83,8 @@ def _answer(answer: Answer, criteria: dict[str, int]) -> Data:
     }
     if not answer.sure.beats_random:
         data["doubt"] = 1
+    if answer.sure.apart:
+        data["apart"] = answer.sure.apart
     if verdict.may_be_best is None:
         data["seeds"] = 1
     if (more := len(answer.options) - MOST_OPTIONS) > 0:
