@@ -18,13 +18,17 @@ if TYPE_CHECKING:
     from benchsuite_leaderboard.board import Block, Criterion, Workload
     from benchsuite_leaderboard.statistics.intervals import Estimate
 
+_EQUAL = 1e-12
+"""Means that differ by less differ by rounding errors."""
+
 
 @dataclass(frozen=True)
 class Verdict:
     """What the seeds say about one column, over the cells that all of the compared criteria have.
 
     Attributes:
-        highest: the criterion with the highest mean; several if their means are equal.
+        highest: the criterion with the highest mean; several if their means are equal, the least certain one
+            first: that with the highest probability `p_random`, then with the widest interval, then by name.
         may_be_best: the criteria that may be the best, by their means; this set holds the truly best one of
             those compared with 95% probability. None where the seeds tell nothing: there is one, or nothing
             varies between them.
@@ -35,6 +39,7 @@ class Verdict:
         estimate: of the first of `highest`, over these cells.
         random: of the control `random`, over these cells; None if it lacks one of them.
         gain: of the first of `highest` over `random`.
+        is_weakest: whether the first of several in `highest` is less certain than another of them.
         p_random: probability of a lead over `random` such as that of the first of `highest`, if no criterion
             were better than it; None if not tested.
         above: controls whose mean is higher than that of `highest`.
@@ -51,10 +56,11 @@ class Verdict:
     gain: Estimate | None
     p_random: float | None
     above: tuple[Criterion, ...]
+    is_weakest: bool = False
 
     @property
     def best(self) -> Criterion:
-        """The criterion with the highest mean; of several the first by name."""
+        """The criterion with the highest mean; of several the least certain one."""
         return self.highest[0]
 
     @property
@@ -103,7 +109,6 @@ def judge(
     }
     means = {c: _mean(values) for c, values in common.items()}
     order = sorted(found.criteria, key=lambda c: (-means[c], c.label))
-    best = order[0]
     rival = random if random in common else None
     values = np.array([list(common[c].values()) for c in found.criteria])
     near = np.array([near_chance.get(pair, -math.inf) for pair in pairs])
@@ -112,15 +117,22 @@ def judge(
         values,
         [names.index(pair) for pair in pairs],
         None if rival is None else np.array(list(common[rival].values())),
-        asked=found.criteria.index(best),
         at_chance=float((values <= near).mean()),
     )
-    highest = tuple(c for c in order if math.isclose(means[c], means[best], rel_tol=0, abs_tol=1e-12))
+    p_random = {} if result.p_control is None else dict(zip(found.criteria, result.p_control, strict=True))
+    estimates = {
+        c: estimate(c, common[c])
+        for c in order
+        if math.isclose(means[c], means[order[0]], rel_tol=0, abs_tol=_EQUAL)
+    }
+    doubts = {c: _doubt(p_random.get(c), mine) for c, mine in estimates.items()}
+    highest = tuple(sorted(estimates, key=lambda c: (-doubts[c][0], -doubts[c][1], c.label)))
+    best = highest[0]
     leaders = None
     if result.may_be_best is not None:
         inside = {c for c, may in zip(found.criteria, result.may_be_best, strict=True) if may}
-        leaders = tuple(c for c in order if c in inside or c in highest)
-    mine = estimate(best, common[best])
+        leaders = (*highest, *(c for c in order if c in inside and c not in highest))
+    mine = estimates[best]
     assert mine is not None
     return Verdict(
         highest,
@@ -134,9 +146,18 @@ def judge(
         None
         if rival is None
         else mean_interval(_by_workload({b: v - common[rival][b] for b, v in common[best].items()})),
-        result.p_control,
-        tuple(c for c, mean in means.items() if c.is_control and mean > means[best] + 1e-12),
+        float(p_random[best]) if best in p_random else None,
+        tuple(c for c, mean in means.items() if c.is_control and mean > means[best] + _EQUAL),
+        len(set(doubts.values())) > 1,
     )
+
+
+def _doubt(p: float | None, estimate: Estimate | None) -> tuple[float, float]:
+    """How uncertain a criterion is: the probability of its lead over random, and its interval's width."""
+    width = math.inf
+    if estimate is not None and estimate.low is not None and estimate.high is not None:
+        width = estimate.high - estimate.low
+    return (0.0 if p is None else round(p, 9), round(width, 9))
 
 
 def _mean(values: Mapping[Block, float]) -> float:

@@ -95,7 +95,8 @@ def _judged(values: Floats, control: Floats | None = None) -> tuple[NDArray[np.b
         draws=400,
     )
     assert found.may_be_best is not None
-    return found.may_be_best, 1.0 if found.p_control is None else found.p_control
+    highest = int(values.reshape(criteria, -1).mean(axis=1).argmax())
+    return found.may_be_best, 1.0 if found.p_control is None else float(found.p_control[highest])
 
 
 @cache

@@ -128,3 +128,11 @@ def test_of_many_that_are_not_compared_the_rest_is_counted(record: Make) -> None
     assert found.apart.count("(1 of 3 networks)") == MOST_APART
     assert found.apart.endswith(" and 2 more")
     assert said(record, {"a": CLEAR, "b": OTHER}).apart == ""
+
+
+def test_of_equal_means_the_one_that_the_numbers_are_of_is_named(record: Make) -> None:
+    wide = (0.96, 0.841, 0.902)
+    found = said(record, {"a": CLEAR, "b": wide, "random": LOW})
+    assert ", numbers of b, the less certain of the two" in found.text
+    assert "numbers of b, the least certain of 3" in said(record, {"a": CLEAR, "b": wide, "c": CLEAR}).text
+    assert "certain" not in said(record, {"a": CLEAR, "b": CLEAR[::-1], "random": LOW}).text

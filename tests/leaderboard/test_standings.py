@@ -94,7 +94,8 @@ def test_who_may_be_best_is_what_the_contest_says(matrix: MakeMany) -> None:
     expected = {label for label, may in zip(sorted(scorers), result.may_be_best, strict=False) if may}
     assert {c.label for c in verdict.may_be_best or ()} == expected
     assert 1 < len(expected) < 4
-    assert verdict.p_random == result.p_control
+    assert result.p_control is not None
+    assert verdict.p_random == result.p_control[sorted(scorers).index(verdict.best.label)]
     assert (verdict.cells, verdict.asked) == (5, 5)
 
 
@@ -350,3 +351,30 @@ def test_a_control_above_the_best_is_named(matrix: MakeMany) -> None:
     assert verdict is not None
     assert verdict.best.label == "alpha"
     assert [c.label for c in verdict.above] == ["shuffled(beta)"]
+
+
+STEADY = (0.87, 0.88, 0.86, 0.87, 0.87)
+WILD = (0.94, 0.78, 0.94, 0.82, 0.87)
+
+
+@pytest.mark.parametrize(("steady", "wild"), [("a", "b"), ("b", "a")])
+def test_of_equal_means_the_least_certain_one_is_judged(record: Make, steady: str, wild: str) -> None:
+    """Whatever the names, the claim is the one that holds for both."""
+    control = (0.79, 0.80, 0.81, 0.80, 0.795)
+    values = {
+        steady: STEADY,
+        wild: WILD,
+        "random": control,
+        **{f"c{i}": control[i:] + control[:i] for i in range(1, 5)},
+    }
+    records = [record(name, 0.5, v, seed=i) for name, of in values.items() for i, v in enumerate(of)]
+    verdict = standings(records).table().verdicts[0]
+    assert verdict is not None
+    assert [c.label for c in verdict.highest] == [wild, steady]
+    assert (verdict.best.label, verdict.is_weakest) == (wild, True)
+    low, high = stats.t.interval(0.95, 4, loc=np.mean(WILD), scale=stats.sem(WILD))
+    assert (verdict.estimate.low, verdict.estimate.high) == pytest.approx((low, high))
+    order = [steady, wild, "c1", "c2", "c3", "c4"]
+    known = contest(np.array([values[name] for name in order]), [0] * 5, np.array(control)).p_control
+    assert known is not None
+    assert known[0] < 0.05 < known[1] == pytest.approx(verdict.p_random, abs=0.01)

@@ -37,6 +37,8 @@ def certainty(verdict: Verdict) -> Certainty:
     elif verdict.p_random is not None:
         better = "better than random" if verdict.beats_random else "not shown to be better than random"
         parts.append(f"{better} ({p_value(verdict.p_random)})")
+    if verdict.is_weakest:
+        parts.append(_whose(verdict))
     others, rivals = len(verdict.others), len(verdict.places) - len(verdict.highest)
     if verdict.may_be_best is not None and others:
         parts.append(f"{count(others, 'other')} of {rivals} may be best too")
@@ -49,6 +51,14 @@ def certainty(verdict: Verdict) -> Certainty:
     if verdict.cells < verdict.asked:
         parts.append(f"compared on {verdict.cells} of {verdict.asked} networks")
     return Certainty(", ".join(parts), verdict.beats_random is not False, _apart(verdict))
+
+
+def _whose(verdict: Verdict) -> str:
+    """Of several with the same mean, the one that the probability and the numbers are of."""
+    least = (
+        "less certain of the two" if len(verdict.highest) == 2 else f"least certain of {len(verdict.highest)}"
+    )
+    return f"numbers of {shorten(clean(verdict.best.label, 200), 34)}, the {least}"
 
 
 def _apart(verdict: Verdict) -> str:

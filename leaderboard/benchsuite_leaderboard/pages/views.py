@@ -367,7 +367,10 @@ def _alternative(view: View, pair: Workload) -> str:
         parts.append(f"The dense network reaches {percent(view.dense)}%.")
     for value, verdict in zip(view.table.sparsities, view.table.verdicts, strict=True):
         if verdict is not None:
-            highest = f"{verdict.best.label} is highest with {percent(verdict.estimate.mean)}%"
-            parts.append(f"At {sparsity(value)} {highest}.")
+            names = in_words([criterion.label for criterion in verdict.highest], longest=200)
+            are = "is" if len(verdict.highest) == 1 else "are"
+            parts.append(
+                f"At {sparsity(value)} {names} {are} highest with {percent(verdict.estimate.mean)}%."
+            )
     parts.append("The table beside it has every number.")
     return " ".join(parts)
