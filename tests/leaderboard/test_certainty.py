@@ -101,7 +101,8 @@ def test_the_same_numbers_for_all_seeds_say_nothing(record: Make) -> None:
         (0.049, "p = 0.049"),
         (0.0549, "p = 0.055"),
         (0.056, "p = 0.06"),
-        (1.0, "p = 1.00"),
+        (0.501, "p > 0.5"),
+        (1.0, "p > 0.5"),
     ],
 )
 def test_no_two_verdicts_have_one_probability(p: float, words: str) -> None:

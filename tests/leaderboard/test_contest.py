@@ -110,7 +110,8 @@ def test_the_seed_of_the_draws_decides_next_to_nothing() -> None:
         p = [each.p_control[highest] for each in found if each.p_control is not None]
         assert len(p) == 4
         middle = float(np.mean(p))
-        assert np.ptp(p) <= 6 * np.sqrt(middle * (1 - middle) / DRAWS) + 0.002
+        # Above a half, of which no page says more, fewer draws are made.
+        assert min(p) > 0.5 or np.ptp(p) <= 6 * np.sqrt(middle * (1 - middle) / DRAWS) + 0.002
 
 
 def test_few_draws_end_a_question_only_where_many_would_say_the_same() -> None:

@@ -75,4 +75,6 @@ def _apart(verdict: Verdict) -> str:
 
 def p_value(p: float) -> str:
     """A probability in words; near 0.05 with a third digit, which shows on which side it is."""
-    return "p < 0.01" if p < 0.01 else f"p = {p:.3f}" if f"{p:.2f}" == "0.05" else f"p = {p:.2f}"
+    if not 0.01 <= p <= 0.5:
+        return "p < 0.01" if p < 0.01 else "p > 0.5"
+    return f"p = {p:.3f}" if f"{p:.2f}" == "0.05" else f"p = {p:.2f}"

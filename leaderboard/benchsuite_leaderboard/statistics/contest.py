@@ -23,7 +23,7 @@ DRAWS = 20_000
 _FEW = 1000
 """Draws with which a question begins, and ends where they leave no doubt."""
 _CLEARLY_OUT, _CLEARLY_IN = 0.01, 0.12
-_CLEARLY_BETTER = 0.003
+_CLEARLY_BETTER, _CLEARLY_NOT = 0.003, 0.55
 _CROWDED = 1 / 3
 """With a larger share of cells at chance, spreads say nothing and the values are permuted instead."""
 _EPSILON = 1e-12
@@ -50,7 +50,7 @@ class _Null:
     """Means of criteria that are all equal, drawn many times.
 
     Attributes:
-        means: shape (draws, criteria).
+        means: shape (criteria, draws).
         variances: of the means as they are estimated in each draw, the same shape.
         actual: variances of the observed means, shape (criteria,).
     """
@@ -61,9 +61,9 @@ class _Null:
 
     def leads(self, over: int) -> Floats:
         """The largest studentised lead over one criterion, in each draw."""
-        spread = np.sqrt(self.variances + self.variances[:, over, None])
-        leads = (self.means - self.means[:, over, None]) / spread
-        return np.asarray(np.delete(leads, over, axis=1).max(axis=1))
+        rest = np.arange(len(self.means)) != over
+        spread = np.sqrt(self.variances[rest] + self.variances[over])
+        return np.asarray(((self.means[rest] - self.means[over]) / spread).max(axis=0))
 
     def lead(self, means: Floats, over: int) -> Floats:
         """The studentised leads over one criterion that were observed; its own is 0."""
@@ -147,7 +147,7 @@ def contest(
         null, means = drawn(everyone), _means(everyone, strata)
         highest = means[:-1] >= means[:-1].max() - _EPSILON
         p = _p_control(null.few, means)
-        if p[highest].max() > _CLEARLY_BETTER:
+        if _CLEARLY_BETTER < p[highest].max() < _CLEARLY_NOT:
             p = _p_control(null.all, means)
     return Contest(best, p)
 
@@ -180,22 +180,22 @@ def _drawn(
     variances, freedoms = moderated(*_variances(values, strata), cautious=len(strata) == 1)
     # Equal values everywhere: any lead at all is then more than equal criteria would have.
     variances = np.maximum(variances, np.finfo(np.float64).tiny)
-    means = generator.standard_normal((draws, len(values))) * np.sqrt(variances)
-    estimated = np.tile(variances, (draws, 1))
-    finite = np.isfinite(freedoms)
-    if finite.any():
-        drawn = generator.chisquare(freedoms[finite], size=(draws, int(finite.sum())))
-        estimated[:, finite] = np.maximum(variances[finite] * drawn / freedoms[finite], 1e-300)
+    means = generator.standard_normal((len(values), draws)) * np.sqrt(variances)[:, None]
+    estimated = np.repeat(variances[:, None], draws, axis=1)
+    for i in np.flatnonzero(np.isfinite(freedoms)):
+        # A chi-squared variable is twice a gamma variable with half as many degrees of freedom.
+        drawn = generator.standard_gamma(freedoms[i] / 2, size=draws)
+        estimated[i] = np.maximum(drawn * (2 * variances[i] / freedoms[i]), 1e-300)
     return _Null(means, estimated, variances)
 
 
 def _permuted(
     values: Floats, strata: Sequence[NDArray[np.int64]], draws: int, generator: np.random.Generator
 ) -> _Null:
-    means = np.zeros((draws, len(values)))
+    means = np.zeros((len(values), draws))
     for members in strata:
         for cell in members:
-            order = np.argsort(generator.random((draws, len(values))), axis=1)
+            order = np.argsort(generator.random((len(values), draws)), axis=0)
             means += values[:, cell][order] / len(members)
     ones = np.ones(len(values))
     return _Null(means / len(strata), np.ones_like(means), ones)
