@@ -38,6 +38,7 @@ class Verdict:
         asked: number of dense models of the column.
         estimate: of the first of `highest`, over these cells.
         random: of the control `random`, over these cells; None if it lacks one of them.
+        random_lacks: how many of these cells the control lacks; 0 without one.
         gain: of the first of `highest` over `random`.
         is_weakest: whether the first of several in `highest` is less certain than another of them.
         p_random: probability of a lead over `random` such as that of the first of `highest`, if no criterion
@@ -57,6 +58,7 @@ class Verdict:
     p_random: float | None
     above: tuple[Criterion, ...]
     is_weakest: bool = False
+    random_lacks: int = 0
 
     @property
     def best(self) -> Criterion:
@@ -149,6 +151,7 @@ def judge(
         float(p_random[best]) if best in p_random else None,
         tuple(c for c, mean in means.items() if c.is_control and mean > means[best] + _EQUAL),
         len(set(doubts.values())) > 1,
+        0 if random is None else len(found.blocks - column.get(random, {}).keys()),
     )
 
 

@@ -52,9 +52,14 @@ def test_random_that_is_not_beaten(record: Make) -> None:
     assert not found.beats_random
 
 
-def test_random_without_all_networks_is_not_asked_about(record: Make) -> None:
+def test_random_without_all_networks_is_not_tested_and_that_is_said(record: Make) -> None:
     found = said(record, {"a": CLEAR, "b": OTHER, "random": (*LOW[:2], None)})
-    assert found == Certainty("ahead of the other", beats_random=True)
+    text = "random lacks 1 of 3 networks: not tested, ahead of the other"
+    assert found == Certainty(text, beats_random=False)
+    assert "random lacks 3 of 3 networks" in said(record, {"a": CLEAR, "random": (None,) * 3}).text
+    # What the compared criteria lack too is no lack of random.
+    lacking = {"a": CLEAR, "b": (*OTHER[:2], None), "random": (*LOW[:2], None)}
+    assert "random lacks" not in said(record, lacking).text
 
 
 def test_what_is_compared_on_fewer_networks_says_so(record: Make) -> None:

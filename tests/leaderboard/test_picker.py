@@ -145,3 +145,12 @@ def test_a_budget_at_which_nothing_ended_has_no_answer(record: Make) -> None:
     records += [record("a", 0.9, None, seed=s) for s in range(2)]
     data = picker_data(report_of(records), Views())
     assert data["answers"]["0|0|90%"] == {}
+
+
+def test_random_that_lacks_a_network_is_not_said_to_be_not_run(record: Make) -> None:
+    records = [record("a", 0.5, 0.9 + seed / 100, seed=seed) for seed in range(3)]
+    assert "random" not in next(iter(picker_data(report_of(records), Views())["answers"].values()))
+    records += [record("random", 0.5, 0.5 if seed else None, seed=seed) for seed in range(3)]
+    (found,) = picker_data(report_of(records), Views())["answers"].values()
+    assert found["random"] == "lacks 1 of 3 networks"
+    assert found["doubt"] == 1

@@ -20,7 +20,8 @@ class Certainty:
     """What the seeds show about a column's best criterion.
 
     Attributes:
-        beats_random: whether it is significantly better than the random control; true if that was not tested.
+        beats_random: whether it is significantly better than the random control; true where nothing can be
+            asked: no random control was run, or the seeds say nothing.
         apart: who is not compared, so that nothing is said of them; empty if all are.
     """
 
@@ -37,6 +38,8 @@ def certainty(verdict: Verdict) -> Certainty:
     elif verdict.p_random is not None:
         better = "better than random" if verdict.beats_random else "not shown to be better than random"
         parts.append(f"{better} ({p_value(verdict.p_random)})")
+    if verdict.random_lacks:
+        parts.append(f"random lacks {verdict.random_lacks} of {verdict.cells} networks: not tested")
     if verdict.is_weakest:
         parts.append(_whose(verdict))
     others, rivals = len(verdict.others), len(verdict.places) - len(verdict.highest)
@@ -50,7 +53,9 @@ def certainty(verdict: Verdict) -> Certainty:
         parts.append(f"at chance in {verdict.estimate.at_chance} of {verdict.cells}")
     if verdict.cells < verdict.asked:
         parts.append(f"compared on {verdict.cells} of {verdict.asked} networks")
-    return Certainty(", ".join(parts), verdict.beats_random is not False, _apart(verdict))
+    return Certainty(
+        ", ".join(parts), verdict.beats_random is not False and not verdict.random_lacks, _apart(verdict)
+    )
 
 
 def _whose(verdict: Verdict) -> str:

@@ -91,6 +91,8 @@ def _answer(answer: Answer, criteria: dict[str, int]) -> Data:
         data["more"] = more
     if verdict.random is not None:
         data["random"] = _said(verdict.random.mean, interval(verdict.random))
+    elif verdict.random_lacks:
+        data["random"] = f"lacks {verdict.random_lacks} of {verdict.cells} networks"
     if answer.dense is not None:
         data["dense"] = _said(answer.dense)
     return data
