@@ -51,7 +51,9 @@ def _board(board: BoardReport, view: View) -> Iterator[str]:
         if verdict is None:
             continue
         said = certainty(verdict)
-        yield f"{sparsity(removed)} removed" + (f": {said.text}" if said.text else "")
+        part = view.table.part(column)
+        head = f"{sparsity(removed)} removed" + (f" ({part})" if part else "")
+        yield head + (f": {said.text}" if said.text else "")
         if said.apart:
             yield from wrap(said.apart, 80, initial_indent="  ", subsequent_indent="    ")
         order = sorted(verdict.places, key=lambda c: (verdict.places[c], c.label))
@@ -64,5 +66,5 @@ def _board(board: BoardReport, view: View) -> Iterator[str]:
                 some = "" if cell.is_complete else f" {cell.estimate.count} of {cell.expected}"
                 name = f"{shorten(criterion.label, _NAME):<{_NAME}}"
                 yield f"  {_MARKS[cell.mark]} {name} {mean}{some}".rstrip()
-        if view.dense is not None:
-            yield f"    {'dense':<{_NAME}} {percent(view.dense):>6}"
+        if (dense := view.dense_at[column]) is not None:
+            yield f"    {'dense':<{_NAME}} {percent(dense):>6}"

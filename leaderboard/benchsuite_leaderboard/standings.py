@@ -49,7 +49,7 @@ class Cell:
         troubles: number of trials by status, without those that are done.
         mark: "best" for the highest mean, "tied" for a criterion that may be the best too.
         served: on how many of the workloads it has a value.
-        workloads: number of workloads.
+        workloads: number of workloads that it was to have one on.
     """
 
     estimate: Estimate | None
@@ -76,6 +76,8 @@ class Table:
 
     Attributes:
         workload: None if the cells are means over all workloads of the board.
+        asked: for each sparsity the number of workloads that were to be pruned by so much: means are of them.
+        workloads: number of workloads.
         verdicts: one for each sparsity; None where no criterion can be compared, or none had the same target.
     """
 
@@ -83,6 +85,13 @@ class Table:
     sparsities: tuple[Sparsity, ...]
     rows: Mapping[Criterion, tuple[Cell, ...]]
     verdicts: tuple[Verdict | None, ...]
+    asked: tuple[int, ...]
+    workloads: int
+
+    def part(self, column: int) -> str:
+        """Of how many of several workloads a column is, in words; empty if of all."""
+        asked = self.asked[column]
+        return "" if self.workloads in (1, asked) else f"{asked} of {self.workloads} workloads"
 
 
 @dataclass(frozen=True)
@@ -132,6 +141,10 @@ class Standings:
             least=1,
         )
 
+    def compared(self, workload: Workload | None) -> Contention:
+        """Who is ranked on one workload, or on all of them, and on which cells."""
+        return self.contention if workload is None else self._contentions[workload]
+
     @property
     def competitors(self) -> tuple[Criterion, ...]:
         """The criteria that are ranked."""
@@ -140,16 +153,51 @@ class Standings:
     @cached_property
     def partial(self) -> dict[Criterion, str]:
         """The criteria that lack too much to be ranked with the others: what they serve, in words."""
+        return self.partial_on(None)
+
+    def partial_on(self, workload: Workload | None) -> dict[Criterion, str]:
+        """The same of one workload alone."""
+        workloads = self.workloads if workload is None else (workload,)
+        compared = self.compared(workload)
         found = {}
-        for criterion in self.contention.partial:
-            mine = self._fractional[criterion]
+        for criterion in compared.partial:
+            mine = [b for b in self._fractional[criterion] if b.dense_model.workload in workloads]
             served = len({block.dense_model.workload for block in mine})
-            everywhere = len(self.workloads)
-            if served < everywhere:
-                found[criterion] = f"serves {served} of {everywhere} workloads"
+            if served < len(workloads):
+                found[criterion] = f"serves {served} of {len(workloads)} workloads"
             else:
-                found[criterion] = f"{len(mine)} of {self.contention.asked} cells"
+                found[criterion] = f"{len(mine)} of {compared.asked} cells"
         return found
+
+    def common_mean(
+        self, criterion: Criterion, workload: Workload | None, sparsity: Sparsity | None = None
+    ) -> float | None:
+        """Mean over the cells that all ranked criteria have, at one sparsity or over all fractions.
+
+        Workloads count equally. None for a criterion that is not ranked, and where there is no such cell.
+        """
+        compared = self.compared(workload)
+        if criterion not in compared.criteria:
+            return None
+        mine = {block: self._fractional[criterion][block] for block in compared.blocks}
+        strata = self._strata(mine, self.workloads if workload is None else (workload,), sparsity)
+        means = [math.fsum(stratum) / len(stratum) for stratum in strata if stratum]
+        return math.fsum(means) / len(means) if means else None
+
+    def asked_workloads(self, sparsity: Sparsity, workload: Workload | None = None) -> tuple[Workload, ...]:
+        """The workloads, of all or of one, whose networks some criterion was to prune by so much."""
+        return self._asked_at[workload][sparsity]
+
+    @cached_property
+    def _asked_at(self) -> dict[Workload | None, dict[Sparsity, tuple[Workload, ...]]]:
+        asked = {(block.dense_model.workload, block.sparsity) for block in self._asked}
+        return {
+            workload: {
+                sparsity: tuple(pair for pair in pairs if (pair, sparsity) in asked)
+                for sparsity in self.board.sparsities
+            }
+            for workload, pairs in ((None, self.workloads), *((pair, (pair,)) for pair in self.workloads))
+        }
 
     def table(self, workload: Workload | None = None) -> Table:
         """Means and intervals for one workload, or over all that can have the metric."""
@@ -166,13 +214,23 @@ class Standings:
                 for criterion in verdict.highest:
                     rows[criterion][column] = replace(rows[criterion][column], mark="best")
         cells = {criterion: tuple(found) for criterion, found in rows.items()}
-        return Table(workload, self.board.sparsities, cells, verdicts)
+        return self._table(workload, cells, verdicts)
 
     def means(self, workload: Workload) -> Table:
         """The table of a workload without verdicts and marks, for a metric that makes nothing the best."""
         rows = self._cells(workload, (workload,))
         cells = {criterion: tuple(found) for criterion, found in rows.items()}
-        return Table(workload, self.board.sparsities, cells, (None,) * len(self.board.sparsities))
+        return self._table(workload, cells, (None,) * len(self.board.sparsities))
+
+    def _table(
+        self,
+        workload: Workload | None,
+        cells: Mapping[Criterion, tuple[Cell, ...]],
+        verdicts: tuple[Verdict | None, ...],
+    ) -> Table:
+        asked = tuple(len(self.asked_workloads(sparsity, workload)) for sparsity in self.board.sparsities)
+        number = len(self.workloads) if workload is None else 1
+        return Table(workload, self.board.sparsities, cells, verdicts, asked, number)
 
     def _cells(self, workload: Workload | None, workloads: Sequence[Workload]) -> dict[Criterion, list[Cell]]:
         troubles = self._troubles(workloads)
@@ -189,7 +247,7 @@ class Standings:
                     expected[sparsity],
                     troubles.get((criterion, sparsity), {}),
                     served=sum(map(bool, strata[sparsity])),
-                    workloads=len(workloads),
+                    workloads=len(self.asked_workloads(sparsity, workload)),
                 )
                 for sparsity in self.board.sparsities
             ]
@@ -303,9 +361,9 @@ class Standings:
     ) -> dict[Block, float]:
         mine, theirs = self._fractional[criterion], self._fractional[control]
         lead = {block: value - theirs[block] for block, value in mine.items() if block in theirs}
-        found = self._contentions.get(workload) if workload is not None else self.contention
-        if found is not None and criterion in found.criteria:
-            return {block: value for block, value in lead.items() if block in found.blocks}
+        compared = self.compared(workload)
+        if criterion in compared.criteria:
+            return {block: value for block, value in lead.items() if block in compared.blocks}
         return lead
 
     def _verdict(

@@ -169,8 +169,15 @@ def _outcomes(board: BoardReport) -> str:
 
 
 def _table(board: BoardReport, views: Views) -> str:
-    rows = views.overall(board, board.after).rows
-    head = ["place", "criterion", "gain", *(sparsity(s) for s in board.board.sparsities)]
+    view = views.overall(board, board.after)
+    rows, parts = view.rows, map(view.table.part, range(len(view.table.sparsities)))
+    columns = zip(board.board.sparsities, parts, strict=True)
+    head = [
+        "place",
+        "criterion",
+        "gain",
+        *(f"{sparsity(s)} {part and f'({part})'}".strip() for s, part in columns),
+    ]
     lines = [head, ["--:", "---", "--:", *("--:" for _ in board.board.sparsities)]]
     lines += [_line(row) for row in rows[:_MOST_ROWS]]
     text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

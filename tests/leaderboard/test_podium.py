@@ -41,3 +41,28 @@ def test_nothing_to_compare_is_no_line(record):
     assert render([]) == []
     assert render([record("a", 0.5, None)]) == []
     assert render([record("a", "native", 0.9)]) == []
+
+
+def test_a_budget_that_some_workloads_were_asked_for_says_so(matrix):
+    records = [r for r in matrix() if (r.axes["model"], r.axes["sparsity"]) != ("resnet", 0.5)]
+    for each in records:
+        each.metrics["accuracy/top1_dense"] = {"mlp": 0.97, "resnet": 0.7}[each.axes["model"]]
+    lines = render(records)
+    assert [line.partition(":")[0] for line in lines if "removed" in line] == [
+        "50% removed (1 of 2 workloads)",
+        "90% removed",
+    ]
+    assert [line.split()[-1] for line in lines if "dense" in line] == ["97.0", "83.5"]
+
+
+def test_who_is_not_compared_is_named_in_short_lines(record):
+    records = [record(name, 0.5, 0.9, seed=seed) for name in ("a", "b") for seed in (0, 1, 2)]
+    records += [
+        record(f"criterion-with-a-long-name-{i}", 0.5, None if seed else 0.9, seed=seed)
+        for i in range(5)
+        for seed in (0, 1, 2)
+    ]
+    lines = render(records)
+    (start,) = (i for i, line in enumerate(lines) if "not compared: criterion-with-a-long-name-0" in line)
+    assert "and 2 more" in " ".join(lines[start : start + 4])
+    assert all(len(line) <= 80 for line in lines[:-1])

@@ -1,18 +1,21 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from benchsuite_leaderboard.board import AFTER, Workload
 from benchsuite_leaderboard.charts.theme import COLOURS
 from benchsuite_leaderboard.grouping import boards
+from benchsuite_leaderboard.pages.answers import answers
+from benchsuite_leaderboard.pages.by_workload import lines
 from benchsuite_leaderboard.pages.views import Views, stability_of
-from benchsuite_leaderboard.report import make_report
+from benchsuite_leaderboard.report import Report, make_report
 from benchsuite_leaderboard.site import render
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from benchsuite.store.record import TrialRecord
@@ -155,3 +158,89 @@ def test_scores_that_depend_on_the_samples_are_marked_below_a_half(record: Make)
     assert set(noisy) < set(rows)
     shown = {c.label: stability_of(board.after, c) for c in board.board.criteria}
     assert {label for label, stability in shown.items() if stability is not None} == {"steady", "noise"}
+
+
+def report_of(records: Sequence[TrialRecord]) -> Report:
+    return make_report(records, title="", pending=0, notes=[])
+
+
+def lacking(
+    records: Sequence[TrialRecord], scorer: str, wanted: Callable[[dict[str, Any]], bool]
+) -> list[TrialRecord]:
+    """The records of a scorer failed where its axes are as wanted."""
+    return [
+        replace(r, status="failed", metrics={}, error="it broke")
+        if r.axes["scorer"] == scorer and wanted(r.axes)
+        else r
+        for r in records
+    ]
+
+
+def test_a_criterion_that_has_an_easy_network_alone_is_on_no_front(record: Make) -> None:
+    """It would be above all others, whose means are over harder networks too."""
+    records = [
+        record(scorer, 0.5, value - 0.1 * seed, seed=seed)
+        for scorer, value in (("good", 0.9), ("fine", 0.88), ("lucky", 0.89))
+        for seed in range(3)
+    ]
+    records = lacking(records, "lucky", lambda axes: axes["seed"] != 0)
+    (board,) = report_of(records).boards
+    for pair in (None, board.board.workloads[0]):
+        found = Views().trade_off(board, board.after, pair, "macs")
+        assert found is not None
+        assert [c.criterion.label for c in found.front] == ["good"]
+        assert [c.label for c in found.apart] == ["lucky"]
+        assert found.front[0].accuracy == pytest.approx(0.8)
+
+
+def test_one_that_lacks_few_cells_has_its_mean_over_those_that_all_have(record: Make) -> None:
+    records = [
+        record(scorer, s, value - 0.1 * seed, seed=seed)
+        for scorer, value in (("good", 0.9), ("lucky", 0.89))
+        for seed in range(3)
+        for s in (0.5, 0.9)
+    ]
+    records = lacking(records, "lucky", lambda axes: (axes["seed"], axes["sparsity"]) == (2, 0.5))
+    (board,) = report_of(records).boards
+    found = Views().trade_off(board, board.after, None, "macs")
+    assert found is not None
+    assert found.apart == ()
+    # On the networks 0 and 1 alone at one sparsity, and on all three at the other.
+    by_name = {(c.criterion.label, c.sparsity): c.accuracy for c in found.front}
+    assert by_name == {("good", 0.5): pytest.approx(0.85)}
+
+
+def test_a_workload_s_table_ranks_by_common_cells_and_sets_the_others_apart(matrix: MakeMany) -> None:
+    """`easy` has only the sparsity at which all are better, `hard` only that at which gains are larger."""
+    records = lacking(
+        matrix(scorers=("good", "easy", "hard", "random")), "easy", lambda a: a["sparsity"] == 0.9
+    )
+    records = lacking(records, "hard", lambda axes: axes["sparsity"] == 0.5)
+    (board,) = report_of(records).boards
+    views = Views()
+    for pair in board.board.workloads:
+        rows = views.workload(board, board.after, pair).rows
+        assert [(r.criterion.label, r.serves) for r in rows] == [
+            ("good", ""),
+            ("easy", "3 of 6 cells"),
+            ("hard", "3 of 6 cells"),
+            ("random", ""),
+        ]
+    found = {line.criterion.label: line for line in lines(views, board, board.after)}
+    assert [square and square.place for square in found["good"].squares] == [1, 1]
+    assert [square and square.place for square in found["easy"].squares] == [None, None]
+
+
+def test_dense_networks_are_those_of_the_workloads_of_the_column(matrix: MakeMany) -> None:
+    records = [r for r in matrix() if (r.axes["model"], r.axes["sparsity"]) != ("resnet", 0.5)]
+    for each in records:
+        each.metrics["accuracy/top1_dense"] = {"mlp": 0.97, "resnet": 0.7}[each.axes["model"]]
+    (board,) = report_of(records).boards
+    views = Views()
+    assert views.overall(board, board.after).dense_at == pytest.approx((0.97, (0.97 + 0.7) / 2))
+    half, most = answers(views, board, board.after, None)
+    assert (half.dense, half.part) == (pytest.approx(0.97), "1 of 2 workloads")
+    assert most.part == ""
+    found = views.trade_off(board, board.after, None, "macs")
+    assert found is not None
+    assert {choice.sparsity for choice in found.front} == {0.9}

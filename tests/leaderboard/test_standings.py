@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -378,3 +379,53 @@ def test_of_equal_means_the_least_certain_one_is_judged(record: Make, steady: st
     known = contest(np.array([values[name] for name in order]), [0] * 5, np.array(control)).p_control
     assert known is not None
     assert known[0] < 0.05 < known[1] == pytest.approx(verdict.p_random, abs=0.01)
+
+
+def failing(records: list[TrialRecord], **axes: object) -> list[TrialRecord]:
+    """The records without the metrics of those on some axes, which failed."""
+    return [
+        replace(r, status="failed", metrics={}, error="it broke")
+        if all(r.axes[name] == value for name, value in axes.items())
+        else r
+        for r in records
+    ]
+
+
+def test_on_each_workload_those_are_apart_that_lack_too_much_of_it(matrix: MakeMany) -> None:
+    found = standings(failing(matrix(), scorer="beta", model="mlp", sparsity=0.9))
+    mlp, resnet = found.workloads
+    beta = next(c for c in found.board.criteria if c.label == "beta")
+    assert found.partial_on(mlp) == {beta: "3 of 6 cells"}
+    assert found.partial_on(resnet) == {}
+    assert found.partial == {beta: "9 of 12 cells"}
+    assert beta in found.compared(resnet).criteria
+
+
+def test_means_over_common_cells_are_over_the_networks_that_all_ranked_have(matrix: MakeMany) -> None:
+    records = failing(matrix(noise=0.03), scorer="beta", model="mlp", seed=2, sparsity=0.9)
+    found = standings(records)
+    common = [r for r in records if (r.axes["model"], r.axes["seed"], r.axes["sparsity"]) != ("mlp", 2, 0.9)]
+    for criterion in found.competitors:
+        of = [
+            np.mean(accuracies(common, scorer=criterion.label, model=model, sparsity=0.9))
+            for model in ("mlp", "resnet")
+        ]
+        assert found.common_mean(criterion, None, 0.9) == pytest.approx(np.mean(of))
+        assert found.common_mean(criterion, found.workloads[0], 0.9) == pytest.approx(of[0])
+    assert found.random is not None
+    assert found.common_mean(found.random, None, 0.9) is None
+
+
+def test_a_column_is_over_the_workloads_that_were_asked_for(matrix: MakeMany) -> None:
+    records = matrix(noise=0.02)
+    records = [r for r in records if (r.axes["model"], r.axes["sparsity"]) != ("resnet", 0.5)]
+    found = standings(records)
+    table = found.table()
+    assert [table.part(i) for i in range(2)] == ["1 of 2 workloads", ""]
+    alpha = next(c for c in found.board.criteria if c.label == "alpha")
+    half = table.rows[alpha][0]
+    assert half.serves_all
+    assert half.estimate is not None
+    assert half.estimate.mean == pytest.approx(np.mean(accuracies(records, scorer="alpha", sparsity=0.5)))
+    for pair in found.workloads:
+        assert [found.table(pair).part(i) for i in range(2)] == ["", ""]

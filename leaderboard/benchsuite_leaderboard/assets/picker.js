@@ -109,6 +109,7 @@
     shown.replaceChildren(
       made("p", { class: "winner" }, ...listed(winners, ", "), answer.highest > 1 ? made("span", { class: "quiet" }, " have the same mean") : ""),
       made("p", { class: answer.doubt ? "sure not" : "sure" }, `How sure, over other seeds of ${found ? "this workload" : "these workloads"}: ${answer.sure}.`),
+      ...(answer.part ? [made("p", { class: "sure" }, `By ${removed.value} only ${answer.part} were to be pruned: all means here are over these.`)] : []),
       ...(answer.apart ? [made("p", { class: "sure" }, named(answer.apart), ". What is said here is of those compared.")] : []),
       made("dl", { class: "facts" }, ...facts), take(best), ...others(answer, training), ...(best.speed ? [made("p", { class: "small" }, about)] : []), everything);
   };

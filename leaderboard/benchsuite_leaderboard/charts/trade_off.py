@@ -44,12 +44,14 @@ class Choice:
 
     Attributes:
         cost: the remaining fraction of the dense network's cost.
+        is_compared: whether its accuracy is over the same networks as that of the others.
     """
 
     criterion: Criterion
     sparsity: Sparsity
     cost: float
     accuracy: float
+    is_compared: bool = True
 
     @property
     def point(self) -> tuple[float, float]:
@@ -60,9 +62,9 @@ class Choice:
 def front(choices: Sequence[Choice]) -> list[Choice]:
     """The choices that no other choice beats, the cheapest first; controls are left out.
 
-    Of equal choices all are in it.
+    So are criteria that lack cells. Of equal choices all are in it.
     """
-    candidates = [choice for choice in choices if not choice.criterion.is_control]
+    candidates = [choice for choice in choices if choice.is_compared and not choice.criterion.is_control]
     unbeaten = {candidates[i].point for i in pareto_front([c.point for c in candidates])}
     return sorted(
         (c for c in candidates if c.point in unbeaten), key=lambda c: (c.point[0], c.criterion.label)

@@ -75,7 +75,8 @@ class Answer:
     Attributes:
         verdict: None if no criterion has enough of the cells.
         sure: the verdict's certainty in words; None without a verdict.
-        dense: mean accuracy of the dense networks.
+        dense: mean accuracy of the dense networks of these workloads.
+        part: of how many workloads the means are, in words; empty if of all.
         options: those with the highest mean, then the others that may be the best.
     """
 
@@ -85,6 +86,7 @@ class Answer:
     sure: Certainty | None
     dense: float | None
     options: tuple[Option, ...]
+    part: str = ""
 
     @cached_property
     def highest(self) -> tuple[Option, ...]:
@@ -115,7 +117,8 @@ def answers(
             _option(board, c, tables, column, trials.get((c, sparsity), ()), pair) for c in chosen
         )
         sure = None if verdict is None else certainty(verdict)
-        found.append(Answer(pair, sparsity, verdict, sure, view.dense, options))
+        dense, part = view.dense_at[column], view.table.part(column)
+        found.append(Answer(pair, sparsity, verdict, sure, dense, options, part))
     return tuple(found)
 
 

@@ -24,12 +24,13 @@ class Square:
     Attributes:
         gain: mean gain over random, over the sparsities.
         strength: of the colour, between 0 and 1.
-        place: by gain among the criteria that have one there.
+        place: by gain among the criteria that are compared there; None for one that lacks too many cells,
+            whose gain is over others.
     """
 
     gain: float
     strength: float
-    place: int
+    place: int | None
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,10 @@ def lines(views: Views, board: BoardReport, standings: Standings) -> tuple[Line,
     return tuple(
         Line(
             criterion,
-            tuple(_square(gains, criterion) for gains in by_pair),
+            tuple(
+                _square(gains, standings.compared(pair).criteria, criterion)
+                for pair, gains in zip(standings.workloads, by_pair, strict=True)
+            ),
             sum(criterion in (v.may_be_best or ()) for v in verdicts),
             sum(criterion in v.places for v in verdicts),
             all(v.may_be_best is None for v in verdicts),
@@ -81,9 +85,13 @@ def _gains(
     return {c: gain.mean for c, gain in found.items() if gain is not None}
 
 
-def _square(gains: dict[Criterion, float], criterion: Criterion) -> Square | None:
+def _square(
+    gains: dict[Criterion, float], compared: Sequence[Criterion], criterion: Criterion
+) -> Square | None:
     gain = gains.get(criterion)
     if gain is None:
         return None
-    place = 1 + sum(other > gain + 1e-12 for other in gains.values())
+    place = None
+    if criterion in compared:
+        place = 1 + sum(gains.get(other, gain) > gain + 1e-12 for other in compared)
     return Square(gain, min(1.0, abs(gain) / _FULL), place)

@@ -83,6 +83,8 @@ def _answer(answer: Answer, criteria: dict[str, int]) -> Data:
     }
     if not answer.sure.beats_random:
         data["doubt"] = 1
+    if answer.part:
+        data["part"] = answer.part
     if answer.sure.apart:
         data["apart"] = answer.sure.apart
     if verdict.may_be_best is None:

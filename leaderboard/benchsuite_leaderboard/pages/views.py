@@ -15,7 +15,7 @@ from benchsuite_leaderboard.pages.formats import in_words, percent, sparsity, wo
 from benchsuite_leaderboard.standings import Standings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from markupsafe import Markup
 
@@ -125,12 +125,14 @@ class TradeOff:
     Attributes:
         together: groups of choices that are drawn at one place.
         uncertain: the criteria and sparsities whose cost is less certain than it looks.
+        apart: the criteria that are not on the front because they lack cells.
     """
 
     svg: Markup
     front: tuple[Choice, ...]
     together: tuple[tuple[Choice, ...], ...] = ()
     uncertain: frozenset[tuple[Criterion, Sparsity]] = frozenset()
+    apart: tuple[Criterion, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -140,11 +142,13 @@ class View:
     Attributes:
         rows: the table's rows in the order in which they are first shown.
         dense: mean accuracy of the dense networks.
+        dense_at: the same for each sparsity, of the workloads that were to be pruned by so much.
     """
 
     table: Table
     rows: tuple[TableRow, ...]
     dense: float | None
+    dense_at: tuple[float | None, ...]
 
 
 class Views:
@@ -240,13 +244,7 @@ class Views:
         if board.board.protocol.granularity == "weight" and not cost.startswith(LATENCY):
             title = title.replace(" left", " with weights that are not zero")
         view = self._view(board, standings, pair)
-        costs = board.board.remaining_cost(pair, cost)
-        choices = [
-            Choice(row.criterion, s, costs[row.criterion, s], cell.estimate.mean)
-            for row in view.rows
-            for s, cell in zip(view.table.sparsities, row.cells, strict=True)
-            if cell.estimate is not None and cell.serves_all and (row.criterion, s) in costs
-        ]
+        choices = _choices(standings, view, board.board.remaining_cost(pair, cost), pair)
         where = "the mean over all workloads" if pair is None else workload(pair)
         label = (
             f"Scatter plot: test accuracy against {name} left for {where}. "
@@ -259,7 +257,10 @@ class Views:
         uncertain = frozenset[tuple["Criterion", "Sparsity"]]().union(
             *(board.board.uncertain_costs(each, cost) for each in pairs)
         )
-        return TradeOff(svg, tuple(front(choices)), tuple(hidden(choices)), uncertain)
+        apart = tuple(
+            dict.fromkeys(c.criterion for c in choices if not c.is_compared and not c.criterion.is_control)
+        )
+        return TradeOff(svg, tuple(front(choices)), tuple(hidden(choices)), uncertain, apart)
 
     def critical_difference(self, board: BoardReport, standings: Standings) -> Chart | None:
         """The diagram of mean ranks with its groups."""
@@ -282,7 +283,13 @@ class Views:
         key = (board.anchor, standings.metric, pair)
         if key not in self._views:
             table = standings.table(pair)
-            self._views[key] = View(table, _rows(standings, table, pair), _dense(board, standings, pair))
+            asked = [standings.asked_workloads(sparsity, pair) for sparsity in table.sparsities]
+            self._views[key] = View(
+                table,
+                _rows(standings, table, pair),
+                _dense(board, standings.workloads if pair is None else (pair,)),
+                tuple(_dense(board, each) for each in asked),
+            )
         return self._views[key]
 
     def _chart(
@@ -295,6 +302,25 @@ class Views:
         return self._charts[key]
 
 
+def _choices(
+    standings: Standings, view: View, costs: Mapping[tuple[Criterion, Sparsity], float], pair: Workload | None
+) -> list[Choice]:
+    """The view's cells as choices: ranked criteria with their means over the cells that all of them have."""
+    found = []
+    for column, sparsity_ in enumerate(view.table.sparsities):
+        # A mean over fewer workloads than that of another sparsity is another quantity.
+        for row in () if view.table.part(column) else view.rows:
+            cell, at = row.cells[column], (row.criterion, sparsity_)
+            if cell.estimate is None or not cell.serves_all or at not in costs:
+                continue
+            common = standings.common_mean(row.criterion, pair, sparsity_)
+            mean = cell.estimate.mean if common is None else common
+            # At a sparsity that a criterion chose itself there is nothing in common.
+            is_compared = common is not None or (isinstance(sparsity_, str) and cell.is_complete)
+            found.append(Choice(row.criterion, sparsity_, costs[at], mean, is_compared))
+    return found
+
+
 def _mean_of(board: BoardReport, pair: Workload, metric: str) -> float | None:
     """The mean over the dense networks of a metric that is the same in all trials of a dense network."""
     values = {
@@ -305,14 +331,14 @@ def _mean_of(board: BoardReport, pair: Workload, metric: str) -> float | None:
     return math.fsum(values.values()) / len(values) if values else None
 
 
-def _dense(report: BoardReport, standings: Standings, pair: Workload | None) -> float | None:
+def _dense(report: BoardReport, workloads: Sequence[Workload]) -> float | None:
     means = []
-    for each in standings.workloads if pair is None else (pair,):
+    for each in workloads:
         values = report.board.dense_accuracy(each).values()
         if not values:
             return None
         means.append(math.fsum(values) / len(values))
-    return math.fsum(means) / len(means)
+    return math.fsum(means) / len(means) if means else None
 
 
 def stability_of(standings: Standings, criterion: Criterion, pair: Workload | None = None) -> float | None:
@@ -329,6 +355,7 @@ def is_unstable(standings: Standings, criterion: Criterion, pair: Workload | Non
 def _rows(standings: Standings, table: Table, pair: Workload | None) -> tuple[TableRow, ...]:
     ranking = standings.ranking if pair is None else None
     positions = {criterion: i for i, criterion in enumerate(standings.competitors)}
+    partial = standings.partial_on(pair)
     random = standings.random
     rows = []
     for criterion, cells in table.rows.items():
@@ -340,22 +367,28 @@ def _rows(standings: Standings, table: Table, pair: Workload | None) -> tuple[Ta
             if ranking.place_intervals is not None:
                 interval = (int(ranking.place_intervals[i, 0]), int(ranking.place_intervals[i, 1]))
         unstable = is_unstable(standings, criterion, pair)
-        serves, there, wider = "", None, None
+        serves, there, wider = partial.get(criterion, ""), None, None
         if pair is None:
-            serves = standings.partial.get(criterion, "")
             there = standings.place_where_it_serves(criterion) if serves else None
             if gain is not None and random is not None:
                 wider = standings.gain_over_workloads(criterion, random)
         rows.append(
             TableRow(criterion, cells, place, interval, mean_rank, gain, unstable, serves, there, wider)
         )
-    return tuple(sorted(rows, key=_row_order))
+    return tuple(sorted(rows, key=lambda row: _row_order(row, standings, pair)))
 
 
-def _row_order(row: TableRow) -> tuple[bool, bool, float, float, str]:
-    """Criteria before controls, ranked ones first, by rank, otherwise by mean; without a number last."""
-    means = [cell.estimate.mean for cell in row.cells if cell.estimate is not None]
-    mean = math.fsum(means) / len(means) if means else -1.0
+def _row_order(
+    row: TableRow, standings: Standings, pair: Workload | None
+) -> tuple[bool, bool, float, float, str]:
+    """Criteria before controls, ranked ones first, by rank, otherwise by mean; without a number last.
+
+    The mean of those that are compared is over the cells that all of them have.
+    """
+    mean = standings.common_mean(row.criterion, pair)
+    if mean is None:
+        means = [cell.estimate.mean for cell in row.cells if cell.estimate is not None]
+        mean = math.fsum(means) / len(means) if means else -1.0
     rank = math.inf if row.mean_rank is None else row.mean_rank
     return (row.criterion.is_control, bool(row.serves), rank, -mean, row.criterion.label)
 
