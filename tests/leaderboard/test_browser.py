@@ -313,6 +313,63 @@ def test_an_address_that_names_nothing_gets_an_answer(
         assert complaints == []
 
 
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("?removed=30%25&model=mlp", ["30% was not measured; the nearest is 50%."]),
+        ("?removed=80%25", ["80% was not measured; the nearest is 90%."]),
+        ("?dataset=mnist", ["There is no data set “mnist” here; this is “digits”."]),
+        ("?model=vgg", ["There is no model “vgg” on this data set here; this is “mlp”."]),
+        ("?board=old", ["There is no board “old” here."]),
+        ("?removed=50", []),
+        ("?dataset=all&model=mlp", []),
+        ("?removed=90%25&model=resnet", []),
+        ("", []),
+    ],
+)
+def test_what_an_address_names_and_the_site_lacks_is_said(
+    browser: Browser, boards: tuple[Path, list[TrialRecord]], query: str, said: list[str]
+) -> None:
+    folder, _ = boards
+    with opened(browser) as (page, complaints):
+        page.goto((folder / "index.html").as_uri() + query)
+        assert page.locator("#answer .notice").all_inner_texts() == said
+        page.get_by_label("Removed").select_option("90%")
+        page.get_by_label("Removed").select_option("50%")
+        assert page.locator("#answer .notice").count() == 0
+        assert complaints == []
+
+
+def test_the_picker_s_counts_are_of_those_it_names_and_those_a_table_marks(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """15 with the highest mean and 9 others that may be best, on one of two workloads."""
+    places = (0.003, -0.003, 0.0)
+    records = [
+        make_record(f"{kind}-{i:02d}", 0.5, value + places[(seed + i) % 3], seed=seed, model=model)
+        for kind, number, value in (("equal", 15, 0.9), ("near", 9, 0.8995))
+        for i in range(number)
+        for seed in range(3)
+        for model in ("mlp", "resnet")
+    ]
+    render(records, tmp_path, title="many")
+    with opened(browser) as (page, complaints):
+        page.goto((tmp_path / "index.html").as_uri() + "?model=mlp")
+        text = page.locator("#answer").inner_text()
+        assert page.locator("#answer .winner b").count() == 6
+        assert "and 9 more have the same mean" in text
+        assert "9 others may be best too: near-" in text
+        page.locator("#answer summary", has_text="may be best too").click()
+        assert page.locator("#answer .options tbody tr").count() == 12
+        rest = page.locator("#answer details p.quiet")
+        assert "9 more with the highest mean and 3 more that may be best" in rest.inner_text()
+        rest.locator("a").click()
+        marks = page.locator("table[data-key=after] td .mark")
+        assert sum(text.startswith("●") for text in marks.all_inner_texts()) == 15
+        assert sum(text.startswith("○") for text in marks.all_inner_texts()) == 9
+        assert complaints == []
+
+
 def test_two_criteria_are_compared_cell_by_cell(
     browser: Browser, boards: tuple[Path, list[TrialRecord]]
 ) -> None:

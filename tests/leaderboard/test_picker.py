@@ -122,13 +122,30 @@ def test_the_picker_has_every_board_workload_and_budget(matrix: MakeMany, record
     assert json.loads(json.dumps(data)) == data
 
 
-def test_of_many_that_may_be_best_the_rest_is_counted(record: Make) -> None:
-    names = [f"c{i:02d}" for i in range(20)]
-    records = [record(name, 0.5, 0.9, seed=seed) for name in names for seed in range(2)]
+@pytest.mark.parametrize(("equal", "near"), [(20, 0), (15, 3), (1, 15), (9, 9), (2, 2)])
+def test_of_many_that_may_be_best_some_are_listed_and_the_rest_is_counted(
+    record: Make, equal: int, near: int
+) -> None:
+    names = [*(f"equal-{i:02d}" for i in range(equal)), *(f"near-{i:02d}" for i in range(near))]
+    places = (0.003, -0.003, 0.0)
+    records = [
+        record(name, 0.5, (0.9 if i < equal else 0.8995) + places[(seed + i) % 3], seed=seed)
+        for i, name in enumerate(names)
+        for seed in range(3)
+    ]
     data = picker_data(report_of(records), Views())
-    (found,) = [answer for key, answer in data["answers"].items() if key.startswith("0|0|")]
-    assert len(found["options"]) == MOST_OPTIONS
-    assert found["more"] == 20 - MOST_OPTIONS
+    (found,) = data["answers"].values()
+    listed = [data["criteria"][option["c"]][0] for option in found["options"]]
+    assert len(listed) == min(MOST_OPTIONS, len(names))
+    highest = listed[: found["highest"]]
+    assert all(name.startswith("equal") for name in highest)
+    assert all(name.startswith("near") for name in listed[len(highest) :])
+    assert len(highest) + found.get("equal", 0) == equal
+    assert len(listed) - len(highest) + found.get("more", 0) == near
+    # Of both kinds some are listed, and of one that is short all of it.
+    assert len(highest) >= min(equal, MOST_OPTIONS // 2)
+    assert len(listed) - len(highest) >= min(near, MOST_OPTIONS // 2)
+    assert f"{near} others of {near} may be best too" in found["sure"] or not near
 
 
 def test_a_single_seed_is_said_to_show_nothing(record: Make) -> None:

@@ -40,9 +40,21 @@
   };
   const fillRemoved = (wanted) => {
     const { sparsities, budget } = chosen();
-    const half = sparsities.reduce((a, b) => (Math.abs(parseFloat(b) - 50) < Math.abs(parseFloat(a) - 50) ? b : a), sparsities[0]);
-    const kept = sparsities.includes(wanted ?? removed.value) ? wanted ?? removed.value : half;
-    fill(removed, sparsities.map((each) => [each, `${each} of the ${budget}`]), kept);
+    const asked = parseFloat(wanted ?? removed.value);
+    const near = Number.isNaN(asked) ? 50 : asked;
+    const nearest = sparsities.reduce((a, b) => (Math.abs(parseFloat(b) - near) < Math.abs(parseFloat(a) - near) ? b : a), sparsities[0]);
+    fill(removed, sparsities.map((each) => [each, `${each} of the ${budget}`]), sparsities.includes(wanted) ? wanted : nearest);
+  };
+  // What an address or the board before asked for and is not here: a sentence each, until the next choice.
+  let missing = [];
+  const quoted = (text) => `“${text.slice(0, 80)}”`;
+  const missRemoved = (asked) => {
+    if (!asked || parseFloat(asked) === parseFloat(removed.value)) return;
+    missing.push(`${asked.slice(0, 40)} was not measured` + (removed.value ? `; the nearest is ${removed.value}.` : "."));
+  };
+  const missWorkload = (set, name) => {
+    if (set && set !== ALL && set !== dataset.value) missing.push(`There is no data set ${quoted(set)} here; this is ${quoted(dataset.value)}.`);
+    if (name && dataset.value !== ALL && name !== model.value) missing.push(`There is no model ${quoted(name)} on this data set here; this is ${quoted(model.value)}.`);
   };
 
   const fact = (words, ...value) => made("div", {}, made("dt", {}, words), made("dd", {}, ...value));
@@ -74,16 +86,18 @@
       made("table", { class: "options" }, made("thead", {}, made("tr", {}, ...head.map((words) => made("th", { scope: "col" }, words)))), made("tbody", {}, ...rows)));
   };
 
-  const others = (answer, training) => {
+  const others = (answer, training, page) => {
     const rest = answer.options.slice(answer.highest);
     if (answer.seeds || !rest.length) return [];
     const number = rest.length + (answer.more ?? 0);
     const shortly = listed(rest.slice(0, 4).map((option) => named(data.criteria[option.c][0])), ", ");
     const summary = made("summary", {}, `${number} ${number === 1 ? "other" : "others"} may be best too: `, ...shortly, number > 4 ? " …" : "");
-    const more = answer.more ? [made("p", { class: "quiet" }, `${answer.more} more are in the table below.`)] : [];
+    const further = [...(answer.equal ? [`${answer.equal} more with the highest mean`] : []), ...(answer.more ? [`${answer.more} more that may be best`] : [])];
+    const more = further.length ? [made("p", { class: "quiet" }, `Not listed here: ${further.join(" and ")}. `, link(page, "The table of all criteria"), " marks each of them.")] : [];
     return [made("details", {}, summary, table(answer, training), ...more)];
   };
 
+  const missed = () => (missing.length ? [made("p", { class: "notice", role: "status" }, missing.join(" "))] : []);
   const show = () => {
     const { training, budget } = chosen();
     const found = workloads().find(([, set, name]) => set === dataset.value && name === model.value);
@@ -92,7 +106,7 @@
     const page = found ? found[3][board.value] : chosen().page;
     const everything = made("p", { class: "quiet" }, link(page, found ? "All criteria, curves and trade-offs of this workload" : "All criteria on this board"));
     if (!answer || !answer.options) {
-      shown.replaceChildren(made("p", {}, `At ${removed.value} of the ${budget} no criterion has enough of the cells to be compared.`), everything);
+      shown.replaceChildren(...missed(), made("p", {}, `At ${removed.value} of the ${budget} no criterion has enough of the cells to be compared.`), everything);
       return;
     }
     const best = answer.options[0];
@@ -107,11 +121,12 @@
     if (best.unstable) facts.push(fact("scores", "≈ unstable: other samples give another ranking"));
     const about = "Speedup of one sample over the dense network on the same machine, with one CPU thread if no number is given; in brackets from the lowest to the highest end of its networks’ 95% intervals.";
     shown.replaceChildren(
-      made("p", { class: "winner" }, ...listed(winners, ", "), answer.highest > 1 ? made("span", { class: "quiet" }, " have the same mean") : ""),
+      ...missed(),
+      made("p", { class: "winner" }, ...listed(winners, ", "), answer.highest > 1 ? made("span", { class: "quiet" }, answer.equal ? ` and ${answer.equal} more have the same mean` : " have the same mean") : ""),
       made("p", { class: answer.doubt ? "sure not" : "sure" }, `How sure, over other seeds of ${found ? "this workload" : "these workloads"}: ${answer.sure}.`),
       ...(answer.part ? [made("p", { class: "sure" }, `By ${removed.value} only ${answer.part} were to be pruned: all means here are over these.`)] : []),
       ...(answer.apart ? [made("p", { class: "sure" }, named(answer.apart), ". What is said here is of those compared.")] : []),
-      made("dl", { class: "facts" }, ...facts), take(best), ...others(answer, training), ...(best.speed ? [made("p", { class: "small" }, about)] : []), everything);
+      made("dl", { class: "facts" }, ...facts), take(best), ...others(answer, training, page), ...(best.speed ? [made("p", { class: "small" }, about)] : []), everything);
   };
 
   const keep = () => {
@@ -129,11 +144,19 @@
   fillDatasets(known.has(wanted) || wanted === ALL || !ofModel ? wanted : ofModel[0]);
   fillModels(get("model"));
   fillRemoved(get("removed"));
+  if (get("board") !== undefined && chosen().id !== get("board")) missing.push(`There is no board ${quoted(get("board"))} here.`);
+  missWorkload(wanted, get("model"));
+  missRemoved(get("removed"));
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("change", (event) => {
+    missing = [];
+    const before = removed.value;
     if (event.target === board) fillDatasets();
     if (event.target !== removed) fillModels();
-    if (event.target === board) fillRemoved();
+    if (event.target === board) {
+      fillRemoved(before);
+      missRemoved(before);
+    }
     keep();
     show();
   });

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from benchsuite_leaderboard.report import BoardReport, Report
 
 MOST_OPTIONS = 12
-"""Of more criteria that may be the best, the others are only counted."""
+"""Of more criteria that may be best, the others are only counted; of those with the highest mean half as many
+are listed where others may be best too."""
 
 Data = dict[str, Any]
 
@@ -75,12 +76,19 @@ def _answer(answer: Answer, criteria: dict[str, int]) -> Data:
     verdict = answer.verdict
     if verdict is None or answer.sure is None:
         return {}
+    highest, others = answer.highest, answer.options[len(answer.highest) :]
+    first = highest[: max(MOST_OPTIONS - len(others), MOST_OPTIONS // 2)]
+    second = others[: MOST_OPTIONS - len(first)]
     data: Data = {
-        "options": [_option(each, criteria) for each in answer.options[:MOST_OPTIONS]],
-        "highest": len(verdict.highest),
+        "options": [_option(each, criteria) for each in (*first, *second)],
+        "highest": len(first),
         "accuracy": _said(verdict.estimate.mean, interval(verdict.estimate)),
         "sure": answer.sure.text,
     }
+    if more := len(highest) - len(first):
+        data["equal"] = more
+    if more := len(others) - len(second):
+        data["more"] = more
     if not answer.sure.beats_random:
         data["doubt"] = 1
     if answer.part:
@@ -89,8 +97,6 @@ def _answer(answer: Answer, criteria: dict[str, int]) -> Data:
         data["apart"] = answer.sure.apart
     if verdict.may_be_best is None:
         data["seeds"] = 1
-    if (more := len(answer.options) - MOST_OPTIONS) > 0:
-        data["more"] = more
     if verdict.random is not None:
         data["random"] = _said(verdict.random.mean, interval(verdict.random))
     elif verdict.random_lacks:
