@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from test_browser import browser
 
 from benchsuite.trials.agreement import NetworkAgreement
 from benchsuite_leaderboard.pages.addresses import trial_id
+from benchsuite_leaderboard.pages.environment import ASSETS
 from benchsuite_leaderboard.site import render
 
 if TYPE_CHECKING:
@@ -91,6 +93,33 @@ def test_axe_finds_nothing(browser: Browser, everything: tuple[Path, str], axe: 
             ]
             assert said == [], (scheme, width)
             context.close()
+
+
+@pytest.mark.parametrize("kind", ["index.html", "trial.html#"])
+def test_paper_has_the_same_colours_in_either_scheme(
+    browser: Browser, everything: tuple[Path, str], kind: str
+) -> None:
+    """Not the pale ones that are made for a dark screen."""
+    folder, trial = everything
+    name, hash_, _ = kind.partition("#")
+    names = re.findall(r"(--[\w-]+): #", (ASSETS / "style.css").read_text("utf-8"))
+    assert len(set(names)) > 15
+    seen = []
+    for scheme in ("light", "dark"):
+        context = browser.new_context(offline=True, color_scheme=scheme)  # type: ignore[arg-type] # a literal
+        page = context.new_page()
+        page.goto((folder / name).as_uri() + (f"#{trial}" if hash_ else ""))
+        page.emulate_media(media="print")
+        of = "names => names.map(each => getComputedStyle(document.documentElement).getPropertyValue(each))"
+        seen.append(
+            (
+                page.evaluate(of, names),
+                page.evaluate("getComputedStyle(document.documentElement).colorScheme"),
+            )
+        )
+        context.close()
+    assert seen[0] == seen[1]
+    assert seen[0][1] == "light"
 
 
 @pytest.mark.parametrize("kind", ["index.html", "workloads/*.html", "criteria/*.html"])

@@ -463,6 +463,80 @@ def test_a_phone_shows_accuracies_without_scrolling(
                 assert box["x"] + box["width"] <= 420, (path, table)
 
 
+LINE_ENDS = """() => {
+  const range = document.createRange();
+  const top = (node, at) => {
+    range.setStart(node, at);
+    range.setEnd(node, at + 1);
+    return range.getBoundingClientRect().top;
+  };
+  const texts = [...document.querySelectorAll("table bdi")]
+    .filter((each) => each.getClientRects().length)
+    .flatMap((each) => [...each.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE));
+  return texts.flatMap((node) =>
+    [...node.data].slice(0, -1).filter((_, i) => top(node, i + 1) > top(node, i) + 5)).join("");
+}"""
+"""The letters at which names in tables go on in another line."""
+
+COVERED = """() => {
+  const each = document.activeElement, box = each.getBoundingClientRect();
+  const bar = document.querySelector(".choice.metric"), over = bar.getBoundingClientRect();
+  if (each === document.body || bar.contains(each) || !box.width) return "";
+  return box.top < over.bottom - 1 && box.bottom > over.top ? each.outerHTML : "";
+}"""
+"""What has the focus, if the bar lies over it."""
+
+SIDES = """() => [...document.querySelectorAll(".scroll")]
+  .map((each) => each.getBoundingClientRect())
+  .filter((each) => each.width)
+  .map((each) => [each.left, each.right])"""
+
+
+def test_names_break_on_a_phone_where_words_end(browser: Browser, tmp_path: Path) -> None:
+    names = ["magnitude-l1", "magnitude-l2", "activation-zeros"]
+    records = make_matrix(scorers=[*names, "random", "reversed(magnitude-l1)"])
+    render(records, tmp_path, title="phone")
+    with opened(browser, viewport={"width": 390, "height": 800}) as (page, complaints):
+        page.goto((tmp_path / "index.html").as_uri())
+        page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+        ends = page.evaluate(LINE_ENDS)
+        assert set(ends) <= {"-", "("}
+        assert complaints == []
+
+
+@pytest.mark.parametrize("page_name", ["index.html", "workloads/*.html", "comparison.html"])
+def test_what_has_the_focus_is_not_under_the_bar(
+    browser: Browser, site: tuple[Path, list[TrialRecord]], page_name: str
+) -> None:
+    folder, _ = site
+    (path, *_) = sorted(folder.glob(page_name))
+    with opened(browser, viewport={"width": 1280, "height": 500}) as (page, _):
+        page.goto(path.as_uri())
+        page.locator("main a").last.focus()
+        found = set()
+        for _ in range(60):
+            page.keyboard.press("Shift+Tab")
+            found.add(page.evaluate(COVERED))
+        assert found == {""}
+        # The bar covers whatever passes behind it, also at the side of a wide table.
+        wide = page.evaluate(SIDES)
+        bar = page.locator(".choice.metric").bounding_box()
+        assert bar is not None
+        assert bar["x"] <= min(left for left, _ in wide) + 1
+        assert bar["x"] + bar["width"] >= max(right for _, right in wide) - 1
+
+
+@pytest.mark.parametrize("column", ["__proto__", "constructor", "99", "-1", "1e0", ""])
+def test_an_address_that_sorts_by_no_column_is_harmless(
+    browser: Browser, site: tuple[Path, list[TrialRecord]], column: str
+) -> None:
+    folder, _ = site
+    with opened(browser) as (page, complaints):
+        page.goto((folder / "index.html").as_uri() + f"?sort-after-all={column}-ascending")
+        assert page.locator("#answer .winner").is_visible()
+        assert complaints == []
+
+
 @pytest.mark.parametrize("width", [1280, 420])
 def test_heads_of_a_large_matrix_do_not_overlap(browser: Browser, tmp_path: Path, width: int) -> None:
     names = [f"criterion-with-a-name-{i}(steps=5)" for i in range(31)]
@@ -530,6 +604,9 @@ def test_without_scripts_everything_is_there(browser: Browser, site: tuple[Path,
     with opened(browser, java_script_enabled=False) as (page, _):
         page.goto((folder / "cells.html").as_uri())
         assert len(column(page, "#cells", 1)) > 20
+        # Nothing is offered that does nothing.
+        assert not page.locator("form.filters").is_visible()
+        assert "need scripts" in page.locator("main").inner_text()
         page.goto((folder / "index.html").as_uri())
         assert not page.locator("#picker").is_visible()
         assert page.locator(".verdict table").first.is_visible()

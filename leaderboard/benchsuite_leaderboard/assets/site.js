@@ -37,7 +37,8 @@
         if (button) button.addEventListener("click", () => this.turn(column));
       });
       const [column, direction] = ((this.key && state.get(this.key)) || "").split("-");
-      if (this.heads[column] && ["ascending", "descending"].includes(direction)) this.sort(Number(column), direction);
+      // A number alone is a column: any object has something named "__proto__".
+      if (/^\d+$/.test(column) && this.heads[column] && ["ascending", "descending"].includes(direction)) this.sort(Number(column), direction);
     }
 
     turn(column) {
