@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from benchsuite.store.record import TrialRecord
 
+_SPARSITY_DIGITS = 12
 _WRAPPERS = ("reversed", "shuffled", "scratch")
 
 
@@ -92,8 +93,9 @@ def _text(axes: Mapping[str, Any], name: str) -> str:
 
 
 def _sparsity(value: Any) -> Sparsity:
+    """The fraction as suites round theirs: files of earlier versions may have 0.30000000000000004 for 0.3."""
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
+        return round(float(value), _SPARSITY_DIGITS)
     return "not stated" if value is None else str(value)
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from benchsuite_leaderboard.run_folders import RunFolders
 
 _PARTS = ("own", "axes", "metrics", "classes", "stages")
+_SIGNIFICANT = 7
 _DIGITS = 8
 """Digits of an address in the index; where two trials share them, both are looked at."""
 SHARD = 1000
@@ -159,7 +160,8 @@ class _Shard:
         self._rows["own"].append(_plain(own) | rest)
         self._rows["classes"].append(extra.get("classes", {}))
         for name, values in parts.items():
-            self._rows[name].append(_plain(values))
+            # A command's filter names a trial by its axes, so these are whole.
+            self._rows[name].append(_plain(values, 12 if name == "axes" else _SIGNIFICANT))
 
     def __len__(self) -> int:
         return len(self.addresses)
@@ -252,16 +254,16 @@ def _ambiguous(trials: Sequence[tuple[BoardReport, BoardTrial]]) -> dict[str, in
     return counts
 
 
-def _plain(value: Any) -> Any:
-    """JSON that every browser reads: cleaned texts, numbers with seven digits, null for NaN and infinity."""
+def _plain(value: Any, digits: int = _SIGNIFICANT) -> Any:
+    """JSON that every browser reads: cleaned texts, numbers with few digits, null for NaN and infinity."""
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, dict):
-        return {clean(name, 200): _plain(inner) for name, inner in value.items()}
+        return {clean(name, 200): _plain(inner, digits) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [_plain(inner, digits) for inner in value]
     if isinstance(value, float):
         if not math.isfinite(value):
             return None
-        return int(value) if value.is_integer() and abs(value) < 1e15 else float(f"{value:.7g}")
+        return int(value) if value.is_integer() and abs(value) < 1e15 else float(f"{value:.{digits}g}")
     return value if value is None or isinstance(value, bool | int) else clean(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ class Verdict:
         asked: number of dense models of the column.
         estimate: of the first of `highest`, over these cells.
         random: of the control `random`, over these cells; None if it lacks one of them.
+        unknown: why the seeds tell nothing, in words; empty where they tell something.
         random_lacks: how many of these cells the control lacks; 0 without one.
         gain: of the first of `highest` over `random`.
         is_weakest: whether the first of several in `highest` is less certain than another of them.
@@ -59,6 +61,7 @@ class Verdict:
     above: tuple[Criterion, ...]
     is_weakest: bool = False
     random_lacks: int = 0
+    unknown: str = ""
 
     @property
     def best(self) -> Criterion:
@@ -152,7 +155,19 @@ def judge(
         tuple(c for c, mean in means.items() if c.is_control and mean > means[best] + _EQUAL),
         len(set(doubts.values())) > 1,
         0 if random is None else len(found.blocks - column.get(random, {}).keys()),
+        "" if leaders is not None else _why_unknown(pairs),
     )
+
+
+def _why_unknown(pairs: Sequence[Workload]) -> str:
+    """Why seeds tell nothing, from the workload of each network."""
+    alone = [pair for pair, networks in Counter(pairs).items() if networks == 1]
+    if not alone:
+        return "all numbers are the same for every seed"
+    if len(alone) == len(set(pairs)):
+        return "there is one seed"
+    rest = f" and {len(alone) - 1} more" if len(alone) > 1 else ""
+    return f"there is one network alone of {alone[0].model} on {alone[0].dataset}{rest}"
 
 
 def _doubt(p: float | None, estimate: Estimate | None) -> tuple[float, float]:

@@ -6,6 +6,7 @@ import pytest
 
 from benchsuite_leaderboard.board import AFTER, Block, DenseModel, Workload
 from benchsuite_leaderboard.grouping import boards, differing_settings
+from benchsuite_leaderboard.pages.formats import sparsity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,3 +113,16 @@ def test_absent_axes_are_no_error(record: Callable[..., TrialRecord]) -> None:
     bare.axes.clear()
     (board,) = boards([bare])
     assert board.sparsities == ("not stated",)
+
+
+def test_sparsities_that_differ_by_rounding_are_one_column(record: Callable[..., TrialRecord]) -> None:
+    """Files of earlier versions have .1 + .2 where a suite now has .3."""
+    records = [record(name, s, 0.9) for name, s in (("a", 0.3), ("b", 0.1 + 0.2), ("c", 0.3 + 1e-9))]
+    (board,) = boards(records)
+    assert board.sparsities == (0.3, 0.300000001)
+    (a, b, _) = (block for of in board.values(AFTER).values() for block in of)
+    assert a == b
+    shown = [sparsity(each) for each in board.sparsities]
+    assert shown == ["30%", "30.0000001%"]
+    assert sparsity(0.123456789012) == "12.3456789012%"
+    assert sparsity(0.07) == "7%"

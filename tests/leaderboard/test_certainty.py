@@ -96,7 +96,21 @@ def test_equal_means_are_not_counted_among_the_others(record: Make) -> None:
 
 def test_the_same_numbers_for_all_seeds_say_nothing(record: Make) -> None:
     found = said(record, {"a": (0.8,) * 3, "b": (0.7,) * 3, "random": (0.5,) * 3})
-    assert found == Certainty("how sure is unknown: one seed, or the same numbers for all", beats_random=True)
+    text = "how sure is unknown: all numbers are the same for every seed"
+    assert found == Certainty(text, beats_random=True)
+
+
+def test_of_which_workload_there_is_one_network_alone_is_said(record: Make) -> None:
+    records = [
+        record(name, 0.5, value + seed / 100, seed=seed, model=model)
+        for name, value in (("a", 0.9), ("b", 0.8))
+        for model, seeds in (("cnn", 1), ("mlp", 3))
+        for seed in range(seeds)
+    ]
+    (board,) = boards(records)
+    (verdict,) = Standings(board, AFTER).table().verdicts
+    assert verdict is not None
+    assert certainty(verdict).text == "how sure is unknown: there is one network alone of cnn on digits"
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def certainty(verdict: Verdict) -> Certainty:
     """The words for one column: random, the others, controls that are higher, and cells that are absent."""
     parts = []
     if verdict.may_be_best is None:
-        parts.append("how sure is unknown: one seed, or the same numbers for all")
+        parts.append(f"how sure is unknown: {clean(verdict.unknown, 160)}")
     elif verdict.p_random is not None:
         better = "better than random" if verdict.beats_random else "not shown to be better than random"
         parts.append(f"{better} ({p_value(verdict.p_random)})")

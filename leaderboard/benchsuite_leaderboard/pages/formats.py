@@ -48,7 +48,7 @@ def sparsity(value: Sparsity) -> str:
     """A requested fraction as a percentage, without decimals if possible."""
     if isinstance(value, str):
         return value
-    return f"{100 * value:.10g}%"
+    return f"{100 * value:.12g}%"
 
 
 def workload(value: Workload) -> str:

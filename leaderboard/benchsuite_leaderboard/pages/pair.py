@@ -29,7 +29,9 @@ def pair_page(report: Report) -> str:
 def pair_data(report: Report) -> dict[str, Any]:
     """Of each board its cells, and each criterion's accuracy in each of them in hundredths of a percent.
 
-    A cell is a place in the list of workloads, a sparsity and a seed; None stands for what was not measured.
+    They have three decimals where they need them: the mean over draws of `random` would seem equal to another
+    value without. A cell is a place in the list of workloads, a sparsity and a seed; None stands for what was
+    not measured.
     `student` has pairs of degrees of freedom and Student's 97.5% quantile; a script interpolates.
     """
     names = in_short(report.boards)
@@ -54,7 +56,7 @@ def pair_data(report: Report) -> dict[str, Any]:
                 ],
                 "values": {
                     key: [
-                        [None if (v := values.get(b)) is None else round(10_000 * v) for b in blocks]
+                        [None if (v := values.get(b)) is None else _hundredths(v) for b in blocks]
                         for values in (standings.values[c] for c in criteria)
                     ]
                     for key, _, standings in board.metrics
@@ -67,6 +69,12 @@ def pair_data(report: Report) -> dict[str, Any]:
         "boards": boards,
         "student": [[f, round(float(stdtrit(f, 0.975)), 4)] for f in freedoms],
     }
+
+
+def _hundredths(value: float) -> float:
+    """Hundredths of a percent, as short as they can be written."""
+    found = round(10_000 * value, 3)
+    return int(found) if found.is_integer() else found
 
 
 def _by_rank(board: BoardReport) -> list[Any]:
