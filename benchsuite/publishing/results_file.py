@@ -108,6 +108,23 @@ def read_published(path: Path) -> Published:
     return Published(path, header, tuple(records.values()), tuple(problems))
 
 
+def read_header(path: Path) -> Header | None:
+    """The first line of a results file; None for a bare file of records.
+
+    Raises:
+        UsageError: the file cannot be read, or has another format version.
+    """
+    try:
+        line = next(_lines(path), b"")
+        if len(line) > _LONGEST_LINE:
+            raise UsageError(f"{path}:1: the line is longer than {_LONGEST_LINE:,} bytes")
+        return _header(line.decode("utf-8-sig"), f"{path}:1")
+    except (ValueError, RecursionError):
+        return None
+    except (OSError, EOFError, zlib.error) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+
+
 def _lines(path: Path) -> Iterator[bytes]:
     with open_regular(path) as file:
         compressed = file.read(len(_GZIP)) == _GZIP

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from benchsuite.publishing.signatures import Signature
     from benchsuite.store.record import Status, TrialRecord
     from benchsuite_leaderboard.agreement import WorkloadAgreement
+    from benchsuite_leaderboard.suites import Suite
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,7 @@ class Report:
         signatures: who signed the results files that records come from.
         made: when.
         sources: names of the run directories and results files.
+        suites: what their records are of, as far as it is known.
     """
 
     title: str
@@ -167,6 +169,7 @@ class Report:
     signatures: tuple[Signature, ...] = ()
     made: str = ""
     sources: tuple[str, ...] = ()
+    suites: tuple[Suite, ...] = ()
 
     @property
     def trials(self) -> int:

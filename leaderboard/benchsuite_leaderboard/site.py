@@ -15,6 +15,8 @@ from benchsuite_leaderboard.freshness import FRESH, REWRITING, STATE, mark_fresh
 from benchsuite_leaderboard.pages.addresses import board_address, slug, workload_address
 from benchsuite_leaderboard.pages.environment import ASSETS, PACKAGE
 from benchsuite_leaderboard.run_folders import RunFolders
+from benchsuite_leaderboard.suites import FOLDER as SUITES
+from benchsuite_leaderboard.suites import suites_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,12 +28,14 @@ if TYPE_CHECKING:
     from benchsuite_leaderboard.downloads import Download
     from benchsuite_leaderboard.pages.views import Views
     from benchsuite_leaderboard.report import Report
+    from benchsuite_leaderboard.suites import Suite
     from benchsuite_leaderboard.trials import TrialFiles
 
 _DIGEST = re.compile(rb'<meta name="benchsuite-inputs" content="([0-9a-f]{64})">')
 _FOLDERS = {
     "criteria": re.compile(r"[a-z0-9-]+\.html"),
     "workloads": re.compile(r"[a-z0-9-]+\.html"),
+    SUITES: re.compile(r"[a-z0-9-]+\.toml"),
     "boards": re.compile(r"[a-z]+-[0-9a-f]{8}\.html"),
     "trials": re.compile(r"[a-z0-9-]+\.js"),
     "pictures": re.compile(r"[0-9a-f]{20}-[a-z]+\.(?:jpg|png)"),
@@ -84,12 +88,12 @@ def render(
     index = output / "index.html"
     _refuse_links(output)
     folders = RunFolders(sources)
-    in_json = as_json(records)
-    digest = _digest(records, in_json, title, pending, notes, about, agreement, signatures, folders)
+    in_json, suites = as_json(records), suites_of(sources)
+    digest = _digest(records, in_json, title, pending, notes, about, agreement, signatures, suites, folders)
     if _made_from(index) == digest:
         mark_fresh(output)
         return index
-    report = _report(records, title, pending, notes, agreement, signatures, sources)
+    report = _report(records, title, pending, notes, agreement, signatures, sources, suites)
     files = _files(downloads(records), report, about, folders, digest, progress)
     mark_stale(output, REWRITING)
     for folder in {name.partition("/")[0] for name in files if "/" in name}:
@@ -115,6 +119,7 @@ def _report(
     agreement: Sequence[NetworkAgreement],
     signatures: Sequence[Signature],
     sources: Sequence[Path],
+    suites: tuple[Suite, ...],
 ) -> Report:
     # The libraries are loaded only if the site must be written.
     from benchsuite_leaderboard.agreement import workload_agreements
@@ -127,6 +132,7 @@ def _report(
         made=now(),
         # Only the names: a site may be published, and paths tell of the machine.
         sources=tuple(source.resolve().name for source in sources),
+        suites=suites,
     )
 
 
@@ -145,6 +151,9 @@ def _files(
     views = Views()
     files = {f"assets/{path.name}": path.read_bytes() for path in sorted(ASSETS.iterdir())}
     files |= {each.name: each.content for each in offered}
+    files |= {
+        f"{SUITES}/{each.file}": each.text.encode("utf-8", "replace") for each in report.suites if each.text
+    }
     of_trials = trial_files(report, folders)
     files |= of_trials.files
     pages = dict(_pages(report, views, about, of_trials))
@@ -201,12 +210,13 @@ def _digest(
     about: Mapping[str, str],
     agreement: Sequence[NetworkAgreement],
     signatures: Sequence[Signature],
+    suites: Sequence[Suite],
     folders: RunFolders,
 ) -> str:
     """Return a digest of everything that the site is made from, this package included."""
     found = hashlib.sha256()
     stamp = folders.stamp(record.key for record in records)
-    facts = (repr(sorted(about.items())), repr(agreement), repr(signatures), stamp, in_json)
+    facts = (repr(sorted(about.items())), repr(agreement), repr(signatures), repr(suites), stamp, in_json)
     for part in (title, str(pending), *notes, *facts):
         found.update(part.encode("utf-8", "surrogatepass") + b"\x00")
     for path in sorted(PACKAGE.rglob("*")):

@@ -370,6 +370,36 @@ def test_the_picker_s_counts_are_of_those_it_names_and_those_a_table_marks(
         assert complaints == []
 
 
+def test_a_number_is_cited_with_its_interval_its_claim_and_its_source(
+    browser: Browser, boards: tuple[Path, list[TrialRecord]]
+) -> None:
+    folder, records = boards
+    with opened(browser) as (page, complaints):
+        page.goto((folder / "index.html").as_uri() + "?model=resnet&removed=90%25")
+        page.locator(".cite summary").click()
+        text = page.locator("#cite").inner_text()
+        values = [
+            r.metrics["accuracy/top1"]
+            for r in records
+            if (r.axes["scorer"], r.axes["model"], r.axes["sparsity"], r.axes["scope"])
+            == ("alpha", "resnet", 0.9, "protected")
+        ]
+        whole = mean_interval([values])
+        assert whole is not None
+        assert whole.half_width is not None
+        number = f"{100 * np.mean(values):.1f}% ± {100 * whole.half_width:.1f}"
+        assert text.startswith(
+            f"alpha: accuracy after recovery {number} (mean, 95% interval over other seeds)"
+        )
+        assert "resnet on digits, 90% of the MACs removed, protected scope; better than random" in text
+        assert f"boards, benchsuite 0.1.0, torch 2.6, {len(records)} trials; page made 20" in text
+        # A file's address tells of the machine.
+        assert "file:" not in text
+        page.get_by_label("Data set").select_option("all")
+        assert "mean over all workloads" in (page.locator("#cite").text_content() or "")
+        assert complaints == []
+
+
 def test_two_criteria_are_compared_cell_by_cell(
     browser: Browser, boards: tuple[Path, list[TrialRecord]]
 ) -> None:

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from benchsuite.errors import UsageError
-from benchsuite.publishing.results_file import Header, read_published, write_published
+from benchsuite.publishing.results_file import Header, read_header, read_published, write_published
 from benchsuite.store.record import TrialRecord
 
 HEADER = Header(name="tiny", suite="[suite]\nname = 'tiny'\n", cells=2, versions={"torch": "2.6"})
@@ -125,3 +125,17 @@ def test_a_file_that_is_damaged_or_too_large_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("benchsuite.publishing.results_file._LARGEST", 5_000)
     with pytest.raises(UsageError, match="holds more than"):
         read_published(path)
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "results.jsonl.gz"])
+def test_the_header_alone_is_read_from_the_first_line(tmp_path, name):
+    write_published(tmp_path / name, HEADER, [record(1)])
+    assert read_header(tmp_path / name) == HEADER
+    assert read_header(write(tmp_path / "bare.jsonl", record(1).to_json(), header=None)) is None
+    assert read_header(write(tmp_path / "odd.jsonl", "no json", header=None)) is None
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_header(tmp_path / "absent")
+    with pytest.raises(UsageError, match="longer than"):
+        read_header(write(tmp_path / "long.jsonl", "x" * (1 << 21), header=None))
+    with pytest.raises(UsageError, match="header is not one"):
+        read_header(write(tmp_path / "later.jsonl", '{"format": "later"}', header=None))

@@ -97,6 +97,17 @@
     return [made("details", {}, summary, table(answer, training), ...more)];
   };
 
+  // One number with its interval, its claim and where it is from, as a text to copy.
+  const cite = (answer, found) => {
+    const { training, budget, short } = chosen();
+    const names = answer.options.slice(0, answer.highest).map((option) => data.criteria[option.c][0]).join(", ");
+    const where = found ? `${model.value} on ${dataset.value}` : `mean over ${answer.part ?? "all workloads"}`;
+    const rules = data.boards.length > 1 ? `, ${short}` : "";
+    const claim = [answer.sure, answer.apart].filter(Boolean).join("; ");
+    const at = location.protocol.startsWith("http") ? `. ${location.href}` : ".";
+    const text = `${names}${answer.equal ? ` and ${answer.equal} more` : ""}: accuracy after ${training} ${answer.accuracy} (mean, 95% interval over other seeds), ${where}, ${removed.value} of the ${budget} removed${rules}${claim ? `; ${claim}` : ""}. benchsuite leaderboard: ${data.cite}${at}`;
+    return made("details", { class: "cite" }, made("summary", {}, "Cite"), made("p", { id: "cite" }, text));
+  };
   const missed = () => (missing.length ? [made("p", { class: "notice", role: "status" }, missing.join(" "))] : []);
   const show = () => {
     const { training, budget } = chosen();
@@ -126,7 +137,7 @@
       made("p", { class: answer.doubt ? "sure not" : "sure" }, `How sure, over other seeds of ${found ? "this workload" : "these workloads"}: ${answer.sure}.`),
       ...(answer.part ? [made("p", { class: "sure" }, `By ${removed.value} only ${answer.part} were to be pruned: all means here are over these.`)] : []),
       ...(answer.apart ? [made("p", { class: "sure" }, named(answer.apart), ". What is said here is of those compared.")] : []),
-      made("dl", { class: "facts" }, ...facts), take(best), ...others(answer, training, page), ...(best.speed ? [made("p", { class: "small" }, about)] : []), everything);
+      made("dl", { class: "facts" }, ...facts), take(best), ...others(answer, training, page), ...(best.speed ? [made("p", { class: "small" }, about)] : []), cite(answer, found), everything);
   };
 
   const keep = () => {

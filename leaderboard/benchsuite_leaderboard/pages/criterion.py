@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchsuite.store import metric_names
+from benchsuite_leaderboard.pages.again import run_again
 from benchsuite_leaderboard.pages.environment import environment
 from benchsuite_leaderboard.pages.views import UNSTABLE, stability_of
 
@@ -94,7 +94,7 @@ def criterion_page(
             views=views,
             criterion=criterion,
             sections=sections,
-            command=_command(criterion),
+            command=run_again(criterion, report.suites),
             about=_about(criterion, about),
             unstable=UNSTABLE,
             shards=of_trials.shards,
@@ -148,11 +148,6 @@ def _comparisons(standings: Standings, criterion: Criterion) -> list[Comparison]
         )
         for control, meaning in found
     ]
-
-
-def _command(criterion: Criterion) -> str:
-    """How to run the criterion's trials again, ready for a shell."""
-    return f"benchsuite run SUITE.toml --filter {shlex.quote(f'scorer={criterion.scorer}')}"
 
 
 def _about(criterion: Criterion, about: Mapping[str, str]) -> str:

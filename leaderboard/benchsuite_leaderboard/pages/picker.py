@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from benchsuite_leaderboard.pages.addresses import board_address, slug, trial_id, workload_address
 from benchsuite_leaderboard.pages.answers import answers
-from benchsuite_leaderboard.pages.formats import clean, interval, percent, sparsity, speed_words
+from benchsuite_leaderboard.pages.formats import (
+    clean,
+    count,
+    in_words,
+    interval,
+    percent,
+    sparsity,
+    speed_words,
+)
 from benchsuite_leaderboard.pages.switch import in_short
 
 if TYPE_CHECKING:
@@ -18,6 +26,9 @@ if TYPE_CHECKING:
 MOST_OPTIONS = 12
 """Of more criteria that may be best, the others are only counted; of those with the highest mean half as many
 are listed where others may be best too."""
+
+CITED = ("benchsuite", "torch")
+"""The versions that are named beside a number."""
 
 Data = dict[str, Any]
 
@@ -51,7 +62,18 @@ def picker_data(report: Report, views: Views) -> Data:
         ],
         "criteria": [[clean(label, 100), slug(label)] for label in criteria],
         "answers": found,
+        "cite": cited(report),
     }
+
+
+def cited(report: Report) -> str:
+    """What a number of the site is cited with: suites, versions, number of trials, date."""
+    suites = in_words(list(dict.fromkeys(clean(suite.name, 100) for suite in report.suites)), longest=100)
+    versions = dict(report.versions)
+    parts = [f"suite {suites}" if suites else clean(report.title, 100)]
+    parts += [f"{name} {clean(' and '.join(versions[name]), 100)}" for name in CITED if name in versions]
+    parts.append(count(report.trials, "trial"))
+    return ", ".join(parts) + (f"; page made {report.made}" if report.made else "")
 
 
 def _page(report: Report, pair: Workload, board: BoardReport) -> str:

@@ -10,6 +10,7 @@ from benchsuite_leaderboard.pages.addresses import board_address, slug, trial_id
 from benchsuite_leaderboard.pages.by_workload import lines
 from benchsuite_leaderboard.pages.environment import environment
 from benchsuite_leaderboard.pages.formats import sparsity
+from benchsuite_leaderboard.pages.picker import cited
 from benchsuite_leaderboard.pages.views import costs_of
 
 if TYPE_CHECKING:
@@ -94,7 +95,11 @@ def comparison_page(report: Report, views: Views, board: BoardReport | None) -> 
 
 def method_page(report: Report) -> str:
     """How the numbers were computed, and their limits."""
-    return environment().get_template("method.html.j2").render(report=report, root="", here="method")
+    return (
+        environment()
+        .get_template("method.html.j2")
+        .render(report=report, cited=cited, root="", here="method")
+    )
 
 
 def _lines(report: Report, views: Views) -> tuple[list[Filter], list[Line]]:

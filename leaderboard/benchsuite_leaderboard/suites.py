@@ -1,0 +1,68 @@
+"""The suites that a site's records come from: their names, and files from which they run again."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchsuite.errors import UsageError
+from benchsuite.publishing.results_file import read_header
+from benchsuite.store.files import read_regular
+from benchsuite_leaderboard.pages.addresses import slug
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+FOLDER = "suites"
+"""Where a site has its suites' files."""
+_LARGEST = 1 << 20
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite of the site.
+
+    Attributes:
+        name: as its file has it.
+        file: how a command names its file.
+        text: the file itself, where the site offers it: the first line of a results file has it. Empty for a
+            run directory, whose own file may tell of the machine.
+    """
+
+    name: str
+    file: str
+    text: str = ""
+
+
+def suites_of(sources: Sequence[Path]) -> tuple[Suite, ...]:
+    """The suites of run directories and results files, each once; what cannot be read is left out."""
+    found = (_of_run(source) if source.is_dir() else _of_results(source) for source in sources)
+    return tuple(dict.fromkeys(suite for suite in found if suite is not None))
+
+
+def _of_run(folder: Path) -> Suite | None:
+    try:
+        content = tomllib.loads(read_regular(folder / "suite.toml", _LARGEST, follow=False).decode())
+    except (OSError, ValueError, RecursionError):
+        return None
+    section = content.get("suite")
+    name = section.get("name") if isinstance(section, dict) else None
+    # Only the folder's name: a site may be published, and paths tell of the machine.
+    return Suite(name, f"{folder.resolve().name}/suite.toml") if isinstance(name, str) else None
+
+
+def _of_results(file: Path) -> Suite | None:
+    try:
+        header = read_header(file)
+    except UsageError:
+        return None
+    if header is None:
+        return None
+    words = slug(header.name).rpartition("-")[0] or "suite"
+    digest = hashlib.sha256(f"{header.name}\x1f{header.suite}".encode("utf-8", "surrogatepass")).hexdigest()[
+        :8
+    ]
+    return Suite(header.name, f"{words}-{digest}.toml", header.suite)
