@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,7 @@ from benchsuite_leaderboard.charts.theme import COLOURS
 from benchsuite_leaderboard.grouping import boards
 from benchsuite_leaderboard.pages.answers import answers
 from benchsuite_leaderboard.pages.by_workload import lines
+from benchsuite_leaderboard.pages.choices import choices_of
 from benchsuite_leaderboard.pages.views import Views, stability_of
 from benchsuite_leaderboard.report import Report, make_report
 from benchsuite_leaderboard.site import render
@@ -244,3 +246,13 @@ def test_dense_networks_are_those_of_the_workloads_of_the_column(matrix: MakeMan
     found = views.trade_off(board, board.after, None, "macs")
     assert found is not None
     assert {choice.sparsity for choice in found.front} == {0.9}
+
+
+def test_a_criterion_s_choices_come_one_after_the_other(matrix: MakeMany) -> None:
+    """They become one mark of the drawing: apart, drawings are a third larger."""
+    (board,) = report_of(matrix()).boards
+    view = Views().overall(board, board.after)
+    found = choices_of(board.after, view, board.board.remaining_cost(None, "macs"), None)
+    order = [choice.criterion for choice in found]
+    assert len(found) == 2 * len(view.rows)
+    assert len([c for c, _ in groupby(order)]) == len(set(order))

@@ -11,11 +11,12 @@ from benchsuite_leaderboard.board import LATENCY, threads_of
 from benchsuite_leaderboard.charts.curves import Scale, banded, curves
 from benchsuite_leaderboard.charts.ranks import critical_difference_diagram
 from benchsuite_leaderboard.charts.trade_off import Choice, front, hidden, trade_off
+from benchsuite_leaderboard.pages.choices import choices_of
 from benchsuite_leaderboard.pages.formats import in_words, percent, sparsity, workload
 from benchsuite_leaderboard.standings import Standings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from markupsafe import Markup
 
@@ -244,7 +245,7 @@ class Views:
         if board.board.protocol.granularity == "weight" and not cost.startswith(LATENCY):
             title = title.replace(" left", " with weights that are not zero")
         view = self._view(board, standings, pair)
-        choices = _choices(standings, view, board.board.remaining_cost(pair, cost), pair)
+        choices = choices_of(standings, view, board.board.remaining_cost(pair, cost), pair)
         where = "the mean over all workloads" if pair is None else workload(pair)
         label = (
             f"Scatter plot: test accuracy against {name} left for {where}. "
@@ -300,25 +301,6 @@ class Views:
             compact = None if wide is None else draw(True)
             self._charts[key] = None if wide is None or compact is None else Chart(wide, compact)
         return self._charts[key]
-
-
-def _choices(
-    standings: Standings, view: View, costs: Mapping[tuple[Criterion, Sparsity], float], pair: Workload | None
-) -> list[Choice]:
-    """The view's cells as choices: ranked criteria with their means over the cells that all of them have."""
-    found = []
-    for column, sparsity_ in enumerate(view.table.sparsities):
-        # A mean over fewer workloads than that of another sparsity is another quantity.
-        for row in () if view.table.part(column) else view.rows:
-            cell, at = row.cells[column], (row.criterion, sparsity_)
-            if cell.estimate is None or not cell.serves_all or at not in costs:
-                continue
-            common = standings.common_mean(row.criterion, pair, sparsity_)
-            mean = cell.estimate.mean if common is None else common
-            # At a sparsity that a criterion chose itself there is nothing in common.
-            is_compared = common is not None or (isinstance(sparsity_, str) and cell.is_complete)
-            found.append(Choice(row.criterion, sparsity_, costs[at], mean, is_compared))
-    return found
 
 
 def _mean_of(board: BoardReport, pair: Workload, metric: str) -> float | None:
