@@ -370,6 +370,28 @@ def test_the_picker_s_counts_are_of_those_it_names_and_those_a_table_marks(
         assert complaints == []
 
 
+def test_the_picker_says_who_is_not_compared_and_on_which_workloads(browser: Browser, tmp_path: Path) -> None:
+    """Half of the networks was asked of one workload, where `alpha` and `delta` each lack another network."""
+    records = make_matrix(scorers=("alpha", "beta", "gamma", "delta", "random"))
+    records = [r for r in records if (r.axes["model"], r.axes["sparsity"]) != ("resnet", 0.5)]
+    lost = {("alpha", 0), ("delta", 1)}
+    records = [
+        r for r in records if (r.axes["scorer"], r.axes["seed"]) not in lost or r.axes["sparsity"] != 0.5
+    ]
+    render(records, tmp_path, title="gaps")
+    with opened(browser) as (page, complaints):
+        page.goto((tmp_path / "index.html").as_uri() + "?dataset=all&removed=50%25")
+        text = page.locator("#answer").inner_text()
+        assert "50% was asked of 1 of 2 workloads: all means here are over these alone." in text
+        assert "Not compared: delta (2 of 3 networks). What is said here is of those compared." in text
+        cited = page.locator("#cite").text_content() or ""
+        assert "mean over 1 of 2 workloads" in cited
+        assert "not compared: delta (2 of 3 networks)" in cited
+        page.get_by_label("Removed").select_option("90%")
+        assert "compared:" not in page.locator("#answer").inner_text()
+        assert complaints == []
+
+
 def test_a_number_is_cited_with_its_interval_its_claim_and_its_source(
     browser: Browser, boards: tuple[Path, list[TrialRecord]]
 ) -> None:

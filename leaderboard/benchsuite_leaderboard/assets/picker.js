@@ -135,8 +135,8 @@
       ...missed(),
       made("p", { class: "winner" }, ...listed(winners, ", "), answer.highest > 1 ? made("span", { class: "quiet" }, answer.equal ? ` and ${answer.equal} more have the same mean` : " have the same mean") : ""),
       made("p", { class: answer.doubt ? "sure not" : "sure" }, `How sure, over other seeds of ${found ? "this workload" : "these workloads"}: ${answer.sure}.`),
-      ...(answer.part ? [made("p", { class: "sure" }, `By ${removed.value} only ${answer.part} were to be pruned: all means here are over these.`)] : []),
-      ...(answer.apart ? [made("p", { class: "sure" }, named(answer.apart), ". What is said here is of those compared.")] : []),
+      ...(answer.part ? [made("p", { class: "sure" }, `${removed.value} was asked of ${answer.part}: all means here are over these alone.`)] : []),
+      ...(answer.apart ? [made("p", { class: "sure" }, named(answer.apart[0].toUpperCase() + answer.apart.slice(1)), ". What is said here is of those compared.")] : []),
       made("dl", { class: "facts" }, ...facts), take(best), ...others(answer, training, page), ...(best.speed ? [made("p", { class: "small" }, about)] : []), cite(answer, found), everything);
   };
 
