@@ -11,9 +11,10 @@ from benchsuite.store.keys import content_key
 from benchsuite_leaderboard.board import Workload
 from benchsuite_leaderboard.pages.answers import answers
 from benchsuite_leaderboard.pages.formats import speed_words
-from benchsuite_leaderboard.pages.picker import MOST_OPTIONS, picker_data
+from benchsuite_leaderboard.pages.picker import MOST_OPTIONS, cited, picker_data
 from benchsuite_leaderboard.pages.views import Views
 from benchsuite_leaderboard.report import Report, make_report
+from benchsuite_leaderboard.suites import Suite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -171,3 +172,16 @@ def test_random_that_lacks_a_network_is_not_said_to_be_not_run(record: Make) -> 
     (found,) = picker_data(report_of(records), Views())["answers"].values()
     assert found["random"] == "lacks 1 of 3 networks"
     assert found["doubt"] == 1
+
+
+def test_a_number_is_cited_with_suites_versions_and_trials(record: Make) -> None:
+    records = [record("a", 0.5, 0.9, seed=seed) for seed in range(3)]
+    assert cited(report_of(records)) == "demo, benchsuite 0.1.0, torch 2.6, 3 trials"
+    for each, commit in zip(records, ("abc", "def", "abc"), strict=True):
+        each.provenance["commit"] = commit
+    report = replace(
+        report_of(records), suites=(Suite("one", "x"), Suite("two", "y"), Suite("one", "z")), made="today"
+    )
+    assert cited(report) == (
+        "suite one and two, benchsuite 0.1.0, commit abc and def, torch 2.6, 3 trials; page made today"
+    )

@@ -212,6 +212,24 @@ def test_one_that_lacks_few_cells_has_its_mean_over_those_that_all_have(record: 
     assert by_name == {("good", 0.5): pytest.approx(0.85)}
 
 
+def test_rows_are_in_the_order_of_means_over_common_cells(record: Make) -> None:
+    """`lucky` lacks the hardest network at one sparsity, so that the mean of its cells is the highest."""
+    records = [
+        record(scorer, s, value - 0.1 * seed, seed=seed)
+        for scorer, value in (("lucky", 0.89), ("good", 0.9))
+        for seed in range(3)
+        for s in (0.5, 0.9)
+    ]
+    records = lacking(records, "lucky", lambda axes: (axes["seed"], axes["sparsity"]) == (2, 0.5))
+    (board,) = report_of(records).boards
+    view = Views().workload(board, board.after, board.board.workloads[0])
+    assert [(row.criterion.label, row.serves) for row in view.rows] == [("good", ""), ("lucky", "")]
+    good, lucky = (row.cells[0].estimate for row in view.rows)
+    assert good is not None
+    assert lucky is not None
+    assert lucky.mean > good.mean
+
+
 def test_a_workload_s_table_ranks_by_common_cells_and_sets_the_others_apart(matrix: MakeMany) -> None:
     """`easy` has only the sparsity at which all are better, `hard` only that at which gains are larger."""
     records = lacking(

@@ -27,7 +27,7 @@ MOST_OPTIONS = 12
 """Of more criteria that may be best, the others are only counted; of those with the highest mean half as many
 are listed where others may be best too."""
 
-CITED = ("benchsuite", "torch")
+CITED = ("benchsuite", "commit", "torch")
 """The versions that are named beside a number."""
 
 Data = dict[str, Any]
