@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from benchsuite_leaderboard.run_folders import RunFolders
 
 _PARTS = ("own", "axes", "metrics", "classes", "stages")
-_SIGNIFICANT = 7
+_SIGNIFICANT = 6
 _DIGITS = 8
 """Digits of an address in the index; where two trials share them, both are looked at."""
 SHARD = 1000

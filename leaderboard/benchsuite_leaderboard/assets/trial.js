@@ -173,7 +173,7 @@
       commands(trial),
       section("Axes", "", listed(facts(trial.axes))),
       section("Environment", "", listed(facts(shared.provenance)), made("details", {}, made("summary", {}, "Settings of the suite, and keys of the stages"), listed([...facts(shared.settings), ...facts(trial.stages)]))),
-      made("p", { class: "quiet" }, "Numbers are kept here to seven digits; the ", link("index.html#downloads", "downloads"), " have all of them."),
+      made("p", { class: "quiet" }, "Numbers are kept here to six digits; the ", link("index.html#downloads", "downloads"), " have all of them."),
     );
   };
 

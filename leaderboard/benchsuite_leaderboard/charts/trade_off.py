@@ -148,11 +148,11 @@ def _row(
 def _note(choices: Sequence[Choice], criterion: Criterion) -> str:
     """All choices of a criterion: their dots are one mark, unless others lie at the same place."""
     found = [_said(choice) for choice in choices if choice.criterion == criterion]
-    return f"{shorten(criterion.label, 60)}: {', '.join(found)}"
+    return f"{shorten(criterion.label, 60)}: {', '.join(found)} left"
 
 
 def _said(choice: Choice) -> str:
-    return f"{_percent(choice.accuracy)} with {_percent(choice.cost)} left"
+    return f"{_percent(choice.accuracy)} at {_percent(choice.cost)}"
 
 
 def _named(choices: Sequence[Choice], looks: Mapping[Criterion, Look]) -> list[Criterion]:
