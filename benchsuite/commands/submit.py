@@ -21,6 +21,7 @@ from benchsuite.store.counting import counted
 from benchsuite.store.files import read_regular, write_atomically
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.suite.missing import missing_plugins, told
+from benchsuite.suite.sections import usable_name
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -100,12 +101,15 @@ def _suite_of(directory: RunDirectory, records: Sequence[TrialRecord]) -> dict[s
     """The run's suite with the scorers that "all" stood for when it ran: elsewhere others are installed."""
     try:
         suite = tomllib.loads(read_regular(directory.suite_file).decode())
+        usable_name(suite["suite"]["name"])
         listed: list[Any] = suite["suite"]["scorers"]
+        named = [str(entry["name"] if isinstance(entry, dict) else entry) for entry in listed]
     except FileNotFoundError:
         raise UsageError(f"{directory.path} has no suite.toml, so nobody could check its records") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except KeyError as error:
+        raise UsageError(f"{directory.suite_file} cannot be read: it has no {error}") from None
+    except (OSError, ValueError, TypeError) as error:
         raise UsageError(f"{directory.suite_file} cannot be read: {error}") from error
-    named = [entry["name"] if isinstance(entry, dict) else entry for entry in listed]
     if "all" in named:
         labels = [str(r.axes["scorer"]) for r in records]
         ran = {label.partition("(")[0] for label in labels if not label.startswith(_VARIANTS)}

@@ -66,6 +66,13 @@ class Control(Table):
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
+def usable_name(name: object) -> str:
+    """A suite's name, which is one of a folder and of files, too; raises `ValueError` for another."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError("the name must be letters, digits, dots, hyphens or underscores, at most 100")
+    return name
+
+
 class SuiteSection(Table):
     """`[suite]`: the axes that all workloads share."""
 
@@ -81,9 +88,7 @@ class SuiteSection(Table):
     @field_validator("name")
     @classmethod
     def _usable_as_a_folder(cls, name: str) -> str:
-        if not _NAME.fullmatch(name):
-            raise ValueError("the name must be letters, digits, dots, hyphens or underscores, at most 100")
-        return name
+        return usable_name(name)
 
 
 class RecipeOverrides(Table):

@@ -100,6 +100,30 @@ def test_nothing_is_overwritten_and_an_unfinished_run_is_not_packed(finished, pa
     assert not list(tmp_path.glob("*.gz"))
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('name = "small"', "", "it has no 'name'"),
+        ('name = "small"', "name = 3", "the name must be letters"),
+        ('name = "small"', 'name = "../../elsewhere"', "the name must be letters"),
+        ("[suite]", "[sweet]", "it has no 'name'"),
+        ('"all",', "[1],", ""),
+        ('"all",', "{},", "it has no 'name'"),
+    ],
+)
+def test_a_suite_that_somebody_changed_is_told_and_becomes_no_path(
+    finished, tmp_path, capsys, monkeypatch, old, new, message
+):
+    run = shutil.copytree(finished / "runs/small", tmp_path / "deep/er/run")
+    text = (run / "suite.toml").read_text()
+    assert old in text
+    (run / "suite.toml").write_text(text.replace(old, new, 1))
+    monkeypatch.chdir(tmp_path / "deep/er")
+    assert main(["submit", "run"]) == (4 if message else 0)
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.gz"))
+
+
 def tampered(packed: Path, target: Path, change) -> Path:
     """A copy whose header and records were changed by `change`."""
     header, *records = map(json.loads, gzip.decompress(packed.read_bytes()).splitlines())
