@@ -179,8 +179,15 @@ def outputs_of(model: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def difference(one: Tensor, other: Tensor) -> float:
-    """The largest difference of two networks' outputs, relative to the largest output of the first."""
-    return float((one - other).abs().max()) / (float(one.abs().max()) or 1.0)
+    """The largest difference of two networks' outputs, relative to the largest output of the first.
+
+    Infinite where one of them has NaN or infinity and the other has not.
+    """
+    finite = one.isfinite()
+    if not torch.equal(finite, other.isfinite()):
+        return math.inf
+    one, other = one[finite], other[finite]
+    return float((one - other).abs().max()) / (float(one.abs().max()) or 1.0) if len(one) else 0.0
 
 
 def example(data: DeviceDataset) -> Tensor:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pruning_networks import Attention
 from torch import Tensor, nn
-from torch.nn import functional
 
 if TYPE_CHECKING:
     import random
@@ -39,23 +39,6 @@ class Step:
     reads: tuple[int, ...]
     layer: str = ""
     options: tuple[int, ...] = ()
-
-
-class Attention(nn.Module):
-    """Of the form whose heads can be removed."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.num_heads, self.head_dim = heads, width // heads
-        self.attn_dim = width
-        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, tokens, _ = x.shape
-        qkv = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
-        q, k, v = qkv.unbind(0)
-        x = functional.scaled_dot_product_attention(q, k, v)
-        return self.proj(x.transpose(1, 2).reshape(batch, tokens, self.attn_dim))
 
 
 class Grown(nn.Module):

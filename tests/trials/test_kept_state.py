@@ -138,3 +138,17 @@ def probe_of(folder: Path) -> torch.Tensor:
     images = load_tensors(folder / "data.safetensors")["train/inputs"][:8].float() / 255
     mean, std = (torch.tensor(facts[name]).view(-1, 1, 1) for name in ("mean", "std"))
     return (images - mean) / std
+
+
+def test_a_difference_is_relative_and_no_number_hides_one() -> None:
+    from benchsuite.trials.dense_training import difference
+
+    one = torch.tensor([[1.0, -4.0], [2.0, 0.0]])
+    assert difference(one, one) == 0
+    assert difference(one, one + torch.tensor([[0.0, 1.0], [0.0, 0.5]])) == 0.25
+    for number in (torch.nan, torch.inf):
+        broken = one.clone()
+        broken[0, 0] = number
+        assert difference(one, broken) == difference(broken, one) == torch.inf
+        assert difference(broken, broken) == 0
+    assert difference(torch.zeros(2), torch.zeros(2)) == 0
