@@ -62,6 +62,8 @@ def connect(uri: str | None, database: Path) -> MlflowClient:
     if uri is None:
         _check(database)
         _trust_the_system_to_write()
+        if not _has_tables(database):
+            _make(database)
     return MlflowClient(tracking_uri=uri or f"sqlite:///{database}")
 
 
@@ -115,6 +117,35 @@ def _check(database: Path) -> None:
     except sqlite3.Error as error:
         cure = f"; {repair_command(database)} moves it aside and fills a new one" if _is_damage(error) else ""
         raise BenchsuiteError(f"{database}: {error}{cure}") from error
+
+
+def _has_tables(database: Path) -> bool:
+    """Whether something has made all its tables in the database, which MLflow ends with an experiment."""
+    with closing(sqlite3.connect(database)) as connection:
+        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        if "experiments" not in names:
+            return bool(names) and "alembic_version" not in names
+        return connection.execute("SELECT 1 FROM experiments").fetchone() is not None
+
+
+def _make(database: Path) -> None:
+    """Put a new store in the place of an empty or unfinished one.
+
+    MLflow makes its tables in many steps over seconds, and cannot go on from a part of them, which a killed
+    process leaves. So they are made in a file beside it, which then takes the database's name.
+    """
+    from mlflow import MlflowClient
+
+    fresh = database.with_name(f".{database.name}.{os.getpid()}")
+    remains = (fresh, fresh.with_name(f"{fresh.name}-journal"))
+    try:
+        for file in remains:
+            file.unlink(missing_ok=True)
+        MlflowClient(tracking_uri=f"sqlite:///{fresh}").get_experiment("0")
+        fresh.replace(database)
+    finally:
+        for file in remains:
+            file.unlink(missing_ok=True)
 
 
 def database_damage(database: Path) -> str | None:

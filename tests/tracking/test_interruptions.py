@@ -3,9 +3,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -117,3 +119,53 @@ def test_after_a_kill_in_the_middle_of_a_trial_everything_is_there_once(tmp_path
     assert {run.info.status for run in whole.trials.values()} == {"FINISHED"}
     assert whole.trials[key("k2")].info.run_id == cut.trials[key("k2")].info.run_id
     assert sorted(parent.info.status for parent in whole.parents) == ["FINISHED", "KILLED"]
+
+
+KILLED_WHILE_MADE = """
+import os, signal
+from pathlib import Path
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from benchsuite.tracking import Tracker
+
+statements = []
+
+@event.listens_for(Engine, "after_cursor_execute")
+def die(connection, cursor, statement, *others):
+    statements.append(statement)
+    if len(statements) == {number}:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+with Tracker(Path({directory!r}), "quick") as tracker:
+    tracker.start({{}})
+"""
+
+
+@pytest.mark.parametrize(
+    "number", [942, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 60, 300, 500, 700, 1054))]
+)
+def test_a_kill_while_the_store_is_made_costs_nothing(number, tmp_path):
+    code = textwrap.dedent(KILLED_WHILE_MADE.format(directory=str(tmp_path), number=number))
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert is_behind(tmp_path)
+    tracker = track(tmp_path, record(key("a")))
+    assert (tracker.warnings, tracker.lacks) == ([], "")
+    assert not is_behind(tmp_path)
+    assert set(shown(tmp_path).trials) == {key("a")}
+
+
+def test_an_unfinished_store_is_made_anew_and_a_stranger_s_is_not(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as store:
+        store.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        store.execute("CREATE TABLE experiments (experiment_id INTEGER NOT NULL)")
+        store.commit()
+    track(tmp_path, record(key("a")))
+    assert set(shown(tmp_path).trials) == {key("a")}
+    (tmp_path / "other").mkdir()
+    with closing(sqlite3.connect(tmp_path / "other/mlflow.db")) as store:
+        store.execute("CREATE TABLE poems (line TEXT)")
+        store.commit()
+    track(tmp_path / "other", record(key("a")))
+    with closing(sqlite3.connect(tmp_path / "other/mlflow.db")) as store:
+        assert store.execute("SELECT * FROM poems").fetchall() == []
