@@ -79,7 +79,12 @@ class Run:
         )
         self.code, self.output = done.returncode, done.stdout + done.stderr
         lines = (folder / "runs/faults/results.jsonl").read_text("utf-8").splitlines()
-        self.records: Records = {each["axes"]["scorer"]: each for each in map(json.loads, lines)}
+        self.records: Records = {name_of(each["axes"]): each for each in map(json.loads, lines)}
+
+
+def name_of(axes: dict[str, Any]) -> str:
+    """The scorer, and which of its draws where that is not the first."""
+    return f"{axes['scorer']}, draw {axes['draw']}" if axes["draw"] else axes["scorer"]
 
 
 def test_there_are_enough_kinds() -> None:
