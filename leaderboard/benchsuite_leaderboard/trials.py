@@ -13,6 +13,7 @@ import json
 import math
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.store import metric_names
@@ -48,6 +49,7 @@ DETAIL_LETTERS = 12_000_000
 """Most characters of layers, recoveries and counts by class, before compression to about a tenth."""
 
 _CLASS = metric_names.CLASS
+_WRITTEN = json.JSONEncoder(sort_keys=True, default=repr)
 
 
 @dataclass(frozen=True)
@@ -132,24 +134,30 @@ class _Shard:
         self._report = report
         self._rows: dict[str, list[dict[str, Any]]] = {part: [] for part in _PARTS}
         self.addresses: list[str] = []
+        self._places: dict[object, list[int]] = {}
         self._shared: dict[str, int] = {}
         self._seen: dict[str, int] = {}
 
     def add(self, address: str, board: BoardReport, trial: BoardTrial, extra: dict[str, Any]) -> None:
         record = trial.record
         pair = trial.block.dense_model.workload
-        shared = {
-            "board": [board.anchor, board.name, board_address(self._report, board)],
-            "workload": [workload(pair), slug(*pair), workload_address(self._report, pair, board)],
-            "criterion": [trial.criterion.label, slug(trial.criterion.label)],
-            "provenance": record.provenance,
-            "settings": record.settings,
-        }
+        place = (board.anchor, pair, trial.criterion.label)
+        if place not in self._places:
+            shared = {
+                "board": [board.anchor, board.name, board_address(self._report, board)],
+                "workload": [workload(pair), slug(*pair), workload_address(self._report, pair, board)],
+                "criterion": [trial.criterion.label, slug(trial.criterion.label)],
+            }
+            self._places[place] = [self._number(name, value) for name, value in shared.items()]
         own = {
             "key": record.key,
             "removed": sparsity(trial.block.sparsity),
             "status": record.status,
-            "shared": [self._number(name, value) for name, value in shared.items()],
+            "shared": [
+                *self._places[place],
+                self._number("provenance", record.provenance),
+                self._number("settings", record.settings),
+            ],
         }
         if record.error:
             own["error"] = record.error
@@ -168,7 +176,7 @@ class _Shard:
 
     def _number(self, name: str, value: Any) -> int:
         # Most records share these: cleaning them once for each different one is a large part of the work.
-        raw = json.dumps([name, value], sort_keys=True, default=repr)
+        raw = _WRITTEN.encode([name, value])
         if raw not in self._seen:
             text = json.dumps(_plain([name, value]), ensure_ascii=False, sort_keys=True)
             self._seen[raw] = self._shared.setdefault(text, len(self._shared))
@@ -259,7 +267,7 @@ def _plain(value: Any, digits: int = _SIGNIFICANT) -> Any:
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, dict):
-        return {clean(name, 200): _plain(inner, digits) for name, inner in value.items()}
+        return {_name(name): _plain(inner, digits) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner, digits) for inner in value]
     if isinstance(value, float):
@@ -267,3 +275,8 @@ def _plain(value: Any, digits: int = _SIGNIFICANT) -> Any:
             return None
         return int(value) if value.is_integer() and abs(value) < 1e15 else float(f"{value:.{digits}g}")
     return value if value is None or isinstance(value, bool | int) else clean(value)
+
+
+@lru_cache(1 << 14)
+def _name(name: object) -> str:
+    return clean(name, 200)

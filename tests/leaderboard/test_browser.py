@@ -501,6 +501,43 @@ def test_charts_are_saved_with_their_colours(
             assert [each for each in complaints if not each.startswith(("blob:", "data:"))] == []
 
 
+TEXTS_OF_CHARTS = """() => [...document.querySelectorAll("svg[role=img]")]
+  .filter(chart => chart.getBoundingClientRect().width)
+  .map(chart => {
+    const frame = chart.getBoundingClientRect();
+    const boxes = [...chart.querySelectorAll("text")].map(t => [t.textContent, t.getBoundingClientRect()]);
+    const cut = boxes.filter(([, box]) =>
+      box.left < frame.left - 1 || box.right > frame.right + 1 ||
+      box.top < frame.top - 1 || box.bottom > frame.bottom + 1);
+    const apart = (a, b) => a.right <= b.left + 1 || b.right <= a.left + 1 ||
+      a.bottom <= b.top + 3 || b.bottom <= a.top + 3;
+    const over = boxes.flatMap(([name, a], i) =>
+      boxes.slice(0, i).filter(([, b]) => !apart(a, b)).map(([other]) => `${name} on ${other}`));
+    return [boxes.length, cut.map(([name]) => name), over];
+  })"""
+
+
+@pytest.mark.parametrize("width", [420, 1280])
+def test_no_text_of_a_chart_is_cut_or_lies_on_another(browser: Browser, tmp_path: Path, width: int) -> None:
+    """The texts of axes and the names of lines are drawn without being measured."""
+    sparsities = [0.1, 0.5, 0.9, 0.9375, 0.95, 0.99]
+    workloads = [("d", f"m{i}") for i in range(5)]
+    names = ["random", *(f"a-long-name-of-a-criterion-{i}" for i in range(9))]
+    records = make_matrix(scorers=names, workloads=workloads, seeds=[0, 1], sparsities=sparsities)
+    render(records, tmp_path, title="charts")
+    pages = [tmp_path / "index.html", *sorted((tmp_path / "workloads").glob("*.html"))[:1]]
+    pages += sorted((tmp_path / "criteria").glob("*.html"))[:1]
+    number = 0
+    with opened(browser, viewport={"width": width, "height": 900}) as (page, _):
+        for path in pages:
+            page.goto(path.as_uri())
+            page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+            for texts, cut, over in page.evaluate(TEXTS_OF_CHARTS):
+                assert (cut, over) == ([], []), path
+                number += texts
+    assert number > 50
+
+
 def test_a_phone_shows_accuracies_without_scrolling(
     browser: Browser, site: tuple[Path, list[TrialRecord]]
 ) -> None:

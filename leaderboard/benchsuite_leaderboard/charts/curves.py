@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from benchsuite_leaderboard.charts.layout import spread_apart
 from benchsuite_leaderboard.charts.theme import share_format, shorten
 from benchsuite_leaderboard.charts.vegalite import (
+    LETTER,
     Layer,
     as_is,
     axis,
@@ -91,10 +92,9 @@ def curves(
         "x",
         frame.x,
         f"removed of the {_BUDGETS.get(budget, shorten(budget))}",
-        values=xs,
+        values=_labelled(xs, frame),
         format=f".{_decimals(xs)}%",
         grid=False,
-        labelOverlap=True,
     )
     # Without a format, numbers from ten on are written like 5e+1.
     form = share_format(frame.y, 6) if scale.is_share else ",.0f" if frame.y[1] - frame.y[0] > 6 else ",.1f"
@@ -126,6 +126,17 @@ def curves(
     if not compact:
         layers += _names(frame, x, points, drawn, dense, scale)
     return to_svg(layers, width=frame.width, height=frame.height, label=label)
+
+
+def _labelled(shares: Sequence[float], frame: _Frame) -> list[float]:
+    """Those that have room for their label in percent, from the smallest on."""
+    letters = len("100%") + 1 + _decimals(shares)
+    room = letters * LETTER * (frame.x[1] - frame.x[0]) / frame.width
+    kept: list[float] = []
+    for share in shares:
+        if not kept or share - kept[-1] >= room:
+            kept.append(share)
+    return kept
 
 
 def _decimals(shares: Sequence[float]) -> int:

@@ -17,9 +17,15 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 
 _TEXT = 11.5
 """Size of texts in pixels."""
-_LETTER = 6.3
+LETTER = 6.3
 """Width of a letter, about: a reader's font is not known here."""
-_UNSIZED = re.compile(r'<text [^>]*?translate\(([\d.]+),[^>]* font-size="0px"[^>]*>([^<]*)<')
+_ASCENT, _DESCENT = 9.0, 3.0
+"""How far letters reach above and below the line that they stand on."""
+_TICK_LABEL = 32.0
+"""Room for the labels of a vertical axis."""
+_UNSIZED = re.compile(
+    r'<text text-anchor="start" [^>]*?translate\(([\d.]+),[^>]* font-size="0px"[^>]*>([^<]*)<'
+)
 
 _AXIS = {
     "domain": False,
@@ -27,17 +33,21 @@ _AXIS = {
     "gridColor": "var(--line)",
     "labelColor": "var(--ink-2)",
     "titleColor": "var(--ink-2)",
-    "labelFontSize": 11,
-    "titleFontSize": _TEXT,
+    "labelFontSize": 0,
+    "titleFontSize": 0,
     "titleFontWeight": "normal",
     "labelPadding": 6,
-    "titlePadding": 8,
 }
+"""Of texts without a size, see `labels`; where they stand is said below."""
 _CONFIG = {
     "background": "transparent",
     "font": FONT,
     "view": {"stroke": None},
     "axis": _AXIS,
+    "axisX": {"labelPadding": 6 + _ASCENT, "titlePadding": 8 + _ASCENT},
+    "axisTop": {"labelPadding": 6 + _DESCENT, "titlePadding": 8 + _ASCENT + _DESCENT},
+    "axisY": {"labelOffset": 0.3 * _TEXT, "titlePadding": 8 + _TICK_LABEL + _DESCENT},
+    "padding": {"left": 4 + _ASCENT, "right": 16, "top": 1 + _ASCENT, "bottom": 4 + _DESCENT},
     "text": {"color": "var(--ink)", "fontSize": _TEXT},
 }
 
@@ -135,7 +145,7 @@ def to_svg(layers: Sequence[Layer], *, width: int, height: int, label: str) -> M
 def _right_end(body: str) -> float:
     """Where the longest of the unmeasured names ends, about."""
     origin = re.search(r"translate\(([\d.]+),", body)
-    ends = [float(x) + _LETTER * len(unescape(name)) for x, name in _UNSIZED.findall(body)]
+    ends = [float(x) + LETTER * len(unescape(name)) for x, name in _UNSIZED.findall(body)]
     return float(origin[1]) + max(ends) if origin and ends else 0.0
 
 

@@ -61,9 +61,10 @@ class _Null:
 
     def leads(self, over: int) -> Floats:
         """The largest studentised lead over one criterion, in each draw."""
-        rest = np.arange(len(self.means)) != over
-        spread = np.sqrt(self.variances[rest] + self.variances[over])
-        return np.asarray(((self.means[rest] - self.means[over]) / spread).max(axis=0))
+        found = self.means - self.means[over]
+        found /= np.sqrt(self.variances + self.variances[over])
+        found[over] = -np.inf
+        return np.asarray(found.max(axis=0))
 
     def lead(self, means: Floats, over: int) -> Floats:
         """The studentised leads over one criterion that were observed; its own is 0."""
