@@ -108,19 +108,25 @@ def _standalone(svg: Markup) -> str:
 
 
 def _ranking(report: Report, views: Views) -> str:
-    """One row per criterion and board, best first; shares as fractions."""
+    """One row per criterion and board, best first; shares as fractions.
+
+    Beside each accuracy stands how many cells it is the mean of, and of how many that were asked for: fewer
+    where a sparsity was asked of some workloads only.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     columns = [s for board in report.boards for s in board.board.sparsities]
     sparsities = list(dict.fromkeys(columns))
-    writer.writerow([*_COLUMNS, *(harmless(f"accuracy/{s}") for s in sparsities)])
+    named = [f"{what}/{s}" for what in ("accuracy", "cells") for s in sparsities]
+    writer.writerow([*_COLUMNS, *map(harmless, named)])
     for board in report.boards:
         for row in views.overall(board, board.after).rows:
             low, high = row.place_interval or (None, None)
-            means = {
-                s: cell.estimate.mean
-                for s, cell in zip(board.board.sparsities, row.cells, strict=True)
-                if cell.estimate is not None
+            cells = dict(zip(board.board.sparsities, row.cells, strict=True))
+            means = {s: cell.estimate.mean for s, cell in cells.items() if cell.estimate is not None}
+            counts = {
+                s: f"{cell.estimate.count if cell.estimate else 0} of {cell.expected}"
+                for s, cell in cells.items()
             }
             values = [board.name, row.criterion.label, int(row.criterion.is_control), row.place, low, high]
             values += ["" if row.place_there is None else "{} of {}".format(*row.place_there)]
@@ -129,7 +135,8 @@ def _ranking(report: Report, views: Views) -> str:
                 sum(c.expected for c in row.cells),
             ]
             gain = (None,) * 3 if row.gain is None else (row.gain.mean, row.gain.low, row.gain.high)
-            values += [row.serves, row.mean_rank, *gain, *(means.get(s) for s in sparsities)]
+            values += [row.serves, row.mean_rank, *gain]
+            values += [found.get(s) for found in (means, counts) for s in sparsities]
             writer.writerow([harmless(value) for value in values])
     return out.getvalue()
 

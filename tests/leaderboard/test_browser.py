@@ -593,13 +593,14 @@ def test_names_break_on_a_phone_where_words_end(browser: Browser, tmp_path: Path
         assert complaints == []
 
 
+@pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("page_name", ["index.html", "workloads/*.html", "comparison.html"])
 def test_what_has_the_focus_is_not_under_the_bar(
-    browser: Browser, site: tuple[Path, list[TrialRecord]], page_name: str
+    browser: Browser, site: tuple[Path, list[TrialRecord]], page_name: str, width: int
 ) -> None:
     folder, _ = site
     (path, *_) = sorted(folder.glob(page_name))
-    with opened(browser, viewport={"width": 1280, "height": 500}) as (page, _):
+    with opened(browser, viewport={"width": width, "height": 500}) as (page, _):
         page.goto(path.as_uri())
         page.locator("main a").last.focus()
         found = set()

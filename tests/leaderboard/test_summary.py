@@ -33,6 +33,17 @@ def test_the_ranking_is_in_order_and_its_means_are_those_of_the_records(tmp_path
     assert f"{len(records)} done" in text
 
 
+def test_a_mean_says_of_how_many_cells_it_is(tmp_path, matrix):
+    asked = [r for r in matrix(seeds=range(3)) if (r.axes["model"], r.axes["sparsity"]) != ("mlp", 0.9)]
+    records = [r for r in asked if (r.axes["scorer"], r.axes["seed"], r.axes["sparsity"]) != ("beta", 1, 0.5)]
+    models = {r.axes["model"] for r in asked}
+    render(records, tmp_path, title="quick")
+    found = {row["criterion"]: (row["cells/0.5"], row["cells/0.9"]) for row in rows(tmp_path)}
+    everywhere, some = 3 * len(models), 3 * (len(models) - 1)
+    assert found["alpha"] == (f"{everywhere} of {everywhere}", f"{some} of {some}")
+    assert found["beta"] == (f"{2 * len(models)} of {everywhere}", f"{some} of {some}")
+
+
 def test_drawings_stand_alone(tmp_path, matrix):
     workloads = [("digits", f"net-{i}") for i in range(5)]
     render(matrix(workloads=workloads), tmp_path, title="quick")
