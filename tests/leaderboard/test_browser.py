@@ -550,6 +550,12 @@ def test_a_phone_shows_accuracies_without_scrolling(
                 box = page.locator(f".of-after {table}").first.bounding_box()
                 assert box is not None
                 assert box["x"] + box["width"] <= 420, (path, table)
+        page.goto((folder / "cells.html").as_uri())
+        page.locator("input[name=q]").fill("alpha")
+        for cell in page.locator("#cells tbody tr:visible td:nth-child(5)").all():
+            box = cell.bounding_box()
+            assert box is not None
+            assert box["x"] + box["width"] <= 420
 
 
 LINE_ENDS = """() => {
