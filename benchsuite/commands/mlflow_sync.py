@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -12,7 +13,8 @@ from benchsuite.commands.exit_codes import FAILED, OK
 from benchsuite.commands.loading import discover_named
 from benchsuite.commands.rendering import render_summary
 from benchsuite.drawing.terminal import open_console
-from benchsuite.store.files import read_regular
+from benchsuite.errors import UsageError
+from benchsuite.store.files import described, read_regular
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking import Tracker
 
@@ -66,9 +68,17 @@ def synchronise(directory: RunDirectory, found: Results, strangers: Strangers) -
 
 
 def _suite(directory: RunDirectory) -> tuple[str, str]:
-    """Name and description of the run's suite; where they cannot be read, the folder's name and nothing."""
-    try:
-        section = tomllib.loads(read_regular(directory.suite_file).decode())["suite"]
-        return str(section["name"]), str(section.get("description", ""))
-    except (OSError, ValueError, KeyError, TypeError):
+    """Name and description of the run's suite; where there is no suite, the folder's name and nothing.
+
+    Raises:
+        UsageError: the suite cannot be read; under another name MLflow would show the run a second time.
+    """
+    file = directory.suite_file
+    if not os.path.lexists(file):
         return directory.path.resolve().name, ""
+    try:
+        section = tomllib.loads(read_regular(file).decode())["suite"]
+        return str(section["name"]), str(section.get("description", ""))
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        reason = described(error) if isinstance(error, OSError) else f"{file} has no name of a suite"
+        raise UsageError(f"{reason}; run the suite again to rewrite it") from error

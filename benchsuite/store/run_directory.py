@@ -130,16 +130,17 @@ class RunDirectory:
 
     def results(self) -> Results:
         """The outcomes of the suite's cells; raises `UsageError` where this is no run directory."""
-        if not self.results_file.is_file() and not self.plan_file.is_file():
+        if not any(os.path.lexists(file) for file in (self.results_file, self.plan_file)):
             raise UsageError(f"{self.path} is not a run directory: it has no results.jsonl")
         records, problems = self.records()
-        if not self.plan_file.is_file():
+        if not os.path.lexists(self.plan_file):
             return Results(tuple(records.values()), (), 0, tuple(problems))
         try:
             cells = [str(cell["key"]) for cell in read_json(read_regular(self.plan_file).decode())["cells"]]
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
             raise UsageError(
-                f"{self.plan_file} is damaged ({error}); run the suite again to rewrite it"
+                f"{self.plan_file} is damaged ({reason}); run the suite again to rewrite it"
             ) from error
         known = set(cells)
         return Results(

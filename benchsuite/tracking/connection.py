@@ -60,9 +60,8 @@ def connect(uri: str | None, database: Path) -> MlflowClient:
     # It shows a traceback of what it raises too.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     if uri is None:
-        _check(database)
         _trust_the_system_to_write()
-        if not _has_tables(database):
+        if not _check(database):
             _make(database)
     return MlflowClient(tracking_uri=uri or f"sqlite:///{database}")
 
@@ -107,25 +106,29 @@ def why(error: BaseException) -> str:
     return first if len(first) <= _LONGEST_REASON else f"{first[: _LONGEST_REASON - 1]}…"
 
 
-def _check(database: Path) -> None:
-    """Raise an error for a database that cannot be opened and written, which MLflow would try for minutes."""
+def _check(database: Path) -> bool:
+    """Whether there is a store, and not an empty or unfinished one.
+
+    Raises:
+        BenchsuiteError: the database cannot be opened and written, which MLflow would try for minutes.
+    """
     try:
         with closing(sqlite3.connect(database, isolation_level=None)) as connection:
             connection.execute("BEGIN IMMEDIATE")
-            connection.execute("SELECT name FROM sqlite_master").fetchall()
+            found = _has_tables(connection)
             connection.execute("ROLLBACK")
+            return found
     except sqlite3.Error as error:
         cure = f"; {repair_command(database)} moves it aside and fills a new one" if _is_damage(error) else ""
         raise BenchsuiteError(f"{database}: {error}{cure}") from error
 
 
-def _has_tables(database: Path) -> bool:
+def _has_tables(connection: sqlite3.Connection) -> bool:
     """Whether something has made all its tables in the database, which MLflow ends with an experiment."""
-    with closing(sqlite3.connect(database)) as connection:
-        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-        if "experiments" not in names:
-            return bool(names) and "alembic_version" not in names
-        return connection.execute("SELECT 1 FROM experiments").fetchone() is not None
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    if "experiments" not in names:
+        return bool(names) and "alembic_version" not in names
+    return connection.execute("SELECT 1 FROM experiments").fetchone() is not None
 
 
 def _make(database: Path) -> None:
@@ -137,14 +140,18 @@ def _make(database: Path) -> None:
     from mlflow import MlflowClient
 
     fresh = database.with_name(f".{database.name}.{os.getpid()}")
-    remains = (fresh, fresh.with_name(f"{fresh.name}-journal"))
+    _drop_unfinished(database)
     try:
-        for file in remains:
-            file.unlink(missing_ok=True)
         MlflowClient(tracking_uri=f"sqlite:///{fresh}").get_experiment("0")
         fresh.replace(database)
     finally:
-        for file in remains:
+        _drop_unfinished(database)
+
+
+def _drop_unfinished(database: Path) -> None:
+    """Delete what this process or a killed one has left of `_make`; the run directory has one writer."""
+    for file in database.parent.glob(f".{database.name}.*"):
+        if re.fullmatch(r"\d+(?:-journal)?", file.name.removeprefix(f".{database.name}.")):
             file.unlink(missing_ok=True)
 
 
@@ -153,10 +160,9 @@ def database_damage(database: Path) -> str | None:
     place = quote(str(database.absolute()))
     try:
         with closing(sqlite3.connect(f"file:{place}?mode=ro&immutable=1", uri=True)) as connection:
-            connection.execute("SELECT name FROM sqlite_master").fetchall()
+            return None if _has_tables(connection) else "it was never finished"
     except sqlite3.Error as error:
         return str(error) if _is_damage(error) else None
-    return None
 
 
 def repair_command(database: Path) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from benchsuite.contracts.recipe import TrainingRecipe
 from benchsuite.errors import UsageError
 from benchsuite.plan.dense_task import DenseTask
-from benchsuite.store.files import read_regular
+from benchsuite.store.files import described, read_regular
 from benchsuite.suite import Workload
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def dense_task(suite_file: Path, record: TrialRecord) -> DenseTask:
     """The task of a record's dense model, from the suite's workloads and the record's own stages.
 
     Raises:
-        UsageError: the suite does not have the data set or model.
+        UsageError: the suite cannot be read, or does not have the data set or model.
     """
     dataset, model = _data_and_model(suite_file, record)
     return DenseTask(
@@ -62,8 +62,8 @@ def by_sources(
     for choice in choices:
         try:
             dataset, model = _data_and_model(suite_file, choice.record)
-        except (UsageError, OSError, ValueError, LookupError, TypeError) as error:
-            troubles.append(f"{choice.name}: {type(error).__name__}: {error}")
+        except UsageError as error:
+            troubles.append(f"{choice.name}: {error}")
             continue
         origins = (source_of("model", model.name), source_of("dataset", dataset.name))
         sources = dict.fromkeys(origin.resolved() for origin in origins if origin is not None)
@@ -73,10 +73,16 @@ def by_sources(
 
 def _data_and_model(suite_file: Path, record: TrialRecord) -> tuple[PluginChoice, PluginChoice]:
     # Without a registry: plugins that are not needed here, such as somebody's scorer, may be missing.
-    suite = tomllib.loads(read_regular(suite_file).decode())
-    found = [Workload.model_validate(workload) for workload in suite["workload"]]
-    dataset = next((w.dataset for w in found if w.dataset.label == record.axes["dataset"]), None)
-    model = next((m for w in found for m in w.models if m.label == record.axes["model"]), None)
+    try:
+        suite = tomllib.loads(read_regular(suite_file).decode())
+        found = [Workload.model_validate(workload) for workload in suite["workload"]]
+    except OSError as error:
+        raise UsageError(described(error)) from error
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise UsageError(f"{suite_file} has no workloads that can be read") from error
+    wanted = record.axes.get("dataset"), record.axes.get("model")
+    dataset = next((w.dataset for w in found if w.dataset.label == wanted[0]), None)
+    model = next((m for w in found for m in w.models if m.label == wanted[1]), None)
     if dataset is None or model is None:
-        raise UsageError(f"{suite_file} has no {record.axes['model']} on {record.axes['dataset']} any more")
+        raise UsageError(f"{suite_file} has no {wanted[1]} on {wanted[0]} any more")
     return dataset.choice, model.choice

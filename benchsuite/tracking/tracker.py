@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.store.counting import counted
-from benchsuite.store.files import write_atomically
+from benchsuite.store.files import described, write_atomically
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.tracking.connection import why
 from benchsuite.tracking.mlflow_fields import run_name
@@ -121,7 +121,10 @@ class Tracker:
         size = self._stored_bytes()
         view = View(uri, self._directory, self._suite, self._description, invocation, size)
         self._directory.mkdir(parents=True, exist_ok=True)
-        write_atomically(_marker(self._directory), b"")
+        try:
+            write_atomically(_marker(self._directory), b"")
+        except OSError as error:
+            self.warnings.append(f"{described(error)}: without it nobody sees later what MLflow lacks")
         self._thread = threading.Thread(target=self._work, args=(view,), name="mlflow", daemon=True)
         self._thread.start()
 

@@ -89,6 +89,15 @@ def _of_files(seen: Inspected) -> Iterator[Finding]:
     for name, reason in seen.unreadable.items():
         if name not in strange:
             yield Finding("unreadable", name, f"is damaged ({reason})", "running the suite again rewrites it")
+    for name, size in seen.temporary.items() if not seen.at_work else ():
+        yield Finding(
+            "temporary",
+            name,
+            "was left over while it was written",
+            "a repair deletes it",
+            mends=True,
+            bytes=size,
+        )
     for number, reason in seen.lines.damaged:
         yield Finding(
             "line",

@@ -15,10 +15,10 @@ from benchsuite.errors import UsageError
 from benchsuite.store.files import open_regular, read_regular
 from benchsuite.store.freed import FREED
 from benchsuite.store.texts import printable, read_json
-from benchsuite.upkeep.own_files import entries_of
+from benchsuite.upkeep.own_files import entries_of, files_in, taken
 from benchsuite.upkeep.references import References, cells_of, references_of
 from benchsuite.upkeep.results_lines import Lines, read_lines
-from benchsuite.upkeep.stage_state import StageState, look_at
+from benchsuite.upkeep.stage_state import StageState, is_temporary, look_at
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +53,7 @@ class Inspected:
         stages: what is in the folder of each stage.
         strange: of what is no file or folder where one should be, the path within the run and what it is.
         unreadable: by name, files that say nothing that can be understood, and why.
+        temporary: files right in the run that a process left while it wrote them, with their bytes.
         freed: keys of the stages whose weights were freed on purpose.
         dissects: whether the suite asks for dissection, or may.
         at_work: whether another process holds the directory's lock.
@@ -65,6 +66,7 @@ class Inspected:
     stages: dict[str, StageState]
     strange: tuple[tuple[str, str], ...]
     unreadable: dict[str, str]
+    temporary: dict[str, int]
     freed: frozenset[str]
     dissects: bool
     at_work: bool
@@ -115,6 +117,7 @@ def inspect(run: Path, *, check: bool = True, ours: bool = False) -> Inspected:
         stages=stages,
         strange=tuple(strange),
         unreadable=unreadable,
+        temporary=_temporary(run),
         freed=freed_of(run),
         dissects=_dissects(suite, lines),
         at_work=not ours and is_held(run),
@@ -153,6 +156,12 @@ def _strange(run: Path, name: str) -> tuple[str, str] | None:
     return name, "is a link" if stat.S_ISLNK(mode) else "is no file or folder of a run"
 
 
+def _temporary(run: Path) -> dict[str, int]:
+    ours = tuple(f".{name}." for name in (*_FILES, "room"))
+    found = [file for file in files_in(run) if file.name.startswith(ours) and is_temporary(file.name)]
+    return {file.name: taken(file.lstat()) for file in found}
+
+
 def _lines(run: Path, unreadable: dict[str, str]) -> Lines:
     try:
         return read_lines(run / "results.jsonl")
@@ -175,12 +184,16 @@ def _cells(run: Path, unreadable: dict[str, str]) -> tuple[Cell, ...] | None:
 
 def _suite(run: Path, unreadable: dict[str, str]) -> dict[str, Any] | None:
     try:
-        return tomllib.loads(read_regular(run / "suite.toml", _SMALL, follow=False).decode())
+        suite = tomllib.loads(read_regular(run / "suite.toml", _SMALL, follow=False).decode())
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
         unreadable["suite.toml"] = _reason(error)
         return None
+    if not isinstance(suite.get("suite"), dict) or not isinstance(suite.get("workload"), list):
+        unreadable["suite.toml"] = "it lacks [suite] or [[workload]]"
+        return None
+    return suite
 
 
 def _unclear(lines: Lines, unreadable: dict[str, str]) -> str:

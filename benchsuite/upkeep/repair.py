@@ -40,6 +40,8 @@ def repair(run: Path, findings: Iterable[Finding]) -> dict[Finding, str]:
         try:
             if finding.subject in ("stage", "half-made"):
                 empty(run / "stages", finding.key)
+            elif finding.subject == "temporary" and not finding.key:
+                remove_files(run, [finding.where])
             elif finding.subject == "temporary":
                 drop_temporary(run / "stages" / finding.key)
             elif finding.subject == "log":

@@ -38,7 +38,7 @@ KEPT = (LOG, SYSTEM_FILE, ".lock")
 """What may lie in the folder of a stage that was never completed: what its worker said, and its lock."""
 TABLES = ("tables/", "tables-at-init/")
 """Folders of a dense model's stage with what its criteria share."""
-_TEMPORARY = re.compile(r"\..+\.\d+|.+\.\d+\.part|round\.pt|round-scores\.safetensors")
+_TEMPORARY = re.compile(r"\..+\.\d+(?:-journal)?|.+\.\d+\.part|round\.pt|round-scores\.safetensors")
 _OLD_TRIAL = "pruning.json"
 _LARGEST = 64 << 20
 _GIB = 1 << 30

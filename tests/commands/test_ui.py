@@ -124,7 +124,7 @@ def test_a_port_that_is_taken_or_none_is_bad_usage(store, capsys):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "mlflow.db is no MLflow store: "),
+        (b"", "mlflow.db is damaged (it was never finished); benchsuite doctor "),
         (b"no database at all, but long enough to be read as one" * 30, "mlflow.db is damaged (file is not"),
     ],
 )

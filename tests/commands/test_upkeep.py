@@ -184,13 +184,21 @@ def test_the_machine_as_json(capsys) -> None:
     assert code == (0 if all(row["ok"] for row in rows) else 1)
 
 
-def test_a_database_that_is_none_is_moved_aside_and_filled_anew(again: Path, capsys) -> None:
+@pytest.mark.parametrize(
+    ("noise", "why"),
+    [
+        (bytes(range(256)) * 20, "file is not a database"),
+        pytest.param(b"", "it was never finished", marks=pytest.mark.slow),
+    ],
+)
+def test_a_database_that_is_none_is_moved_aside_and_filled_anew(
+    noise: bytes, why: str, again: Path, capsys
+) -> None:
     run = again / "runs/small"
     database = run / "mlflow.db"
-    noise = bytes(range(256)) * 20
     database.write_bytes(noise)
     assert cli.main(["ui", "runs/small"]) == 4
-    assert "mlflow.db is damaged (file is not a database); benchsuite doctor " in capsys.readouterr().err
+    assert f"mlflow.db is damaged ({why}); benchsuite doctor " in capsys.readouterr().err
     assert cli.main(["doctor", "runs/small"]) == 1
     assert "a repair moves it to mlflow.damaged.db" in capsys.readouterr().out
     assert database.read_bytes() == noise
@@ -199,6 +207,20 @@ def test_a_database_that_is_none_is_moved_aside_and_filled_anew(again: Path, cap
     assert database.read_bytes().startswith(b"SQLite format 3")
     assert cli.main(["doctor", "runs/small"]) == 0
     assert "all is well" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", ["", "x = [", "suite = 3", "[suite]\n"])
+def test_mlflow_sync_takes_no_other_name_for_a_run_whose_suite_is_damaged(
+    content: str, again: Path, capsys
+) -> None:
+    suite = again / "runs/small/suite.toml"
+    suite.write_text(content)
+    database = (again / "runs/small/mlflow.db").read_bytes()
+    assert cli.main(["mlflow-sync", "runs/small"]) == 4
+    said = capsys.readouterr().err
+    assert "runs/small/suite.toml" in said
+    assert "run the suite again to rewrite it" in said
+    assert (again / "runs/small/mlflow.db").read_bytes() == database
 
 
 def test_a_folder_in_place_of_the_database_promises_no_repair(again: Path, capsys) -> None:

@@ -46,6 +46,27 @@ def test_the_last_line_of_a_key_wins(tmp_path):
     assert problems == []
 
 
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link", "device", "empty"])
+def test_whatever_stands_in_place_of_the_plan_is_no_plan_and_not_its_absence(kind, tmp_path):
+    """Without the plan, records of earlier forms of the suite would count as its own."""
+    run = RunDirectory(tmp_path)
+    run.append(record())
+    run.append(record("b"))
+    run.write_plan([Cell(key("b"), {})])
+    assert [each.key for each in run.results().records] == [key("b")]
+    run.plan_file.unlink()
+    make = {
+        "folder": run.plan_file.mkdir,
+        "pipe": lambda: os.mkfifo(run.plan_file),
+        "link": lambda: run.plan_file.symlink_to(tmp_path / "gone"),
+        "device": lambda: run.plan_file.symlink_to("/dev/zero"),
+        "empty": run.plan_file.touch,
+    }
+    make[kind]()
+    with pytest.raises(UsageError, match=r"plan\.json is damaged \(.+\); run the suite again to rewrite it"):
+        run.results()
+
+
 def test_a_torn_last_line_is_dropped_and_the_next_append_is_whole(tmp_path):
     run = RunDirectory(tmp_path)
     run.append(record())

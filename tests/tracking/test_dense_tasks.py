@@ -68,7 +68,7 @@ def test_a_network_that_the_suite_does_not_have_is_told_of_and_the_others_go_on(
     found, troubles = by_sources(suite, [chosen("digits", "gone"), good], source_of)
     assert found == {(): [good]}
     (trouble,) = troubles
-    assert trouble.startswith("gone on digits, dense: UsageError: ")
+    assert trouble.startswith(f"gone on digits, dense: {suite} has no gone on digits")
     assert str(suite) in trouble
 
 
@@ -81,6 +81,8 @@ def test_a_suite_that_cannot_be_read_is_told_of(tmp_path, content):
     assert found == {}
     (trouble,) = troubles
     assert trouble.startswith("mlp on digits, dense: ")
+    assert str(path) in trouble
+    assert "Error" not in trouble
 
 
 def test_the_task_has_the_suites_choices_and_the_records_stages(suite):

@@ -31,6 +31,15 @@ def test_a_store_that_is_gone_or_no_database_is_noticed(tmp_path, monkeypatch):
     assert not has_lost_store(tmp_path)
 
 
+def test_a_folder_in_place_of_the_marker_costs_a_warning(tmp_path):
+    (tmp_path / "mlflow.behind").mkdir()
+    tracker = track(tmp_path, record(key("a")))
+    (warning,) = tracker.warnings
+    assert warning.startswith(f"{tmp_path / 'mlflow.behind'}: ")
+    assert set(shown(tmp_path).trials) == {key("a")}
+    assert is_behind(tmp_path)
+
+
 def test_a_server_that_is_down_costs_a_warning_and_is_made_up_for(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{closed_port()}")
     tracker = track(tmp_path, record(key("a")), record(key("b")))

@@ -73,7 +73,10 @@ def make_run(path: Path, *, pending: bool = False) -> RunDirectory:
     """A run of two finished trials on one dense model, and perhaps of a third that was not run yet."""
     run = RunDirectory(path)
     path.mkdir(parents=True)
-    run.suite_file.write_text('[suite]\nname = "made up"\n[metrics]\ndissection = { concepts = "shapes" }\n')
+    run.suite_file.write_text(
+        '[suite]\nname = "made up"\n[metrics]\ndissection = { concepts = "shapes" }\n'
+        '[[workload]]\ndataset = "digits"\nmodels = ["mlp"]\n'
+    )
     data = complete(
         run.stage(DATA),
         DataFacts(classes=("a", "b"), mean=(0.0,), std=(1.0,), augmentation={}, digest="d"),

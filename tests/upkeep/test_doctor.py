@@ -137,6 +137,13 @@ def temporary(run: RunDirectory) -> None:
     (run.stage(TRIAL["first"]) / "round.pt").write_bytes(b"some")
 
 
+def temporary_in_the_run(run: RunDirectory) -> None:
+    (run.path / ".plan.json.4711").write_bytes(b"some")
+    (run.path / ".mlflow.db.4711").write_bytes(b"some")
+    (run.path / ".mlflow.db.4711-journal").write_bytes(b"some")
+    (run.path / ".a-user-s-file.1").write_bytes(b"stays")
+
+
 def long_log(run: RunDirectory) -> None:
     with (run.stage(TRIAL["first"]) / "worker.log").open("wb") as log:
         log.truncate(LONGEST_LOG + 100_000)
@@ -169,6 +176,7 @@ MENDED: list[tuple[Callable[[RunDirectory], None], str, str, int]] = [
     (dissection, "stage", DISSECTION, 1),
     (half_made, "half-made", HALF, 1),
     (temporary, "temporary", "", 3),
+    (temporary_in_the_run, "temporary", "", 3),
     (long_log, "log", TRIAL["first"], 1),
     (bad_line, "line", "", 2),
     (torn_line, "torn line", "", 1),
@@ -310,7 +318,7 @@ def test_a_record_made_from_other_numbers_than_there_are_is_told(run, capsys) ->
 
 
 @pytest.mark.parametrize("name", ["plan.json", "suite.toml"])
-@pytest.mark.parametrize("text", ["[" * 100_000, "\x00", '{"cells": [{"key": "../x"}]}', '{"cells": 3}'])
+@pytest.mark.parametrize("text", ["", "[" * 100_000, "\x00", '{"cells": [{"key": "../x"}]}', '{"cells": 3}'])
 def test_a_damaged_plan_or_suite_is_told(name, text, run, capsys) -> None:
     (run.path / name).write_text(text)
     code, found = doctor(run, capsys, "--repair")
