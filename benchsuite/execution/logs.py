@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
+import math
 import os
 import stat
 import sys
@@ -35,6 +37,15 @@ def redirect_output(folder: Path) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
+
+
+def log_where_it_is(after: float) -> None:
+    """Let this process write to its log which lines it is at, shortly before so many seconds have passed.
+
+    Then it is killed for its time. Each call begins anew.
+    """
+    if math.isfinite(after):
+        faulthandler.dump_traceback_later(max(0.9 * after, after - 2.0), file=2)
 
 
 def log_of(record: TrialRecord, stages: Path) -> Path | None:

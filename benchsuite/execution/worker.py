@@ -26,7 +26,7 @@ from benchsuite.execution.jobs import (
     without_result,
 )
 from benchsuite.execution.local import LocalExecutor
-from benchsuite.execution.logs import redirect_output
+from benchsuite.execution.logs import log_where_it_is, redirect_output
 from benchsuite.execution.messages import (
     Completed,
     Ended,
@@ -73,6 +73,8 @@ def main(connection: Connection, job: Job, surroundings: Surroundings, device: s
 
     def tell(message: Sent) -> None:
         connection.send_bytes(encoded(message))
+        if isinstance(message, Started):  # of this the parent measures the time
+            log_where_it_is(surroundings.limits.timeout)
 
     try:
         redirect_output(configuration.run / "stages" / job.key)

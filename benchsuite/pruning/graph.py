@@ -101,6 +101,20 @@ class PruningGraph:
         if not self.weight_layers:
             raise Unsupported(self._none("weight of this network can be pruned", []))
 
+    def what_stays(self) -> str:
+        """The layers that keep units whatever the scores are, and why, as the end of a sentence, or nothing.
+
+        The output layer, which every network has, is not named.
+        """
+        pinned = sorted((pin for pin in self.pinned if not pin.output), key=lambda pin: -pin.units)
+        why = {pin.layer: pin.reason for pin in reversed(pinned)} | dict(self.left_out)
+        names = list(dict.fromkeys([*(pin.layer for pin in pinned), *self.left_out]))
+        if not names:
+            return ""
+        told = ", ".join(f"{name} ({why[name]})" for name in names[:_REASONS])
+        more = f" and {len(names) - _REASONS} more" if len(names) > _REASONS else ""
+        return f"; some units stay whatever their scores are: {told}{more}"
+
     def _none(self, what: str, why: list[str]) -> str:
         why = [*why, *(f"{name}: {reason}" for name, reason in self.left_out.items())][:_REASONS]
         return f"no {what} ({'; '.join(why) or 'it has no convolution and no linear layer'})"

@@ -229,7 +229,7 @@ def _prefix(
             floor = f", which keeps {settings.floor:g} of each group" if settings.scope == "protected" else ""
             raise Unsupported(
                 f"the scope {settings.scope}{floor}, can remove at most {gone(high):.1%} of the "
-                f"{settings.budget}, not {sparsity:.1%}"
+                f"{settings.budget}, not {sparsity:.1%}{graph.what_stays()}"
             )
         return high
     while high - low > 1:

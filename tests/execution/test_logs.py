@@ -68,6 +68,28 @@ def test_what_lies_in_the_place_of_a_log_leads_no_output_elsewhere(tmp_path: Pat
     assert victim.read_bytes() == LONG if kind == "link" else not victim.exists()
 
 
+@pytest.mark.parametrize("busy", ["time.sleep(60)", "sum(range(10**12))"])
+def test_what_takes_too_long_has_said_where_it_was(tmp_path: Path, busy: str) -> None:
+    (tmp_path / "slow.py").write_text(f"import time\n\ndef stuck():\n    {busy}\n")
+    code = (
+        "from benchsuite.execution.logs import log_where_it_is; import slow; "
+        "log_where_it_is(1.0); slow.stuck()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    lines = iter(process.stderr.readline, "")
+    assert any('slow.py", line 4 in stuck' in line for line in lines)
+    process.kill()
+    process.wait()
+    process.stderr.close()
+
+
+def test_without_an_end_nothing_is_said() -> None:
+    code = "from benchsuite.execution.logs import log_where_it_is; log_where_it_is(float('inf'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def written(stages: Path, key: str, text: str, when: int) -> Path:
     (stages / key).mkdir()
     (stages / key / LOG).write_text(text)

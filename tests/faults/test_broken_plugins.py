@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -110,6 +111,9 @@ def test_beside_all_of_them_every_other_cell_is_the_same_to_the_bit(tmp_path: Pa
         record = beside.records[name]
         assert record["status"] == status, (name, record["error"])
         assert reason in (record["error"] or ""), (name, record["error"])
+    stages = tmp_path / "beside/runs/faults/stages"
+    log = (stages / beside.records["hangs"]["stages"]["score"] / "worker.log").read_text()
+    assert re.search(r'hangs\.py", line \d+ in score', log)
     for name, (_, how) in DEAD_AT_IMPORT.items():
         (line,) = (line for line in beside.output.splitlines() if line.startswith(f"plugin {name} "))
         assert how in line
