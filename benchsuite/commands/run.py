@@ -157,7 +157,8 @@ def _run_locked(
         ) from error
     outcomes = [records[t.key] for t in loaded.selected if t.key in records]
     logs = partial(log_of, stages=directory.path / "stages")
-    console.print(summary(outcomes, logs), markup=False, soft_wrap=True)
+    if outcomes or not interrupted:
+        console.print(summary(outcomes, logs), markup=False, soft_wrap=True)
     renew_freed(directory.path)
     if interrupted:
         left = len(loaded.selected) - len(outcomes) + len(_not_again(before, records))
@@ -265,7 +266,7 @@ def _work(
     for warning in tracker.warnings:
         console.print(warning, style="yellow", markup=False, soft_wrap=True)
     if not tracker.lacks:
-        console.print(f"MLflow took {duration(tracking_seconds)} beside the run", markup=False)
+        console.print(f"MLflow was filled in {duration(tracking_seconds)}, beside the trials", markup=False)
     return interrupted, tracker.lacks
 
 

@@ -20,7 +20,7 @@ from benchsuite.errors import UsageError
 from benchsuite.store.counting import counted
 from benchsuite.store.files import described
 from benchsuite.store.run_directory import RunDirectory
-from benchsuite.tracking import database_damage, is_behind
+from benchsuite.tracking import database_damage, has_lost_store, is_behind
 from benchsuite.upkeep.findings import Finding, findings_of
 from benchsuite.upkeep.inspection import Inspected, inspect
 from benchsuite.upkeep.repair import repair
@@ -79,6 +79,9 @@ def _findings(seen: Inspected) -> list[Finding]:
     elif is_behind(seen.run) and not seen.at_work:
         cure = "a repair brings them in, as mlflow-sync does"
         found.append(Finding("mlflow", "mlflow.db", "MLflow may lack trials of this run", cure, mends=True))
+    elif seen.lines.records and has_lost_store(seen.run) and not seen.at_work:
+        cure = "benchsuite mlflow-sync makes one, as the next run does"
+        found.append(Finding("mlflow", "mlflow.db", "is not there", cure, wrong=False))
     return sorted(found, key=lambda finding: not finding.wrong)
 
 

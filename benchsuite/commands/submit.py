@@ -83,7 +83,8 @@ def run(options: Namespace) -> int:
         say(console, f"{signature_file(output)}: {check_signature(output).words}")
     say(
         console,
-        f"it names the machines {', '.join(hosts)} and holds the texts of errors; read it before you send it",
+        f"it names the machine{'s' if len(hosts) > 1 else ''} {', '.join(hosts)} and holds the texts of "
+        "errors; read it before you send it",
     )
     say(console, f"check it with: benchsuite verify {output}{_plugin_files(suite)}")
     return OK

@@ -119,7 +119,7 @@ def run(options: Namespace) -> int:
     if signature.verdict == "bad" or required:
         checks["signature"] = [verification.Problem("signature", signature.words)]
     if missing:
-        say(console, f"{'plugins':<14}no plugin here is {told(missing)}: without, the suite's cells and the")
+        say(console, f"{'plugins':<14}not here: {told(missing)}; without, the suite's cells and the")
         say(console, f"{'':<14}trials' keys are not checked and none is run again; {HINT}")
     elif options.rerun:
         again = run_again(options, pairs, data, (registry, strangers), threads, console)

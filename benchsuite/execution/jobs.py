@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from benchsuite.store.record import TrialRecord
+from benchsuite.store.stages import is_complete
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from benchsuite.contracts.plugin import Kind
     from benchsuite.execution.messages import Message
@@ -133,6 +135,13 @@ class LatencyJob:
     def title(self) -> str:
         """What a person reads while it runs."""
         return f"timing {_network(self.trials[0].dense)}"
+
+
+def title_of(job: Job, stages: Path) -> str:
+    """What a person reads while it runs; a dense model that is there is not trained again."""
+    if isinstance(job, TrainJob) and is_complete(stages / job.key):
+        return f"taking up {_network(job.dense)}"
+    return job.title
 
 
 def _network(dense: DenseTask) -> str:

@@ -26,7 +26,9 @@ class Stopping:
         self._deadline = None if hours is None else time.monotonic() + 3600 * hours
         self._hours = hours
         self._tell = tell
-        self._asked = self._told = self._at_work = False
+        self._asked = self._told = self._begun = False
+        self._in_work: dict[int, str] = {}
+        """What is in work, by slot."""
 
     def listen(self) -> None:
         """React to signals from now on; as long as nothing is in work, the first stops at once."""
@@ -40,15 +42,18 @@ class Stopping:
         if (self._asked or late) and not self._told:
             self._told = True
             why, again = ("", " again") if self._asked else (f"{self._hours:g} hours are over: ", "")
-            self._tell(f"{why}finishing what is in work; Ctrl-C{again} stops at once")
+            now = f" ({', '.join(self._in_work.values())})" if self._in_work else ""
+            self._tell(f"{why}finishing what is in work{now}; Ctrl-C{again} stops at once")
         return self._asked or late
 
-    def working(self, slot: int, what: str) -> None:  # noqa: ARG002 - Observer's form
+    def working(self, slot: int, what: str) -> None:
         """Something is in work."""
-        self._at_work = True
+        self._begun = True
+        self._in_work[slot] = what
 
     def idle(self, slot: int) -> None:
-        """Nothing to be known."""
+        """It is not any more."""
+        self._in_work.pop(slot, None)
 
     def trial_started(self, trial: Trial) -> None:
         """Nothing to be known."""
@@ -57,6 +62,6 @@ class Stopping:
         """Nothing to be known."""
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if number != signal.SIGINT or not self._at_work or self._asked or self._told:
+        if number != signal.SIGINT or not self._begun or self._asked or self._told:
             raise KeyboardInterrupt
         self._asked = True

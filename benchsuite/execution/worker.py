@@ -22,6 +22,7 @@ from benchsuite.execution.jobs import (
     TrainJob,
     TrialsJob,
     needed_plugins,
+    title_of,
     way,
     without_result,
 )
@@ -83,7 +84,7 @@ def main(connection: Connection, job: Job, surroundings: Surroundings, device: s
         os._exit(1)
     warnings.simplefilter("default")
     torch_device = devices.prepare(device, surroundings.threads)
-    tell(Started(None, job.title))
+    tell(Started(None, title_of(job, configuration.run / "stages")))
     try:
         worker = WorkerContext(
             configuration,

@@ -27,8 +27,13 @@ def missing_plugins(suite: Mapping[str, Any], registry: Registry) -> list[tuple[
 
 
 def told(missing: Iterable[tuple[Kind, str]]) -> str:
-    """The plugins in words: scorer mine, model net."""
-    return ", ".join(f"{kind} {name[:80]}" for kind, name in missing)
+    """The plugins in words: scorer mine, models net, other."""
+    names: dict[Kind, list[str]] = {}
+    for kind, name in missing:
+        names.setdefault(kind, []).append(name[:80])
+    return ", ".join(
+        f"{kind}{'s' if len(found) > 1 else ''} {', '.join(found)}" for kind, found in names.items()
+    )
 
 
 def _named(suite: Mapping[str, Any]) -> Iterator[tuple[Kind, str]]:

@@ -31,16 +31,19 @@ def render(records: Sequence[TrialRecord]) -> list[str]:
     """
     report, views = make_report(records, title="", pending=0, notes=()), Views()
     lines: list[str] = []
+    tells = False
     for board in report.boards[:_MOST_BOARDS]:
-        found = list(_board(board, views.overall(board, board.after)))
+        view = views.overall(board, board.after)
+        found = list(_board(board, view))
+        tells |= any(
+            verdict is not None and verdict.may_be_best is not None for verdict in view.table.verdicts
+        )
         if found and len(report.boards) > 1:
             lines.append(shorten(board.name, 80))
         lines += found
     if lines:
-        lines.append(
-            "accuracy in percent with its 95% interval over other seeds of these workloads; "
-            "● highest, ○ may be best too"
-        )
+        over = " with its 95% interval over other seeds of these workloads" if tells else ""
+        lines.append(f"accuracy in percent{over}; ● highest{', ○ may be best too' if tells else ''}")
     if len(report.boards) > _MOST_BOARDS:
         lines.append(f"{count(len(report.boards) - _MOST_BOARDS, 'more board')} on the page")
     return lines

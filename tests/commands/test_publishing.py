@@ -177,7 +177,7 @@ def escaping(header, records):
         (without_devices, "provenance lacks device"),
         (escaping, "is no cell of the suite"),
         (with_keys_exchanged, "2 x has the key of another cell of the suite"),
-        (in_suite('name = "mlp"', 'name = "no-such"'), "no plugin here is model no-such"),
+        (in_suite('name = "mlp"', 'name = "no-such"'), "not here: model no-such"),
         (
             in_suite('name = "mlp"', 'weights = "/etc/passwd"\nname = "mlp"'),
             "names a file on its author's machine",
@@ -251,7 +251,7 @@ def test_without_the_plugin_file_of_a_run_what_can_be_checked_is(of_a_plugin_fil
     for line in ("schema        ok", "completeness  not checked", "provenance    ok", "plausibility  ok"):
         assert line in said
     assert said.count("of-a-file") == 1
-    assert "no plugin here is scorer of-a-file" in said
+    assert "not here: scorer of-a-file" in said
     assert "--plugin FILE" in said
 
 

@@ -344,7 +344,8 @@ def test_ctrl_c_leaves_a_consistent_run_and_says_how_to_go_on(tmp_path, signals)
     assert "Traceback" not in output
     assert {json.loads(line)["status"] for line in results.read_text().splitlines()} == {"done"}
     if signals == 1:
-        assert "finishing what is in work; Ctrl-C again stops at once" in output
+        assert "finishing what is in work" in output
+        assert "Ctrl-C again stops at once" in output
         assert before <= len(results.read_text().splitlines()) < 24
     assert workers_of(tmp_path) == []
     assert benchsuite("run", "tiny.toml", cwd=tmp_path).returncode == 0
@@ -356,7 +357,8 @@ def test_after_its_hours_a_run_ends_and_goes_on_later(tmp_path):
     process = start(tmp_path, "--max-hours", "0.0001")
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 2, output
-    assert "0.0001 hours are over: finishing what is in work; Ctrl-C stops at once" in output
+    assert "0.0001 hours are over: finishing what is in work" in output
+    assert "no trials" not in output
     assert benchsuite("run", "tiny.toml", cwd=tmp_path).returncode == 0
     assert len(rows(tmp_path)) == 24
 

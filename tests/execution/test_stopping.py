@@ -45,13 +45,26 @@ def test_what_is_in_work_is_finished_and_the_second_stops_at_once():
     told: list[str] = []
     stop = listening(told)
     stop.working(0, "training")
+    stop.working(1, "scoring by obd")
+    stop.working(2, "pruning")
+    stop.idle(0)
     assert not stop()
     send(signal.SIGINT)
     assert stop()
     assert stop()
-    assert told == ["finishing what is in work; Ctrl-C again stops at once"]
+    assert told == ["finishing what is in work (scoring by obd, pruning); Ctrl-C again stops at once"]
     with pytest.raises(KeyboardInterrupt):
         send(signal.SIGINT)
+
+
+def test_between_two_jobs_the_first_still_lets_all_end():
+    told: list[str] = []
+    stop = listening(told)
+    stop.working(0, "training")
+    stop.idle(0)
+    send(signal.SIGINT)
+    assert stop()
+    assert told == ["finishing what is in work; Ctrl-C again stops at once"]
 
 
 def test_the_hours_end_a_run_likewise():
@@ -59,7 +72,7 @@ def test_the_hours_end_a_run_likewise():
     stop = listening(told, hours=0)
     stop.working(0, "training")
     assert stop()
-    assert told == ["0 hours are over: finishing what is in work; Ctrl-C stops at once"]
+    assert told == ["0 hours are over: finishing what is in work (training); Ctrl-C stops at once"]
     with pytest.raises(KeyboardInterrupt):
         send(signal.SIGINT)
 

@@ -66,3 +66,9 @@ def test_who_is_not_compared_is_named_in_short_lines(record):
     (start,) = (i for i, line in enumerate(lines) if "not compared: criterion-with-a-long-name-0" in line)
     assert "and 2 more" in " ".join(lines[start : start + 4])
     assert all(len(line) <= 80 for line in lines[:-1])
+
+
+def test_with_one_seed_nothing_is_said_of_intervals(record):
+    lines = render([record(name, 0.5, 0.9, seed=0) for name in ("a", "b", "random")])
+    assert lines[-1] == "accuracy in percent; ● highest"
+    assert not any("±" in line for line in lines)

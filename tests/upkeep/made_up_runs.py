@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,9 @@ def make_run(path: Path, *, pending: bool = False) -> RunDirectory:
     """A run of two finished trials on one dense model, and perhaps of a third that was not run yet."""
     run = RunDirectory(path)
     path.mkdir(parents=True)
+    with contextlib.closing(sqlite3.connect(run.path / "mlflow.db")) as store:
+        store.execute("CREATE TABLE experiments AS SELECT 0 AS experiment_id")
+        store.commit()
     run.suite_file.write_text(
         '[suite]\nname = "made up"\n[metrics]\ndissection = { concepts = "shapes" }\n'
         '[[workload]]\ndataset = "digits"\nmodels = ["mlp"]\n'

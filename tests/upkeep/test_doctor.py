@@ -317,6 +317,15 @@ def test_a_record_made_from_other_numbers_than_there_are_is_told(run, capsys) ->
     assert [(f["subject"], f["state"]) for f in found] == [("other numbers", "wrong")]
 
 
+def test_that_mlflow_has_no_database_is_told(run, capsys, monkeypatch) -> None:
+    (run.path / "mlflow.db").unlink()
+    code, (finding,) = doctor(run, capsys)
+    assert (code, finding["subject"], finding["what"]) == (0, "mlflow", "is not there")
+    assert "mlflow-sync" in finding["cure"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    assert doctor(run, capsys) == (0, [])
+
+
 @pytest.mark.parametrize("name", ["plan.json", "suite.toml"])
 @pytest.mark.parametrize("text", ["", "[" * 100_000, "\x00", '{"cells": [{"key": "../x"}]}', '{"cells": 3}'])
 def test_a_damaged_plan_or_suite_is_told(name, text, run, capsys) -> None:
