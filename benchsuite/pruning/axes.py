@@ -71,6 +71,11 @@ def is_prunable(module: nn.Module) -> bool:
     return isinstance(module, nn.modules.conv._ConvNd | nn.Linear) and own_weight(module) is not None
 
 
+def input_dim(layer: nn.Module) -> int:
+    """The dimension of the inputs of a convolution's or linear layer's weight."""
+    return 0 if getattr(layer, "transposed", False) else 1
+
+
 def own_weight(layer: nn.Module) -> nn.Parameter | None:
     """The weight of a convolution or linear layer, or None if it is no parameter of the layer itself."""
     return layer._parameters.get("weight")

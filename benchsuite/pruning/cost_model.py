@@ -13,6 +13,8 @@ from torch import nn
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from torch import Tensor
+
     from benchsuite.metrics.cost import MacCount
 
 Integers = NDArray[np.int64]
@@ -107,6 +109,14 @@ def build_cost_model(
         params.append(parameters)
         macs.append(multiplications)
 
+    counted_parameters: set[int] = set()
+
+    def share(parameter: Tensor) -> int:
+        """1 for a parameter that is met first, 0 for one that another module shares and that was met."""
+        first = id(parameter) not in counted_parameters
+        counted_parameters.add(id(parameter))
+        return int(first)
+
     modules = {
         name: model.get_submodule(name) for name in {cut.name for cut in cuts if cut.side != "parameter"}
     }
@@ -120,12 +130,13 @@ def build_cost_model(
             fixed = (1 if "out" in sides or "grouped" in sides else units) * (1 if "in" in sides else inputs)
             first, second = sides.get("out", sides.get("grouped", 0)), sides.get("in", 0)
             positions = counted.of_module.get(name, 0) // (units * inputs * kernel)
-            add(first, second, fixed * kernel, fixed * kernel * positions)
+            add(first, second, fixed * kernel * share(weight), fixed * kernel * positions)
             if module.bias is not None and first:
-                add(first, 0, 1, 0)
+                add(first, 0, share(module.bias), 0)
         elif "channels" in sides:
             size = widths[sides["channels"]]
-            add(sides["channels"], 0, sum(p.numel() for p in module.parameters(recurse=False)) // size, 0)
+            own = sum(p.numel() * share(p) for p in module.parameters(recurse=False))
+            add(sides["channels"], 0, own // size, 0)
         elif "heads" in sides:
             inside = sum(counted.of_module.get(f"{name}.{child}", 0) for child, _ in module.named_children())
             heads = widths[sides["heads"]]

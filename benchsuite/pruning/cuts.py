@@ -1,4 +1,4 @@
-"""Removing entries from one axis of a module or parameter, in place."""
+"""Removing entries from axes of modules and parameters, in place."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from torch import nn
 from benchsuite.pruning.axes import axes_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -27,26 +29,38 @@ def size_of(model: nn.Module, axis: Axis) -> int:
     return dict(axes_of(axis.name, module))[axis]
 
 
-def cut(model: nn.Module, axis: Axis, gone: NDArray[np.int64]) -> None:
-    """Remove entries from one axis, in place."""
-    if axis.side == "parameter":
-        owner, _, name = axis.name.rpartition(".")
-        parameter = model.get_parameter(axis.name)
-        setattr(model.get_submodule(owner), name, _without(parameter, axis.dim, gone))
-        return
-    module = model.get_submodule(axis.name)
-    if axis.side == "heads":
-        _cut_heads(module, len(gone))
-    elif axis.side == "grouped":
-        _cut_conv_groups(module, gone)
-    elif axis.side == "channels":
-        _cut_channels(module, gone)
-    else:
-        _cut_layer(module, axis.side, gone)
+def cut(model: nn.Module, entries: Mapping[Axis, NDArray[np.int64]]) -> None:
+    """Remove entries from axes, in place; modules that share a parameter share the smaller one."""
+    smaller = _Smaller()
+    for axis, gone in entries.items():
+        if axis.side == "parameter":
+            owner, _, name = axis.name.rpartition(".")
+            parameter = model.get_parameter(axis.name)
+            setattr(model.get_submodule(owner), name, smaller.without(parameter, axis.dim, gone))
+            continue
+        module = model.get_submodule(axis.name)
+        if axis.side == "heads":
+            _cut_heads(module, len(gone))
+        elif axis.side == "grouped":
+            _cut_conv_groups(module, gone, smaller)
+        elif axis.side == "channels":
+            _cut_channels(module, gone, smaller)
+        else:
+            _cut_layer(module, axis.side, gone, smaller)
 
 
-def _without(parameter: Tensor, dim: int, gone: NDArray[np.int64]) -> nn.Parameter:
-    return nn.Parameter(_selected(parameter, dim, gone))
+class _Smaller:
+    """Smaller parameters, the same one for what is cut from the same parameter in the same way."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[int, int, bytes], tuple[Tensor, nn.Parameter]] = {}
+        """With each the parameter that it was made of: as long as that is there, no other has its number."""
+
+    def without(self, parameter: Tensor, dim: int, gone: NDArray[np.int64]) -> nn.Parameter:
+        key = (id(parameter), dim % parameter.ndim, np.sort(gone).tobytes())
+        if key not in self._made:
+            self._made[key] = parameter, nn.Parameter(_selected(parameter, dim, gone))
+        return self._made[key][1]
 
 
 def _selected(tensor: Tensor, dim: int, gone: NDArray[np.int64]) -> Tensor:
@@ -54,31 +68,31 @@ def _selected(tensor: Tensor, dim: int, gone: NDArray[np.int64]) -> Tensor:
     return tensor.detach().index_select(dim, torch.from_numpy(kept).to(tensor.device))
 
 
-def _cut_layer(layer: nn.Module, side: Side, gone: NDArray[np.int64]) -> None:
+def _cut_layer(layer: nn.Module, side: Side, gone: NDArray[np.int64], smaller: _Smaller) -> None:
     """Cut the outputs or inputs of a linear layer or of a convolution without groups."""
     assert isinstance(layer, nn.Linear | nn.modules.conv._ConvNd)
     transposed = isinstance(layer, nn.modules.conv._ConvNd) and layer.transposed
-    layer.weight = _without(layer.weight, int(transposed != (side == "in")), gone)
+    layer.weight = smaller.without(layer.weight, int(transposed != (side == "in")), gone)
     if side == "out" and layer.bias is not None:
-        layer.bias = _without(layer.bias, 0, gone)
+        layer.bias = smaller.without(layer.bias, 0, gone)
     size = f"{side}_{'features' if isinstance(layer, nn.Linear) else 'channels'}"
     setattr(layer, size, getattr(layer, size) - len(gone))
 
 
-def _cut_conv_groups(module: nn.Module, gone: NDArray[np.int64]) -> None:
+def _cut_conv_groups(module: nn.Module, gone: NDArray[np.int64], smaller: _Smaller) -> None:
     """Remove whole groups of a convolution; the other groups read and compute the same as before."""
     assert isinstance(module, nn.modules.conv._ConvNd)
     per_group = module.out_channels // module.groups
     inputs = module.in_channels // module.groups
-    module.weight = _without(module.weight, 0, gone)
+    module.weight = smaller.without(module.weight, 0, gone)
     if module.bias is not None:
-        module.bias = _without(module.bias, 0, gone)
+        module.bias = smaller.without(module.bias, 0, gone)
     module.groups -= len(gone) // per_group
     module.out_channels = module.groups * per_group
     module.in_channels = module.groups * inputs
 
 
-def _cut_channels(module: nn.Module, gone: NDArray[np.int64]) -> None:
+def _cut_channels(module: nn.Module, gone: NDArray[np.int64], smaller: _Smaller) -> None:
     """Cut a normalisation or PReLU: its size, and its parameters and statistics where it has them."""
     if isinstance(module, nn.PReLU):
         module.num_parameters -= len(gone)
@@ -94,7 +108,7 @@ def _cut_channels(module: nn.Module, gone: NDArray[np.int64]) -> None:
         module.num_features -= len(gone)
     for name, parameter in [*module.named_parameters(recurse=False)]:
         if name in ("weight", "bias"):
-            setattr(module, name, _without(parameter, -1, gone))
+            setattr(module, name, smaller.without(parameter, -1, gone))
     for name, buffer in [*module.named_buffers(recurse=False)]:
         if name in ("running_mean", "running_var"):
             setattr(module, name, _selected(buffer, 0, gone))

@@ -65,7 +65,8 @@ class PruningGraph:
     """The prunable parts of a network, given by module names, so that it fits every copy of the network.
 
     Attributes:
-        layers: convolutions and linear layers with removable units, in the order of the network's modules.
+        layers: convolutions and linear layers with removable units, in the order of the network's modules; of
+            layers that share a weight the first.
         groups: coupled groups; every removable unit is in exactly one position of one group.
         cuts: by group, every axis that its positions cut, the inputs of reading layers included.
         weight_layers: all convolutions and linear layers that are used, the output layer included; of layers
@@ -74,6 +75,7 @@ class PruningGraph:
         weight_macs: by layer of `weight_layers`, MACs of one sample per weight, in all layers that share it.
         pinned: layers with units that cannot be removed, and why.
         left_out: by name, modules with weights that are not pruned, and why.
+        shared: by name, layers with the weight of an earlier layer, and that layer: they lose the same units.
     """
 
     layers: tuple[Layer, ...]
@@ -84,6 +86,7 @@ class PruningGraph:
     weight_macs: Mapping[str, int]
     pinned: tuple[Pinned, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
+    shared: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def units(self) -> int:
@@ -107,7 +110,7 @@ class PruningGraph:
         The output layer, which every network has, is not named.
         """
         pinned = sorted((pin for pin in self.pinned if not pin.output), key=lambda pin: -pin.units)
-        why = {pin.layer: pin.reason for pin in reversed(pinned)} | dict(self.left_out)
+        why = {**self.left_out, **{pin.layer: pin.reason for pin in reversed(pinned)}}
         names = list(dict.fromkeys([*(pin.layer for pin in pinned), *self.left_out]))
         if not names:
             return ""
@@ -145,7 +148,11 @@ class PruningGraph:
                 Cut(cut.axis, places[cut.axis][cut.entries[kept[group.name]]])
                 for cut in self.cuts[group.name]
             )
-            units = {cut.axis.name: cut.entries for cut in parts if cut.axis.side in UNITS}
+            units = {
+                cut.axis.name: cut.entries
+                for cut in parts
+                if cut.axis.side in UNITS and cut.axis.name not in self.shared
+            }
             if len(kept[group.name]) == 1:
                 pinned.extend(Pinned(name, entries.size, ALONE) for name, entries in units.items())
                 continue

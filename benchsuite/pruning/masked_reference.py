@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from benchsuite.pruning.axes import input_dim
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -35,7 +37,7 @@ def masked_output(model: nn.Module, entries: Mapping[Axis, NDArray[np.int64]], i
             index = torch.from_numpy(gone).to(inputs.device)
             if axis.side == "in":
                 weight = module.get_parameter("weight")
-                dim = 0 if getattr(module, "transposed", False) else 1
+                dim = input_dim(module)
                 saved.append(
                     (weight.transpose(0, dim), index, weight.index_select(dim, index).transpose(0, dim))
                 )
@@ -47,7 +49,8 @@ def masked_output(model: nn.Module, entries: Mapping[Axis, NDArray[np.int64]], i
             with _NormalisingWhatIsKept(norms):
                 output: Tensor = model(inputs)
         finally:
-            for changed, index, values in saved:
+            # Backwards, since layers may share a weight.
+            for changed, index, values in reversed(saved):
                 changed.index_copy_(0, index, values)
     return output
 

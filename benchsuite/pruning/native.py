@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from benchsuite.pruning.axes import input_dim
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -46,11 +48,16 @@ def merge_units(
     merged = copy.deepcopy(model)
     for group in graph.groups:
         twins = _twins(group, merges, frozenset(removed.get(group.name, ())))
+        added: set[Tensor] = set()  # layers may share a weight
         for cut in graph.cuts[group.name]:
-            if cut.axis.side == "in":
-                weight = merged.get_submodule(cut.axis.name).get_parameter("weight")
-                for gone, kept in twins.items():
-                    _add(weight, cut.entries[gone].tolist(), cut.entries[kept].tolist())
+            if cut.axis.side != "in":
+                continue
+            reader = merged.get_submodule(cut.axis.name)
+            weight = reader.get_parameter("weight")
+            for gone, kept in twins.items() if weight not in added else ():
+                source, target = cut.entries[gone].tolist(), cut.entries[kept].tolist()
+                _add(weight.transpose(0, input_dim(reader)), source, target)
+            added.add(weight)
     return merged
 
 
@@ -70,4 +77,4 @@ def _twins(
 
 def _add(weight: Tensor, source: list[int], target: list[int]) -> None:
     with torch.no_grad():
-        weight[:, target] += weight[:, source]
+        weight[target] += weight[source]

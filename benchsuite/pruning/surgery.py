@@ -86,8 +86,7 @@ def remove_units(model: nn.Module, graph: PruningGraph, removed: Mapping[str, Se
     if empty:
         raise Collapsed(f"no unit would be left in {', '.join(sorted(set(empty)))}")
     pruned = copy.deepcopy(model)
-    for axis, gone in entries.items():
-        cut(pruned, axis, gone)
+    cut(pruned, entries)
     smaller = dict(pruned.named_parameters())  # by this, since programs of TorchScript refuse get_parameter
     for name, parameter in model.named_parameters():
         smaller[name].requires_grad_(parameter.requires_grad)

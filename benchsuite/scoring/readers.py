@@ -38,7 +38,10 @@ def ungated_groups(
     """
     names = {reader.layer for group in groups for reader in group.readers}
     modules = {name: model.get_submodule(name) for name in names}
-    one, two = (_Probe(modules, parameters) for _ in range(2))
+    # Layers may share a weight, which then has the name that it has in the first of them.
+    first = {id(parameter): name for name, parameter in model.named_parameters()}
+    weights = {name: first[id(module.get_parameter("weight"))] for name, module in modules.items()}
+    one, two = (_Probe(modules, parameters, weights) for _ in range(2))
     with torch.enable_grad():
         one.run(model, sample)
         two.run(model, torch.cat([sample, sample]))
@@ -69,12 +72,17 @@ def _fault(name: str, one: _Probe, two: _Probe) -> str | None:
 class _Probe(TorchFunctionMode):
     """Notes what layers are called with, and which layers' weights are used outside of their calls."""
 
-    def __init__(self, modules: Mapping[str, nn.Module], parameters: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, modules: Mapping[str, nn.Module], parameters: Mapping[str, Tensor], weights: Mapping[str, str]
+    ) -> None:
         super().__init__()
         self.read: dict[str, list[Tensor]] = defaultdict(list)
         self.elsewhere: set[str] = set()
         self._modules, self._parameters = modules, parameters
-        self._weights = {id(parameters[f"{name}.weight"]): name for name in modules}
+        self._weights: dict[int, list[str]] = defaultdict(list)
+        """The layers with each weight."""
+        for name, weight in weights.items():
+            self._weights[id(parameters[weight])].append(name)
         self._inside: dict[str, int] = defaultdict(int)
 
     def run(self, model: nn.Module, inputs: Tensor) -> None:
@@ -100,7 +108,7 @@ class _Probe(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         if any(isinstance(value, Tensor) for value in pytree.tree_leaves(result)):
             for value in pytree.tree_leaves((args, kwargs)):
-                name = self._weights.get(id(value)) if isinstance(value, Tensor) else None
-                if name is not None and not self._inside[name]:
-                    self.elsewhere.add(name)
+                names = self._weights.get(id(value), []) if isinstance(value, Tensor) else []
+                if not any(self._inside[name] for name in names):
+                    self.elsewhere.update(names)
         return result

@@ -162,9 +162,9 @@ def kept_in_outputs(
         removed: by coupled group, the removed positions.
     """
     by_layer = kept_units(dense.graph, removed)
-    gone = {
-        layer.name: set(range(layer.units)).difference(by_layer[layer.name]) for layer in dense.graph.layers
-    }
+    units = {layer.name: layer.units for layer in dense.graph.layers}
+    units |= {name: units[first] for name, first in dense.graph.shared.items() if first in units}
+    gone = {name: set(range(number)).difference(by_layer[name]) for name, number in units.items()}
     found: dict[str, tuple[int, ...] | None] = {}
     outputs = []
     for old, new in zip(before.layers, after.layers, strict=True):
@@ -192,10 +192,11 @@ def kept_units(graph: PruningGraph, removed: Mapping[str, tuple[int, ...]]) -> d
         for member in group.members:
             units = (u for position in removed.get(group.name, ()) for u in member.units[position])
             gone.setdefault(member.layer, set()).update(units)
-    return {
+    kept = {
         layer.name: tuple(u for u in range(layer.units) if u not in gone.get(layer.name, ()))
         for layer in graph.layers
     }
+    return kept | {name: kept[first] for name, first in graph.shared.items() if first in kept}
 
 
 def _measured(

@@ -21,19 +21,38 @@ if TYPE_CHECKING:
 def member_gates(context: ScoringContext, group: CoupledGroup) -> Gates:
     """Return gates behind the normalisation of each member, or at its output where none follows.
 
-    A normalisation with modules of its own, such as an activation, is gated before the first of these.
+    A normalisation with modules of its own, such as an activation, is gated before the first of these. Layers
+    with a member's weight lose the same units and are gated with it.
+
+    Raises:
+        Unsupported: layers share a weight, and a normalisation follows the first: what follows the others is
+            not known.
     """
     gates: dict[nn.Module, Gate] = {}
     for member in group.members:
         layer = context.layer(member.layer)
         places = _places(member.units, layer.units, group.size, layer.weight)
+        same = [(layer.name, layer.module), *_sharing(context.model, layer.module)]
         if layer.norm is None:
-            gates[layer.module] = Gate(layer.name, layer.module, False, layer.kind == "linear", places)
+            for name, each in same:
+                gates[each] = Gate(name, each, False, layer.kind == "linear", places)
+        elif len(same) > 1:
+            raise Unsupported(f"{same[1][0]} has the weight of {layer.name}, which a normalisation follows")
         else:
             inner = next(layer.norm.children(), None)
             module = layer.norm if inner is None else inner
             gates[module] = Gate(layer.norm_name or layer.name, module, inner is not None, False, places)
     return Gates(list(gates.values()), group.size, context.layer(group.members[0].layer).weight)
+
+
+def _sharing(model: nn.Module, layer: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Other modules with a layer's weight, with their names."""
+    weight = layer.get_parameter("weight")
+    return [
+        (name, module)
+        for name, module in model.named_modules()
+        if module is not layer and module._parameters.get("weight") is weight
+    ]
 
 
 def reader_gates(context: ScoringContext, group: CoupledGroup) -> Gates:

@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchsuite.metrics.cost import measure_cost
+from benchsuite.pruning.surgery import check_surgery, remove_units
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
+
+    from benchsuite.pruning.graph import PruningGraph
 
 CLASSES = 5
 
@@ -263,3 +269,22 @@ def unit_scores(graph: Any, seed: int = 0) -> dict[str, Tensor]:
     """A random positive score for every unit."""
     generator = torch.Generator().manual_seed(seed)
     return {layer.name: torch.rand(layer.units, generator=generator) for layer in graph.layers}
+
+
+def drawn_cut(data: st.DataObject, graph: PruningGraph) -> dict[str, tuple[int, ...]]:
+    """Any positions of each group but the last one that is left."""
+    return {
+        group.name: tuple(sorted(data.draw(st.sets(st.integers(0, group.size - 1), max_size=group.size - 1))))
+        for group in graph.groups
+    }
+
+
+def check_cut(model: nn.Module, graph: PruningGraph, removed: Mapping[str, Sequence[int]]) -> nn.Module:
+    """The smaller network, after a check that it computes what the masked one does and costs what is said."""
+    smaller = remove_units(model, graph, removed)
+    assert check_surgery(model, smaller, graph, removed, example()).relative_difference < 1e-9
+    counts = graph.cost_model.counts({name: len(gone) for name, gone in removed.items()})
+    cost = measure_cost(smaller, example()[:1])
+    assert graph.cost_model.cost(counts) == (cost.params, cost.macs)
+    assert cost.params == sum(parameter.numel() for parameter in smaller.parameters())
+    return smaller

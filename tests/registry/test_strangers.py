@@ -561,7 +561,7 @@ if os.fork() == 0:
         time.sleep(600)
     os._exit(0)
 os.wait()
-while not os.path.exists({file!r}):
+while not os.path.exists({file!r}) or not os.path.getsize({file!r}):
     time.sleep(0.01)
 """
 

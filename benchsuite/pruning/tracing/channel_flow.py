@@ -10,13 +10,24 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from benchsuite.pruning.tracing.index_maps import Flattened, IndexMap, Placed, Taken, Tiled
+from benchsuite.pruning.tracing.index_maps import (
+    Flattened,
+    Halved,
+    IndexMap,
+    Placed,
+    Reversed,
+    Spread,
+    Taken,
+    Tiled,
+)
 from benchsuite.pruning.tracing.layouts import VIEWS, Layouts, output_shape, position, signed, viewed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _LAYER_PRODUCTS = ("MmBackward", "AddmmBackward")
+_ELEMENTWISE = ("MulBackward", "AddBackward", "SubBackward", "DivBackward", "ExpandBackward")
+"""Where a smaller input is used for several channels at once."""
 _DEPTH = 2
 """Operations of a linear layer after its matrix product: a view and an addition."""
 _PRODUCTS = (*_LAYER_PRODUCTS, "BmmBackward", "BaddbmmBackward", "ScaledDotProduct")
@@ -39,6 +50,16 @@ def input_map(layouts: Layouts, operation: Any, slot: int) -> IndexMap | None:
         return _padding(layouts, operation)
     if name.startswith(VIEWS):
         return _view(layouts, operation)
+    if name.startswith(_ELEMENTWISE):
+        return _spreading(layouts, operation, slot)
+    if name.startswith("GluBackward"):
+        shape = output_shape(operation, 0)
+        dim = position(operation._saved_dim, len(shape))
+        return Halved(shape[dim]) if dim == _channel_dim(layouts, operation, shape) else None
+    if name.startswith("PixelShuffleBackward"):
+        return Reversed(Flattened(operation._saved_upscale_factor**2))
+    if name.startswith("PixelUnshuffleBackward"):
+        return Flattened(operation._saved_downscale_factor**2)
     return None
 
 
@@ -118,6 +139,17 @@ def _concatenation(layouts: Layouts, operation: Any, slot: int) -> IndexMap | No
     known = [shape[dim] - sum(s for s in sizes if s is not None) if size is None else size for size in sizes]
     place = [index for index, size in enumerate(sizes) if size is not None][slot]
     return Placed(sum(known[:place]), known[place])
+
+
+def _spreading(layouts: Layouts, operation: Any, slot: int) -> IndexMap | None:
+    """Where one channel of an input meets all channels of the output."""
+    shape, dim = output_shape(operation, 0), layouts.channel_dim(operation)
+    if dim is None or shape[dim] == 1:
+        return None
+    source, number = [each for each in operation.next_functions if each[0] is not None][slot]
+    whole = output_shape(source, number)
+    place = dim - len(shape) + len(whole)
+    return Spread() if place >= 0 and whole[place] == 1 else None
 
 
 def _slice(layouts: Layouts, operation: Any) -> IndexMap | None:

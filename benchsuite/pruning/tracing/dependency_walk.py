@@ -269,7 +269,7 @@ class Walk:
             self.couplings.pin(roots, OUTPUT)
         if (
             isinstance(node.owner, nn.Module)
-            and (reason := self._uncuttable(node.owner, targets)) is not None
+            and (reason := self._uncuttable(node, node.owner, targets)) is not None
         ):
             self.couplings.pin(roots, reason)
         for axis in targets:
@@ -279,11 +279,15 @@ class Walk:
             else:
                 self.couplings.tie(self.couplings.of(axis, entries), roots)
 
-    def _uncuttable(self, module: nn.Module, targets: list[Axis]) -> str | None:
+    def _uncuttable(self, node: Node, module: nn.Module, targets: list[Axis]) -> str | None:
         """Why a module that meets the units cannot lose them, or None."""
         what = f"{self.names[module]} ({type(module).__name__})"
         if isinstance(module, nn.modules.conv._ConvNd | nn.Linear) and own_weight(module) is None:
             return f"{what} cannot be cut: its weight is no parameter of its own"
+        if isinstance(module, nn.LayerNorm | nn.RMSNorm) and len(module.normalized_shape) > 1:
+            dim = self.layouts.channel_dim_before(node.operation)
+            if dim is not None and dim < len(output_shape(node.operation, 0)) - 1:
+                return f"{what} normalises channels and positions together"
         return None if targets or isinstance(module, nn.PReLU) else f"{what} cannot be cut"
 
     def _targets(self, node: Node, end: End) -> list[Axis]:

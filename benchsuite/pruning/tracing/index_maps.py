@@ -70,6 +70,54 @@ class Taken:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """A single channel meets every channel of the other tensor, as a gate of one channel does."""
+
+    makes_constants: bool = False
+
+    def forward(self, numbers: Integers) -> tuple[Integers, Integers]:
+        """See `IndexMap`; the other tensor's channels do not go with it."""
+        return numbers[:0], numbers[:0]
+
+    def backward(self, numbers: Integers) -> tuple[Integers, Integers]:
+        """See `IndexMap`; it does not go with them."""
+        return numbers[:0], numbers[:0]
+
+
+@dataclass(frozen=True)
+class Halved:
+    """Two halves of `size` channels become one, as a gated linear unit multiplies them."""
+
+    size: int
+    makes_constants: bool = False
+
+    def forward(self, numbers: Integers) -> tuple[Integers, Integers]:
+        """See `IndexMap`."""
+        return np.arange(len(numbers)), numbers % self.size
+
+    def backward(self, numbers: Integers) -> tuple[Integers, Integers]:
+        """See `IndexMap`."""
+        which = np.tile(np.arange(len(numbers)), 2)
+        return which, numbers[which] + np.repeat([0, self.size], len(numbers))
+
+
+@dataclass(frozen=True)
+class Reversed:
+    """Another map the other way round."""
+
+    of: IndexMap
+    makes_constants: bool = False
+
+    def forward(self, numbers: Integers) -> tuple[Integers, Integers]:
+        """See `IndexMap`."""
+        return self.of.backward(numbers)
+
+    def backward(self, numbers: Integers) -> tuple[Integers, Integers]:
+        """See `IndexMap`."""
+        return self.of.forward(numbers)
+
+
+@dataclass(frozen=True)
 class Flattened:
     """Every channel becomes `positions` features in a row."""
 

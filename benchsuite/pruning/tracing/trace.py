@@ -84,13 +84,18 @@ def _assemble(
     With it, by group, the tensors of which it has a part.
     """
     order = {name: number for number, (name, _) in enumerate(model.named_modules())}
+    used = _used_layers(model, counted, found.norms)
+    uses: dict[int, list[Layer]] = {}
+    for layer in used:
+        uses.setdefault(id(layer.module.weight), []).append(layer)
+    shared = {layer.name: layers[0].name for layers in uses.values() for layer in layers[1:]}
     groups: list[CoupledGroup] = []
     cuts: dict[str, tuple[Cut, ...]] = {}
     stay: dict[tuple[str, str], int] = {}
     names: set[str] = set()
     parted: dict[str, frozenset[int]] = {}
     for components in _alike(found.couplings.components(apart), order):
-        axes = [axis for axis in components[0].entries if axis.side in UNITS]
+        axes = [a for a in components[0].entries if a.side in UNITS and a.name not in shared]
         axes.sort(key=lambda axis: order[axis.name])
         name = _unique(axes[0].name, names)
         reason = components[0].pinned or pinned.get(name)
@@ -109,10 +114,6 @@ def _assemble(
         groups.append(CoupledGroup(name, members, len(components), readers_of(cuts[name])))
         parted[name] = frozenset(tensor for tensor, _ in components[0].parts)
     prunable = {member.layer for group in groups for member in group.members}
-    used = _used_layers(model, counted, found.norms)
-    uses: dict[int, list[Layer]] = {}
-    for layer in used:
-        uses.setdefault(id(layer.module.weight), []).append(layer)
     graph = PruningGraph(
         layers=tuple(layer for layer in used if layer.name in prunable),
         groups=tuple(groups),
@@ -127,6 +128,7 @@ def _assemble(
         },
         pinned=tuple(Pinned(layer, units, reason) for (layer, reason), units in stay.items()),
         left_out=left_out(model, {layer.name for layer in used}),
+        shared=shared,
     )
     return graph, parted
 
