@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from pruning_networks import build, example
 from torch import Tensor, nn
@@ -72,3 +73,44 @@ def test_a_unit_that_a_coupled_layer_keeps_is_merged_with_none() -> None:
         changed = [unit for unit in range(8) if not torch.equal(before[:, unit], after[:, unit])]
         assert changed == [6]
         assert torch.equal(after[:, 6], before[:, 6] + before[:, 1])
+
+
+class BeforeTransposed(nn.Module):
+    """A convolution that a transposed one reads, with fewer outputs than inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.up = nn.Conv2d(1, 8, 3, padding=1), nn.ConvTranspose2d(8, 4, 2, stride=2)
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = self.head(torch.relu(self.up(torch.tanh(self.first(images)))).mean((2, 3)))
+        return scores
+
+
+class BeforeTwo(nn.Module):
+    """A layer that two others with one weight read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(64, 8)
+        self.left, self.right = nn.Linear(8, 6), nn.Linear(8, 6)
+        self.right.weight = self.left.weight
+        self.head = nn.Linear(6, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = torch.tanh(self.first(images.flatten(1)))
+        scores: Tensor = self.head(torch.relu(self.left(x)) + torch.tanh(self.right(x)))
+        return scores
+
+
+@pytest.mark.parametrize("network", [BeforeTransposed, BeforeTwo])
+def test_merging_exact_twins_changes_nothing_for_any_kind_of_reader(network: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    model = network().eval()
+    make_twins(model.get_submodule("first"), 2, 5)
+    graph = trace(model, example())
+    removed = {"first": (2,)}
+    merged = remove_units(merge_units(model, graph, {"first": [(2, 5)]}, removed), graph, removed)
+    assert torch.allclose(merged(example()), model(example()), atol=1e-5)
+    assert not torch.allclose(remove_units(model, graph, removed)(example()), model(example()), atol=1e-3)
