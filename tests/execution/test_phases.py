@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchsuite.execution.jobs import TrialsJob
+from benchsuite.execution.jobs import TrainJob, TrialsJob, title_of
 from benchsuite.execution.messages import Completed, Ended, StageFailed, Started
 from benchsuite.execution.phases import TrialPhase
 from benchsuite.plan.matrix import build_plan
@@ -66,3 +66,12 @@ def test_a_failure_before_the_first_trial_is_that_of_all(trials: list[Trial]) ->
     for message in (Started(None, ""), StageFailed("failed", "no plugin"), Completed(), Ended("finished")):
         phase.handle(0, job, message)
     assert {r.key for r in recorded} == {trial.key for trial in trials}
+
+
+def test_a_dense_model_that_is_there_is_not_said_to_be_trained(trials: list[Trial], tmp_path: Path) -> None:
+    job = TrainJob(trials[0].dense)
+    assert title_of(job, tmp_path) == job.title
+    assert job.title.startswith("training ")
+    (tmp_path / job.key).mkdir()
+    (tmp_path / job.key / "stage.json").touch()
+    assert title_of(job, tmp_path) == job.title.replace("training", "taking up")

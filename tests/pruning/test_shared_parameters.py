@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from pruning_networks import check_cut, drawn_cut, example
 from torch import Tensor, nn
 
+from benchsuite.pruning.surgery import remove_units
 from benchsuite.pruning.tracing.trace import trace
+from benchsuite.trials.dissection import kept_units
 
 
 class Chain(nn.Module):
@@ -132,6 +134,37 @@ def test_any_cut_computes_what_the_masked_network_does_and_costs_what_is_said(
     graph = trace(network, example())
     smaller = check_cut(network, graph, drawn_cut(data, graph))
     assert shared(smaller) == shared(network) != []
+
+
+def test_where_no_gradient_leads_to_the_first_of_them_they_stay() -> None:
+    class Detached(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.one, self.other = nn.Linear(64, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+            self.other.weight, self.head = self.one.weight, nn.Linear(8, 5)
+
+        def forward(self, images: Tensor) -> Tensor:
+            x = torch.relu(self.first(images.flatten(1)))
+            with torch.no_grad():
+                aim = torch.tanh(self.one(x))
+            scores: Tensor = self.head(torch.relu(self.other(x)) + aim)
+            return scores
+
+    graph = trace(Detached().eval(), example())
+    assert graph.layers == ()
+    assert "other (one, other share a parameter)" in graph.what_stays()
+
+
+@pytest.mark.parametrize("name", ["two", "branches", "apart"])
+def test_of_each_of_them_the_same_units_are_known_to_be_left(name: str) -> None:
+    network = built(name)
+    graph = trace(network, example())
+    removed = {group.name: (0, group.size - 1) for group in graph.groups if group.size > 2}
+    smaller, kept = remove_units(network, graph, removed), kept_units(graph, removed)
+    assert graph.shared.keys() <= kept.keys()
+    for layer, left in kept.items():
+        bias, all_of_it = (each.get_submodule(layer).get_parameter("bias") for each in (smaller, network))
+        assert torch.equal(bias, all_of_it[list(left)])
 
 
 def test_what_shares_with_a_module_that_cannot_be_cut_stays_and_says_so() -> None:

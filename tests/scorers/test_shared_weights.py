@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from benchsuite.errors import Unsupported
 from benchsuite.scoring.check import run_scorer
 from benchsuite.testing import tiny_trace
+from benchsuite_scorers.importance_switch import ImportanceSwitch
 from benchsuite_scorers.registration import SCORERS
 
 if TYPE_CHECKING:
@@ -63,3 +64,22 @@ def test_a_shared_weight_is_scored_as_one_layer_that_is_used_twice(
     assert apart.keys() == twice.keys()
     for name, score in apart.items():
         torch.testing.assert_close(score, twice[name])
+
+
+def test_what_gates_members_refuses_a_shared_weight_behind_which_a_normalisation_follows() -> None:
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.other = nn.Conv2d(1, 6, 3), nn.Conv2d(1, 6, 3)
+            self.other.weight = self.one.weight
+            self.norm, self.behind, self.head = nn.BatchNorm2d(6), nn.Conv2d(6, 6, 1), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = torch.relu(self.norm(self.one(x))) + torch.relu(self.other(x))
+            scores: Tensor = self.head(torch.relu(self.behind(x)).mean((2, 3)))
+            return scores
+
+    inputs = torch.randn(12, 1, 4, 4, generator=torch.Generator().manual_seed(4))
+    context, _ = grouped(Branches().eval(), inputs, torch.arange(12) % 3)
+    with pytest.raises(Unsupported, match="other has the weight of one, which a normalisation follows"):
+        run_scorer(ImportanceSwitch(), context)

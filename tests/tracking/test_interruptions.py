@@ -150,6 +150,7 @@ def test_a_kill_while_the_store_is_made_costs_nothing(number, tmp_path):
     assert done.returncode == -signal.SIGKILL
     assert is_behind(tmp_path)
     tracker = track(tmp_path, record(key("a")))
+    assert not list(tmp_path.glob(".mlflow.db.*"))
     assert (tracker.warnings, tracker.lacks) == ([], "")
     assert not is_behind(tmp_path)
     assert set(shown(tmp_path).trials) == {key("a")}

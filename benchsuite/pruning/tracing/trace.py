@@ -95,7 +95,9 @@ def _assemble(
     names: set[str] = set()
     parted: dict[str, frozenset[int]] = {}
     for components in _alike(found.couplings.components(apart), order):
-        axes = [a for a in components[0].entries if a.side in UNITS and a.name not in shared]
+        units = [axis for axis in components[0].entries if axis.side in UNITS]
+        # Where the first of the layers that share a weight is not reached, another one stands for it.
+        axes = [axis for axis in units if axis.name not in shared] or units
         axes.sort(key=lambda axis: order[axis.name])
         name = _unique(axes[0].name, names)
         reason = components[0].pinned or pinned.get(name)
