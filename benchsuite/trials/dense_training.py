@@ -97,6 +97,10 @@ def train_dense(
         logs.append(log)
         which = f"the dense network {task.model.label} on {task.dataset.label}, seed {task.seed},"
         evaluation = evaluate(model, data.test, data.classes, network=which)
+        if class_scores is not None:
+            worker.tell(f"{which} returns several outputs: {class_scores!r} is taken as its class scores")
+        if (fault := no_better_than_naive(evaluation)) is not None:
+            worker.tell(f"{which} {fault}: what is pruned from it says nothing about criteria")
         save_tensors(folder / WEIGHTS, model.state_dict())
         save_tensors(folder / OUTPUTS, {"outputs": outputs_of(model, probe(data))})
         write_atomically(folder / "training.json", json.dumps(curve(log), indent=1))
@@ -147,6 +151,23 @@ def check_evaluation(model: nn.Module, data: DeviceDataset, name: str) -> None:
     ):
         if (found := difference(together, other)) > _TOLERANCE:
             raise Unsupported(f"the model {name} {fault} (by {found:.2g} of the largest)")
+
+
+def no_better_than_naive(evaluation: Evaluation) -> str | None:
+    """What is wrong with a network that learnt nothing; None if it does better.
+
+    It learnt nothing if it classifies no more samples well than one that always names the most frequent class
+    would, within two standard errors.
+    """
+    counts = evaluation.confusion.sum(dim=1)
+    samples = int(counts.sum())
+    naive = int(counts.max()) / samples
+    if evaluation.top1 > naive + 2 * math.sqrt(naive * (1 - naive) / samples):
+        return None
+    return (
+        f"is right on {evaluation.top1:.1%} of the test samples, and always naming the most frequent class "
+        f"would be on {naive:.1%}"
+    )
 
 
 def curve(log: TrainingLog) -> dict[str, Any]:

@@ -552,10 +552,12 @@ def test_a_phone_shows_accuracies_without_scrolling(
                 assert box["x"] + box["width"] <= 420, (path, table)
         page.goto((folder / "cells.html").as_uri())
         page.locator("input[name=q]").fill("alpha")
-        for cell in page.locator("#cells tbody tr:visible td:nth-child(5)").all():
-            box = cell.bounding_box()
-            assert box is not None
-            assert box["x"] + box["width"] <= 420
+        for width in (420, 360):
+            page.set_viewport_size({"width": width, "height": 800})
+            for cell in page.locator("#cells tbody tr:visible td:nth-child(5)").all():
+                box = cell.bounding_box()
+                assert box is not None
+                assert box["x"] + box["width"] <= width
 
 
 LINE_ENDS = """() => {

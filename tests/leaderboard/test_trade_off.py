@@ -56,6 +56,31 @@ def test_only_the_front_the_leaders_and_the_controls_are_in_colour() -> None:
     assert named == {"random", *(f"c{i}" for i in range(7))}
 
 
+def test_each_criterion_has_a_line_of_its_own_through_its_dots() -> None:
+    """Also two controls of one colour and one dash, which are drawn in one layer."""
+    criteria = [Criterion("a", "a"), Criterion("b", "b")]
+    controls = [Criterion(f"shuffled({c.label})", "shuffled", wrapper="shuffled") for c in criteria]
+    made = [
+        Choice(c, sparsity, cost, 0.9 - 0.2 * place - 0.1 * sparsity)
+        for place, c in enumerate([*criteria, *controls])
+        for sparsity, cost in ((0.3, 0.7), (0.5, 0.5), (0.7, 0.3))
+    ]
+    svg = trade_off(made, looks(criteria, controls), cost_title="MACs", label="")
+    assert svg is not None
+    # Lines of one colour may be parts of one path.
+    lines = [
+        (of["stroke"], line)
+        for tag, of, _ in drawn_marks(str(svg))
+        if tag == "path" and of.get("stroke-width") == "1.2"
+        for line in of["d"].split("M")[1:]
+    ]
+    assert sorted(colour for colour, _ in lines) == sorted(
+        ["var(--series-1)", "var(--series-2)", "var(--ink-3)", "var(--ink-3)"]
+    )
+    assert {line.count("L") for _, line in lines} == {2}
+    assert len({line.partition("L")[0] for _, line in lines}) == 4
+
+
 @given(
     st.floats(0, 0.9),
     st.floats(0.002, 1),

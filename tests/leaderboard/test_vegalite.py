@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 import pytest
 from drawn_marks import drawn_marks
 
-from benchsuite_leaderboard.charts.vegalite import as_is, axis, labels, layer, position, text, to_svg
+from benchsuite_leaderboard.charts.vegalite import as_is, axis, end, labels, layer, position, text, to_svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -34,6 +34,13 @@ def test_points_are_circles_where_they_belong(has_notes: bool) -> None:
         places = [(float(x), float(y)) for x, y in re.findall(r"M([\d.]+),([\d.]+)h0", dots.attrib["d"])]
     assert places == [(0, 100), (100, 75), (200, 0)]
     assert not [group for group in root.iter(f"{SVG}g") if not group.attrib or not len(group)]
+
+
+def test_only_what_a_channel_shows_is_handed_to_the_renderer() -> None:
+    made = layer(
+        "rule", [{"x": 1, "far": 2, "note": "n" * 99}], {"x": position("x", (0, 9)), "x2": end("far")}
+    )
+    assert made["data"]["values"] == [{"x": 1, "far": 2}]
 
 
 def test_there_is_room_for_unmeasured_names() -> None:

@@ -105,12 +105,18 @@ def trade_off(
     layers: list[Layer] = [
         layer("line", steps, {"x": x, "y": y}, interpolate="step-before", color="var(--ink-3)", strokeWidth=1)
     ]
-    for criterion in named:
-        look = looks[criterion]
-        line = [{"x": c.cost, "y": c.accuracy, "colour": look.colour} for c in _along(choices, criterion)]
-        dash = list(look.dash) or [1, 0]
-        encoding = {"x": x, "y": y, "color": as_is("colour")}
-        layers.append(layer("line", line, encoding, strokeWidth=1.2, strokeDash=dash, opacity=0.75))
+    # One layer per dash, which is a property of a mark.
+    for dash in sorted({looks[criterion].dash for criterion in named}):
+        lines = [
+            {"x": c.cost, "y": c.accuracy, "colour": looks[criterion].colour, "series": str(i)}
+            for i, criterion in enumerate(named)
+            if looks[criterion].dash == dash
+            for c in _along(choices, criterion)
+        ]
+        encoding = {"x": x, "y": y, "color": as_is("colour"), "detail": text("series")}
+        layers.append(
+            layer("line", lines, encoding, strokeWidth=1.2, strokeDash=list(dash) or [1, 0], opacity=0.75)
+        )
     pale = [r for r in rows if r["kind"] == "pale"]
     layers += [
         layer("point", pale, marks, filled=True, size=26, opacity=0.7),

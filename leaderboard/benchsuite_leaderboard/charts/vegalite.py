@@ -66,7 +66,10 @@ def layer(
 ) -> Layer:
     """One mark per row, or per series of rows; only a channel "description" gives a mark a text."""
     form = {"type": mark, "aria": "description" in encoding, **properties}
-    return {"data": {"values": list(rows)}, "mark": form, "encoding": dict(encoding)}
+    # What no channel shows would only make the renderer slower.
+    shown = {channel["field"] for channel in encoding.values()}
+    values = [{name: value for name, value in row.items() if name in shown} for row in rows]
+    return {"data": {"values": values}, "mark": form, "encoding": dict(encoding)}
 
 
 def labels(rows: Sequence[Mapping[str, Any]], encoding: Mapping[str, Channel], **properties: Any) -> Layer:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 ALPHA = 0.05
 DRAWS = 20_000
 """So many that another seed of the draws moves a probability near 0.05 by no more than 0.003."""
-_FEW = 1000
+_FIRST = (1000, 5000)
 """Draws with which a question begins, and ends where they leave no doubt."""
-_CLEARLY_OUT, _CLEARLY_IN = 0.01, 0.12
+_SURE = 5.0
+"""Standard errors of a share of the draws from ALPHA that leave no doubt on which side it is."""
 _CLEARLY_BETTER, _CLEARLY_NOT = 0.003, 0.55
 _CROWDED = 1 / 3
 """With a larger share of cells at chance, spreads say nothing and the values are permuted instead."""
@@ -77,14 +78,30 @@ class _Draws:
 
     make: Callable[[int], _Null]
     number: int
+    made: dict[int, _Null] = field(default_factory=dict)
 
-    @cached_property
     def few(self) -> _Null:
-        return self.make(min(_FEW, self.number))
+        return self._of(self.numbers[0])
 
-    @cached_property
     def all(self) -> _Null:
-        return self.few if self.number <= _FEW else self.make(self.number)
+        return self._of(self.number)
+
+    @property
+    def numbers(self) -> list[int]:
+        return [*(number for number in _FIRST if number < self.number), self.number]
+
+    def may_be_best(self, means: Floats, criterion: int) -> bool:
+        """Whether equal criteria would have so large a lead over one of them often enough."""
+        for number in self.numbers:
+            share = _reached(self._of(number), means, criterion)
+            if abs(share - ALPHA) > _SURE * math.sqrt(ALPHA * (1 - ALPHA) / number):
+                break
+        return share >= ALPHA - _EPSILON
+
+    def _of(self, number: int) -> _Null:
+        if number not in self.made:
+            self.made[number] = self.make(number)
+        return self.made[number]
 
 
 def contest(
@@ -120,7 +137,7 @@ def contest(
         workloads: the workload of each cell, counted from 0; workloads count equally.
         control: the control's values, shape (cells,).
         at_chance: share of the values at chance.
-        draws: number of draws; where a twentieth of them decides what is clear, no more are made.
+        draws: number of draws; where fewer of them leave no doubt, no more are made.
         seed: of the draws.
     """
     strata = [np.flatnonzero(np.asarray(workloads) == w) for w in sorted(set(workloads))]
@@ -137,19 +154,15 @@ def contest(
     best = np.ones(criteria, dtype=np.bool_)
     if criteria > 1:
         null, means = drawn(values), _means(values, strata)
-        for i in range(criteria):
-            share = _reached(null.few, means, i)
-            if _CLEARLY_OUT <= share <= _CLEARLY_IN:
-                share = _reached(null.all, means, i)
-            best[i] = share >= ALPHA - _EPSILON
+        best[:] = [null.may_be_best(means, i) for i in range(criteria)]
     p = None
     if control is not None:
         everyone = np.concatenate([values, control[None]])
         null, means = drawn(everyone), _means(everyone, strata)
         highest = means[:-1] >= means[:-1].max() - _EPSILON
-        p = _p_control(null.few, means)
+        p = _p_control(null.few(), means)
         if _CLEARLY_BETTER < p[highest].max() < _CLEARLY_NOT:
-            p = _p_control(null.all, means)
+            p = _p_control(null.all(), means)
     return Contest(best, p)
 
 
