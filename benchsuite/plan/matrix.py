@@ -198,6 +198,7 @@ class _Plan:
                 "at_init": at_init,
                 "native": native,
                 "target": self._target(scorer, schedule, sparsity),
+                "restriction": vars(pruning.restriction),
             }
             score = ScoreTask(
                 dense=dense,
@@ -209,6 +210,7 @@ class _Plan:
                 at_init=at_init,
                 native=native,
                 target=settings["target"],
+                restriction=pruning.restriction,
                 key=score_key(dense.key, trace.key if trace else None, content, settings),
             )
             yield from self._cells(scorer, score, contender.variant, draw, schedule, sparsity)

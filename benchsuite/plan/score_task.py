@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from benchsuite.contracts.layers import Granularity
     from benchsuite.contracts.plugin import PluginChoice
     from benchsuite.plan.dense_task import DenseTask, TraceTask
+    from benchsuite.pruning.settings import Restriction
     from benchsuite.scoring.settings import ScoringSettings
 
 
@@ -21,6 +22,7 @@ class ScoreTask:
         at_init: score the network as it was before training.
         native: also ask for the criterion's own rule of how much to remove.
         target: for a scorer that depends on it, the share of the budget that the first cut removes.
+        restriction: which layers are scored.
         key: content key of the stage.
     """
 
@@ -33,6 +35,7 @@ class ScoreTask:
     at_init: bool
     native: bool
     target: float | None
+    restriction: Restriction
     key: str
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from benchsuite.pruning.axes import Axis
     from benchsuite.pruning.cost_model import CostModel
+    from benchsuite.pruning.settings import Restriction
 
 OUTPUT = "it is the network's output"
 """Why the units of the output layer are kept."""
@@ -117,6 +118,39 @@ class PruningGraph:
         told = ", ".join(f"{name} ({why[name]})" for name in names[:_REASONS])
         more = f" and {len(names) - _REASONS} more" if len(names) > _REASONS else ""
         return f"; some units stay whatever their scores are: {told}{more}"
+
+    def restricted(self, restriction: Restriction) -> PruningGraph:
+        """The graph where some layers stay as they are; a coupled group stays if one of its layers does.
+
+        Raises:
+            UsageError: a pattern matches no layer.
+        """
+        if not restriction:
+            return self
+        names = [*(layer.name for layer in self.weight_layers), *self.shared, *self.left_out]
+        why = restriction.reasons(list(dict.fromkeys(names)))
+        for name, first in self.shared.items():
+            if name in why:
+                why.setdefault(first, f"it shares its weight with {name}, and {why[name]}")
+        free = tuple(group for group in self.groups if not any(m.layer in why for m in group.members))
+        pinned = list(self.pinned)
+        for group in self.groups:
+            stays = next((member.layer for member in group.members if member.layer in why), None)
+            for member in group.members if stays is not None else ():
+                reason = why.get(member.layer, f"it is coupled with {stays}, which stays")
+                pinned.append(Pinned(member.layer, group.size * len(member.units[0]), reason))
+        left = {member.layer for group in free for member in group.members}
+        none_removed = self.cost_model.counts({})
+        return replace(
+            self,
+            layers=tuple(layer for layer in self.layers if layer.name in left),
+            groups=free,
+            cuts={group.name: self.cuts[group.name] for group in free},
+            cost_model=self.cost_model.after(none_removed, tuple(group.name for group in free)),
+            weight_layers=tuple(layer for layer in self.weight_layers if layer.name not in why),
+            pinned=tuple(pinned),
+            left_out={**why, **self.left_out},
+        )
 
     def _none(self, what: str, why: list[str]) -> str:
         why = [*why, *(f"{name}: {reason}" for name, reason in self.left_out.items())][:_REASONS]

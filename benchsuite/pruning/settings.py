@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Literal
+
+from benchsuite.errors import UsageError, suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Scope = Literal["layer", "global", "protected", "row", "2:4"]
 Budget = Literal["units", "params", "macs"]
@@ -35,6 +41,46 @@ class PruningSettings:
     floor: float = 0.1
     aggregate: Aggregate = "mean"
     normalise: Normalise = "mean"
+
+
+@dataclass(frozen=True)
+class Restriction:
+    """Which layers may lose units or weights, by patterns of names in which `*` stands for any letters.
+
+    Attributes:
+        layers: patterns of those that may; None: all.
+        keep: patterns of those that may not, whatever `layers` says.
+    """
+
+    layers: tuple[str, ...] | None = None
+    keep: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.layers is not None or bool(self.keep)
+
+    def reasons(self, names: Sequence[str]) -> dict[str, str]:
+        """By name of each layer that stays, why.
+
+        Args:
+            names: of the network's layers.
+
+        Raises:
+            UsageError: a pattern matches none of them.
+        """
+        for setting, patterns in (("layers", self.layers or ()), ("keep", self.keep)):
+            for pattern in patterns:
+                if not any(fnmatchcase(name, pattern) for name in names):
+                    raise UsageError(
+                        f"[pruning] {setting} has {pattern!r}, which no layer of this network is called"
+                        f"{suggestion(pattern, names)}"
+                    )
+        found = {}
+        for name in names:
+            if any(fnmatchcase(name, pattern) for pattern in self.keep):
+                found[name] = "[pruning] keep names it"
+            elif self.layers is not None and not any(fnmatchcase(name, p) for p in self.layers):
+                found[name] = "[pruning] layers does not name it"
+        return found
 
 
 WEIGHT_SCOPES = ("row", "2:4")

@@ -12,7 +12,7 @@ from benchsuite.contracts.table import Axis, Table
 from benchsuite.errors import UsageError
 from benchsuite.metrics.dissection.settings import DissectionSettings
 from benchsuite.metrics.latency_settings import LatencySettings
-from benchsuite.pruning.settings import Aggregate, Budget, Declared, Normalise, Schedule, Scope
+from benchsuite.pruning.settings import Aggregate, Budget, Declared, Normalise, Restriction, Schedule, Scope
 from benchsuite.suite.references import DatasetRef, ModelRef, ScorerRef
 from benchsuite.suite.registry_context import registry_of
 
@@ -121,6 +121,11 @@ class Workload(Table):
     training: RecipeOverrides = RecipeOverrides()
 
 
+MOST_PATTERNS = 1000
+Pattern = Annotated[str, Field(min_length=1, max_length=300)]
+"""A layer's name, in which `*` stands for any letters."""
+
+
 class Pruning(Table):
     """`[pruning]`: how units or weights are chosen; the same for every criterion."""
 
@@ -142,6 +147,15 @@ class Pruning(Table):
         description="share of the dense training's steps that rewinding goes back to",
     )
     floor: Fraction = Field(default=0.1, description="share of each group that the scope protected keeps")
+    layers: list[Pattern] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MOST_PATTERNS,
+        description="patterns of the layers that may lose units or weights, such as blocks.*; default: all",
+    )
+    keep: list[Pattern] = Field(
+        default=[], max_length=MOST_PATTERNS, description="patterns of layers that stay whole"
+    )
     aggregate: Literal[Declared, Aggregate] = Field(
         default="declared",
         description="how scores of coupled units become one; declared: as the criterion says",
@@ -150,6 +164,11 @@ class Pruning(Table):
         default="declared",
         description="what each layer's scores are divided by; declared: as the criterion's scale says",
     )
+
+    @property
+    def restriction(self) -> Restriction:
+        """Which layers may lose something."""
+        return Restriction(None if self.layers is None else tuple(self.layers), tuple(self.keep))
 
 
 class Recovery(RecipeOverrides):

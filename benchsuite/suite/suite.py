@@ -56,8 +56,9 @@ class Suite(Table):
     @cached_property
     def shared(self) -> dict[str, Any]:
         """The settings that are not axes: results are only comparable if these are equal."""
+        restriction = {name: value for name, value in vars(self.pruning.restriction).items() if value}
         return {
-            "pruning": self.pruning.model_dump(include=_SHARED_PRUNING),
+            "pruning": {**self.pruning.model_dump(include=_SHARED_PRUNING), **restriction},
             "training": self.training.model_dump(mode="json", exclude_none=True),
             "recovery": self.recovery.model_dump(mode="json", exclude_none=True, exclude={"epochs"}),
             "scoring": self.scoring.model_dump(),

@@ -26,6 +26,7 @@ from benchsuite.trials.dense_training import evaluation_metrics, finite_or_none
 from benchsuite.trials.dissection import dissect_pruned
 from benchsuite.trials.recovery import recover
 from benchsuite.trials.round_scores import score_round
+from benchsuite.trials.scores import graph_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -117,7 +118,12 @@ def prune(
     rounds: list[tuple[TrainingLog, RoundOutcome]] = []
     kind = MaskedNetwork if trial.score.granularity == "weight" else SmallerNetwork
     network: PrunedNetwork = kind(
-        dense.model, dense.graph, dense.cost, trial.settings, trial.seed_for("ties"), dense.probe
+        dense.model,
+        graph_of(trial.score, dense),
+        dense.cost,
+        trial.settings,
+        trial.seed_for("ties"),
+        dense.probe,
     )
     if trial.sparsity == "native":
         if trial.schedule.name in ("iterative", "rewind") or trial.variant in ("reversed", "shuffled"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from benchsuite.contracts.covered_imports import covered_imports
 from benchsuite.contracts.layers import removable_units
-from benchsuite.errors import BenchsuiteError, Unsupported
+from benchsuite.errors import BenchsuiteError, Unsupported, UsageError
 from benchsuite.scoring.check import ScoringResult, check_data_free, of_removable_units, run_scorer
 from benchsuite.scoring.context import ScoringContext
 from benchsuite.scoring.sampled_network import Sampling
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from benchsuite.contracts.layers import CoupledGroup, Layer
     from benchsuite.contracts.plugin import PluginChoice
     from benchsuite.plan.score_task import ScoreTask
+    from benchsuite.pruning.graph import PruningGraph
     from benchsuite.scoring.scorer import Scorer
     from benchsuite.training import DeviceDataset, TrainingTrace
     from benchsuite.trials.worker_context import WorkerContext
@@ -59,10 +60,11 @@ def score_dense(worker: WorkerContext, task: ScoreTask) -> ScoredModel:
     scorer = create_scorer(worker, task.scorer)
     if task.granularity == "weight" and scorer.granularity == "unit":
         raise Unsupported(f"{task.scorer.label} scores whole units; it has no scores for single weights")
+    graph = graph_of(task, dense)
     if task.granularity == "unit":
-        dense.graph.require_units()
+        graph.require_units()
     else:
-        dense.graph.require_weights()
+        graph.require_weights()
     trace = load_trace(worker, task.dense, task.trace) if task.trace is not None else None
     if trace is not None and dense.folded:
         raise Unsupported(
@@ -95,7 +97,8 @@ def _scored(worker: WorkerContext, task: ScoreTask, dense: DenseModel, facts: Sc
     tensors = load_tensors(folder / SCORES)
     scores = {name.removeprefix("score/"): t for name, t in tensors.items() if name.startswith("score/")}
     native = {name.removeprefix("keep/"): t for name, t in tensors.items() if name.startswith("keep/")}
-    layers = dense.graph.layers if task.granularity == "unit" else dense.graph.weight_layers
+    graph = graph_of(task, dense)
+    layers = graph.layers if task.granularity == "unit" else graph.weight_layers
     expected = {
         each.name: (each.units,) if task.granularity == "unit" else each.weight.shape for each in layers
     }
@@ -103,6 +106,18 @@ def _scored(worker: WorkerContext, task: ScoreTask, dense: DenseModel, facts: Sc
         if name not in expected or score.shape != expected[name] or not score.isfinite().all():
             raise StageDamaged(f"{folder / SCORES} has no scores of this network ({name[:80]!r})")
     return ScoredModel(dense, scores, native, facts, content_digest(folder) or "")
+
+
+def graph_of(task: ScoreTask, dense: DenseModel) -> PruningGraph:
+    """The prunable parts that a task scores, and that its trials may remove something of.
+
+    Raises:
+        UsageError: the suite names a layer that the network does not have.
+    """
+    try:
+        return dense.graph.restricted(task.restriction)
+    except UsageError as error:
+        raise UsageError(f"{task.dense.model.label}: {error}") from error
 
 
 def tables_folder(worker: WorkerContext, task: ScoreTask) -> Path:
@@ -118,13 +133,14 @@ def create_scorer(worker: WorkerContext, choice: PluginChoice) -> Scorer:
 def _score(
     worker: WorkerContext, task: ScoreTask, dense: DenseModel, trace: TrainingTrace | None
 ) -> ScoreFacts:
-    layers = dense.graph.layers if task.granularity == "unit" else dense.graph.weight_layers
+    graph = graph_of(task, dense)
+    layers = graph.layers if task.granularity == "unit" else graph.weight_layers
     store = TableStore(shared=tables_folder(worker, task))
     scorer = create_scorer(worker, task.scorer)
     worker.check_content("scorer", task.scorer, scorer.fingerprint)
     score = partial(
         score_network,
-        *(worker, task, dense.data, dense.model, layers, dense.graph.groups, store, trace),
+        *(worker, task, dense.data, dense.model, layers, graph.groups, store, trace),
         target=task.target,
     )
     with covered_imports("scorer", scorer):
@@ -134,7 +150,7 @@ def _score(
             if len(dense.data.train) > 1 and task.scoring.samples != 1:
                 check_data_free(scorer, result, score(half=0))
         else:
-            halves = _stability(worker, task, dense, score)
+            halves = _stability(worker, task, graph, score)
     worker.check_content("scorer", task.scorer, scorer.fingerprint)
     tensors = {f"score/{name}": score for name, score in result.scores.items()}
     tensors |= {f"keep/{name}": keep for name, keep in (result.native or {}).items()}
@@ -146,21 +162,19 @@ def _score(
         skipped=result.skipped,
         merges=result.merges,
         stability=halves,
-        removable={} if task.granularity == "weight" else _partly_removable(dense),
+        removable={} if task.granularity == "weight" else _partly_removable(graph),
     )
 
 
-def _partly_removable(dense: DenseModel) -> dict[str, tuple[int, ...]]:
+def _partly_removable(graph: PruningGraph) -> dict[str, tuple[int, ...]]:
     """By layer whose units cannot all be removed, those that can."""
-    removable = removable_units(dense.graph.groups)
-    found = {layer.name: removable.get(layer.name, ()) for layer in dense.graph.layers}
-    return {
-        layer.name: found[layer.name] for layer in dense.graph.layers if len(found[layer.name]) < layer.units
-    }
+    removable = removable_units(graph.groups)
+    found = {layer.name: removable.get(layer.name, ()) for layer in graph.layers}
+    return {layer.name: found[layer.name] for layer in graph.layers if len(found[layer.name]) < layer.units}
 
 
 def _stability(
-    worker: WorkerContext, task: ScoreTask, dense: DenseModel, score: Callable[..., ScoringResult]
+    worker: WorkerContext, task: ScoreTask, graph: PruningGraph, score: Callable[..., ScoringResult]
 ) -> float | None:
     """How stable the scores are over samples; None where a half of the samples is not enough for them.
 
@@ -172,7 +186,7 @@ def _stability(
         worker.tell(f"no stability of the scores, since half of the samples give none: {reason}")
         return None
     if task.granularity == "unit":
-        first, second = (of_removable_units(half, dense.graph.groups) for half in (first, second))
+        first, second = (of_removable_units(half, graph.groups) for half in (first, second))
     return stability(first, second)
 
 
