@@ -141,6 +141,7 @@ def _run_locked(
     write_atomically(directory.suite_file, tomli_w.dumps(resolved(loaded)))
     cells = (Cell(trial.key, trial.axes, trial.stages) for trial in loaded.trials)
     directory.write_plan(cells, options.threads)
+    directory.check_kept()
     _announce(loaded, work, records, slots, console)
     before = {key: records.get(key) for key in again}
     interrupted, lacks = False, ""
@@ -148,6 +149,7 @@ def _run_locked(
         if work.to_run or work.to_time or is_behind(directory.path) or has_lost_store(directory.path):
             mark_stale(directory.path / "site", _OLDER)
             interrupted, lacks = _work(options, loaded, work, before, records, slots, console)
+            directory.check_kept()
         else:  # the suite before may have compared other criteria
             update_agreement(directory, loaded.trials, partial(say, console, style="yellow"))
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import typing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -11,6 +12,7 @@ from weakref import WeakKeyDictionary
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from benchsuite.errors import DataError, UsageError, suggestion
+from benchsuite.store.keys import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +32,8 @@ class Plugin:
     """What suite files call the plugin: lower-case words joined by hyphens."""
     version: ClassVar[str] = "1"
     """Raise it when results change for a reason that the plugin's source does not show."""
+    _planned_by: ClassVar[tuple[str, ...]] = ("version",)
+    """The class variables that a plan is made from."""
 
     def __init__(self, **parameters: Any) -> None:
         for name, value in validated_parameters(type(self), parameters).items():
@@ -52,12 +56,14 @@ class PluginChoice:
     Attributes:
         source: digest of its source when the plan was made; empty where nobody looked.
         content: what `content_of` said then of the files that it reads.
+        planned: what `planned_facts` said then; None where nobody asked.
     """
 
     name: str
     parameters: dict[str, Any] = field(default_factory=dict)
     source: str = field(default="", compare=False)
     content: str = field(default="", compare=False)
+    planned: dict[str, Any] | None = field(default=None, compare=False)
 
     @property
     def label(self) -> str:
@@ -65,6 +71,15 @@ class PluginChoice:
         if not self.parameters:
             return self.name
         return f"{self.name}({', '.join(f'{k}={v}' for k, v in sorted(self.parameters.items()))})"
+
+
+def planned_facts(plugin: Plugin) -> dict[str, Any]:
+    """By name, what a plan is made from beside a plugin's source: class variables and parameters, as JSON."""
+    cls = type(plugin)
+    facts = {name: getattr(cls, name) for name in cls._planned_by}
+    parameters = {f"parameter {name}": value for name, value in plugin.parameters.items()}
+    found: dict[str, Any] = json.loads(json.dumps({**facts, **parameters}, default=plain))
+    return found
 
 
 ABSENT = "absent"

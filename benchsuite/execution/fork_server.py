@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import importlib
 import io
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 import time
 import warnings
@@ -46,7 +48,13 @@ def fork_server(modules: Iterable[str] = ()) -> ForkServerContext:
     # The server takes no arguments. It must not look for modules in the current directory, where `python -c`,
     # as which it is started, looks first.
     with _environment({_MODULES: ",".join(modules), _SAFE_PATH: "1"}), _without_ctrl_c():
-        forkserver.ensure_running()
+        try:
+            forkserver.ensure_running()
+        except OSError as error:
+            if "AF_UNIX" not in str(error):
+                raise
+            reason = "too long a path for the sockets of worker processes; set TMPDIR to a shorter one"
+            raise OSError(errno.ENAMETOOLONG, reason, tempfile.gettempdir()) from error
     return context
 
 

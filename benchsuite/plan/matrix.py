@@ -279,7 +279,8 @@ class _Plan:
 
 def _planned(ref: PluginRef, content: dict[str, Any]) -> PluginChoice:
     """The plugin that a suite names, with what a worker checks before it uses it."""
-    return replace(ref.choice, source=content["source"], content=content["content"])
+    planned = content["planned"]
+    return replace(ref.choice, source=content["source"], content=content["content"], planned=planned)
 
 
 def _recoveries(suite: Suite, dense: TrainingRecipe, schedule: Schedule) -> list[TrainingRecipe]:

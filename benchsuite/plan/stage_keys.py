@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.contracts.digests import code_digest, code_libraries, source_digest, source_libraries
-from benchsuite.contracts.plugin import content_of
+from benchsuite.contracts.plugin import content_of, planned_facts
 from benchsuite.store.keys import content_key
 
 if TYPE_CHECKING:
@@ -37,10 +37,9 @@ def plugin_content(plugin: Plugin, fingerprint: Callable[[], str]) -> dict[str, 
     cls = type(plugin)
     return {
         "name": cls.name,
-        "version": cls.version,
         "source": source_digest(cls),
         "libraries": source_libraries(cls),
-        "parameters": plugin.parameters,
+        "planned": planned_facts(plugin),
         "content": content_of(fingerprint),
     }
 

@@ -12,6 +12,7 @@ from benchsuite.publishing.plausibility.ranges import ranges
 from benchsuite.publishing.results_file import read_published
 from benchsuite.store import metric_names
 from benchsuite.store.counting import counted
+from benchsuite.store.files import read_regular
 from benchsuite.store.record import SETTLED, TrialRecord
 from benchsuite.store.run_directory import RunDirectory
 
@@ -23,6 +24,7 @@ _COMPARED = (metric_names.ACCURACY, metric_names.COST, metric_names.SPARSITY)
 """Metrics that are the same on every machine, unlike times and latencies."""
 _DISAGREES = "differs"
 _KEY_SHOWN = 8
+_LONGEST_SUITE = 1 << 20
 _NAMED = {
     "dataset": "",
     "model": "",
@@ -52,10 +54,20 @@ class Merged:
 
 @dataclass(frozen=True)
 class _Source:
+    """A run directory or a results file.
+
+    Attributes:
+        suite: the suite's text, which several sources may share; None if there is none.
+        cells: number of its cells.
+        outcomes: those that have a record here, left-out ones included.
+    """
+
     path: Path
     records: tuple[TrialRecord, ...]
-    pending: int
     notes: tuple[str, ...]
+    suite: str | None
+    cells: int
+    outcomes: frozenset[str]
 
 
 def merge(paths: Sequence[Path]) -> Merged:
@@ -103,7 +115,18 @@ def merge(paths: Sequence[Path]) -> Merged:
             for (what, origin), about in told.items()
         ]
     records = tuple(record for record, _ in collected.values())
-    return Merged(records, sum(source.pending for source in sources), tuple(notes))
+    return Merged(records, _pending(sources), tuple(notes))
+
+
+def _pending(sources: Sequence[_Source]) -> int:
+    """Cells without an outcome; those of one suite are counted once, wherever they have been computed."""
+    suites: dict[str | int, list[_Source]] = defaultdict(list)
+    for number, source in enumerate(sources):
+        suites[source.suite or number].append(source)
+    return sum(
+        max(0, max(source.cells for source in of) - len(frozenset().union(*(s.outcomes for s in of))))
+        for of in suites.values()
+    )
 
 
 def differing(first: TrialRecord, second: TrialRecord) -> list[str]:
@@ -132,8 +155,9 @@ def _read(path: Path) -> _Source:
         found = read_published(path)
         cells = found.header.cells if found.header else 0
         records, impossible = _possible(path, found.records)
-        pending = max(0, cells - len(found.records))
-        return _Source(path, records, pending, (*_shortened(found.problems), *impossible))
+        suite = found.header.suite if found.header else None
+        notes = (*_shortened(found.problems), *impossible)
+        return _Source(path, records, notes, suite, cells, _outcomes(found.records))
     if not path.is_dir():
         raise UsageError(f"there is no run directory and no results file {path}")
     results = RunDirectory(path).results()
@@ -142,7 +166,16 @@ def _read(path: Path) -> _Source:
     if results.superseded:
         left_out = f"{counted(len(results.superseded), 'record')} of an earlier form of the suite left out"
         notes = (*notes, f"{path}: {left_out}")
-    return _Source(path, records, results.pending, notes)
+    try:
+        suite = read_regular(RunDirectory(path).suite_file, _LONGEST_SUITE).decode()
+    except (OSError, UnicodeDecodeError):
+        suite = None
+    cells = len(results.records) + results.pending
+    return _Source(path, records, notes, suite, cells, _outcomes(results.records))
+
+
+def _outcomes(records: Sequence[TrialRecord]) -> frozenset[str]:
+    return frozenset(_cell(record) for record in records)
 
 
 def _possible(path: Path, records: Sequence[TrialRecord]) -> tuple[tuple[TrialRecord, ...], tuple[str, ...]]:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _LONGEST_LINE = 1 << 20
 _LARGEST = 1 << 30
+_MOST_LINES = 4_000_000
+_MOST_PROBLEMS = 1000
+"""Lines that cannot be read, of a file with fewer that can, which then is no results file."""
 _GZIP = b"\x1f\x8b"
 
 
@@ -80,11 +83,19 @@ def read_published(path: Path) -> Published:
     header: Header | None = None
     records: dict[str, TrialRecord] = {}
     problems: list[str] = []
+    if not str(path).isprintable():
+        raise UsageError(f"rename {str(path)!r}: its name has line breaks or other control characters")
     try:
         for number, line in enumerate(_lines(path), start=1):
             where = f"{path}:{number}"
             if len(line) > _LONGEST_LINE:
                 raise UsageError(f"{where}: the line is longer than {_LONGEST_LINE:,} bytes")
+            if number > _MOST_LINES:
+                raise UsageError(f"{path} has more than {_MOST_LINES:,} lines")
+            if len(problems) > max(_MOST_PROBLEMS, len(records)):
+                raise UsageError(
+                    f"{path} is no results file: {problems[0]}, and {_MOST_PROBLEMS:,} more lines"
+                )
             if not line.strip():
                 continue
             try:

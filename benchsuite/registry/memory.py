@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from benchsuite.contracts.digests import code_digest
-from benchsuite.store.files import write_atomically
+from benchsuite.store.files import read_regular, write_atomically
 from benchsuite.store.texts import read_json
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def recall(source: PluginSource) -> object | None:
     if path is None:
         return None
     try:
-        return read_json(path.read_bytes())  # type: ignore[no-any-return]  # the caller checks it
+        return read_json(read_regular(path, _MOST_BYTES))  # type: ignore[no-any-return]  # the caller checks it
     except (OSError, ValueError, RecursionError):
         return None
 

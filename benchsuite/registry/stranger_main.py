@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 
     from benchsuite.contracts.plugin import Kind, Plugin
 
-FACTS_OF_SCORERS = (
-    *("granularity", "sums_to_units", "scale", "coupled", "draws", "needs_training_trace", "needs_target"),
-    *("absolute", "data_free"),
-)
 OBSERVED = ("benchsuite_trial_started", "benchsuite_trial_finished")
 
 
@@ -88,9 +84,8 @@ def described(host: Host) -> dict[str, Any]:
 
 def _facts(cls: type[Plugin]) -> dict[str, Any]:
     """The class variables that decide what a plan does with a plugin."""
-    facts: dict[str, Any] = {"name": cls.name, "version": cls.version, "family": issubclass(cls, ModelFamily)}
-    if issubclass(cls, Scorer):
-        facts |= {name: getattr(cls, name) for name in FACTS_OF_SCORERS}
+    facts: dict[str, Any] = {"name": cls.name, "family": issubclass(cls, ModelFamily)}
+    facts |= {name: getattr(cls, name) for name in cls._planned_by}
     if issubclass(cls, ModelPlugin):
         facts["recipe"] = cls.recipe.model_dump()
     return facts

@@ -50,6 +50,10 @@ class Scorer(Plugin):
     data_free: ClassVar[bool] = False
     """Whether it reads no samples, only the weights and, if it needs one, the training trace. It is scored
     once more on half of the samples then, which must change nothing."""
+    _planned_by: ClassVar[tuple[str, ...]] = (
+        *("version", "granularity", "sums_to_units", "scale", "coupled", "draws", "needs_training_trace"),
+        *("needs_target", "absolute", "data_free"),
+    )
     imports: ClassVar[tuple[str, ...]] = ()
     """Large modules that `score` imports, such as `sklearn.tree`: a run imports them once for all workers."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -10,7 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.errors import UsageError
-from benchsuite.store.files import append_durably, own_file, read_regular, storing, write_atomically
+from benchsuite.store.files import (
+    StorageError,
+    append_durably,
+    own_file,
+    read_regular,
+    storing,
+    write_atomically,
+)
 from benchsuite.store.record import TrialRecord, read_records
 from benchsuite.store.texts import read_json
 
@@ -59,6 +67,12 @@ class RunDirectory:
         self.results_file = path / "results.jsonl"
         self.plan_file = path / "plan.json"
         self.suite_file = path / "suite.toml"
+        self._results: int | None = None
+        """While it is locked, a descriptor of the results."""
+        self._seen: set[Path] = set()
+        """Further files that a run has left."""
+        self._size = 0
+        """Bytes of the results when this process last wrote them."""
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -78,7 +92,12 @@ class RunDirectory:
                 raise UsageError(f"{self.path} is being written by another run") from None
             self._check_writable()
             self._drop_torn_line()
-            yield
+            with own_file(self.results_file) as self._results:
+                self._size = os.fstat(self._results).st_size
+                try:
+                    yield
+                finally:
+                    self._results = None
 
     def _check_writable(self) -> None:
         """Try what a run will do: add to the results, and make stages."""
@@ -107,8 +126,49 @@ class RunDirectory:
         return self.path / "stages" / key
 
     def append(self, record: TrialRecord) -> None:
-        """Write one record durably."""
+        """Write one record durably.
+
+        Raises:
+            StorageError: it cannot be written, or another program took away or changed the results.
+        """
+        if self._results is None:
+            append_durably(self.results_file, record.to_json())
+            return
+        self.check_kept()
         append_durably(self.results_file, record.to_json())
+        self._size = os.fstat(self._results).st_size
+
+    def check_kept(self) -> None:
+        """Raise `StorageError` if another program took away or changed what a run has written here.
+
+        Results that are gone are written back.
+        """
+        assert self._results is not None, "only a run that holds the directory can tell"
+        own = os.fstat(self._results)
+        try:
+            found = self.results_file.lstat()
+        except FileNotFoundError:
+            write_atomically(self.results_file, os.pread(self._results, own.st_size, 0))
+            raise self._taken(
+                self.results_file, "removed it while the run worked; it is written back"
+            ) from None
+        if (found.st_dev, found.st_ino) != (own.st_dev, own.st_ino):
+            aside = self.results_file.with_name("results.of-run.jsonl")
+            write_atomically(aside, os.pread(self._results, own.st_size, 0))
+            raise self._taken(
+                self.results_file, f"replaced it while the run worked; what the run had written is in {aside}"
+            )
+        if found.st_size != self._size:
+            raise self._taken(self.results_file, "changed it while the run worked")
+        for file in (self.plan_file, self.suite_file):
+            if os.path.lexists(file):
+                self._seen.add(file)
+            elif file in self._seen:
+                raise self._taken(file, "removed it while the run worked")
+
+    @staticmethod
+    def _taken(file: Path, how: str) -> StorageError:
+        return StorageError(errno.EIO, f"another program {how}", str(file))
 
     def write_plan(self, cells: Iterable[Cell], threads: int = 1) -> None:
         """Note which cells the suite now has, and the CPU threads of a worker."""

@@ -7,6 +7,7 @@ what it was made from. What does not agree with it is damaged and is made anew.
 from __future__ import annotations
 
 import fcntl
+import shutil
 from contextlib import ExitStack, suppress
 from glob import escape
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _STAGE = "stage.json"
+_LARGEST_NOTE = 1 << 28
+"""Bytes of a `stage.json`: it may list removed units by the hundred thousand."""
 _LARGE = 1 << 24
 """Files of more bytes are not read again to check them while size and times of change stay the same."""
 
@@ -156,13 +159,15 @@ class Stage(Generic[F]):
         return facts
 
     def _clear(self) -> None:
-        for name in (_STAGE, *self._files):
-            (self.folder / name).unlink(missing_ok=True)
-        for path in self.folder.iterdir():
-            # In a stranger's run directory: the maker must not write through it.
-            if path.is_symlink() or not (path.is_file() or path.is_dir()):
-                path.unlink()
-        self._clear_temporary()
+        """Take away what is in the place of the stage's files; raises `StorageError` if that is refused."""
+        with storing(self.folder):
+            for name in (_STAGE, *self._files):
+                _take_away(self.folder / name)
+            for path in self.folder.iterdir():
+                # In a stranger's run directory: the maker must not write through it.
+                if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                    path.unlink()
+            self._clear_temporary()
 
     def _clear_temporary(self) -> None:
         """Delete what processes left of these files that ended while they wrote them."""
@@ -176,6 +181,9 @@ class Stage(Generic[F]):
         there = [name for name in self._files if (self.folder / name).is_file()]
         noted = facts.model_dump(mode="json")
         files = {name: read_digest(self.folder / name) for name in there}
+        if (self.folder / _STAGE).is_dir():
+            with storing(self.folder / _STAGE):
+                _take_away(self.folder / _STAGE)
         stored = _StageFile(
             key=self.folder.name,
             facts=noted,
@@ -211,11 +219,19 @@ class Stage(Generic[F]):
             raise StageDamaged(f"{path} is damaged (its checksum is another)")
 
 
+def _take_away(path: Path) -> None:
+    """Delete a file, or a folder that somebody left in its place."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _read(folder: Path, kind: type[F]) -> tuple[F, _StageFile | None] | None:
     """The facts of a stage and what else its file says, which is nothing in one from before checksums."""
     path = folder / _STAGE
     try:
-        content = read_json(read_regular(path))
+        content = read_json(read_regular(path, _LARGEST_NOTE))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.contracts.digests import source_digest
-from benchsuite.contracts.plugin import content_of
+from benchsuite.contracts.plugin import content_of, planned_facts
 from benchsuite.errors import BenchsuiteError, PluginError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import torch
@@ -62,6 +62,8 @@ class WorkerContext:
     def create(self, kind: Kind, choice: PluginChoice) -> Plugin:
         """An instance of a plugin; raises `BenchsuiteError` if its source is not the one of the plan."""
         plugin = self.plugins.create(kind, choice.name, choice.parameters)
+        if choice.planned is not None:
+            _check_as_planned(kind, choice, planned_facts(plugin))
         if choice.source and source_digest(type(plugin)) != choice.source:
             raise BenchsuiteError(
                 f"the source of {kind} {choice.label} is not that of the plan: it changed after the run "
@@ -84,3 +86,14 @@ class WorkerContext:
     def folder(self, key: str) -> Path:
         """The folder of a stage."""
         return self.configuration.run / "stages" / key
+
+
+def _check_as_planned(kind: Kind, choice: PluginChoice, now: Mapping[str, Any]) -> None:
+    """Raise an error if a plugin is another here than where the plan was made, and its keys."""
+    planned = choice.planned or {}
+    for name in dict.fromkeys((*planned, *now)):
+        if (then := planned.get(name)) != (here := now.get(name)):
+            raise PluginError(
+                f"{kind} {choice.label}: its {name} is {here!r} where it is used and {then!r} where the plan "
+                "was made; it must be the same in every process"
+            )

@@ -119,3 +119,19 @@ def test_what_a_killed_worker_leaves_is_cleaned_up_without_a_word(tmp_path: Path
     (tmp_path / "script.py").write_text(KILLED)
     done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("-9\n", "")
+
+
+def test_a_folder_for_temporary_files_with_too_long_a_path_is_named(tmp_path: Path) -> None:
+    long = tmp_path / ("t" * 120)
+    long.mkdir()
+    code = "from benchsuite.execution.fork_server import fork_server; fork_server([])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "TMPDIR": str(long)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    last = done.stderr.splitlines()[-1]
+    assert "set TMPDIR to a shorter one" in last
+    assert str(long) in last

@@ -10,7 +10,7 @@ from benchsuite.errors import UsageError
 from benchsuite.publishing.merge import merge, title
 from benchsuite.publishing.results_file import Header, write_published
 from benchsuite.store.record import TrialRecord
-from benchsuite.store.run_directory import RunDirectory
+from benchsuite.store.run_directory import Cell, RunDirectory
 
 
 def record(
@@ -137,3 +137,19 @@ def test_what_is_no_source_is_refused(tmp_path):
         merge([tmp_path / "absent"])
     with pytest.raises(UsageError, match="not a run directory"):
         merge([tmp_path])
+
+
+def test_a_cell_that_one_of_two_sources_of_a_suite_has_is_not_pending(tmp_path):
+    halves = []
+    for number in (1, 2):
+        half = RunDirectory(run(tmp_path / str(number), record(number)))
+        half.write_plan([Cell(record(n).key, record(n).axes) for n in (1, 2, 3)])
+        half.suite_file.write_text("[suite]")
+        halves.append(half.path)
+    assert [merge([path]).pending for path in halves] == [2, 2]
+    assert merge(halves).pending == 1
+    assert merge([halves[0], halves[0]]).pending == 2
+    header = Header(name="x", suite="[suite]", cells=3, versions={})
+    write_published(tmp_path / "third.jsonl", header, [record(3)])
+    assert merge([*halves, tmp_path / "third.jsonl"]).pending == 0
+    assert merge([halves[0], published(tmp_path / "other.jsonl", record(9), cells=2)]).pending == 3

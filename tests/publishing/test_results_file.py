@@ -8,6 +8,7 @@ import json
 import pytest
 
 from benchsuite.errors import UsageError
+from benchsuite.publishing import results_file
 from benchsuite.publishing.results_file import Header, read_header, read_published, write_published
 from benchsuite.store.record import TrialRecord
 
@@ -139,3 +140,32 @@ def test_the_header_alone_is_read_from_the_first_line(tmp_path, name):
         read_header(write(tmp_path / "long.jsonl", "x" * (1 << 21), header=None))
     with pytest.raises(UsageError, match="header is not one"):
         read_header(write(tmp_path / "later.jsonl", '{"format": "later"}', header=None))
+
+
+@pytest.mark.parametrize("line", [b"x\n", b"{}\n"])
+def test_a_file_of_nonsense_is_refused_before_it_is_read_to_its_end(tmp_path, line):
+    bomb = tmp_path / "bomb.jsonl.gz"
+    bomb.write_bytes(gzip.compress(line * 5_000_000))
+    read = []
+    with pytest.MonkeyPatch.context() as patched:
+        lines = results_file._lines
+        patched.setattr(results_file, "_lines", lambda path: (read.append(1) or each for each in lines(path)))
+        with pytest.raises(UsageError, match=r"bomb.jsonl.gz is no results file: .*:1: .*1,000 more lines"):
+            read_published(bomb)
+    assert len(read) == 1002
+
+
+def test_a_file_of_empty_lines_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(results_file, "_MOST_LINES", 1000)
+    (tmp_path / "empty.jsonl").write_bytes(b"\n" * 2000)
+    with pytest.raises(UsageError, match="has more than 1,000 lines"):
+        read_published(tmp_path / "empty.jsonl")
+
+
+def test_a_file_whose_name_would_forge_a_line_is_refused(tmp_path):
+    path = tmp_path / "x\nsignature     signed by alice@example.org"
+    path.write_text("{}\n")
+    with pytest.raises(UsageError) as caught:
+        read_published(path)
+    assert str(caught.value).isprintable()
+    assert "rename" in str(caught.value)

@@ -229,6 +229,21 @@ def test_a_description_is_remembered_for_the_same_files_alone(stranger, tmp_path
     assert len(count.read_text()) == 5
 
 
+@pytest.mark.parametrize("kind", ["pipe", "folder", "endless"])
+def test_what_is_no_file_in_place_of_a_memory_is_no_memory(stranger, memory, kind):
+    _, first = stranger()
+    (file,) = (memory / "plugins").iterdir()
+    file.unlink()
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "folder":
+        file.mkdir()
+    else:
+        file.symlink_to("/dev/zero")
+    _, again = stranger()
+    assert again.infos == first.infos
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 from benchsuite.errors import UsageError
+from benchsuite.store.files import StorageError, append_durably
 from benchsuite.store.record import TrialRecord, read_records
 from benchsuite.store.run_directory import Cell, RunDirectory
 
@@ -154,11 +157,62 @@ def test_a_lock_that_is_no_file_is_named(tmp_path, kind):
 
 def test_a_line_that_somebody_left_unfinished_costs_no_record(tmp_path):
     directory = RunDirectory(tmp_path)
-    with directory.locked():
-        directory.append(record())
-        with directory.results_file.open("a") as file:
-            file.write('{"torn')
-        directory.append(record("b"))
-        found, problems = directory.records()
+    directory.append(record())
+    with directory.results_file.open("a") as file:
+        file.write('{"torn')
+    directory.append(record("b"))
+    found, problems = directory.records()
     assert list(found) == [key("a"), key("b")]
     assert len(problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("harm", "message", "left"),
+    [
+        (
+            lambda run: run.results_file.unlink(),
+            r"results.jsonl.*removed it while the run worked; it is written back",
+            "ab",
+        ),
+        (
+            lambda run: (run.results_file.unlink(), run.results_file.write_text("forged\n")),
+            r"results.jsonl.*replaced it while.*; what the run had written is in .*results.of-run.jsonl",
+            None,
+        ),
+        (
+            lambda run: append_durably(run.results_file, record("f").to_json()),
+            r"results.jsonl.*changed",
+            "abf",
+        ),
+        (lambda run: os.truncate(run.results_file, 10), r"results.jsonl.*changed", None),
+        (lambda run: run.plan_file.unlink(), r"plan.json.*another program removed", "ab"),
+        (lambda run: run.suite_file.unlink(), r"suite.toml.*another program removed", "ab"),
+        (
+            lambda run: shutil.rmtree(run.path),
+            r"results.jsonl.*removed it while the run worked; it is written back",
+            "ab",
+        ),
+    ],
+    ids=["removed", "replaced", "added", "cut", "plan", "suite", "folder"],
+)
+def test_what_another_program_does_to_a_run_at_work_is_noticed_and_no_record_is_lost(
+    tmp_path, harm, message, left
+):
+    run = RunDirectory(tmp_path / "run")
+    run.path.mkdir()
+    run.append(record("a"))
+    with run.locked():
+        run.write_plan([Cell(key("a"), {})])
+        run.suite_file.write_text("")
+        run.append(record("b"))
+        run.check_kept()
+        harm(run)
+        for check in (lambda: run.append(record("c")), run.check_kept)[: 1 if left == "ab" else 2]:
+            with pytest.raises(StorageError) as caught:
+                check()
+            assert re.search(message, f"{caught.value.filename}: {caught.value.strerror}")
+    if left is None:
+        beside = tmp_path / "run" / "results.of-run.jsonl"
+        assert not beside.exists() or [*read_records(beside)[0]] == [key("a"), key("b")]
+    else:
+        assert [*run.records()[0]] == [key(letter) for letter in left]

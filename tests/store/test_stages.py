@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from benchsuite.store import stages
+from benchsuite.store.files import StorageError, cannot_store
 from benchsuite.store.keys import content_key
 from benchsuite.store.stages import (
     Facts,
@@ -313,3 +314,40 @@ def test_of_several_processes_one_makes_the_stage_and_the_others_wait(tmp_path: 
         process.join()
     assert [number for number, _ in found] == [1] * 4
     assert sum(made for _, made in found) == 1
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "stage.json"])
+def test_a_folder_in_place_of_a_file_of_a_stage_costs_a_new_one(tmp_path: Path, name: str) -> None:
+    maker = Maker(tmp_path / "s")
+    first = maker.get()
+    (tmp_path / "s" / name).unlink()
+    (tmp_path / "s" / name / "inside").mkdir(parents=True)
+    assert maker.get() == first
+    assert maker.made == 2
+    assert maker.stage.read() == first
+    # Who completes a stage without `get` has the same right.
+    shutil.rmtree(tmp_path / "s")
+    maker.get()
+    (tmp_path / "s" / "stage.json").unlink()
+    (tmp_path / "s" / "stage.json").mkdir()
+    maker.stage.complete(first)
+    assert maker.stage.read() == first
+
+
+def test_a_damaged_stage_that_the_system_lets_nobody_delete_stops_a_run_and_fails_no_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maker = Maker(tmp_path / "s")
+    maker.get()
+    (tmp_path / "s" / "a.safetensors").write_bytes(b"damaged")
+
+    def refuse(self: Path, **_: Any) -> None:
+        raise PermissionError(1, "Operation not permitted", str(self))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(tmp_path), "unlink", refuse)
+        with pytest.raises(StorageError) as caught:
+            maker.get()
+    assert cannot_store(caught.value, tmp_path) == f"{tmp_path / 's'}: Operation not permitted"
+    assert maker.get().number == 7
+    assert maker.made == 2
