@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 from collections import defaultdict
@@ -115,6 +116,18 @@ class Protocol:
     def training(self) -> str:
         """What follows pruning: "recovery", or at initialisation "training"."""
         return "training" if self.at_init else "recovery"
+
+    @property
+    def layers(self) -> str:
+        """Which layers could lose units or weights, in words; empty where all could."""
+        settings = json.loads(self.settings)
+        pruning = settings.get("pruning") if isinstance(settings, dict) else None
+        pruning = pruning if isinstance(pruning, dict) else {}
+        found = [pruning.get(name) for name in ("layers", "keep")]
+        only, kept = (", ".join(map(str, each)) if isinstance(each, list) else "" for each in found)
+        if only and kept:
+            return f"{only}, but not {kept}"
+        return only or (f"all but {kept}" if kept else "")
 
     @property
     def digest(self) -> str:
@@ -261,6 +274,13 @@ class Board:
 
     def dense_accuracy(self, workload: Workload) -> dict[DenseModel, float]:
         """The unpruned network's accuracy, one value per seed."""
+        return self._dense_accuracies[workload]
+
+    @cached_property
+    def _dense_accuracies(self) -> dict[Workload, dict[DenseModel, float]]:
+        return {workload: self._dense_accuracy(workload) for workload in self.workloads}
+
+    def _dense_accuracy(self, workload: Workload) -> dict[DenseModel, float]:
         found: dict[DenseModel, list[float]] = defaultdict(list)
         for trial in self.by_workload[workload]:
             value = trial.metric(DENSE)

@@ -267,14 +267,23 @@ def _plain(value: Any, digits: int = _SIGNIFICANT) -> Any:
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, dict):
-        return {_name(name): _plain(inner, digits) for name, inner in value.items()}
+        # Metrics are numbers by the hundred thousand: for those no further call is made.
+        return {
+            _name(name): _short(inner, digits) if type(inner) is float else _plain(inner, digits)
+            for name, inner in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_plain(inner, digits) for inner in value]
     if isinstance(value, float):
-        if not math.isfinite(value):
-            return None
-        return int(value) if value.is_integer() and abs(value) < 1e15 else float(f"{value:.{digits}g}")
+        return _short(value, digits)
     return value if value is None or isinstance(value, bool | int) else clean(value)
+
+
+def _short(value: float, digits: int) -> float | None:
+    """A number of few digits; None for NaN and infinity."""
+    if not math.isfinite(value):
+        return None
+    return int(value) if value.is_integer() and abs(value) < 1e15 else float(f"{value:.{digits}g}")
 
 
 @lru_cache(1 << 14)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING
 
 import pytest
@@ -7,9 +8,11 @@ import pytest
 from benchsuite_leaderboard.board import AFTER, Block, DenseModel, Workload
 from benchsuite_leaderboard.grouping import boards, differing_settings
 from benchsuite_leaderboard.pages.formats import sparsity
+from benchsuite_leaderboard.site import render
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from benchsuite.store.record import TrialRecord
 
@@ -126,3 +129,26 @@ def test_sparsities_that_differ_by_rounding_are_one_column(record: Callable[...,
     assert shown == ["30%", "30.0000001%"]
     assert sparsity(0.123456789012) == "12.3456789012%"
     assert sparsity(0.07) == "7%"
+
+
+@pytest.mark.parametrize(
+    ("pruning", "said"),
+    [
+        ({}, ""),
+        ({"layers": ["fc1", "blocks.*"]}, "fc1, blocks.*"),
+        ({"keep": ["<b>"]}, "all but <b>"),
+        ({"layers": ["layer*"], "keep": ["layer2.*"]}, "layer*, but not layer2.*"),
+        ({"layers": "fc1", "keep": 3}, ""),
+        ("nonsense", ""),
+        (None, ""),
+    ],
+)
+def test_layers_that_a_suite_names_are_said(
+    record: Callable[..., TrialRecord], pruning: object, said: str, tmp_path: Path
+) -> None:
+    records = [record("a", 0.5, 0.9, settings={"pruning": pruning}, seed=seed) for seed in (0, 1)]
+    assert boards(records)[0].protocol.layers == said
+    render(records, tmp_path, title="named")
+    page = (tmp_path / "index.html").read_text()
+    assert ("<dt>Layers</dt>" in page) == bool(said)
+    assert f"<dt>Layers</dt><dd>{escape(said)}</dd>" in page or not said
