@@ -64,11 +64,11 @@ class PluginObservers:
     def quiet(self) -> Iterator[None]:
         """Call no hook inside the block, such as while latencies are measured; the calls follow afterwards.
 
-        What is in work when the block begins is waited for.
+        What is in work when the block begins is waited for, and no other call.
         """
         with contextlib.ExitStack() as stack:
             for watcher in self._watchers:
-                stack.enter_context(watcher.turn)
+                stack.enter_context(watcher.quiet())
             yield
 
     def close(self, *, hurried: bool = False) -> None:
@@ -97,8 +97,11 @@ class _Watcher:
         self._calls: queue.SimpleQueue[tuple[str, dict[str, Any]] | None] = queue.SimpleQueue()
         self._given = self._got = 0
         self._given_up = False
-        self.turn = threading.Lock()
-        """Held while the process does what it was asked for; whoever holds it keeps the process quiet."""
+        self._working = threading.Lock()
+        """Held while the process does what it was asked for."""
+        self._next = threading.Lock()
+        """Held by whoever is the next to hold `_working`: of a lock alone one thread may get hold again and
+        again, however long another waits for it."""
         self._process = StrangerProcess(source)
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -107,6 +110,12 @@ class _Watcher:
         """Call a hook when its turn has come; returns at once."""
         self._given += 1
         self._calls.put((hook, arguments))
+
+    @contextlib.contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Call nothing inside the block; what is in work is waited for first."""
+        with self._next, self._working:
+            yield
 
     def finish(self) -> None:
         """No call follows."""
@@ -131,14 +140,23 @@ class _Watcher:
             _logger.warning("%s did not get %d of %d calls", self._source.origin, lost, self._given)
         self._process.close()
 
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        with self._next:
+            self._working.acquire()
+        try:
+            yield
+        finally:
+            self._working.release()
+
     def _watch(self) -> None:
         try:
-            with self.turn:
+            with self._turn():
                 self._process.description()
             while (call := self._calls.get()) is not None:
                 hook, arguments = call
                 question = {"ask": "observe", "hook": hook, "arguments": arguments}
-                with self.turn:
+                with self._turn():
                     raised = self._process.ask(question, _SECONDS)
                 self._got += 1
                 for text in raised[:_MOST_RAISED] if isinstance(raised, list) else ():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -111,17 +112,27 @@ def test_while_it_is_quiet_no_hook_is_at_work_and_the_calls_follow(observing, tm
 
 
 def test_quiet_waits_for_the_call_in_work_and_for_no_other(observing, tmp_path):
-    watching = observing("time.sleep(0.05)")
-    for key in KEYS * 10:
+    watching = observing("while not (FOLDER / record.key).exists(): time.sleep(0.001)")
+    (watcher,) = watching._watchers
+    for key in KEYS:
         tell(watching, key)
-    wait_for(tmp_path, f"started {KEYS[0]}")
-    for _ in range(10):
-        before = len(calls(tmp_path))
+
+    def finish_once_quiet_is_wished(key: str) -> None:
+        while not watcher._next.locked():
+            time.sleep(0.001)
+        (tmp_path / key).touch()
+
+    for number, key in enumerate(KEYS[:-1], start=1):
+        wait_for(tmp_path, f"finished {key}")
+        wisher = threading.Thread(target=finish_once_quiet_is_wished, args=(key,))
+        wisher.start()
         with watching.quiet():
-            # A call has two lines at most; one more may begin before it must be quiet.
-            assert len(calls(tmp_path)) <= before + 4
+            assert calls(tmp_path)[-1] == f"left {key}"
+            assert len(calls(tmp_path)) == 3 * number
+        wisher.join()
+    (tmp_path / KEYS[-1]).touch()
     watching.close()
-    assert len(calls(tmp_path)) == 3 * 60
+    assert len(calls(tmp_path)) == 3 * len(KEYS)
 
 
 @pytest.mark.parametrize("hurried", [False, True])
