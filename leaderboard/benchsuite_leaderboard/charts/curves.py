@@ -13,9 +13,11 @@ from benchsuite_leaderboard.charts.vegalite import (
     Layer,
     as_is,
     axis,
+    dash,
     end,
     labels,
     layer,
+    lines,
     position,
     text,
     to_svg,
@@ -112,14 +114,7 @@ def curves(
     if dense is not None:
         rule = {"y": position("y", frame.y)}
         layers.append(layer("rule", [{"y": dense}], rule, color="var(--ink)", strokeWidth=1))
-    # One layer per look, since a line's dash and width are properties of its mark.
-    for width, dash in sorted({(looks[c].width, looks[c].dash) for c in drawn.values()}):
-        alike = [
-            p
-            for p in points
-            if (looks[drawn[p["series"]]].dash, looks[drawn[p["series"]]].width) == (dash, width)
-        ]
-        layers.append(layer("line", alike, detail, strokeWidth=width, strokeDash=list(dash) or [1, 0]))
+    layers.append(lines(sorted(points, key=lambda p: (p["width"], p["dash"])), detail))
     noted = not compact if has_notes is None else has_notes
     dots = detail | {"description": text("note")} if noted else detail
     layers.append(layer("point", points, dots, filled=True, size=26, opacity=1))
@@ -183,6 +178,8 @@ def _points(table: Table, looks: Mapping[Criterion, Look], scale: Scale) -> list
             "x": sparsity,
             "y": cell.estimate.mean,
             "colour": looks[criterion].colour,
+            "width": looks[criterion].width,
+            "dash": dash(looks[criterion].dash),
             "note": notes[criterion],
             "low": cell.estimate.mean if cell.estimate.low is None else cell.estimate.low,
             "high": cell.estimate.mean if cell.estimate.high is None else cell.estimate.high,

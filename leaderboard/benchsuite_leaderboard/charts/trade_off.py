@@ -12,9 +12,11 @@ from benchsuite_leaderboard.charts.vegalite import (
     Layer,
     as_is,
     axis,
+    dash,
     end,
     labels,
     layer,
+    lines,
     position,
     text,
     to_svg,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 _CROSS = "M-1,-1L1,1M1,-1L-1,1"
 _WIDTH, _HEIGHT, _LINE = 460, 340, 13.5
+_WIDTH_OF_LINES = 1.2
 _NAMED_CONTROLS = 3
 _DIGITS = 6
 """Means of equal costs differ in later digits, which must not make one of them better."""
@@ -102,21 +105,25 @@ def trade_off(
     marks = {"x": x, "y": y, "color": as_is("colour"), "description": text("note")}
     steps = [{"x": c.cost, "y": c.accuracy} for c in best]
     named = _named(choices, looks)
-    layers: list[Layer] = [
-        layer("line", steps, {"x": x, "y": y}, interpolate="step-before", color="var(--ink-3)", strokeWidth=1)
+    series = [
+        {
+            "x": c.cost,
+            "y": c.accuracy,
+            "colour": looks[criterion].colour,
+            "width": _WIDTH_OF_LINES,
+            "dash": dash(looks[criterion].dash),
+            "series": str(i),
+        }
+        for i, criterion in enumerate(named)
+        for c in _along(choices, criterion)
     ]
-    # One layer per dash, which is a property of a mark.
-    for dash in sorted({looks[criterion].dash for criterion in named}):
-        lines = [
-            {"x": c.cost, "y": c.accuracy, "colour": looks[criterion].colour, "series": str(i)}
-            for i, criterion in enumerate(named)
-            if looks[criterion].dash == dash
-            for c in _along(choices, criterion)
-        ]
-        encoding = {"x": x, "y": y, "color": as_is("colour"), "detail": text("series")}
-        layers.append(
-            layer("line", lines, encoding, strokeWidth=1.2, strokeDash=list(dash) or [1, 0], opacity=0.75)
-        )
+    joined = {"x": x, "y": y, "color": as_is("colour"), "detail": text("series")}
+    layers: list[Layer] = [
+        layer(
+            "line", steps, {"x": x, "y": y}, interpolate="step-before", color="var(--ink-3)", strokeWidth=1
+        ),
+        lines(series, joined, opacity=0.75),
+    ]
     pale = [r for r in rows if r["kind"] == "pale"]
     layers += [
         layer("point", pale, marks, filled=True, size=26, opacity=0.7),
