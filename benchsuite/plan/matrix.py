@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from benchsuite.contracts.concepts import ConceptPlugin
 from benchsuite.contracts.dataset import DatasetPlugin
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from benchsuite.contracts.plugin import PluginChoice
     from benchsuite.contracts.recipe import TrainingRecipe
     from benchsuite.metrics.dissection.settings import DissectionSettings
+    from benchsuite.plan.trial import OwnAmount
     from benchsuite.pruning.settings import Schedule
     from benchsuite.registry.registry import Registry
     from benchsuite.suite import ModelRef, PluginRef, Suite, Workload
@@ -219,11 +220,9 @@ class _Plan:
         pruning = self._suite.pruning
         return ScheduleSettings(name, pruning.rounds, pruning.rewind_share, pruning.rewind_to)
 
-    def _target(
-        self, scorer: Scorer, schedule: Schedule, sparsity: float | Literal["native"]
-    ) -> float | None:
+    def _target(self, scorer: Scorer, schedule: Schedule, sparsity: float | OwnAmount) -> float | None:
         """What the first cut removes, for scorers that depend on it."""
-        if sparsity == "native" or not type(scorer).needs_target:
+        if isinstance(sparsity, str) or not type(scorer).needs_target:
             return None
         return rounds_of(self._schedule(schedule), sparsity)[0]
 
@@ -234,10 +233,11 @@ class _Plan:
         variant: Variant | None,
         draw: int,
         schedule: Schedule,
-        sparsity: float | Literal["native"],
+        sparsity: float | OwnAmount,
     ) -> Iterator[Trial]:
         suite, pruning = self._suite, self._suite.pruning
         rounds = self._schedule(schedule)
+        widths = dict(pruning.widths) if sparsity == "widths" else {}
         cls = type(scorer)
         aggregate, normalise = declared(
             pruning.aggregate, pruning.normalise, scale=cls.scale, coupled=cls.coupled
@@ -256,7 +256,7 @@ class _Plan:
                 "early": early.key if early else None,
                 "recovery": recovery.model_dump(),
                 "recalibrate": suite.recovery.recalibrate,
-                "sparsity": sparsity,
+                "sparsity": {"widths": widths} if widths else sparsity,
                 **self._measured,
             }
             yield Trial(
@@ -269,10 +269,11 @@ class _Plan:
                 recovery=recovery,
                 recalibrate=suite.recovery.recalibrate,
                 sparsity=sparsity,
+                widths=widths,
                 latency=suite.metrics.latency,
                 latency_key=self._latency_key,
                 dissection=suite.metrics.dissection,
-                shared=suite.shared,
+                shared=suite.shared_at(sparsity),
                 key=trial_key(score.key, content),
             )
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from benchsuite.plan.score_task import ScoreTask
     from benchsuite.pruning.settings import PruningSettings, ScheduleSettings
 
+OwnAmount = Literal["native", "widths"]
+"""What stands in place of a sparsity: the criterion's own rule, or the widths that the suite names."""
 Variant = Literal["reversed", "shuffled", "scratch"]
 
 
@@ -34,7 +36,8 @@ class Trial:
         early: the early network that the schedule "rewind" goes back to.
         recovery: the recipe of what follows a cut.
         recalibrate: training samples for new statistics of batch normalisation after the last cut; 0: none.
-        sparsity: fraction of the budget to remove.
+        sparsity: fraction of the budget to remove, or what says instead how much goes.
+        widths: by layer, how many units it keeps, where the sparsity is "widths".
         latency: at which batch sizes inference is timed, if at all.
         latency_key: content key of how it is timed: code, libraries and settings.
         dissection: how interpretability is measured, if it is.
@@ -51,7 +54,8 @@ class Trial:
     early: TraceTask | None
     recovery: TrainingRecipe
     recalibrate: int
-    sparsity: float | Literal["native"]
+    sparsity: float | OwnAmount
+    widths: Mapping[str, int]
     latency: LatencySettings | None
     latency_key: str | None
     dissection: DissectionSettings | None

@@ -86,6 +86,10 @@ class PrunedNetwork(ABC):
         """Prune to a sparsity by the scores of the current network."""
 
     @abstractmethod
+    def cut_to_widths(self, scores: Mapping[str, Tensor], widths: Mapping[str, int], vary: Vary) -> None:
+        """Prune, in one cut, so that each named layer keeps so many units; other layers stay whole."""
+
+    @abstractmethod
     def cut_by_rule(self, keep: Mapping[str, Tensor], merges: Merges) -> None:
         """Prune what the criterion's own rule does not keep, after merging the units that the rule merges."""
 

@@ -71,6 +71,10 @@ class MaskedNetwork(PrunedNetwork):
             return select_two_four(self._graph, scores, self._tie_seed())
         return select_weights(self._graph, scores, settings, self._target(sparsity), self._tie_seed())
 
+    def cut_to_widths(self, *_: object) -> None:
+        """Raise `Unsupported`: widths are numbers of units."""
+        raise Unsupported('widths are numbers of units: they need granularity = "unit"')
+
     def cut_by_rule(self, keep: Mapping[str, Tensor], merges: Merges) -> None:
         """Mask what the rule does not keep.
 

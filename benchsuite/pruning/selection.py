@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchsuite.errors import Collapsed, Unsupported
 from benchsuite.pruning.nearest_choice import Floats, nearest_choice
+from benchsuite.pruning.removal_order import Integers, removal_order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from benchsuite.contracts.layers import CoupledGroup
     from benchsuite.pruning.graph import PruningGraph
+    from benchsuite.pruning.removal_order import RemovalOrder
     from benchsuite.pruning.settings import PruningSettings
-
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def select_units(
         Collapsed: the selection would remove every unit of a layer.
         Unsupported: the scope cannot reach the sparsity; the message says the largest possible one.
     """
-    order = _ordered(graph, scores, settings, seed)
+    order = removal_order(graph, scores, settings, seed)
     budget = _Budget(graph, settings.budget)
     count = _prefix(graph, order, budget, settings, sparsity)
     if order.per_group and sparsity > 0:
@@ -95,7 +95,7 @@ def _protected_ties(
     graph: PruningGraph,
     scores: Mapping[str, Tensor],
     removed: Mapping[str, Sequence[int]],
-    order: _Order,
+    order: RemovalOrder,
     count: int,
 ) -> int:
     """Number of positions whose fate the seeded order decided: at the cut, and at the floor of each group."""
@@ -112,73 +112,6 @@ def _protected_ties(
         at_cut = of_group == cut
         total += int((at_floor | (at_cut & bool((above_floor & at_cut).any()))).sum())
     return total
-
-
-@dataclass(frozen=True, eq=False)
-class _Order:
-    """Positions in their order of removal, as arrays of the same length."""
-
-    groups: Integers
-    positions: Integers
-    scores: Floats
-    keys: Floats
-    per_group: bool
-    """Whether each group has its own cut, rather than one cut for all."""
-
-    def at(self, index: Integers | slice) -> _Order:
-        return _Order(
-            self.groups[index], self.positions[index], self.scores[index], self.keys[index], self.per_group
-        )
-
-    def take(self, count: int) -> _Order:
-        return self.at(slice(count))
-
-    def ties(self, count: int) -> int:
-        """Number of positions with the score at the cut, if the cut falls among equal scores."""
-        if not self.per_group:
-            return _ties(self.scores, count)
-        total = 0
-        for group in np.unique(self.groups[:count]):
-            of_group = self.groups == group
-            total += _ties(self.scores[of_group], int(of_group[:count].sum()))
-        return total
-
-
-def _ties(scores: Floats, count: int) -> int:
-    if not 0 < count < len(scores) or scores[count - 1] != scores[count]:
-        return 0
-    return int((scores == scores[count]).sum())
-
-
-def _ordered(
-    graph: PruningGraph, scores: Mapping[str, Tensor], settings: PruningSettings, seed: int
-) -> _Order:
-    generator = np.random.default_rng(seed)
-    groups, positions, values, keys = [], [], [], []
-    for number, group in enumerate(graph.groups):
-        of_group = scores[group.name].detach().double().cpu().numpy()
-        if of_group.shape != (group.size,):
-            raise ValueError(f"scores of group {group.name} have shape {of_group.shape}, not ({group.size},)")
-        ascending = np.lexsort((generator.random(group.size), of_group))
-        if settings.scope == "protected":
-            floor = max(1, math.ceil(settings.floor * group.size - 1e-9))
-            ascending = ascending[: group.size - floor]
-        groups.append(np.full(len(ascending), number, np.int64))
-        positions.append(ascending)
-        values.append(of_group[ascending])
-        fraction = np.arange(1, len(ascending) + 1) / group.size
-        # What earlier cuts removed (see `GONE`) goes first in every scope.
-        before = np.isneginf(of_group[ascending])
-        keys.append(np.where(before, -np.inf, fraction) if settings.scope == "layer" else of_group[ascending])
-    key = np.concatenate(keys)
-    order = np.lexsort((generator.random(len(key)), key))
-    return _Order(
-        np.concatenate(groups)[order],
-        np.concatenate(positions)[order],
-        np.concatenate(values)[order],
-        key[order],
-        per_group=settings.scope == "layer",
-    )
 
 
 class _Budget:
@@ -211,7 +144,7 @@ def units_per_position(group: CoupledGroup) -> int:
 
 
 def _prefix(
-    graph: PruningGraph, order: _Order, budget: _Budget, settings: PruningSettings, sparsity: float
+    graph: PruningGraph, order: RemovalOrder, budget: _Budget, settings: PruningSettings, sparsity: float
 ) -> int:
     """How many positions to remove; the removed amount grows with each, so bisection finds the number."""
     number = len(graph.groups)
@@ -241,7 +174,9 @@ def _prefix(
     return low if sparsity - gone(low) <= gone(high) - sparsity else high
 
 
-def _nearest_of_equals(order: _Order, count: int, budget: _Budget, sparsity: float) -> tuple[_Order, int]:
+def _nearest_of_equals(
+    order: RemovalOrder, count: int, budget: _Budget, sparsity: float
+) -> tuple[RemovalOrder, int]:
     """Reorder the positions with the key at the cut so that the nearest choice of them comes first."""
     number = budget.groups
 
@@ -267,7 +202,7 @@ def _nearest_of_equals(order: _Order, count: int, budget: _Budget, sparsity: flo
     return order.at(index), start + int(chosen.sum())
 
 
-def _refuse_empty_layers(graph: PruningGraph, chosen: _Order, settings: PruningSettings) -> None:
+def _refuse_empty_layers(graph: PruningGraph, chosen: RemovalOrder, settings: PruningSettings) -> None:
     left = {layer.name: layer.units for layer in graph.layers}
     removed = np.bincount(chosen.groups, minlength=len(graph.groups))
     for group, count in zip(graph.groups, removed.tolist(), strict=True):

@@ -15,6 +15,7 @@ from benchsuite.pruning.native import merge_units, positions_to_remove
 from benchsuite.pruning.selection import UnitSelection, select_units, selection_of
 from benchsuite.pruning.settings import WEIGHT_SCOPES
 from benchsuite.pruning.surgery import check_surgery, remove_units
+from benchsuite.pruning.widths import select_widths
 from benchsuite.store import metric_names
 
 if TYPE_CHECKING:
@@ -54,15 +55,24 @@ class SmallerNetwork(PrunedNetwork):
             Unsupported: the sparsity cannot be reached, or some group has no scores.
             BenchsuiteError: the surgery's check or the cost model failed.
         """
+        current = self._in_dense(vary(group_scores(self._graph, scores, self._settings)))
+        target, seed = self._target(sparsity), self._tie_seed()
+        self._remove(select_units(self._dense_graph, current, self._settings, target, seed))
+
+    def cut_to_widths(self, scores: Mapping[str, Tensor], widths: Mapping[str, int], vary: Vary) -> None:
+        """Remove units so that each named layer keeps so many, with the checks of `cut`.
+
+        Raises:
+            UsageError: the network has no such layer, or too few units in it.
+            Unsupported: a layer cannot have the width, or some group has no scores.
+            BenchsuiteError: the surgery's check or the cost model failed.
+        """
+        current = self._in_dense(vary(group_scores(self._graph, scores, self._settings)))
+        self._remove(select_widths(self._dense_graph, current, self._settings, widths, self._tie_seed()))
+
+    def _remove(self, selection: UnitSelection) -> None:
+        """Remove what is selected and is still there."""
         graph = self._graph
-        current = vary(group_scores(graph, scores, self._settings))
-        selection = select_units(
-            self._dense_graph,
-            self._in_dense(current),
-            self._settings,
-            self._target(sparsity),
-            self._tie_seed(),
-        )
         new = {name: self._in_current(name, positions) for name, positions in selection.removed.items()}
         new = {name: positions for name, positions in new.items() if positions}
         smaller = remove_units(self.model, graph, new)

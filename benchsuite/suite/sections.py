@@ -17,26 +17,31 @@ from benchsuite.suite.references import DatasetRef, ModelRef, ScorerRef
 from benchsuite.suite.registry_context import registry_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from benchsuite.contracts.recipe import TrainingRecipe
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 def _sparsity(value: object) -> object:
-    if value == "native" or (
+    if value in ("native", "widths") or (
         isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
     ):
         # What a program wrote as .1 + .2 is the sparsity .3, and no other column beside it.
         return round(value, 12) if isinstance(value, float) else value
     raise ValueError(
-        f'a sparsity is a fraction in [0, 1), or "native" for the criterion\'s own rule, not {value!r}'
+        'a sparsity is a fraction in [0, 1), "native" for the criterion\'s own rule, or "widths" for '
+        f"the widths under [pruning], not {value!r}"
     )
 
 
 Sparsity = Annotated[
-    float | Literal["native"],
+    float | Literal["native", "widths"],
     BeforeValidator(_sparsity),
-    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0, "exclusiveMaximum": 1}, {"const": "native"}]}),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number", "minimum": 0, "exclusiveMaximum": 1}, {"enum": ["native", "widths"]}]}
+    ),
 ]
 
 
@@ -80,7 +85,8 @@ class SuiteSection(Table):
     description: str = ""
     seeds: Axis[Annotated[int, Field(ge=0)]]
     sparsities: Axis[Sparsity] = Field(
-        description="fractions of the budget to remove, in [0, 1); or native: as the criterion itself decides"
+        description="fractions of the budget to remove, in [0, 1); native: as the criterion itself decides; "
+        "widths: so that layers keep as many units as [pruning] widths says"
     )
     scorers: Axis[ScorerRef]
     controls: list[Control] = Field(default=[])
@@ -126,6 +132,21 @@ Pattern = Annotated[str, Field(min_length=1, max_length=300)]
 """A layer's name, in which `*` stands for any letters."""
 
 
+def _joined(widths: Mapping[str, object]) -> dict[str, object]:
+    """A layer's name without quotes, `block.conv1 = 5`, is a table in a table of TOML: as one name again."""
+    found: dict[str, object] = {}
+    waiting = list(reversed(list(widths.items())))
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, dict) and value:
+            waiting += [(f"{name}.{part}", inner) for part, inner in reversed(list(value.items()))]
+        elif name in found:
+            raise ValueError(f"{name} stands there twice")
+        else:
+            found[name] = value
+    return found
+
+
 class Pruning(Table):
     """`[pruning]`: how units or weights are chosen; the same for every criterion."""
 
@@ -156,6 +177,11 @@ class Pruning(Table):
     keep: list[Pattern] = Field(
         default=[], max_length=MOST_PATTERNS, description="patterns of layers that stay whole"
     )
+    widths: dict[Pattern, Annotated[int, Field(ge=1, strict=True)]] = Field(
+        default={},
+        max_length=MOST_PATTERNS,
+        description="by layer, how many units it keeps, for the sparsity widths",
+    )
     aggregate: Literal[Declared, Aggregate] = Field(
         default="declared",
         description="how scores of coupled units become one; declared: as the criterion says",
@@ -164,6 +190,17 @@ class Pruning(Table):
         default="declared",
         description="what each layer's scores are divided by; declared: as the criterion's scale says",
     )
+
+    @field_validator("widths", mode="before")
+    @classmethod
+    def _dots_of_a_name_are_no_tables(cls, widths: object) -> object:
+        return _joined(widths) if isinstance(widths, dict) else widths
+
+    @model_validator(mode="after")
+    def _widths_name_the_layers(self) -> Pruning:
+        if self.widths and self.restriction:
+            raise ValueError("widths already says which layers lose units: leave out 'layers' and 'keep'")
+        return self
 
     @property
     def restriction(self) -> Restriction:

@@ -34,6 +34,18 @@ class Suite(Table):
     scoring: ScoringSettings = ScoringSettings()
     metrics: Metrics = Metrics()
 
+    @field_validator("pruning", mode="after")
+    @classmethod
+    def _widths_are_asked_for(cls, pruning: Pruning, info: ValidationInfo) -> Pruning:
+        suite = info.data.get("suite")
+        if suite is not None and pruning.widths and "widths" not in suite.sparsities:
+            raise ValueError('widths would do nothing: add "widths" to [suite] sparsities')
+        if suite is not None and not pruning.widths and "widths" in suite.sparsities:
+            raise ValueError(
+                'the sparsity "widths" needs widths here, such as widths = { conv1 = 5, conv2 = 7 }'
+            )
+        return pruning
+
     @field_validator("recovery", mode="after")
     @classmethod
     def _some_schedule_recovers(cls, recovery: Recovery, info: ValidationInfo) -> Recovery:
@@ -55,7 +67,10 @@ class Suite(Table):
 
     @cached_property
     def shared(self) -> dict[str, Any]:
-        """The settings that are not axes: results are only comparable if these are equal."""
+        """The settings that are not axes: results are only comparable if these are equal.
+
+        Cells of the sparsity "widths" have the widths beside these: see `shared_at`.
+        """
         restriction = {name: value for name, value in vars(self.pruning.restriction).items() if value}
         return {
             "pruning": {**self.pruning.model_dump(include=_SHARED_PRUNING), **restriction},
@@ -63,3 +78,9 @@ class Suite(Table):
             "recovery": self.recovery.model_dump(mode="json", exclude_none=True, exclude={"epochs"}),
             "scoring": self.scoring.model_dump(),
         }
+
+    def shared_at(self, sparsity: object) -> dict[str, Any]:
+        """The same for the cells of one sparsity."""
+        if sparsity != "widths":
+            return self.shared
+        return {**self.shared, "pruning": {**self.shared["pruning"], "widths": self.pruning.widths}}

@@ -65,7 +65,7 @@ class RoundOutcome:
 
 def keep_rounds(worker: WorkerContext, trial: Trial, rounds: Sequence[RoundOutcome]) -> None:
     """Keep what each round of the trial came to."""
-    assert trial.sparsity != "native"
+    assert not isinstance(trial.sparsity, str)
     targets = rounds_of(trial.schedule, trial.sparsity)
     numbered = [
         {"round": number, "sparsity": target, **asdict(outcome)}

@@ -60,7 +60,7 @@ def recover(
     elif trial.schedule.name == "at-init":
         seed = trial.seed_for("train")
     elif trial.schedule.name == "iterative":
-        assert trial.sparsity != "native"
+        assert not isinstance(trial.sparsity, str)
         epochs /= len(rounds_of(trial.schedule, trial.sparsity))
         position = sum(log.steps for log in before)
     return train(

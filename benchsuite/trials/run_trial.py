@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from benchsuite.errors import Unsupported
+from benchsuite.errors import Unsupported, UsageError
 from benchsuite.hardware import devices
 from benchsuite.metrics.accuracy import Evaluation, evaluate
 from benchsuite.pruning.networks import MaskedNetwork, PrunedNetwork, SmallerNetwork
@@ -131,6 +131,16 @@ def prune(
                 "a criterion's own rule decides once, by its own scores: no rounds, no variants"
             )
         network.cut_by_rule(scored.native, scored.facts.merges)
+        return network, rounds
+    if trial.sparsity == "widths":
+        if trial.schedule.name in ("iterative", "rewind"):
+            raise Unsupported(
+                f"widths are reached in one cut: the schedule {trial.schedule.name} has several"
+            )
+        try:
+            network.cut_to_widths(scored.scores, trial.widths, partial(_variant, trial, 0))
+        except UsageError as error:
+            raise UsageError(f"{trial.dense.model.label}: {error}") from error
         return network, rounds
     targets = rounds_of(trial.schedule, trial.sparsity)
     for number, sparsity in enumerate(targets):

@@ -9,7 +9,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchsuite.store import metric_names
 
@@ -30,7 +30,9 @@ _ENDLESS = 1e60
 """Larger metrics are left out: the fourth power of a sum of such is still a number."""
 
 Sparsity = float | str
-"""The requested fraction removed, or a word such as "native" if the criterion chose it itself."""
+"""The requested fraction removed; or a word: "native" where the criterion chose it itself, "widths" where the
+suite says how many units each layer keeps."""
+WIDTHS = "widths"
 
 
 class Workload(NamedTuple):
@@ -120,14 +122,25 @@ class Protocol:
     @property
     def layers(self) -> str:
         """Which layers could lose units or weights, in words; empty where all could."""
-        settings = json.loads(self.settings)
-        pruning = settings.get("pruning") if isinstance(settings, dict) else None
-        pruning = pruning if isinstance(pruning, dict) else {}
-        found = [pruning.get(name) for name in ("layers", "keep")]
+        if self.widths:
+            return ", ".join(f"{name}: {width} units" for name, width in self.widths.items())
+        found = [self._pruning.get(name) for name in ("layers", "keep")]
         only, kept = (", ".join(map(str, each)) if isinstance(each, list) else "" for each in found)
         if only and kept:
             return f"{only}, but not {kept}"
         return only or (f"all but {kept}" if kept else "")
+
+    @property
+    def widths(self) -> dict[str, Any]:
+        """How many units layers keep, by name, where the suite says so."""
+        widths = self._pruning.get(WIDTHS)
+        return widths if isinstance(widths, dict) else {}
+
+    @property
+    def _pruning(self) -> dict[str, Any]:
+        settings = json.loads(self.settings)
+        pruning = settings.get("pruning") if isinstance(settings, dict) else None
+        return pruning if isinstance(pruning, dict) else {}
 
     @property
     def digest(self) -> str:
@@ -327,6 +340,11 @@ class Board:
 def threads_of(cost: str) -> int:
     """With how many CPU threads a measured time was measured."""
     return int(cost.partition("-")[2] or 1)
+
+
+def is_shared(sparsity: Sparsity) -> bool:
+    """Whether all criteria had it as their target, and none chose its own, so that they can be compared."""
+    return sparsity == WIDTHS or not isinstance(sparsity, str)
 
 
 def sparsity_order(sparsity: Sparsity) -> tuple[int, float, str]:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from benchsuite_leaderboard.board import (
+    WIDTHS,
     Block,
     Board,
     BoardTrial,
@@ -38,7 +39,7 @@ def boards(records: Sequence[TrialRecord]) -> tuple[Board, ...]:
         trial = BoardTrial(
             record,
             criteria[_identity(axes)],
-            Block(dense_model, _sparsity(axes.get("sparsity"))),
+            Block(dense_model, _sparsity(record)),
             _text(axes, "draw"),
         )
         grouped[_protocol(record)].append(trial)
@@ -92,8 +93,12 @@ def _text(axes: Mapping[str, Any], name: str) -> str:
     return str(value)
 
 
-def _sparsity(value: Any) -> Sparsity:
+def _sparsity(record: TrialRecord) -> Sparsity:
     """The fraction as suites round theirs: files of earlier versions may have 0.30000000000000004 for 0.3."""
+    value = record.axes.get("sparsity")
+    if value == WIDTHS:
+        # Without the widths nobody knows whether two criteria had the same.
+        return WIDTHS if _protocol(record).widths else "widths not stated"
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return round(float(value), _SPARSITY_DIGITS)
     return "not stated" if value is None else str(value)

@@ -55,7 +55,8 @@ def _board(board: BoardReport, view: View) -> Iterator[str]:
             continue
         said = certainty(verdict)
         part = view.table.part(column)
-        head = f"{sparsity(removed)} removed" + (f" ({part})" if part else "")
+        gone = "" if isinstance(removed, str) else " removed"
+        head = f"{sparsity(removed)}{gone}" + (f" ({part})" if part else "")
         yield head + (f": {said.text}" if said.text else "")
         if said.apart:
             yield from wrap(said.apart, 80, initial_indent="  ", subsequent_indent="    ")

@@ -20,6 +20,7 @@ from benchsuite_leaderboard.board import (
     DenseModel,
     Sparsity,
     Workload,
+    is_shared,
 )
 from benchsuite_leaderboard.contention import Contention, contention
 from benchsuite_leaderboard.means import Means
@@ -107,9 +108,9 @@ class Standings:
         return self.board.values(self.metric)
 
     @cached_property
-    def fractions(self) -> tuple[Sparsity, ...]:
-        """Sparsities given as fractions: all criteria had the same target, so that they can be compared."""
-        return tuple(s for s in self.board.sparsities if not isinstance(s, str))
+    def shared_sparsities(self) -> tuple[Sparsity, ...]:
+        """Those that all criteria had as their target, so that they can be compared."""
+        return tuple(filter(is_shared, self.board.sparsities))
 
     @cached_property
     def workloads(self) -> tuple[Workload, ...]:
@@ -121,7 +122,7 @@ class Standings:
 
     @cached_property
     def contention(self) -> Contention:
-        """Who is ranked, and on which cells: all networks and all sparsities given as fractions."""
+        """Who is ranked, and on which cells: all networks and all sparsities that are shared."""
         return self._contention_on(self.workloads)
 
     @cached_property
@@ -131,11 +132,11 @@ class Standings:
 
     def _contention_on(self, workloads: Sequence[Workload]) -> Contention:
         return contention(
-            {c: self._fractional[c] for c in self.board.criteria if not c.is_control},
+            {c: self._shared[c] for c in self.board.criteria if not c.is_control},
             [
                 block
                 for block in self._asked
-                if not isinstance(block.sparsity, str) and block.dense_model.workload in workloads
+                if is_shared(block.sparsity) and block.dense_model.workload in workloads
             ],
             lambda block: (block.dense_model.workload, block.sparsity),
             least=1,
@@ -161,7 +162,7 @@ class Standings:
         compared = self.compared(workload)
         found = {}
         for criterion in compared.partial:
-            mine = [b for b in self._fractional[criterion] if b.dense_model.workload in workloads]
+            mine = [b for b in self._shared[criterion] if b.dense_model.workload in workloads]
             served = len({block.dense_model.workload for block in mine})
             if served < len(workloads):
                 found[criterion] = f"serves {served} of {len(workloads)} workloads"
@@ -172,14 +173,14 @@ class Standings:
     def common_mean(
         self, criterion: Criterion, workload: Workload | None, sparsity: Sparsity | None = None
     ) -> float | None:
-        """Mean over the cells that all ranked criteria have, at one sparsity or over all fractions.
+        """Mean over the cells that all ranked criteria have, at one sparsity or over all that are shared.
 
         Workloads count equally. None for a criterion that is not ranked, and where there is no such cell.
         """
         compared = self.compared(workload)
         if criterion not in compared.criteria:
             return None
-        mine = {block: self._fractional[criterion][block] for block in compared.blocks}
+        mine = {block: self._shared[criterion][block] for block in compared.blocks}
         strata = self._strata(mine, self.workloads if workload is None else (workload,), sparsity)
         means = [math.fsum(stratum) / len(stratum) for stratum in strata if stratum]
         return math.fsum(means) / len(means) if means else None
@@ -204,7 +205,7 @@ class Standings:
         workloads = self.workloads if workload is None else (workload,)
         rows = self._cells(workload, workloads)
         verdicts = tuple(
-            None if isinstance(sparsity, str) else self._verdict(tuple(rows), sparsity, workloads)
+            self._verdict(tuple(rows), sparsity, workloads) if is_shared(sparsity) else None
             for sparsity in self.board.sparsities
         )
         for column, verdict in enumerate(verdicts):
@@ -262,7 +263,7 @@ class Standings:
 
     def place_where_it_serves(self, criterion: Criterion) -> tuple[int, int] | None:
         """Place of a partial criterion among the ranked ones on the cells it has, and their number."""
-        blocks = self.contention.blocks & self._fractional[criterion].keys()
+        blocks = self.contention.blocks & self._shared[criterion].keys()
         if not blocks or not self.competitors:
             return None
         everyone = (*self.competitors, criterion)
@@ -345,10 +346,10 @@ class Standings:
         return [b for b in self.board.asked if b.dense_model.workload in self.workloads]
 
     @cached_property
-    def _fractional(self) -> dict[Criterion, dict[Block, float]]:
+    def _shared(self) -> dict[Criterion, dict[Block, float]]:
         """The values at sparsities that all criteria had as their target."""
         return {
-            criterion: {b: v for b, v in values.items() if not isinstance(b.sparsity, str)}
+            criterion: {b: v for b, v in values.items() if is_shared(b.sparsity)}
             for criterion, values in self.values.items()
         }
 
@@ -359,7 +360,7 @@ class Standings:
     def _lead(
         self, criterion: Criterion, control: Criterion, workload: Workload | None
     ) -> dict[Block, float]:
-        mine, theirs = self._fractional[criterion], self._fractional[control]
+        mine, theirs = self._shared[criterion], self._shared[control]
         lead = {block: value - theirs[block] for block, value in mine.items() if block in theirs}
         compared = self.compared(workload)
         if criterion in compared.criteria:
@@ -423,10 +424,10 @@ class Standings:
     def _strata(
         self, values: Mapping[Block, float], workloads: Sequence[Workload], sparsity: Sparsity | None = None
     ) -> list[list[float]]:
-        """Values by workload, one per dense model: at one sparsity, or the mean over all fractions."""
+        """Values by workload, one per dense model: at one sparsity, or the mean over all shared."""
         by_dense: dict[DenseModel, list[float]] = defaultdict(list)
         for block, value in values.items():
-            if block.sparsity == sparsity or (sparsity is None and not isinstance(block.sparsity, str)):
+            if block.sparsity == sparsity or (sparsity is None and is_shared(block.sparsity)):
                 by_dense[block.dense_model].append(value)
         strata: dict[Workload, list[float]] = {workload: [] for workload in workloads}
         for dense, found in sorted(by_dense.items()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 
@@ -41,6 +42,15 @@ def test_nothing_to_compare_is_no_line(record):
     assert render([]) == []
     assert render([record("a", 0.5, None)]) == []
     assert render([record("a", "native", 0.9)]) == []
+
+
+def test_widths_that_the_suite_sets_are_a_budget(matrix):
+    settings = {"pruning": {"widths": {"conv1": 5}}}
+    records = [
+        replace(each, axes={**each.axes, "sparsity": "widths"}, settings=settings)
+        for each in matrix(sparsities=[0.5])
+    ]
+    assert any(line.startswith("fixed widths: ") for line in render(records))
 
 
 def test_a_budget_that_some_workloads_were_asked_for_says_so(matrix):

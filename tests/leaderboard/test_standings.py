@@ -267,6 +267,36 @@ def test_a_criterion_s_own_sparsity_is_shown_and_not_ranked(matrix: MakeMany, re
     assert found.table().verdicts[2] is None
 
 
+def test_criteria_at_the_widths_of_a_suite_are_compared(matrix: MakeMany) -> None:
+    at_half = matrix(sparsities=[0.5])
+    settings = {"pruning": {"widths": {"conv1": 5}}}
+    records = [
+        replace(r, key=f"{r.key} widths", axes={**r.axes, "sparsity": "widths"}, settings=settings)
+        for r in at_half
+    ]
+    found, like = standings(records), standings(at_half)
+    assert found.shared_sparsities == ("widths",)
+    assert found.board.protocol.layers == "conv1: 5 units"
+    assert found.table().verdicts == like.table().verdicts
+    assert found.ranking is not None
+    assert like.ranking is not None
+    assert found.ranking.places.tolist() == like.ranking.places.tolist()
+    criterion, random = found.competitors[0], found.random
+    assert random is not None
+    assert found.gain(criterion, random) == like.gain(criterion, random)
+
+
+@pytest.mark.parametrize("settings", [{}, {"pruning": {}}, {"pruning": {"widths": {}}}, {"pruning": 5}])
+def test_widths_that_nobody_states_are_not_compared(matrix: MakeMany, settings: dict[str, object]) -> None:
+    records = [
+        replace(r, axes={**r.axes, "sparsity": "widths"}, settings=settings) for r in matrix(sparsities=[0.5])
+    ]
+    found = standings(records)
+    assert found.board.sparsities == ("widths not stated",)
+    assert found.shared_sparsities == ()
+    assert found.table().verdicts == (None,)
+
+
 def test_one_seed_has_means_without_intervals_or_ties(matrix: MakeMany) -> None:
     found = standings(matrix(seeds=[0]))
     table = found.table()

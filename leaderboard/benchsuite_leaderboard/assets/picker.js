@@ -25,6 +25,8 @@
     if (options.some(([value]) => value === kept)) select.value = kept;
     select.disabled = options.length < 2;
   };
+  // A share is one of the budget; a word such as "fixed widths" is not.
+  const amount = (each) => (each.endsWith("%") ? `${each} of the ${chosen().budget}` : each);
   const unique = (values) => [...new Set(values)];
   const chosen = () => data.boards[Number(board.value)];
   // The workloads of the chosen board, with their places in the list.
@@ -39,17 +41,17 @@
     fill(model, dataset.value === ALL ? [["", "all"]] : names, wanted);
   };
   const fillRemoved = (wanted) => {
-    const { sparsities, budget } = chosen();
+    const { sparsities } = chosen();
     const asked = parseFloat(wanted ?? removed.value);
     const near = Number.isNaN(asked) ? 50 : asked;
     const nearest = sparsities.reduce((a, b) => (Math.abs(parseFloat(b) - near) < Math.abs(parseFloat(a) - near) ? b : a), sparsities[0]);
-    fill(removed, sparsities.map((each) => [each, `${each} of the ${budget}`]), sparsities.includes(wanted) ? wanted : nearest);
+    fill(removed, sparsities.map((each) => [each, amount(each)]), sparsities.includes(wanted) ? wanted : nearest);
   };
   // What an address or the board before asked for and is not here: a sentence each, until the next choice.
   let missing = [];
   const quoted = (text) => `“${text.slice(0, 80)}”`;
   const missRemoved = (asked) => {
-    if (!asked || parseFloat(asked) === parseFloat(removed.value)) return;
+    if (!asked || asked === removed.value || parseFloat(asked) === parseFloat(removed.value)) return;
     missing.push(`${asked.slice(0, 40)} was not measured` + (removed.value ? `; the nearest is ${removed.value}.` : "."));
   };
   const missWorkload = (set, name) => {
@@ -99,25 +101,25 @@
 
   // One number with its interval, its claim and where it is from, as a text to copy.
   const cite = (answer, found) => {
-    const { training, budget, short } = chosen();
+    const { training, short } = chosen();
     const names = answer.options.slice(0, answer.highest).map((option) => data.criteria[option.c][0]).join(", ");
     const where = found ? `${model.value} on ${dataset.value}` : `mean over ${answer.part ?? "all workloads"}`;
     const rules = data.boards.length > 1 ? `, ${short}` : "";
     const claim = [answer.sure, answer.apart].filter(Boolean).join("; ");
     const at = location.protocol.startsWith("http") ? `. ${location.href}` : ".";
-    const text = `${names}${answer.equal ? ` and ${answer.equal} more` : ""}: accuracy after ${training} ${answer.accuracy} (mean, 95% interval over other seeds), ${where}, ${removed.value} of the ${budget} removed${rules}${claim ? `; ${claim}` : ""}. benchsuite leaderboard: ${data.cite}${at}`;
+    const text = `${names}${answer.equal ? ` and ${answer.equal} more` : ""}: accuracy after ${training} ${answer.accuracy} (mean, 95% interval over other seeds), ${where}, ${amount(removed.value)}${removed.value.endsWith("%") ? " removed" : ""}${rules}${claim ? `; ${claim}` : ""}. benchsuite leaderboard: ${data.cite}${at}`;
     return made("details", { class: "cite" }, made("summary", {}, "Cite"), made("p", { id: "cite" }, text));
   };
   const missed = () => (missing.length ? [made("p", { class: "notice", role: "status" }, missing.join(" "))] : []);
   const show = () => {
-    const { training, budget } = chosen();
+    const { training } = chosen();
     const found = workloads().find(([, set, name]) => set === dataset.value && name === model.value);
     const number = dataset.value === ALL ? "" : String(found[0]);
     const answer = data.answers[`${board.value}|${number}|${removed.value}`];
     const page = found ? found[3][board.value] : chosen().page;
     const everything = made("p", { class: "quiet" }, link(page, found ? "All criteria, curves and trade-offs of this workload" : "All criteria on this board"));
     if (!answer || !answer.options) {
-      shown.replaceChildren(...missed(), made("p", {}, `At ${removed.value} of the ${budget} no criterion has enough of the cells to be compared.`), everything);
+      shown.replaceChildren(...missed(), made("p", {}, `At ${amount(removed.value)} no criterion has enough of the cells to be compared.`), everything);
       return;
     }
     const best = answer.options[0];

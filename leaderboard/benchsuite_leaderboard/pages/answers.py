@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from benchsuite.store import metric_names
-from benchsuite_leaderboard.board import threads_of
+from benchsuite_leaderboard.board import is_shared, threads_of
 from benchsuite_leaderboard.pages.certainty import Certainty, certainty
 from benchsuite_leaderboard.pages.views import is_unstable
 
@@ -110,7 +110,7 @@ def answers(
     for column, (sparsity, verdict) in enumerate(
         zip(view.table.sparsities, view.table.verdicts, strict=True)
     ):
-        if isinstance(sparsity, str):
+        if not is_shared(sparsity):
             continue
         chosen = () if verdict is None else (*verdict.highest, *_others(verdict))
         options = tuple(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from benchsuite_leaderboard.board import is_shared
 from benchsuite_leaderboard.charts.trade_off import Choice
 
 if TYPE_CHECKING:
@@ -30,6 +31,6 @@ def choices_of(
             common = standings.common_mean(row.criterion, pair, sparsity)
             mean = cell.estimate.mean if common is None else common
             # At a sparsity that a criterion chose itself there is nothing in common.
-            is_compared = common is not None or (isinstance(sparsity, str) and cell.is_complete)
+            is_compared = common is not None or (not is_shared(sparsity) and cell.is_complete)
             found.append(Choice(row.criterion, sparsity, costs[at], mean, is_compared))
     return found

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from benchsuite.store.counting import noun_for
+from benchsuite_leaderboard.board import WIDTHS
 from benchsuite_leaderboard.charts.theme import shorten
 
 if TYPE_CHECKING:
@@ -44,10 +45,13 @@ def signed(value: float, digits: int = 1) -> str:
     return text.lstrip("+-") if float(text) == 0 else text.replace("-", MINUS)
 
 
+FIXED_WIDTHS = "fixed widths"
+
+
 def sparsity(value: Sparsity) -> str:
-    """A requested fraction as a percentage, without decimals if possible."""
+    """A requested fraction as a percentage, without decimals if possible; or a word."""
     if isinstance(value, str):
-        return value
+        return FIXED_WIDTHS if value == WIDTHS else value
     return f"{100 * value:.12g}%"
 
 

@@ -90,7 +90,7 @@ def _board(report: Report, board: BoardReport, short: str) -> Data:
         "page": board_address(report, board),
         "budget": clean({"macs": "MACs", "params": "parameters"}.get(protocol.budget, protocol.budget), 40),
         "training": protocol.training,
-        "sparsities": [clean(sparsity(s), 30) for s in board.after.fractions],
+        "sparsities": [clean(sparsity(s), 30) for s in board.after.shared_sparsities],
     }
 
 
