@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
+from benchsuite.pruning.attention import heads_of, take_heads
 from benchsuite.pruning.axes import axes_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def size_of(model: nn.Module, axis: Axis) -> int:
         return int(model.get_parameter(axis.name).shape[axis.dim])
     module = model.get_submodule(axis.name)
     if axis.side == "heads":
-        return int(module.num_heads)  # type: ignore[arg-type]  # an attention module's plain attribute
+        return heads_of(module)
     return dict(axes_of(axis.name, module))[axis]
 
 
@@ -40,7 +41,7 @@ def cut(model: nn.Module, entries: Mapping[Axis, NDArray[np.int64]]) -> None:
             continue
         module = model.get_submodule(axis.name)
         if axis.side == "heads":
-            _cut_heads(module, len(gone))
+            take_heads(module, len(gone))
         elif axis.side == "grouped":
             _cut_conv_groups(module, gone, smaller)
         elif axis.side == "channels":
@@ -112,12 +113,3 @@ def _cut_channels(module: nn.Module, gone: NDArray[np.int64], smaller: _Smaller)
     for name, buffer in [*module.named_buffers(recurse=False)]:
         if name in ("running_mean", "running_var"):
             setattr(module, name, _selected(buffer, 0, gone))
-
-
-def _cut_heads(module: Any, count: int) -> None:
-    """Set how many heads an attention module has left; its linear layers are cut separately."""
-    heads, size = module.num_heads, module.head_dim
-    module.num_heads = heads - count
-    for name in ("attn_dim", "all_head_dim", "inner_dim"):
-        if getattr(module, name, None) == heads * size:
-            setattr(module, name, (heads - count) * size)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pruning_networks import Attention
+from pruning_networks import Attention, AttentionOfThree
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -148,24 +148,36 @@ def _masked_layer(
     if isinstance(layer, nn.LayerNorm):
         return _standardised(x, there, [(range(x.shape[dim]), (dim,))], layer, dim), there
     if isinstance(layer, Attention):
-        return _masked_attention(layer, name, x, there, gone)
+        made = layer.qkv(_zeroed(x, there, 2)).unflatten(2, (3, layer.num_heads, layer.head_dim))
+        left = _left(3 * made.shape[3] * made.shape[4], gone.get(f"{name}.qkv", ()))
+        found, whole = _masked_heads(made, left)
+        return layer.proj(found), _left(whole, gone.get(f"{name}.proj", ()))
+    if isinstance(layer, AttentionOfThree):
+        makers = {child: layer.get_submodule(child) for child in ("to_q", "to_k", "to_v")}
+        made = torch.stack([maker(_zeroed(x, there, 2)) for maker in makers.values()], 2)
+        width = made.shape[-1]
+        left = torch.cat([_left(width, gone.get(f"{name}.{child}", ())) for child in makers])
+        found, whole = _masked_heads(made.unflatten(3, (layer.heads, -1)), left)
+        return layer.to_out(found), _left(whole, gone.get(f"{name}.to_out.0", ()))
     return layer(x), there  # what looks at each channel alone
 
 
-def _masked_attention(
-    layer: Attention, name: str, x: Tensor, there: Tensor, gone: Mapping[str, Collection[int]]
-) -> Value:
-    width = layer.num_heads * layer.head_dim
-    made = layer.qkv(_zeroed(x, there, 2))
-    left = _left(3 * width, gone.get(f"{name}.qkv", ())).view(3, layer.num_heads, layer.head_dim)
+def _masked_heads(made: Tensor, left: Tensor) -> tuple[Tensor, int]:
+    """What the heads give, zero for those that are gone, and how wide they are together.
+
+    Args:
+        made: queries, keys and values, (samples, tokens, 3, heads, size).
+        left: which of them are there, (3 * heads * size,).
+    """
+    _, _, _, number, size = made.shape
+    there = left.view(3, number, size)
     heads = []
-    for head in range(layer.num_heads):
-        assert left[:, head].all() or not left[:, head].any(), "a part of a head is gone"
-        where = [part * width + head * layer.head_dim for part in range(3)]
-        q, k, v = (made[..., at : at + layer.head_dim] for at in where)
-        weights = (q @ k.transpose(1, 2) / layer.head_dim**0.5).softmax(2)
-        heads.append(weights @ v * left[0, head, 0])
-    return layer.proj(torch.cat(heads, 2)), _left(width, gone.get(f"{name}.proj", ()))
+    for head in range(number):
+        assert there[:, head].all() or not there[:, head].any(), "a part of a head is gone"
+        q, k, v = (made[:, :, part, head] for part in range(3))
+        weights = (q @ k.transpose(1, 2) / size**0.5).softmax(2)
+        heads.append(weights @ v * there[0, head, 0])
+    return torch.cat(heads, 2), number * size
 
 
 def _standardised(
@@ -351,9 +363,10 @@ class Grower:
         heads = self.chance.choice([2, 3])
         width = heads * self.chance.randint(2, 3)
         x = self._step("tokens", self._layer(x, nn.Conv2d(channels, width, 1)))
-        self.used["attention"] += 1
+        kind, said = self.chance.choice([(Attention, "attention"), (AttentionOfThree, "attention of three")])
+        self.used[said] += 1
         for _ in range(self.chance.randint(1, 2)):
-            y = self._layer(self._layer(x, nn.LayerNorm(width)), Attention(width, heads))
+            y = self._layer(self._layer(x, nn.LayerNorm(width)), kind(width, heads))
             x = self._step("add", x, y)
             inner = self._width()
             y = self._layer(self._layer(x, nn.LayerNorm(width)), nn.Linear(width, inner))
@@ -388,7 +401,7 @@ _ON_FEATURES: dict[str, Callable[[Grower, int, int], tuple[int, int]]] = {
     "normed linear": Grower.normed_linear,
     "chunked features": Grower.chunked_features,
 }
-PRODUCTIONS = (*_ON_MAPS, *_ON_FEATURES, "tokens", "mean", "flatten", "attention")
+PRODUCTIONS = (*_ON_MAPS, *_ON_FEATURES, "tokens", "mean", "flatten", "attention", "attention of three")
 
 
 def _randomised(network: Grown, chance: random.Random) -> Grown:

@@ -188,6 +188,23 @@ class Attention(nn.Module):
         return self.proj(x.transpose(1, 2).reshape(batch, tokens, self.attn_dim))
 
 
+class AttentionOfThree(nn.Module):
+    """Queries, keys and values have a layer each; the size of a head is what is left of their width."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q, self.to_k, self.to_v = (nn.Linear(width, width) for _ in range(3))
+        self.to_out = nn.Sequential(nn.Linear(width, width), nn.Dropout(0.1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = (layer(x) for layer in (self.to_q, self.to_k, self.to_v))
+        q, k, v = (each.unflatten(2, (self.heads, -1)).transpose(1, 2) for each in made)
+        weights = (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5).softmax(3)
+        found: Tensor = self.to_out((weights @ v).transpose(1, 2).flatten(2))
+        return found
+
+
 class VisionTransformer(nn.Module):
     def __init__(self, width: int = 12, heads: int = 3) -> None:
         super().__init__()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from pruning_networks import AttentionOfThree
 from timm.layers import Attention
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
@@ -97,6 +98,10 @@ KINDS = {
         {"first", "between.qkv", "between.proj", "behind"},
     ),
     "q, k, v": (Sequences(Separate()), {"first", "between.proj", "behind"}),
+    "q, k, v by heads": (
+        Sequences(AttentionOfThree(16, 4)),
+        {"first", "between.to_q", "between.to_k", "between.to_v", "between.to_out.0", "behind"},
+    ),
     "multihead": (Sequences(OfTwo(nn.MultiheadAttention(16, 4, batch_first=True))), {"behind"}),
     "encoder": (Sequences(encoder()), {"between.linear1", "behind"}),
     "lstm": (Sequences(OfTwo(nn.LSTM(16, 12, batch_first=True)), 12), {"behind"}),
@@ -130,7 +135,12 @@ def test_the_units_that_can_go_are_those_of_the_table(kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "layer", "positions"),
-    [("grouped", "between", 4), ("depthwise", "between", 8), ("qkv", "between.qkv", 4)],
+    [
+        ("grouped", "between", 4),
+        ("depthwise", "between", 8),
+        ("qkv", "between.qkv", 4),
+        ("q, k, v by heads", "between.to_k", 4),
+    ],
 )
 def test_groups_and_heads_go_whole(kind: str, layer: str, positions: int) -> None:
     (group,) = (g for g in traced(kind).groups if layer in {member.layer for member in g.members})

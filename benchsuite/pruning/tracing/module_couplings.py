@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import nn
 
+from benchsuite.pruning.attention import attention_of
 from benchsuite.pruning.axes import Axis
 
 if TYPE_CHECKING:
+    from benchsuite.pruning.attention import Attention
     from benchsuite.pruning.tracing.couplings import Couplings
 
 
@@ -33,8 +35,8 @@ def tie_inside_modules(model: nn.Module, couplings: Couplings) -> set[Axis]:
         conv = Axis(name, "grouped")
         if conv in couplings.sizes:
             _tie_blocks(couplings, conv, module.out_channels // module.groups)
-        if is_fused_attention(module):
-            attention |= _tie_heads(couplings, name, module)
+        if (parts := attention_of(module)) is not None:
+            attention |= _tie_heads(couplings, name, parts)
     return attention
 
 
@@ -79,30 +81,18 @@ def _tie_blocks(couplings: Couplings, axis: Axis, block: int) -> None:
     couplings.tie(couplings.of(axis, every), couplings.of(axis, every // block * block))
 
 
-def _tie_heads(couplings: Couplings, name: str, module: Any) -> set[Axis]:
-    qkv, proj = Axis(_inner(name, "qkv"), "out"), Axis(_inner(name, "proj"), "in")
-    if qkv not in couplings.sizes or proj not in couplings.sizes:
+def _tie_heads(couplings: Couplings, name: str, parts: Attention) -> set[Axis]:
+    before = f"{name}." if name else ""
+    makers = [Axis(before + maker, "out") for maker in parts.makers]
+    reader = Axis(before + parts.reader, "in")
+    if not couplings.sizes.keys() >= {*makers, reader}:
         return set()
     heads = Axis(name, "heads")
-    couplings.add(heads, module.num_heads)
-    every = np.arange(module.num_heads * module.head_dim)
-    head = couplings.of(heads, every // module.head_dim)
-    for part in range(3):
-        couplings.tie(couplings.of(qkv, every + part * len(every)), head)
-    couplings.tie(couplings.of(proj, every), head)
-    return {qkv}
-
-
-def _inner(name: str, child: str) -> str:
-    return f"{name}.{child}" if name else child
-
-
-def is_fused_attention(module: nn.Module) -> bool:
-    """Whether heads are removable: one linear layer makes queries, keys and values, another reads all."""
-    qkv, proj = getattr(module, "qkv", None), getattr(module, "proj", None)
-    heads, size = getattr(module, "num_heads", None), getattr(module, "head_dim", None)
-    if not (isinstance(qkv, nn.Linear) and isinstance(proj, nn.Linear)):
-        return False
-    if not (isinstance(heads, int) and isinstance(size, int)):
-        return False
-    return qkv.out_features == 3 * heads * size and proj.in_features == heads * size
+    couplings.add(heads, parts.heads)
+    every = np.arange(parts.heads * parts.size)
+    head = couplings.of(heads, every // parts.size)
+    for maker in makers:
+        for start in range(0, couplings.sizes[maker], len(every)):
+            couplings.tie(couplings.of(maker, start + every), head)
+    couplings.tie(couplings.of(reader, every), head)
+    return set(makers)
