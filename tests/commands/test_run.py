@@ -308,6 +308,14 @@ def workers_of(folder: Path) -> list[int]:
     return found
 
 
+def wait_for_no_workers(folder: Path) -> None:
+    """On a busy machine it takes workers a while to notice that the run has gone."""
+    deadline = time.monotonic() + 60
+    while left := workers_of(folder):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+
+
 def test_after_kill_9_the_same_command_completes_the_run(tmp_path):
     process = start(tmp_path)
     results = tmp_path / "runs/tiny/results.jsonl"
@@ -316,8 +324,7 @@ def test_after_kill_9_the_same_command_completes_the_run(tmp_path):
     process.communicate()
     with results.open("a") as handle:
         handle.write('{"schema_version": 1, "key": "torn')
-    time.sleep(1.0)
-    assert workers_of(tmp_path) == []
+    wait_for_no_workers(tmp_path)
     done = {record["key"] for record in map(json.loads, results.read_text().splitlines()[:-1])}
     result = benchsuite("run", "tiny.toml", cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -338,7 +345,7 @@ def test_ctrl_c_leaves_a_consistent_run_and_says_how_to_go_on(tmp_path, signals)
     for _ in range(signals):
         process.send_signal(signal.SIGINT)
         time.sleep(0.1)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 2, output
     assert "the same command goes on from here" in output
     assert "Traceback" not in output
@@ -355,7 +362,7 @@ def test_ctrl_c_leaves_a_consistent_run_and_says_how_to_go_on(tmp_path, signals)
 @pytest.mark.slow
 def test_after_its_hours_a_run_ends_and_goes_on_later(tmp_path):
     process = start(tmp_path, "--max-hours", "0.0001")
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 2, output
     assert "0.0001 hours are over: finishing what is in work" in output
     assert "no trials" not in output
@@ -370,7 +377,7 @@ def test_two_runs_of_one_directory_do_not_mix(tmp_path):
     assert result.returncode == 4
     assert "another run" in result.stderr
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode == 2
 
 

@@ -132,7 +132,7 @@ def read_only(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def check_nothing_left(folder: Path, seconds: float = 20.0) -> None:
+def check_nothing_left(folder: Path, seconds: float = 60.0) -> None:
     """No process works in the folder any more."""
     deadline = time.monotonic() + seconds
     left = [0]

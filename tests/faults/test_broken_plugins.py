@@ -161,7 +161,7 @@ def check_clean_texts(run: Run) -> None:
 
 
 def check_nothing_left(folder: Path) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     left = [0]
     while left and time.monotonic() < deadline:
         left = [p.pid for p in psutil.process_iter() if _works_in(p, str(folder))]

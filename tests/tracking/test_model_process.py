@@ -96,7 +96,7 @@ def check_nothing_left(folder: Path) -> None:
         return
     left = [int(word) for word in (folder / "helpers").read_text().split()]
     assert len(left) == 2
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while any(_lives(pid) for pid in left):
         assert time.monotonic() < deadline, os.getpid()
         time.sleep(0.1)

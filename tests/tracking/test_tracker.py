@@ -146,7 +146,7 @@ def test_a_store_that_comes_back_gets_what_it_missed(tmp_path, monkeypatch, put)
     assert tried.wait(10)
     assert put == []
     down.clear()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(put) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert {one.key for one in put} == {key("k1"), key("stored")}
@@ -174,9 +174,9 @@ def test_nothing_is_shown_while_quiet_is_wanted(tmp_path, put):
     tracker.start({})
     with tracker.quiet():
         tracker.log(record())
-        time.sleep(0.1)
+        time.sleep(2.0)
         assert put == []
-    assert tracker.close() < 0.1, "waiting is no work"
+    assert tracker.close() < 1.0, "waiting is no work"
     assert [one.key for one in put] == [key("k1")]
 
 
