@@ -250,7 +250,9 @@ def test_a_suite_of_widths_compares_criteria_at_the_same_widths(
         assert units["hidden1"]["units"] == "5"
         assert units["output"]["units"] == units["output"]["units_dense"]
     assert re.search(r"^fixed widths", said, re.M)
-    assert cli.main(["verify", str(tmp_path / "widths" / "run" / "results.jsonl")]) == 0
+    packed = str(tmp_path / "widths.jsonl.gz")
+    assert cli.main(["submit", str(tmp_path / "widths" / "run"), "--output", packed]) == 0
+    assert cli.main(["verify", packed]) == 0
 
     others, _ = run("others", '["widths"]', "widths = { hidden1 = 6 }")
     assert {r.key for r in others}.isdisjoint(r.key for r in records)
