@@ -75,7 +75,7 @@ def layer(
 def lines(rows: Sequence[Mapping[str, Any]], encoding: Mapping[str, Channel], **properties: Any) -> Layer:
     """One line per series of rows, each as the rows' "dash" and "width" say; later series lie on top.
 
-    A layer for each look would be the same picture, and cost the renderer a tenth more for each.
+    A layer for each look would be the same picture, and more for the renderer to do.
     """
     look = {"strokeDash": as_is("dash"), "strokeWidth": as_is("width")}
     return layer("line", rows, {**encoding, **look}, **properties)
