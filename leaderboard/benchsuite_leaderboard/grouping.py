@@ -34,15 +34,15 @@ def boards(records: Sequence[TrialRecord]) -> tuple[Board, ...]:
     criteria = _criteria(latest)
     grouped: dict[Protocol, list[BoardTrial]] = defaultdict(list)
     for record in latest:
-        axes = record.axes
+        axes, protocol = record.axes, _protocol(record)
         dense_model = DenseModel(Workload(_text(axes, "dataset"), _text(axes, "model")), _text(axes, "seed"))
         trial = BoardTrial(
             record,
             criteria[_identity(axes)],
-            Block(dense_model, _sparsity(record)),
+            Block(dense_model, _sparsity(axes.get("sparsity"), protocol)),
             _text(axes, "draw"),
         )
-        grouped[_protocol(record)].append(trial)
+        grouped[protocol].append(trial)
     made = [Board(protocol, tuple(trials)) for protocol, trials in grouped.items()]
     return tuple(
         sorted(made, key=lambda board: (-len(board.trials), board.protocol.label, board.protocol.digest))
@@ -93,12 +93,11 @@ def _text(axes: Mapping[str, Any], name: str) -> str:
     return str(value)
 
 
-def _sparsity(record: TrialRecord) -> Sparsity:
+def _sparsity(value: Any, protocol: Protocol) -> Sparsity:
     """The fraction as suites round theirs: files of earlier versions may have 0.30000000000000004 for 0.3."""
-    value = record.axes.get("sparsity")
     if value == WIDTHS:
         # Without the widths nobody knows whether two criteria had the same.
-        return WIDTHS if _protocol(record).widths else "widths not stated"
+        return WIDTHS if protocol.widths else "widths not stated"
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return round(float(value), _SPARSITY_DIGITS)
     return "not stated" if value is None else str(value)

@@ -45,13 +45,10 @@ def signed(value: float, digits: int = 1) -> str:
     return text.lstrip("+-") if float(text) == 0 else text.replace("-", MINUS)
 
 
-FIXED_WIDTHS = "fixed widths"
-
-
 def sparsity(value: Sparsity) -> str:
     """A requested fraction as a percentage, without decimals if possible; or a word."""
     if isinstance(value, str):
-        return FIXED_WIDTHS if value == WIDTHS else value
+        return "fixed widths" if value == WIDTHS else value
     return f"{100 * value:.12g}%"
 
 
