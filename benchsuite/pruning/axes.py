@@ -10,12 +10,13 @@ from torch import nn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Side = Literal["out", "in", "grouped", "channels", "heads", "parameter"]
+Side = Literal["out", "in", "grouped", "channels", "heads", "size", "parameter"]
 """An axis of a module that can lose entries.
 
 "out" and "in" of a convolution or linear layer; "grouped": the output channels of a convolution with groups,
 whose input channels are removed with them; "channels" of a normalisation or PReLU; "heads" of an attention
-module; "parameter": one axis of a parameter that belongs to no such module.
+module; "size": what a number in an attribute of a module counts; "parameter": one axis of a parameter that
+belongs to no such module.
 """
 
 _NORMS = (
@@ -34,7 +35,9 @@ class Axis:
     name: str
     side: Side
     dim: int = 0
-    """For "parameter" only: the dimension."""
+    """For "parameter" the dimension; for "size" which of an attribute's several numbers."""
+    attribute: str = ""
+    """For "size" only: the attribute's name."""
 
 
 def axes_of(name: str, module: nn.Module) -> Iterator[tuple[Axis, int]]:

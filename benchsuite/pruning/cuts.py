@@ -27,6 +27,8 @@ def size_of(model: nn.Module, axis: Axis) -> int:
     module = model.get_submodule(axis.name)
     if axis.side == "heads":
         return heads_of(module)
+    if axis.side == "size":
+        return _stated(module, axis)
     return dict(axes_of(axis.name, module))[axis]
 
 
@@ -42,6 +44,8 @@ def cut(model: nn.Module, entries: Mapping[Axis, NDArray[np.int64]]) -> None:
         module = model.get_submodule(axis.name)
         if axis.side == "heads":
             take_heads(module, len(gone))
+        elif axis.side == "size":
+            _restate(module, axis, _stated(module, axis) - len(gone))
         elif axis.side == "grouped":
             _cut_conv_groups(module, gone, smaller)
         elif axis.side == "channels":
@@ -62,6 +66,22 @@ class _Smaller:
         if key not in self._made:
             self._made[key] = parameter, nn.Parameter(_selected(parameter, dim, gone))
         return self._made[key][1]
+
+
+def _stated(module: nn.Module, axis: Axis) -> int:
+    """The number in an attribute."""
+    value = getattr(module, axis.attribute)
+    return int(value[axis.dim] if isinstance(value, tuple | list) else value)
+
+
+def _restate(module: nn.Module, axis: Axis, size: int) -> None:
+    """Change the number in an attribute."""
+    value = getattr(module, axis.attribute)
+    if isinstance(value, tuple | list):
+        value = type(value)(size if place == axis.dim else each for place, each in enumerate(value))
+    else:
+        value = size
+    setattr(module, axis.attribute, value)
 
 
 def _selected(tensor: Tensor, dim: int, gone: NDArray[np.int64]) -> Tensor:

@@ -73,16 +73,16 @@ def fold(model: nn.Module, example: Tensor) -> dict[str, str]:
         return {}
     with evaluating(model), torch.no_grad(), exact_float32():
         # Twice, since a hook that reads what a later hook computes is one pass behind after loading weights.
-        _run(model, example[:1])
-        before = _run(model, example[:1])
+        run_once(model, example[:1])
+        before = run_once(model, example[:1])
         removals: list[str] = []
         # One weight may be computed in several steps; the last one that was added is removed first.
         while (last := next(_parametrised(model), None)) is not None:
             found.setdefault(last.label, []).append(last.kind)
             removals.append(last.removal)
             _make_plain(last)
-        after = _run(model, example[:1])
-    if not _equal(before, after):
+        after = run_once(model, example[:1])
+    if not equal_outputs(before, after):
         raise Unsupported(
             f"the network computes something else once {', '.join(found)} are plain weights; call "
             f"{' and '.join(dict.fromkeys(removals))} in the model's build()"
@@ -90,7 +90,8 @@ def fold(model: nn.Module, example: Tensor) -> dict[str, str]:
     return {label: ", ".join(reversed(kinds)) for label, kinds in found.items()}
 
 
-def _run(model: nn.Module, example: Tensor) -> Any:
+def run_once(model: nn.Module, example: Tensor) -> Any:
+    """What a network computes; raises `Unsupported` if it does not run."""
     try:
         return model(example)
     except Exception as error:
@@ -98,7 +99,7 @@ def _run(model: nn.Module, example: Tensor) -> Any:
         raise Unsupported(f"the network does not run: {type(error).__name__}: {error}") from error
 
 
-def _equal(before: Any, after: Any) -> bool:
+def equal_outputs(before: Any, after: Any) -> bool:
     """Whether two outputs are equal; of what is no tensor somebody else complains."""
     if not isinstance(before, Tensor) or not isinstance(after, Tensor):
         return True

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from benchsuite.errors import BenchsuiteError, Unsupported
-from benchsuite.pruning.folding import fold
+from benchsuite.pruning.plain_form import make_plain
 from benchsuite.pruning.selection import select_units
 from benchsuite.pruning.settings import PruningSettings
 from benchsuite.pruning.surgery import check_surgery, remove_units
@@ -83,7 +83,7 @@ def survey(
     started = time.process_time()
     try:
         model = build().eval()
-        fold(model, example)
+        make_plain(model, example)
         randomise(model)
         started = time.process_time()
         graph = trace(model, example, trace_limit)

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -47,6 +47,16 @@ class TrainingTrace:
     squared_epoch_updates: dict[str, Tensor]
     snapshots: dict[int, dict[str, Tensor]]
     learning_rates: Tensor
+
+    def changed(self, change: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]) -> TrainingTrace:
+        """The trace with each of its states changed, as for a network whose parameters have other names."""
+        return TrainingTrace(
+            change(self.initial),
+            change(self.squared_updates),
+            change(self.squared_epoch_updates),
+            {step: change(state) for step, state in self.snapshots.items()},
+            self.learning_rates,
+        )
 
     def save(self, path: Path) -> None:
         """Write the trace as safetensors."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from benchsuite.errors import PluginError, Unsupported
 from benchsuite.metrics.cost import measure_cost
-from benchsuite.pruning.folding import fold
+from benchsuite.pruning.plain_form import make_plain
 from benchsuite.pruning.tracing.trace import trace
 from benchsuite.store.stages import content_digest, load_tensors
 from benchsuite.training import on_device
@@ -24,13 +24,12 @@ from benchsuite.trials.facts import OUTPUTS, WEIGHTS
 from benchsuite.trials.usable_model import return_class_scores
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor, nn
 
     from benchsuite.metrics.network_cost import Cost
     from benchsuite.plan.dense_task import DenseTask
     from benchsuite.pruning.graph import PruningGraph
+    from benchsuite.pruning.plain_form import PlainForm
     from benchsuite.training import DeviceDataset
     from benchsuite.trials.facts import DenseFacts
     from benchsuite.trials.worker_context import WorkerContext
@@ -57,8 +56,8 @@ class DenseModel:
         probe: a few normalised training inputs for checks.
         mean: what normalisation subtracts, per channel on the scale 0..1, or per feature.
         std: what it divides by.
-        facts: what the training stage noted; the cost is that of the network with plain weights.
-        folded: by name of each weight that was not a plain one, what computed it.
+        facts: what the training stage noted; the cost is that of the network in its plain form.
+        form: what was changed of the network as it was built.
         content: what identifies the weights; see `content_digest`.
         outputs: what the network computes of the probe.
     """
@@ -70,7 +69,7 @@ class DenseModel:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     facts: DenseFacts
-    folded: Mapping[str, str]
+    form: PlainForm
     content: str
     outputs: Tensor
 
@@ -123,8 +122,8 @@ def load_dense(worker: WorkerContext, task: DenseTask, *, at_init: bool = False)
     inputs = probe(data)
     if not at_init and (folder / OUTPUTS).exists():  # there is none in a run of older code
         _check_as_trained(model, inputs, load_tensors(folder / OUTPUTS)["outputs"])
-    folded = fold(model, example(data))
-    if folded:
+    form = make_plain(model, example(data))
+    if form.folded or form.attentions:
         facts = facts.model_copy(update={"cost": measure_cost(model, example(data))})
     return DenseModel(
         model=model,
@@ -134,7 +133,7 @@ def load_dense(worker: WorkerContext, task: DenseTask, *, at_init: bool = False)
         mean=dataset.mean,
         std=dataset.std,
         facts=facts,
-        folded=folded,
+        form=form,
         content=content_digest(folder) or "",
         outputs=outputs_of(model, inputs),
     )

@@ -250,7 +250,7 @@ def provenance(worker: WorkerContext, trial: Trial, dense: DenseModel) -> dict[s
         "data_digest": dense.facts.data_digest,
         **({"test_samples_in_train": dense.facts.overlap} if dense.facts.overlap else {}),
         # By weight, what computed it in training: scores, pruning and recovery are of plain weights.
-        **({"folded_weights": dict(dense.folded)} if dense.folded else {}),
+        **({"folded_weights": dict(dense.form.folded)} if dense.form.folded else {}),
         "training_recipe": trial.dense.recipe.model_dump(mode="json"),
         "recovery_recipe": trial.last_training.model_dump(mode="json"),
         # Each criterion may declare these itself.

@@ -66,11 +66,13 @@ def score_dense(worker: WorkerContext, task: ScoreTask) -> ScoredModel:
     else:
         graph.require_weights()
     trace = load_trace(worker, task.dense, task.trace) if task.trace is not None else None
-    if trace is not None and dense.folded:
+    folded = dense.form.folded
+    if trace is not None and folded:
         raise Unsupported(
             f"{task.scorer.label} reads what was recorded of the training, but in training "
-            f"{', '.join(dense.folded)} was computed by {', '.join(dict.fromkeys(dense.folded.values()))}"
+            f"{', '.join(folded)} was computed by {', '.join(dict.fromkeys(folded.values()))}"
         )
+    trace = trace and trace.changed(dense.form.state)
     facts = score_stage(worker, task, dense).get(lambda: _score(worker, task, dense, trace), worker.tell)
     return _scored(worker, task, dense, facts)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pruning_networks import Attention, AttentionOfThree
+from pruning_networks import Attention, AttentionOfThree, Divider, PackedAttention
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ class Grown(nn.Module):
             case "part":
                 count, which = step.options
                 return x.chunk(count, 1)[which]
+            case "stated part":
+                return self.layers[step.layer](x)[step.options[0]]
             case "slice":
                 middle = x.shape[1] // 2
                 return x[:, middle:] if step.options[0] else x[:, :middle]
@@ -120,6 +122,10 @@ def _masked_value(
         case "part":
             count, which = step.options
             return x.chunk(count, 1)[which], there.chunk(count)[which]
+        case "stated part":
+            divider, (which,) = network.layers[step.layer], step.options
+            assert isinstance(divider, Divider)
+            return x.split(divider.sizes, 1)[which], there.split(divider.sizes)[which]
         case "slice":
             middle = len(there) // 2
             some = slice(middle, None) if step.options[0] else slice(middle)
@@ -153,12 +159,19 @@ def _masked_layer(
         found, whole = _masked_heads(made, left)
         return layer.proj(found), _left(whole, gone.get(f"{name}.proj", ()))
     if isinstance(layer, AttentionOfThree):
-        makers = {child: layer.get_submodule(child) for child in ("to_q", "to_k", "to_v")}
-        made = torch.stack([maker(_zeroed(x, there, 2)) for maker in makers.values()], 2)
+        three = {child: layer.get_submodule(child) for child in ("to_q", "to_k", "to_v")}
+        made = torch.stack([maker(_zeroed(x, there, 2)) for maker in three.values()], 2)
         width = made.shape[-1]
-        left = torch.cat([_left(width, gone.get(f"{name}.{child}", ())) for child in makers])
+        left = torch.cat([_left(width, gone.get(f"{name}.{child}", ())) for child in three])
         found, whole = _masked_heads(made.unflatten(3, (layer.heads, -1)), left)
         return layer.to_out(found), _left(whole, gone.get(f"{name}.to_out.0", ()))
+    if isinstance(layer, PackedAttention):
+        inside, read = layer.inside, _zeroed(x, there, 2)
+        made = (read @ inside.in_proj_weight.T + inside.in_proj_bias).unflatten(2, (3, inside.num_heads, -1))
+        makers = ("q_proj", "k_proj", "v_proj")
+        left = torch.cat([_left(x.shape[2], gone.get(f"{name}.inside.{child}", ())) for child in makers])
+        found, whole = _masked_heads(made, left)
+        return inside.out_proj(found), _left(whole, gone.get(f"{name}.inside.out_proj", ()))
     return layer(x), there  # what looks at each channel alone
 
 
@@ -319,6 +332,16 @@ class Grower:
         self.chance.shuffle(parts)
         return self._step("cat", *parts, more), channels + width, side
 
+    def stated_parts(self, x: int, channels: int, side: int) -> tuple[int, int, int]:
+        """Parts of any sizes, which stand in an attribute; one goes through a convolution."""
+        sizes = [self.chance.randint(2, 6) for _ in range(self.chance.choice([2, 3]))]
+        x, _, side = self._conv(x, channels, sum(sizes), side)
+        name = f"divider{len(self.layers)}"
+        self.layers[name] = Divider(*sizes)
+        parts = [self._step("stated part", x, layer=name, options=(which,)) for which in range(len(sizes))]
+        read, width, _ = self.conv(parts[-1], sizes[-1], side)
+        return self._step("cat", *parts[:-1], read), sum(sizes[:-1]) + width, side
+
     def halves(self, x: int, channels: int, side: int) -> tuple[int, int, int]:
         x, channels, side = self._conv(x, channels, self._width(2), side)
         one, other = (self._step("slice", x, options=(which,)) for which in (0, 1))
@@ -363,7 +386,7 @@ class Grower:
         heads = self.chance.choice([2, 3])
         width = heads * self.chance.randint(2, 3)
         x = self._step("tokens", self._layer(x, nn.Conv2d(channels, width, 1)))
-        kind, said = self.chance.choice([(Attention, "attention"), (AttentionOfThree, "attention of three")])
+        kind, said = self.chance.choice(_ATTENTIONS)
         self.used[said] += 1
         for _ in range(self.chance.randint(1, 2)):
             y = self._layer(self._layer(x, nn.LayerNorm(width)), kind(width, heads))
@@ -377,6 +400,11 @@ class Grower:
         return self.chance.random() < 0.5
 
 
+_ATTENTIONS = [
+    (Attention, "attention"),
+    (AttentionOfThree, "attention of three"),
+    (PackedAttention, "packed attention"),
+]
 _ON_MAPS: dict[str, Callable[[Grower, int, int, int], tuple[int, int, int]]] = {
     "convolution": Grower.conv,
     "strided convolution": Grower.strided_conv,
@@ -392,6 +420,7 @@ _ON_MAPS: dict[str, Callable[[Grower, int, int, int], tuple[int, int, int]]] = {
     "concatenation": Grower.concatenation,
     "chunk": Grower.chunk,
     "slices": Grower.halves,
+    "stated parts": Grower.stated_parts,
     "gated unit": Grower.gated_unit,
     "squeeze and excite": Grower.squeeze_excite,
     "pooling": Grower.pooling,
@@ -401,7 +430,7 @@ _ON_FEATURES: dict[str, Callable[[Grower, int, int], tuple[int, int]]] = {
     "normed linear": Grower.normed_linear,
     "chunked features": Grower.chunked_features,
 }
-PRODUCTIONS = (*_ON_MAPS, *_ON_FEATURES, "tokens", "mean", "flatten", "attention", "attention of three")
+PRODUCTIONS = (*_ON_MAPS, *_ON_FEATURES, "tokens", "mean", "flatten", *(said for _, said in _ATTENTIONS))
 
 
 def _randomised(network: Grown, chance: random.Random) -> Grown:

@@ -205,6 +205,29 @@ class AttentionOfThree(nn.Module):
         return found
 
 
+class PackedAttention(nn.Module):
+    """Torch's own attention, whose queries, keys and values have one packed weight."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.inside = nn.MultiheadAttention(width, heads, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.inside(x, x, x, need_weights=False)[0]
+        return found
+
+
+class Divider(nn.Module):
+    """Divides channels by numbers that it keeps."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__()
+        self.sizes = sizes
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return x.split(self.sizes, 1)
+
+
 class VisionTransformer(nn.Module):
     def __init__(self, width: int = 12, heads: int = 3) -> None:
         super().__init__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections import Counter
 from typing import TYPE_CHECKING, get_args
@@ -13,6 +14,7 @@ from grammar import PRODUCTIONS, SIDE, Grower, masked
 
 from benchsuite.errors import Collapsed, Unsupported
 from benchsuite.pruning.group_scores import group_scores
+from benchsuite.pruning.plain_form import make_plain
 from benchsuite.pruning.selection import select_units
 from benchsuite.pruning.settings import Budget, PruningSettings
 from benchsuite.pruning.surgery import remove_units
@@ -35,7 +37,9 @@ def cut(seed: int) -> tuple[Counter[str], bool]:
     with torch.no_grad():
         dense = network(x)
         assert torch.allclose(masked(network, x, {}), dense, rtol=1e-9, atol=1e-9), "the reference is wrong"
-    graph = trace(network, x)
+    plain = copy.deepcopy(network)
+    make_plain(plain, x)
+    graph = trace(plain, x)
     if not graph.groups:
         return grower.used, False
     scores = {
@@ -48,7 +52,7 @@ def cut(seed: int) -> tuple[Counter[str], bool]:
     for target in TARGETS:
         try:
             chosen = select_units(graph, group_scores(graph, scores, settings), settings, target, seed)
-            pruned = remove_units(network, graph, chosen.removed)
+            pruned = remove_units(plain, graph, chosen.removed)
         except (Collapsed, Unsupported):
             continue
         gone: dict[str, set[int]] = {}

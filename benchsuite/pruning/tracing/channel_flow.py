@@ -33,17 +33,17 @@ _DEPTH = 2
 _PRODUCTS = (*_LAYER_PRODUCTS, "BmmBackward", "BaddbmmBackward", "ScaledDotProduct")
 
 
-def input_map(layouts: Layouts, operation: Any, slot: int) -> IndexMap | None:
-    """How the channels of an operation's `slot`-th input map to those of its output; None: unchanged.
+def input_map(layouts: Layouts, operation: Any, place: int) -> IndexMap | None:
+    """How the channels of an operation's `place`-th input map to those of its output; None: unchanged.
 
     Args:
         layouts: the channel dimensions of the network's tensors.
         operation: the recorded operation: its gradient function.
-        slot: which of its inputs, counting those in the gradient graph only.
+        place: which of its next functions the input is.
     """
     name = operation.name()
     if name.startswith("CatBackward"):
-        return _concatenation(layouts, operation, slot)
+        return _concatenation(layouts, operation, place)
     if name.startswith("SliceBackward"):
         return _slice(layouts, operation)
     if name.startswith("ConstantPadNdBackward"):
@@ -51,7 +51,7 @@ def input_map(layouts: Layouts, operation: Any, slot: int) -> IndexMap | None:
     if name.startswith(VIEWS):
         return _view(layouts, operation)
     if name.startswith(_ELEMENTWISE):
-        return _spreading(layouts, operation, slot)
+        return _spreading(layouts, operation, place)
     if name.startswith("GluBackward"):
         shape = output_shape(operation, 0)
         dim = position(operation._saved_dim, len(shape))
@@ -93,6 +93,21 @@ def obstacle(layouts: Layouts, operation: Any) -> str | None:
     return None
 
 
+def counted_dim(layouts: Layouts, operation: Any) -> int | None:
+    """The channel dimension of an operation by which a tensor is split, sliced or given another shape."""
+    if operation.name().startswith(VIEWS):
+        dim, source = layouts.channel_dim(operation), operation.next_functions[0][0]
+        return _only_dim(operation) if dim is None and hasattr(source, "variable") else dim
+    whole = operation._saved_self_sym_sizes if hasattr(operation, "_saved_self_sym_sizes") else ()
+    return _channel_dim(layouts, operation, whole or output_shape(operation, 0))
+
+
+def _only_dim(view: Any) -> int | None:
+    """The only dimension of more than one entry that a view has, or None."""
+    wide = [dim for dim, size in enumerate(output_shape(view, 0)) if size > 1]
+    return wide[0] if len(wide) == 1 else None
+
+
 def inside(operation: Any) -> set[Any]:
     """The operations that a linear layer is recorded as; the last one represents the layer.
 
@@ -126,7 +141,7 @@ def _regroups(layouts: Layouts, view: Any) -> bool:
     return not kept and _flattening(whole, made) is None
 
 
-def _concatenation(layouts: Layouts, operation: Any, slot: int) -> IndexMap | None:
+def _concatenation(layouts: Layouts, operation: Any, place: int) -> IndexMap | None:
     shape = output_shape(operation, 0)
     dim = position(operation._saved_dim, len(shape))
     if dim != _channel_dim(layouts, operation, shape):
@@ -137,19 +152,17 @@ def _concatenation(layouts: Layouts, operation: Any, slot: int) -> IndexMap | No
     if sizes.count(None) > 1:
         return Placed(0, 0)
     known = [shape[dim] - sum(s for s in sizes if s is not None) if size is None else size for size in sizes]
-    place = [index for index, size in enumerate(sizes) if size is not None][slot]
     return Placed(sum(known[:place]), known[place])
 
 
-def _spreading(layouts: Layouts, operation: Any, slot: int) -> IndexMap | None:
+def _spreading(layouts: Layouts, operation: Any, place: int) -> IndexMap | None:
     """Where one channel of an input meets all channels of the output."""
     shape, dim = output_shape(operation, 0), layouts.channel_dim(operation)
     if dim is None or shape[dim] == 1:
         return None
-    source, number = [each for each in operation.next_functions if each[0] is not None][slot]
-    whole = output_shape(source, number)
-    place = dim - len(shape) + len(whole)
-    return Spread() if place >= 0 and whole[place] == 1 else None
+    whole = output_shape(*operation.next_functions[place])
+    own = dim - len(shape) + len(whole)
+    return Spread() if own >= 0 and whole[own] == 1 else None
 
 
 def _slice(layouts: Layouts, operation: Any) -> IndexMap | None:

@@ -12,7 +12,7 @@ from torch import nn
 from benchsuite.errors import BenchsuiteError, Unsupported
 from benchsuite.pruning.axes import Axis, axes_of, is_prunable, own_weight
 from benchsuite.pruning.graph import OUTPUT
-from benchsuite.pruning.tracing.channel_flow import input_map, inside, obstacle, output_map
+from benchsuite.pruning.tracing.channel_flow import counted_dim, input_map, inside, obstacle, output_map
 from benchsuite.pruning.tracing.couplings import Couplings
 from benchsuite.pruning.tracing.index_maps import Taken
 from benchsuite.pruning.tracing.layouts import Layouts, output_shape
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from benchsuite.pruning.tracing.index_maps import IndexMap
     from benchsuite.pruning.tracing.recorded_graph import End, Node, RecordedGraph
+    from benchsuite.pruning.tracing.stated_sizes import StatedSize
 
     Integers = NDArray[np.int64]
 
@@ -96,10 +97,13 @@ class Walk:
             for axis, size in self._axes(node):
                 if axis not in self.couplings.sizes:
                     self.couplings.add(axis, size)
+        for stated in (each for of_one in self.graph.stated.of.values() for each in of_one):
+            if stated.axis not in self.couplings.sizes:
+                self.couplings.add(stated.axis, stated.size * stated.times)
         self._pin_transposed()
         self.attention = tie_inside_modules(self.model, self.couplings)
         for layer in layers:
-            self.inside |= inside(self.graph.of_layer[layer].operation)
+            self.inside |= {each for use in self.graph.of_layer[layer].uses for each in inside(use)}
         for layer in layers:
             self._walk_from(layer)
         norms = {self.names[layer]: norm for layer in layers if (norm := self._norm_after(layer)) is not None}
@@ -159,6 +163,8 @@ class Walk:
             if not len(numbers):
                 continue
             self._note(node, end, numbers, roots)
+            if not in_attention:
+                self._tie_stated(node, end, numbers, roots)
             for place, target, its_end in node.edges(end):
                 if not in_attention:
                     self._note_taken(node, place, end)
@@ -239,9 +245,26 @@ class Walk:
         source = reader.inputs[slot]
         if reader is node:
             end = source.making
-        for index_map in (self._part_read(reader, slot), self._input_map(reader, slot)):
-            if isinstance(index_map, Taken):
+        divided = self.graph.stated.divided
+        for operation, index_map in (
+            (source.operation, self._part_read(reader, slot)),
+            (reader.operation, self._input_map(reader, slot)),
+        ):
+            if isinstance(index_map, Taken) and operation not in divided:
                 self.taken.setdefault((source, end), set()).add(index_map)
+
+    def _tie_stated(self, node: Node, end: End, numbers: Integers, roots: Integers) -> None:
+        """Tie channels to the numbers in attributes that count them, here or where they are read."""
+        readers = dict.fromkeys(node.outputs) if end == node.making else ()
+        here = [] if self._is_of_a_module(node) else self._stated(node, of_input=False)
+        for stated in (*here, *(each for reader in readers for each in self._stated(reader, of_input=True))):
+            which, entries = stated.entries(numbers)
+            self.couplings.tie(self.couplings.of(stated.axis, entries), roots[which])
+
+    def _stated(self, node: Node, *, of_input: bool) -> list[StatedSize]:
+        """The numbers that count the channels which an operation makes or reads."""
+        found = [each for each in self.graph.stated.of.get(node.operation, ()) if each.of_input == of_input]
+        return [each for each in found if each.dim == counted_dim(self.layouts, node.operation)]
 
     def _obstacle(self, node: Node) -> str | None:
         return None if self._is_of_a_module(node) else obstacle(self.layouts, node.operation)
@@ -250,7 +273,9 @@ class Walk:
         return node.owner is not None or node.operation in self.inside
 
     def _input_map(self, reader: Node, slot: int) -> IndexMap | None:
-        return None if reader.owner is not None else input_map(self.layouts, reader.operation, slot)
+        if reader.owner is not None:
+            return None
+        return input_map(self.layouts, reader.operation, reader.places[slot])
 
     def _part_read(self, reader: Node, slot: int) -> IndexMap | None:
         """Which part of its source a node reads, where the source has several outputs."""

@@ -14,9 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from benchsuite.errors import Unsupported
+from benchsuite.pruning.tracing.stated_sizes import stated_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from benchsuite.pruning.tracing.stated_sizes import StatedSizes
 
 End = Literal["in", "out", "through"]
 """Which channels of a node are meant: those it reads, those it makes, or both where they are the same."""
@@ -44,13 +47,17 @@ class Node:
     Attributes:
         owner: the layer or parameter; None for an operation of neither.
         operation: the recorded operation: its gradient function, a layer's last one.
+        uses: likewise for each use of a layer that is used several times.
         inputs: the nodes it reads, as often as it reads them.
+        places: by input, which of the operation's next functions it is.
         outputs: the nodes that read it, likewise.
     """
 
     owner: nn.Module | nn.Parameter | None
     operation: Any
+    uses: list[Any] = field(default_factory=list)
     inputs: list[Node] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
     outputs: list[Node] = field(default_factory=list)
 
     @property
@@ -86,11 +93,13 @@ class RecordedGraph:
         nodes: all of them, those nearer to the output first.
         of_layer: the node of each layer that was used.
         names: of the layers and of the parameters outside of layers.
+        stated: numbers in modules' attributes that count channels.
     """
 
     nodes: tuple[Node, ...]
     of_layer: dict[nn.Module, Node]
     names: dict[nn.Module | nn.Parameter, str]
+    stated: StatedSizes
 
 
 def is_depthwise(conv: nn.modules.conv._ConvNd) -> bool:
@@ -115,7 +124,7 @@ def record(model: nn.Module, example: Tensor) -> RecordedGraph:
         if isinstance(module, _LAYERS)
     ]
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), stated_sizes(model) as stated:
             output = model(example)
     finally:
         for hook in hooks:
@@ -123,7 +132,7 @@ def record(model: nn.Module, example: Tensor) -> RecordedGraph:
     if not isinstance(output, Tensor) or output.grad_fn is None:
         raise Unsupported("no gradient leads from the network's output to its layers")
     recorder.follow(output.grad_fn)
-    return RecordedGraph(tuple(recorder.nodes), recorder.of_layer, recorder.names)
+    return RecordedGraph(tuple(recorder.nodes), recorder.of_layer, recorder.names, stated)
 
 
 class _Recorder:
@@ -156,11 +165,12 @@ class _Recorder:
                 continue
             seen.add(operation)
             node = self._node(operation)
-            for source, _ in operation.next_functions:
+            for place, (source, _) in enumerate(operation.next_functions):
                 if source is None or (hasattr(source, "variable") and source.variable not in self._alone):
                     continue  # an input, or a parameter of a layer
                 before = self._node(source)
                 node.inputs.append(before)
+                node.places.append(place)
                 before.outputs.append(node)
                 waiting.append(source)
 
@@ -175,4 +185,6 @@ class _Recorder:
                 self._of_operation[operation] = found
             else:
                 self.of_layer[layer] = found
+        if operation not in found.uses:
+            found.uses.append(operation)
         return found
