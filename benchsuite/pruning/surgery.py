@@ -86,11 +86,21 @@ def remove_units(model: nn.Module, graph: PruningGraph, removed: Mapping[str, Se
     if empty:
         raise Collapsed(f"no unit would be left in {', '.join(sorted(set(empty)))}")
     pruned = copy.deepcopy(model)
+    _forget(pruned)
     cut(pruned, entries)
     smaller = dict(pruned.named_parameters())  # by this, since programs of TorchScript refuse get_parameter
     for name, parameter in model.named_parameters():
         smaller[name].requires_grad_(parameter.requires_grad)
     return pruned
+
+
+def _forget(model: nn.Module) -> None:
+    """Let modules forget what they keep of their parameters for evaluation, as they do before training."""
+    modes = {module: module.training for module in model.modules()}
+    model.train()
+    model.train(modes[model])
+    for module, mode in modes.items():
+        module.training = mode
 
 
 def check_surgery(

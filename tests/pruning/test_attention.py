@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import torch
 from pruning_networks import CLASSES, check_cut, example
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from benchsuite.pruning.attention import attention_of, heads_of, take_heads
+from benchsuite.pruning.attention import attention_of, heads_of
 from benchsuite.pruning.tracing.trace import trace
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 WIDTH, HEADS = 12, 3
 SEPARATE = ("q_proj", "k_proj", "v_proj")
@@ -138,9 +135,144 @@ def test_what_is_not_clear_is_no_attention(change: dict[str, Any]) -> None:
     assert attention_of(module) is None
 
 
-def test_widths_of_all_heads_follow() -> None:
-    module = Written(SEPARATE, "num_heads", "out_proj", "head_dim")
-    module.inner_dim, module.all_head_dim, module.scale = WIDTH, None, 12
-    take_heads(module, 2)
-    assert (module.num_heads, module.inner_dim, module.all_head_dim, module.scale) == (1, 4, None, 12)
-    assert module.head_dim == WIDTH // HEADS
+TOKENS = 4
+
+
+class Normed(nn.Module):
+    """A layer and a batch normalisation of what it makes of each token."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.layer, self.norm = layer, nn.BatchNorm1d(layer.out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer(x)
+        return self.norm(x.flatten(0, 1)).reshape_as(x)
+
+
+class PositionMlp(nn.Module):
+    """Computes a bias for each head and pair of tokens from their places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_heads = HEADS
+        self.fc1, self.fc2 = nn.Linear(2, 5), nn.Linear(5, HEADS)
+
+    def forward(self) -> Tensor:
+        places = torch.stack(torch.meshgrid(*[torch.arange(TOKENS).double()] * 2, indexing="ij"), -1)
+        found = self.fc2(torch.tanh(self.fc1(places.to(self.fc1.weight.dtype))))
+        return found.view(-1, self.num_heads).t().reshape(self.num_heads, TOKENS, TOKENS)
+
+
+class PositionTable(nn.Module):
+    """Looks the biases up, and keeps the shape of what it finds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shape = TOKENS, TOKENS, HEADS
+        self.table = nn.Parameter(torch.randn(7, HEADS))
+        self.register_buffer("index", torch.arange(TOKENS)[:, None] - torch.arange(TOKENS) + TOKENS - 1)
+
+    def forward(self) -> Tensor:
+        return self.table[self.index.flatten()].view(self.shape).permute(2, 0, 1)
+
+
+class PositionCache(nn.Module):
+    """Keeps in evaluation what it looked up, until it is trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.biases = nn.Parameter(torch.randn(HEADS, TOKENS))
+        self.register_buffer("index", (torch.arange(TOKENS)[:, None] - torch.arange(TOKENS)).abs())
+        self.kept: dict[str, Tensor] = {}
+
+    def train(self, mode: bool = True) -> PositionCache:
+        if mode:
+            self.kept = {}
+        return super().train(mode)
+
+    def forward(self) -> Tensor:
+        if self.training:
+            return self.biases[:, self.index]
+        return self.kept.setdefault("", self.biases[:, self.index])
+
+
+class Positioned(nn.Module):
+    """An attention with what belongs to each head beside queries, keys and values.
+
+    Args:
+        positions: makes what is added to the products of queries and keys, (heads, tokens, tokens), if any.
+        order: "parts": the rows of all heads' queries come first; "heads": those of the first head.
+        value: width of a head's values.
+        norm: whether a normalisation follows the layers.
+    """
+
+    def __init__(
+        self, positions: type[nn.Module] | None, order: str = "parts", value: int = 4, norm: bool = False
+    ) -> None:
+        super().__init__()
+        self.num_heads, self.key_dim, self.value_dim, self.order = HEADS, 4, value, order
+        self.out_dim = HEADS * value
+        made = nn.Linear(WIDTH, HEADS * (8 + value)), nn.Linear(HEADS * value, WIDTH)
+        self.qkv, self.proj = (Normed(layer) if norm else layer for layer in made)
+        self.temperature = nn.Parameter(torch.rand(HEADS, 1, 1) + 0.5)
+        self.positions = None if positions is None else positions()
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, tokens, _ = x.shape
+        if self.order == "heads":
+            made = self.qkv(x).view(batch, tokens, self.num_heads, -1).transpose(1, 2)
+            q, k, v = made.split([self.key_dim, self.key_dim, self.value_dim], -1)
+        else:
+            made = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, self.key_dim)
+            q, k, v = made.permute(2, 0, 3, 1, 4).unbind(0)
+        products = q @ k.transpose(2, 3) * self.temperature
+        if self.positions is not None:
+            products = products + self.positions()
+        found = (products.softmax(-1) @ v).transpose(1, 2).reshape(batch, tokens, self.out_dim)
+        return self.proj(found)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("norm", [False, True], ids=["plain", "normed"])
+@pytest.mark.parametrize(("order", "value"), [("parts", 4), ("heads", 4), ("heads", 6)])
+@pytest.mark.parametrize("positions", [None, PositionMlp, PositionTable, PositionCache])
+def test_what_belongs_to_a_head_goes_with_it(
+    positions: type[nn.Module] | None, order: str, value: int, norm: bool
+) -> None:
+    network = around(Positioned(positions, order, value, norm))
+    with torch.no_grad():
+        network(example())  # what is kept in evaluation is there
+    graph = trace(network, example())
+    assert all(pin.output for pin in graph.pinned), graph.pinned
+    maker = "attention.qkv.layer" if norm else "attention.qkv"
+    (group,) = (g for g in graph.groups if any(m.layer == maker for m in g.members))
+    assert group.size == HEADS
+    smaller = check_cut(network, graph, {group.name: (1,)})
+    left: Any = smaller.get_submodule("attention")
+    assert (left.num_heads, left.out_dim, left.value_dim) == (2, 2 * value, value)
+    assert torch.equal(left.temperature, network.attention.temperature[[0, 2]])
+    if positions is PositionMlp:
+        assert (left.positions.fc2.out_features, left.positions.num_heads) == (2, 2)
+    if positions is PositionTable:
+        assert left.positions.shape == (TOKENS, TOKENS, 2)
+    check_cut(smaller, graph.without({group.name: (1,)}, smaller), {g.name: (0,) for g in graph.groups})
+
+
+def test_a_convolution_may_make_queries_keys_and_values() -> None:
+    class OnMaps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.heads, self.qkv, self.proj = HEADS, nn.Conv2d(WIDTH, 36, 1), nn.Conv2d(WIDTH, WIDTH, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            maps = x.transpose(1, 2).unflatten(2, (2, 2))
+            q, k, v = self.qkv(maps).reshape(len(x), 3, self.heads, 4, 4).unbind(1)
+            found = v @ (q.transpose(2, 3) @ k).softmax(-1).transpose(2, 3)
+            return self.proj(found.reshape(len(x), -1, 2, 2)).flatten(2).transpose(1, 2)
+
+    network = around(OnMaps())
+    graph = trace(network, example())
+    assert all(pin.output for pin in graph.pinned), graph.pinned
+    (group,) = (g for g in graph.groups if any(m.layer == "attention.qkv" for m in g.members))
+    assert group.size == HEADS
+    check_cut(network, graph, {group.name: (0, 2)})

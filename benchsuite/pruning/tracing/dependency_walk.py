@@ -15,8 +15,8 @@ from benchsuite.pruning.graph import OUTPUT
 from benchsuite.pruning.tracing.channel_flow import counted_dim, input_map, inside, obstacle, output_map
 from benchsuite.pruning.tracing.couplings import Couplings
 from benchsuite.pruning.tracing.index_maps import Taken
-from benchsuite.pruning.tracing.layouts import Layouts, output_shape
-from benchsuite.pruning.tracing.module_couplings import tie_inside_modules
+from benchsuite.pruning.tracing.layouts import VIEWS, Layouts, output_shape
+from benchsuite.pruning.tracing.module_couplings import AttentionLayers, tie_inside_modules
 from benchsuite.pruning.tracing.parts import parted
 from benchsuite.pruning.tracing.recorded_graph import record
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 MOST_STEPS = 200_000
 """Nodes that a walk may visit; the largest networks of torchvision and timm take some thousands."""
+_TOGETHER = ("CloneBackward", "AliasBackward", "ToCopyBackward", "ContiguousBackward")
+"""Operations after which channels are as they were."""
 _SHIFTED = "it meets other channels by a shift or selection along the channels, as in LocalResponseNorm"
 
 
@@ -78,8 +80,8 @@ class Walk:
         self.names = graph.names
         self.couplings = Couplings()
         self.layouts = Layouts()
-        self.attention: set[Axis] = set()
-        """Outputs of the layers that compute queries, keys and values of attentions with removable heads."""
+        self.attention = AttentionLayers()
+        """What takes part in attentions with removable heads."""
         self.seen: dict[tuple[Node, End], Integers] = {}
         """By node and end, the root that first reached each channel, or -1."""
         self.taken: dict[tuple[Node, End], set[Taken]] = {}
@@ -101,7 +103,7 @@ class Walk:
             if stated.axis not in self.couplings.sizes:
                 self.couplings.add(stated.axis, stated.size * stated.times)
         self._pin_transposed()
-        self.attention = tie_inside_modules(self.model, self.couplings)
+        self.attention = tie_inside_modules(self.model, self.graph, self.couplings)
         for layer in layers:
             self.inside |= {each for use in self.graph.of_layer[layer].uses for each in inside(use)}
         for layer in layers:
@@ -145,12 +147,17 @@ class Walk:
     def _walk_from(self, layer: nn.Module) -> None:
         node = self.graph.of_layer[layer]
         root = self._targets(node, node.making)[0]
-        in_attention = root in self.attention
+        if root in self.attention.of_heads:
+            return
+        to_the_heads = root in self.attention.stop
+        in_attention = to_the_heads or root in self.attention.follow
         every = np.arange(_units(layer))
         stack = [(node, node.making, every, self.couplings.of(root, every))]
         while stack:
             node, end, numbers, roots = stack.pop()
             self._count_step()
+            if in_attention and self._ends_in_attention(node, end, to_the_heads=to_the_heads):
+                continue
             if not in_attention and (reason := self._obstacle(node)) is not None:
                 self.couplings.pin(roots, reason)
                 continue
@@ -265,6 +272,22 @@ class Walk:
         """The numbers that count the channels which an operation makes or reads."""
         found = [each for each in self.graph.stated.of.get(node.operation, ()) if each.of_input == of_input]
         return [each for each in found if each.dim == counted_dim(self.layouts, node.operation)]
+
+    def _ends_in_attention(self, node: Node, end: End, *, to_the_heads: bool) -> bool:
+        """Whether what comes from queries, keys and values is tied to the heads and not followed on."""
+        owner = node.owner
+        if isinstance(owner, nn.Parameter):
+            of_heads = (Axis(self.names[owner], "parameter", dim) for dim in range(owner.ndim))
+            return not self.attention.of_heads.isdisjoint(of_heads)
+        tied = self.attention.of_heads | self.attention.readers
+        return not tied.isdisjoint(self._targets(node, end)) or (to_the_heads and self._regroups(node))
+
+    def _regroups(self, node: Node) -> bool:
+        """Whether the channels of a layer's output are told apart from here on."""
+        name = node.operation.name()
+        if self._is_of_a_module(node) or name.startswith(_TOGETHER):
+            return False
+        return not name.startswith(VIEWS) or self._obstacle(node) is not None
 
     def _obstacle(self, node: Node) -> str | None:
         return None if self._is_of_a_module(node) else obstacle(self.layouts, node.operation)

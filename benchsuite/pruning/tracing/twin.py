@@ -24,7 +24,7 @@ def twin_of(model: nn.Module) -> nn.Module:
         )
     try:
         # Networks that keep what they computed from parameters forget it when their mode is set.
-        twin = copy.deepcopy(model).eval()
+        twin = copy.deepcopy(model).train().eval()
     except Exception as error:
         # What a network holds can refuse to be copied in any way.
         raise Unsupported(
