@@ -16,12 +16,13 @@ HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "nheads", "nhe
 _LAYER = r"(?:to_|w_?|fc_|lin_)?(?:{})(?:_?(?:proj|projection|lin|linear|layer|fc))?"
 _PARTS = {
     "qkv": re.compile(_LAYER.format("qkv") + "|Wqkv|c_attn|in_proj"),
+    "qk": re.compile(_LAYER.format("qk")),
     "kv": re.compile(_LAYER.format("kv")),
     "q": re.compile(_LAYER.format("q|query|queries")),
     "k": re.compile(_LAYER.format("k|keys?")),
     "v": re.compile(_LAYER.format("v|values?")),
 }
-_WHOLE = (("qkv",), ("q", "kv"), ("q", "k", "v"))
+_WHOLE = (("qkv",), ("q", "kv"), ("qk", "v"), ("q", "k", "v"))
 """Which layers make queries, keys and values together."""
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchsuite.pruning.folding import fold
+from benchsuite.pruning.joined_biases import join_biases, joined_state
+from benchsuite.pruning.own_width import give_own_widths
 from benchsuite.pruning.packed_attention import separate_attentions, separate_state
 
 if TYPE_CHECKING:
@@ -20,19 +22,30 @@ class PlainForm:
 
     Attributes:
         folded: by dotted name of each weight that became a plain one, what computed it.
-        attentions: names of the attentions that got a layer each for queries, keys and values.
+        separated: names of the attentions that got a layer each for queries, keys and values.
+        joined: names of those whose layer got the bias that was put together in every forward pass.
+        widened: names of those that got a width of their own.
     """
 
     folded: Mapping[str, str]
-    attentions: tuple[str, ...]
+    separated: tuple[str, ...]
+    joined: tuple[str, ...]
+    widened: tuple[str, ...]
+
+    @property
+    def other_operations(self) -> bool:
+        """Whether the network computes the same by other operations, which cost something else."""
+        return bool(self.folded or self.separated or self.joined)
 
     def state(self, as_built: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Tensors by names of parameters as the network was built, by the names that it has in this form."""
-        return separate_state(as_built, self.attentions)
+        return joined_state(separate_state(as_built, self.separated), self.joined)
 
 
 def make_plain(model: nn.Module, example: Tensor) -> PlainForm:
-    """Bring a network into the form in which it is pruned, in place. See `fold`, `separate_attentions`.
+    """Bring a network into the form in which it is pruned, in place.
+
+    See `fold`, `separate_attentions`, `join_biases` and `give_own_widths`.
 
     Args:
         model: the network as it was built, with its trained weights.
@@ -42,4 +55,6 @@ def make_plain(model: nn.Module, example: Tensor) -> PlainForm:
         Unsupported: it has parametrised weights that cannot be made plain.
     """
     folded = fold(model, example)
-    return PlainForm(folded, separate_attentions(model, example))
+    separated = separate_attentions(model, example)
+    joined = join_biases(model, example)
+    return PlainForm(folded, separated, joined, give_own_widths(model, example))

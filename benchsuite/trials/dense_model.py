@@ -123,7 +123,7 @@ def load_dense(worker: WorkerContext, task: DenseTask, *, at_init: bool = False)
     if not at_init and (folder / OUTPUTS).exists():  # there is none in a run of older code
         _check_as_trained(model, inputs, load_tensors(folder / OUTPUTS)["outputs"])
     form = make_plain(model, example(data))
-    if form.folded or form.attentions:
+    if form.other_operations:
         facts = facts.model_copy(update={"cost": measure_cost(model, example(data))})
     return DenseModel(
         model=model,

@@ -103,16 +103,6 @@ def test_whole_heads_go_whatever_the_names(written: Any) -> None:
     assert inner * HEADS == getattr(attention, written[2]).in_features
 
 
-@pytest.mark.parametrize("makers", [SEPARATE, ("qkv",)])
-def test_a_width_that_follows_from_the_input_lets_nothing_go(makers: tuple[str, ...]) -> None:
-    network = around(Written(makers, "num_heads", "proj", "input"))
-    graph = trace(network, example())
-    # Neither can the input be narrower, which the code divides among the heads.
-    assert graph.layers == ()
-    assert {pin.layer for pin in graph.pinned} >= {"first", *(f"attention.{name}" for name in makers)}
-    assert "the pruned network does not run" in graph.what_stays()
-
-
 @pytest.mark.parametrize(
     "change",
     [
