@@ -138,7 +138,12 @@ def build_cost_model(
             own = sum(p.numel() * share(p) for p in module.parameters(recurse=False))
             add(sides["channels"], 0, own // size, 0)
         elif "heads" in sides:
-            inside = sum(counted.of_module.get(f"{name}.{child}", 0) for child, _ in module.named_children())
+            # All that is no layer inside the attention is done for each head.
+            inside = sum(
+                counted.of_module.get(f"{name}.{child}" if name else child, 0)
+                for child, layer in module.named_modules()
+                if isinstance(layer, nn.Linear | nn.modules.conv._ConvNd)
+            )
             heads = widths[sides["heads"]]
             add(sides["heads"], 0, 0, (counted.of_module.get(name, 0) - inside) // heads)
     for cut in cuts:

@@ -105,7 +105,8 @@ def give_own_widths(model: nn.Module, example: Tensor) -> tuple[str, ...]:
         for alike in found.values():
             hooks = [_hooked(module, attention) for _, module, attention in alike]
             stand_ins = [stand_in for stand_in, _ in hooks]
-            if _needed(model, example, before, stand_ins) and _same(model, example, before, stand_ins):
+            heads = [attention.heads for _, _, attention in alike]
+            if _needed(model, example, before, stand_ins, heads) and _same(model, example, before, stand_ins):
                 changed += [name for name, _, _ in alike]
                 continue
             for _, handles in hooks:
@@ -124,10 +125,12 @@ def _hooked(module: nn.Module, attention: Attention) -> tuple[_StandIn, list[Any
     ]
 
 
-def _needed(model: nn.Module, example: Tensor, before: Any, stand_ins: list[_StandIn]) -> bool:
-    """Whether a stand-in that is too wide changes what the network computes."""
-    for each in stand_ins:
-        each.always, each.wider = True, 1
+def _needed(
+    model: nn.Module, example: Tensor, before: Any, stand_ins: list[_StandIn], heads: list[int]
+) -> bool:
+    """Whether stand-ins whose heads are all too wide by one change what the network computes."""
+    for each, wider in zip(stand_ins, heads, strict=True):
+        each.wider = wider
     return not _same(model, example, before, stand_ins)
 
 

@@ -154,6 +154,17 @@ class PositionMlp(nn.Module):
         return found.view(-1, self.num_heads).t().reshape(self.num_heads, TOKENS, TOKENS)
 
 
+class PositionMethod(nn.Module):
+    """Has no forward pass, but a method that calls another module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mlp = PositionMlp()
+
+    def find(self) -> Tensor:
+        return self.mlp()  # type: ignore[no-any-return]
+
+
 class PositionTable(nn.Module):
     """Looks the biases up, and keeps the shape of what it finds."""
 
@@ -218,14 +229,15 @@ class Positioned(nn.Module):
             q, k, v = made.permute(2, 0, 3, 1, 4).unbind(0)
         products = q @ k.transpose(2, 3) * self.temperature
         if self.positions is not None:
-            products = products + self.positions()
+            found = self.positions.find if isinstance(self.positions, PositionMethod) else self.positions
+            products = products + found()
         found = (products.softmax(-1) @ v).transpose(1, 2).reshape(batch, tokens, self.out_dim)
         return self.proj(found)  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("norm", [False, True], ids=["plain", "normed"])
 @pytest.mark.parametrize(("order", "value"), [("parts", 4), ("heads", 4), ("heads", 6)])
-@pytest.mark.parametrize("positions", [None, PositionMlp, PositionTable, PositionCache])
+@pytest.mark.parametrize("positions", [None, PositionMlp, PositionMethod, PositionTable, PositionCache])
 def test_what_belongs_to_a_head_goes_with_it(
     positions: type[nn.Module] | None, order: str, value: int, norm: bool
 ) -> None:

@@ -63,6 +63,16 @@ class OnMaps(nn.Module):
         return self.proj(found.reshape(batch, width, height, -1))  # type: ignore[no-any-return]
 
 
+class Rest(Divided):
+    """Only the heads are a share of the input; what they give is as wide as it is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, tokens, width = x.shape
+        made = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, width // self.num_heads)
+        found = scaled_dot_product_attention(*made.permute(2, 0, 3, 1, 4))
+        return self.proj(found.transpose(1, 2).reshape(batch, tokens, -1))  # type: ignore[no-any-return]
+
+
 class MapsAlone(OnMaps):
     forward = OnMaps.attend
 
@@ -93,7 +103,7 @@ def hooks(network: nn.Module) -> int:
     return sum(len(m._forward_pre_hooks) + len(m._forward_hooks) for m in network.modules())
 
 
-@pytest.mark.parametrize("kind", [Divided, OfThree, MapsAlone])
+@pytest.mark.parametrize("kind", [Divided, OfThree, Rest, MapsAlone])
 def test_heads_and_inputs_go_each_by_themselves(kind: type[nn.Module]) -> None:
     network = around(kind())
     before = network(example())

@@ -153,10 +153,15 @@ class Walk:
         in_attention = to_the_heads or root in self.attention.follow
         every = np.arange(_units(layer))
         stack = [(node, node.making, every, self.couplings.of(root, every))]
+        start = self.steps + 1
         while stack:
             node, end, numbers, roots = stack.pop()
             self._count_step()
-            if in_attention and self._ends_in_attention(node, end, to_the_heads=to_the_heads):
+            if (
+                in_attention
+                and self.steps > start
+                and self._ends_in_attention(node, end, to_the_heads=to_the_heads)
+            ):
                 continue
             if not in_attention and (reason := self._obstacle(node)) is not None:
                 self.couplings.pin(roots, reason)
@@ -279,8 +284,8 @@ class Walk:
         if isinstance(owner, nn.Parameter):
             of_heads = (Axis(self.names[owner], "parameter", dim) for dim in range(owner.ndim))
             return not self.attention.of_heads.isdisjoint(of_heads)
-        tied = self.attention.of_heads | self.attention.readers
-        return not tied.isdisjoint(self._targets(node, end)) or (to_the_heads and self._regroups(node))
+        tied = any(axis in self.attention for axis in self._targets(node, end))
+        return tied or (to_the_heads and self._regroups(node))
 
     def _regroups(self, node: Node) -> bool:
         """Whether the channels of a layer's output are told apart from here on."""

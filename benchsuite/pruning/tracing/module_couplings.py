@@ -37,6 +37,9 @@ class AttentionLayers:
     readers: set[Axis] = field(default_factory=set)
     of_heads: set[Axis] = field(default_factory=set)
 
+    def __contains__(self, axis: Axis) -> bool:
+        return any(axis in those for those in (self.follow, self.stop, self.readers, self.of_heads))
+
 
 def tie_inside_modules(model: nn.Module, graph: RecordedGraph, couplings: Couplings) -> AttentionLayers:
     """Add the couplings inside modules: channel groups of a normalisation, heads of an attention.
