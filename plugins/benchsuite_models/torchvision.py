@@ -16,7 +16,8 @@ class TorchvisionModel(LibraryModel):
     """Any classifier of torchvision, written `torchvision/<name>`.
 
     GoogLeNet and Inception are built without their auxiliary classifiers. Vision transformers and MaxViT
-    are built for the data set's image size.
+    are built for the data set's image size. The attentions of Swin transformers call their layers, which
+    torchvision gives to a function: what they compute is the same, and the layers have activations and units.
     """
 
     name = "torchvision"
@@ -48,6 +49,10 @@ class TorchvisionModel(LibraryModel):
         elif self.architecture.startswith("maxvit_"):
             options["input_size"] = (height, width)
         network: nn.Module = get_model(self.architecture, weights=None, **options)
+        if self.architecture.startswith("swin_"):
+            from benchsuite_models.nets.window_attention import call_window_attentions
+
+            call_window_attentions(network)
         if channels != 3:
             change_channels(network, channels)
         if self.pretrained:
