@@ -43,10 +43,10 @@ class _StandIn:
     meant: Tensor | None = None
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        reader = module.get_submodule(self.reader)
+        reader: Any = module.get_submodule(self.reader)
         if not inputs or not isinstance(inputs[0], Tensor) or inputs[0].ndim < 3:
             return None
-        width, dim = reader.get_parameter("weight").shape[1] + self.wider, _channel_dim(reader)
+        width, dim = reader.weight.shape[1] + self.wider, _channel_dim(reader)
         if inputs[0].shape[dim] == width and not self.always:
             return None
         shape = list(inputs[0].shape)

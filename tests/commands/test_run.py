@@ -282,7 +282,7 @@ def test_absent_data_fail_their_trials_with_what_to_put_where(tmp_path):
 
 
 def wait_for_records(path: Path, count: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline and process.poll() is None:
         if path.exists() and path.read_bytes().count(b"\n") >= count:
             return

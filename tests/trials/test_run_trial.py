@@ -1126,3 +1126,85 @@ def test_what_reads_the_training_trace_cannot_serve_parametrised_weights(with_no
         with_norm.run(trial)
     (trial,) = with_norm.plan(scorer='"karnin"')
     assert "folded_weights" not in with_norm.run(trial).provenance
+
+
+class ShareOfTheInput(nn.Module):
+    """An attention that takes its width from the input."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.num_heads, self.qkv, self.proj = 2, nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, tokens, width = x.shape
+        q, k, v = (
+            self.qkv(x)
+            .reshape(batch, tokens, 3, self.num_heads, width // self.num_heads)
+            .permute(2, 0, 3, 1, 4)
+        )
+        found = nn.functional.scaled_dot_product_attention(q, k, v)
+        return self.proj(found.transpose(1, 2).reshape(batch, tokens, width))
+
+
+class AttentiveNetwork(nn.Module):
+    """The rows of an image are tokens."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.rows = nn.Linear(6, 8)
+        self.encoder = nn.TransformerEncoderLayer(8, 2, 10, dropout=0.0, batch_first=True)
+        self.attention, self.head = ShareOfTheInput(8), nn.Linear(8, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.encoder(self.rows(x.squeeze(1)))
+        return self.head((x + self.attention(x)).mean(1))
+
+
+class Attentive(benchsuite.ModelPlugin):
+    """A network of attentions that are pruned in another form than they are built."""
+
+    name = "attentive"
+    recipe = benchsuite.TrainingRecipe(epochs=3, batch_size=40, learning_rate=0.05)
+
+    def build(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+        return AttentiveNetwork(classes)
+
+
+@pytest.fixture(scope="module")
+def with_attentions(workshop: Workshop) -> Workshop:
+    workshop.worker.plugins.add("model", Attentive, "this test", "-")
+    return workshop
+
+
+SCHEDULES = ("one-shot", "rewind", "at-init")
+
+
+@pytest.mark.parametrize(
+    ("scorer", "schedule", "granularity"),
+    [
+        *itertools.product(["magnitude-l1"], SCHEDULES, ["unit", "weight"]),
+        *itertools.product(["taylor-activation"], SCHEDULES, ["unit"]),
+        *itertools.product(["karnin"], ["one-shot"], ["unit", "weight"]),
+    ],
+)
+def test_attentions_are_pruned_in_their_plain_form(with_attentions, scorer, schedule, granularity):
+    rounds = {"pruning_rounds": "2"} if schedule == "rewind" else {}
+    (trial,) = with_attentions.plan(
+        model="attentive",
+        scorer=f'"{scorer}"',
+        pruning_schedule=f'"{schedule}"',
+        pruning_granularity=f'"{granularity}"',
+        **rounds,
+    )
+    record = with_attentions.run(trial)
+    assert record.status == "done"
+    assert "encoder.self_attn.in_proj_weight" in with_attentions.dense_weights(trial)
+    weights = with_attentions.weights(trial)
+    queries = weights["encoder.self_attn.q_proj.weight"]
+    assert record.metrics["cost/params_dense"] == sum(p.numel() for p in AttentiveNetwork(3).parameters())
+    if granularity == "unit":
+        assert record.metrics["cost/params"] == sum(value.numel() for value in weights.values())
+        assert queries.shape[0] in (4, 8)
+    else:
+        assert queries.shape == (8, 8)
+    assert 0.3 < record.metrics["sparsity/params"] < 0.7
