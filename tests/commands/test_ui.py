@@ -74,7 +74,7 @@ def start(store: Path, port: int, command: str) -> subprocess.Popen[str]:
 
 
 def gone(port: int) -> bool:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)):

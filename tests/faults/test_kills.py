@@ -91,7 +91,7 @@ class Killer:
 
     def check_nothing_left(self, session: int) -> None:
         """All processes of the run are gone soon, those in process groups of their own too."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while left := [pid for pid in psutil.pids() if _belongs(pid, session)]:
             assert time.monotonic() < deadline, [psutil.Process(pid).cmdline() for pid in left]
             time.sleep(0.1)
