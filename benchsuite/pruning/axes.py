@@ -10,13 +10,13 @@ from torch import nn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Side = Literal["out", "in", "grouped", "channels", "heads", "size", "parameter"]
+Side = Literal["out", "in", "grouped", "channels", "heads", "sequence", "size", "parameter"]
 """An axis of a module that can lose entries.
 
 "out" and "in" of a convolution or linear layer; "grouped": the output channels of a convolution with groups,
-whose input channels are removed with them; "channels" of a normalisation or PReLU; "heads" of an attention
-module; "size": what a number in an attribute of a module counts; "parameter": one axis of a parameter that
-belongs to no such module.
+whose input channels are removed with them; "channels" of a normalisation or PReLU; "sequence": what a
+recurrent layer reads at each step; "heads" of an attention module; "size": what a number in an attribute of a
+module counts; "parameter": one axis of a parameter that belongs to no such module.
 """
 
 _NORMS = (
@@ -57,6 +57,9 @@ def axes_of(name: str, module: nn.Module) -> Iterator[tuple[Axis, int]]:
         transposed = isinstance(module, nn.modules.conv._ConvNd) and module.transposed
         yield Axis(name, "out"), weight.shape[1 if transposed else 0]
         yield Axis(name, "in"), weight.shape[0 if transposed else 1]
+    elif isinstance(module, nn.RNNBase):
+        if all(weight.shape[dim] == module.input_size for weight, dim in read_weights(module)):
+            yield Axis(name, "sequence"), module.input_size
     elif isinstance(module, nn.PReLU):
         if module.num_parameters > 1:
             yield Axis(name, "channels"), module.num_parameters
@@ -72,6 +75,18 @@ def is_prunable(module: nn.Module) -> bool:
     if isinstance(module, nn.modules.conv._ConvNd) and module.transposed:
         return False
     return isinstance(module, nn.modules.conv._ConvNd | nn.Linear) and own_weight(module) is not None
+
+
+def read_weights(module: nn.Module) -> list[tuple[nn.Parameter, int]]:
+    """The weights with which a layer reads its input, each with the dimension of the inputs.
+
+    Args:
+        module: a convolution, a linear layer, or a recurrent one, whose first layer reads in each direction.
+    """
+    if isinstance(module, nn.RNNBase):
+        own = module.named_parameters(recurse=False)
+        return [(weight, 1) for name, weight in own if name.startswith("weight_ih_l0")]
+    return [(module.get_parameter("weight"), input_dim(module))]
 
 
 def input_dim(layer: nn.Module) -> int:

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from benchsuite.pruning.axes import read_weights
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -133,6 +135,12 @@ def build_cost_model(
             add(first, second, fixed * kernel * share(weight), fixed * kernel * positions)
             if module.bias is not None and first:
                 add(first, 0, share(module.bias), 0)
+        elif "sequence" in sides:
+            every = sum(weight.numel() for weight in module.parameters() if weight.ndim > 1)
+            steps = counted.of_module.get(name, 0) // every
+            reading = [weight for weight, _ in read_weights(module)]
+            own = sum(weight.shape[0] * share(weight) for weight in reading)
+            add(sides["sequence"], 0, own, sum(weight.shape[0] for weight in reading) * steps)
         elif "channels" in sides:
             size = widths[sides["channels"]]
             own = sum(p.numel() * share(p) for p in module.parameters(recurse=False))

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from benchsuite.pruning.attention import heads_of, take_heads
-from benchsuite.pruning.axes import axes_of
+from benchsuite.pruning.axes import axes_of, read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +46,8 @@ def cut(model: nn.Module, entries: Mapping[Axis, NDArray[np.int64]]) -> None:
             take_heads(module, len(gone))
         elif axis.side == "size":
             _restate(module, axis, _stated(module, axis) - len(gone))
+        elif axis.side == "sequence":
+            _cut_sequence(module, gone, smaller)
         elif axis.side == "grouped":
             _cut_conv_groups(module, gone, smaller)
         elif axis.side == "channels":
@@ -98,6 +100,15 @@ def _cut_layer(layer: nn.Module, side: Side, gone: NDArray[np.int64], smaller: _
         layer.bias = smaller.without(layer.bias, 0, gone)
     size = f"{side}_{'features' if isinstance(layer, nn.Linear) else 'channels'}"
     setattr(layer, size, getattr(layer, size) - len(gone))
+
+
+def _cut_sequence(module: nn.Module, gone: NDArray[np.int64], smaller: _Smaller) -> None:
+    """Cut what a recurrent layer reads at each step."""
+    assert isinstance(module, nn.RNNBase)
+    names = {id(weight): name for name, weight in module.named_parameters(recurse=False)}
+    for weight, dim in read_weights(module):
+        setattr(module, names[id(weight)], smaller.without(weight, dim, gone))
+    module.input_size -= len(gone)
 
 
 def _cut_conv_groups(module: nn.Module, gone: NDArray[np.int64], smaller: _Smaller) -> None:

@@ -210,7 +210,12 @@ class PruningGraph:
 
 
 def readers_of(cuts: Sequence[Cut]) -> tuple[GroupReader, ...]:
-    """The layers that lose inputs where a group's positions are cut."""
+    """The layers that lose inputs where a group's positions are cut.
+
+    Beside a recurrent layer none is named, since there is no more to see of it than its input.
+    """
+    if any(cut.axis.side == "sequence" for cut in cuts):
+        return ()
     return tuple(
         GroupReader(cut.axis.name, tuple(map(tuple, cut.entries.tolist())))
         for cut in cuts

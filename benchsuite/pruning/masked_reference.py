@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from benchsuite.pruning.axes import input_dim
+from benchsuite.pruning.axes import read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,13 +35,12 @@ def masked_output(model: nn.Module, entries: Mapping[Axis, NDArray[np.int64]], i
                 continue
             module = model.get_submodule(axis.name)
             index = torch.from_numpy(gone).to(inputs.device)
-            if axis.side == "in":
-                weight = module.get_parameter("weight")
-                dim = input_dim(module)
-                saved.append(
-                    (weight.transpose(0, dim), index, weight.index_select(dim, index).transpose(0, dim))
-                )
-                weight.index_fill_(dim, index, 0)
+            if axis.side in ("in", "sequence"):
+                for weight, dim in read_weights(module):
+                    saved.append(
+                        (weight.transpose(0, dim), index, weight.index_select(dim, index).transpose(0, dim))
+                    )
+                    weight.index_fill_(dim, index, 0)
             elif (size := _normalised_together(module)) is not None:
                 norms[module] = torch.ones(size, dtype=torch.bool, device=inputs.device)
                 norms[module][index] = False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from benchsuite.pruning.axes import input_dim
+from benchsuite.pruning.axes import read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,14 +50,13 @@ def merge_units(
         twins = _twins(group, merges, frozenset(removed.get(group.name, ())))
         added: set[Tensor] = set()  # layers may share a weight
         for cut in graph.cuts[group.name]:
-            if cut.axis.side != "in":
+            if cut.axis.side not in ("in", "sequence"):
                 continue
-            reader = merged.get_submodule(cut.axis.name)
-            weight = reader.get_parameter("weight")
-            for gone, kept in twins.items() if weight not in added else ():
-                source, target = cut.entries[gone].tolist(), cut.entries[kept].tolist()
-                _add(weight.transpose(0, input_dim(reader)), source, target)
-            added.add(weight)
+            for weight, dim in read_weights(merged.get_submodule(cut.axis.name)):
+                for gone, kept in twins.items() if weight not in added else ():
+                    source, target = cut.entries[gone].tolist(), cut.entries[kept].tolist()
+                    _add(weight.transpose(0, dim), source, target)
+                added.add(weight)
     return merged
 
 

@@ -104,9 +104,9 @@ KINDS = {
     ),
     "multihead": (Sequences(OfTwo(nn.MultiheadAttention(16, 4, batch_first=True))), {"behind"}),
     "encoder": (Sequences(encoder()), {"between.linear1", "behind"}),
-    "lstm": (Sequences(OfTwo(nn.LSTM(16, 12, batch_first=True)), 12), {"behind"}),
-    "gru": (Sequences(OfTwo(nn.GRU(16, 12, batch_first=True)), 12), {"behind"}),
-    "rnn": (Sequences(OfTwo(nn.RNN(16, 12, batch_first=True)), 12), {"behind"}),
+    "lstm": (Sequences(OfTwo(nn.LSTM(16, 12, batch_first=True)), 12), {"first", "behind"}),
+    "gru": (Sequences(OfTwo(nn.GRU(16, 12, batch_first=True)), 12), {"first", "behind"}),
+    "rnn": (Sequences(OfTwo(nn.RNN(16, 12, batch_first=True)), 12), {"first", "behind"}),
     "tied": (Sequences(Tied()), {"first", "between.one", "behind"}),
 }
 

@@ -195,6 +195,8 @@ def _view(layouts: Layouts, operation: Any) -> IndexMap | None:
     view = viewed(whole, made, dim)
     if view is None:
         return None
+    if view.within > 1:
+        return Reversed(Flattened(view.within))
     if view.after > 1:
         return Flattened(view.after)
     return Tiled(view.before, whole[dim]) if view.before > 1 else None

@@ -317,7 +317,7 @@ class Walk:
     def _note(self, node: Node, end: End, numbers: Integers, roots: Integers) -> None:
         """Tie the entries reached to the root's entries that they were reached from, or pin the latter."""
         targets = self._targets(node, end)
-        reads = bool(targets) and targets[0].side == "in"
+        reads = bool(targets) and targets[0].side in ("in", "sequence")
         if not node.outputs and not reads:
             self.couplings.pin(roots, OUTPUT)
         if (
@@ -348,7 +348,7 @@ class Walk:
         if len(axes) == 2:
             out, inputs = axes
             return [out if end == node.making else inputs]
-        return axes
+        return [] if end == node.making and _only_reads(axes) else axes
 
     def _entries(self, axis: Axis, node: Node, end: End, indices: Integers) -> Integers:
         """The entries that the axis loses; for a grouped convolution, the outputs of the removed inputs."""
@@ -368,6 +368,10 @@ class Walk:
             outputs = first.outputs
         norm = outputs[0].owner if len(outputs) == 1 else None
         return self.names[norm] if isinstance(norm, nn.modules.batchnorm._BatchNorm) else None
+
+
+def _only_reads(axes: list[Axis]) -> bool:
+    return [axis.side for axis in axes] == ["sequence"]
 
 
 def _is_norm(node: Node) -> bool:

@@ -29,11 +29,13 @@ class Viewed:
         dim: the channel dimension afterwards.
         after: how many positions each channel becomes, in a row.
         before: how often the row of all channels is repeated.
+        within: how many channels in a row become one, as where features are made maps.
     """
 
     dim: int
     after: int = 1
     before: int = 1
+    within: int = 1
 
 
 def viewed(whole: Sequence[int], made: Sequence[int], dim: int) -> Viewed | None:
@@ -55,6 +57,8 @@ def viewed(whole: Sequence[int], made: Sequence[int], dim: int) -> Viewed | None
             return Viewed(place, after=width // size)
         if around[1] == inner and outer % around[0] == 0:
             return Viewed(place, before=width // size)
+    if len(whole) == 2 and len(made) == 4 and (dim, made[0]) == (1, whole[0]):
+        return Viewed(1, within=prod(made[2:]))
     return None
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from benchsuite.errors import Unsupported
 from benchsuite.pruning.tracing.stated_sizes import stated_sizes
@@ -27,7 +28,7 @@ End = Literal["in", "out", "through"]
 _LAYERS = (
     nn.modules.conv._ConvNd,
     nn.Linear,
-    nn.LSTM,
+    nn.RNNBase,
     nn.Embedding,
     nn.MultiheadAttention,
     nn.modules.batchnorm._BatchNorm,
@@ -73,7 +74,7 @@ class Node:
     def _has_two_ends(self) -> bool:
         if isinstance(self.owner, nn.modules.conv._ConvNd):
             return not is_depthwise(self.owner)
-        return isinstance(self.owner, nn.Linear | nn.LSTM)
+        return isinstance(self.owner, nn.Linear | nn.RNNBase)
 
     def edges(self, end: End) -> Iterator[tuple[int, Node, End]]:
         """The edges at one end: the number of the edge, inputs first; the node there; and its end."""
@@ -118,11 +119,8 @@ def record(model: nn.Module, example: Tensor) -> RecordedGraph:
         Unsupported: what it returns is no tensor that gradients reach.
     """
     recorder = _Recorder(model)
-    hooks = [
-        module.register_forward_hook(recorder.note)
-        for module in model.modules()
-        if isinstance(module, _LAYERS)
-    ]
+    layers = [module for module in model.modules() if isinstance(module, _LAYERS)]
+    hooks = [module.register_forward_hook(recorder.note) for module in layers]
     try:
         with torch.enable_grad(), stated_sizes(model) as stated:
             output = model(example)
@@ -144,17 +142,31 @@ class _Recorder:
         self.names: dict[nn.Module | nn.Parameter, str] = {m: name for name, m in model.named_modules()}
         self._layers: dict[Any, nn.Module] = {}
         """The layer that ended with an operation."""
+        self._given: dict[Any, list[tuple[Any, int]]] = {}
+        """What a recurrent layer was given, by the operations that made what it returned."""
         self._of_operation: dict[Any, Node] = {}
         own = {p for module in model.modules() if isinstance(module, _LAYERS) for p in module.parameters()}
         self._alone = {p for p in model.parameters() if p not in own and p.numel() > 1}
         self.names |= {p: name for name, p in model.named_parameters() if p not in own}
 
-    def note(self, module: nn.Module, _: Any, outputs: Any) -> None:
+    def note(self, module: nn.Module, inputs: Any, outputs: Any) -> None:
         """A forward hook: the module ends with the operation that made its first output."""
         first = outputs[0] if isinstance(outputs, tuple) else outputs
         first = first.data if isinstance(first, nn.utils.rnn.PackedSequence) else first
         if isinstance(first, Tensor) and first.grad_fn is not None:
             self._layers[first.grad_fn] = module
+        if isinstance(module, nn.RNNBase):
+            self._note_sequence(module, inputs, outputs)
+
+    def _note_sequence(self, module: nn.RNNBase, inputs: tuple[Any, ...], outputs: Any) -> None:
+        """Of a recurrent layer nothing inside counts: all that it returns comes from what it was given."""
+        given, made = (
+            [each for each in tree_leaves(some) if isinstance(each, Tensor) and each.grad_fn is not None]
+            for some in (inputs, outputs)
+        )
+        for each in made:
+            self._layers[each.grad_fn] = module
+            self._given[each.grad_fn] = [(source.grad_fn, source.output_nr) for source in given]
 
     def follow(self, root: Any) -> None:
         """Go from an operation to all that it was computed from."""
@@ -165,7 +177,7 @@ class _Recorder:
                 continue
             seen.add(operation)
             node = self._node(operation)
-            for place, (source, _) in enumerate(operation.next_functions):
+            for place, (source, _) in enumerate(self._given.get(operation, operation.next_functions)):
                 if source is None or (hasattr(source, "variable") and source.variable not in self._alone):
                     continue  # an input, or a parameter of a layer
                 before = self._node(source)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _SPLITS = (torch.split, Tensor.split, torch.split_with_sizes, Tensor.split_with_sizes)
 _SHAPINGS = (Tensor.view, Tensor.reshape, torch.reshape)
+_UNFLATTENINGS = (Tensor.unflatten, torch.unflatten)
 _INDEXING = ("SliceBackward", "SelectBackward", "UnsqueezeBackward", "AliasBackward")
 _SIZES = ("split_size_or_sections", "split_size", "split_sizes", "shape", "size")
 """How the functions call the argument that has the sizes."""
@@ -112,7 +113,7 @@ def stated_sizes(model: nn.Module) -> Iterator[StatedSizes]:
     """
     held: list[tuple[nn.Module, str, Any, Any]] = []
     for name, module in model.named_modules():
-        if type(module).__module__.partition(".")[0] == "torch":
+        if type(module).__module__.partition(".")[0] == "torch" and not isinstance(module, nn.Unflatten):
             continue  # what its own modules hold is known
         for attribute, value in [*vars(module).items()]:
             if (known := _knowing(name, attribute, value)) is not value:
@@ -160,6 +161,8 @@ class _Noting(TorchFunctionMode):
             self._note_split(result, _sizes(args, kwargs))
         elif func in _SHAPINGS:
             self._note_view(result, _sizes(args, kwargs))
+        elif func in _UNFLATTENINGS and len(args) > 2:
+            self._note_view(result, [*result.shape[: args[1] % args[0].ndim], *args[2]])
         elif func is Tensor.__getitem__:
             self._note_slices(result, args[1])
         return result
@@ -179,7 +182,7 @@ class _Noting(TorchFunctionMode):
 
     def _note_view(self, made: Tensor, sizes: Sequence[Any]) -> None:
         operation = made.grad_fn
-        if operation is not None and operation.name().startswith(VIEWS) and len(sizes) == made.ndim:
+        if operation is not None and operation.name().startswith(VIEWS) and len(sizes) <= made.ndim:
             for dim, size in enumerate(sizes):
                 self._add(operation, size, dim, (0, made.shape[dim]), of_input=False)
 
