@@ -10,19 +10,19 @@ import numpy as np
 from torch import nn
 
 from benchsuite.errors import BenchsuiteError, Unsupported
-from benchsuite.pruning.axes import Axis, axes_of, is_prunable, own_weight
+from benchsuite.pruning.axes import Axis, is_prunable
 from benchsuite.pruning.graph import OUTPUT
 from benchsuite.pruning.tracing.channel_flow import counted_dim, input_map, inside, obstacle, output_map
 from benchsuite.pruning.tracing.couplings import Couplings
+from benchsuite.pruning.tracing.heads import AttentionLayers, tie_heads
 from benchsuite.pruning.tracing.index_maps import Taken
 from benchsuite.pruning.tracing.layouts import VIEWS, Layouts, output_shape
-from benchsuite.pruning.tracing.module_couplings import AttentionLayers, tie_inside_modules
+from benchsuite.pruning.tracing.module_couplings import tie_inside_modules
+from benchsuite.pruning.tracing.node_axes import NodeAxes
 from benchsuite.pruning.tracing.parts import parted
 from benchsuite.pruning.tracing.recorded_graph import record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -80,6 +80,7 @@ class Walk:
         self.names = graph.names
         self.couplings = Couplings()
         self.layouts = Layouts()
+        self.axes = NodeAxes(graph.names, self.layouts)
         self.attention = AttentionLayers()
         """What takes part in attentions with removable heads."""
         self.seen: dict[tuple[Node, End], Integers] = {}
@@ -96,14 +97,15 @@ class Walk:
         """Walk from every layer, and return what was found."""
         layers = [m for m in self.model.modules() if m in self.graph.of_layer and is_prunable(m)]
         for node in self.graph.nodes:
-            for axis, size in self._axes(node):
+            for axis, size in self.axes.of(node):
                 if axis not in self.couplings.sizes:
                     self.couplings.add(axis, size)
         for stated in (each for of_one in self.graph.stated.of.values() for each in of_one):
             if stated.axis not in self.couplings.sizes:
                 self.couplings.add(stated.axis, stated.size * stated.times)
         self._pin_transposed()
-        self.attention = tie_inside_modules(self.model, self.graph, self.couplings)
+        tie_inside_modules(self.model, self.couplings)
+        self.attention = tie_heads(self.model, self.graph, self.couplings)
         for layer in layers:
             self.inside |= {each for use in self.graph.of_layer[layer].uses for each in inside(use)}
         for layer in layers:
@@ -126,27 +128,9 @@ class Walk:
                 reason = f"{axis.name} is a transposed convolution, whose units are not removed"
                 self.couplings.pin(self.couplings.of(axis, np.arange(size)), reason)
 
-    def _axes(self, node: Node) -> Iterator[tuple[Axis, int]]:
-        """The axes of a node's module that can lose entries."""
-        owner = node.owner
-        if isinstance(owner, nn.Parameter):
-            dim = self._parameter_dim(node, owner.shape)
-            yield Axis(self.names[owner], "parameter", dim), owner.shape[dim]
-        elif owner is not None:
-            yield from axes_of(self.names[owner], owner)
-
-    def _parameter_dim(self, node: Node, shape: Sequence[int]) -> int:
-        """The channel dimension of a parameter: that of its readers, or the last one of several entries."""
-        for reader in node.outputs:
-            dim = self.layouts.channel_dim(reader.operation)
-            made = output_shape(reader.operation, 0)
-            if dim is not None and (place := dim - len(made) + len(shape)) >= 0 and shape[place] == made[dim]:
-                return place
-        return max(dim for dim, size in enumerate(shape) if size > 1)
-
     def _walk_from(self, layer: nn.Module) -> None:
         node = self.graph.of_layer[layer]
-        root = self._targets(node, node.making)[0]
+        root = self.axes.at(node, node.making)[0]
         if root in self.attention.of_heads:
             return
         to_the_heads = root in self.attention.stop
@@ -284,7 +268,7 @@ class Walk:
         if isinstance(owner, nn.Parameter):
             of_heads = (Axis(self.names[owner], "parameter", dim) for dim in range(owner.ndim))
             return not self.attention.of_heads.isdisjoint(of_heads)
-        tied = any(axis in self.attention for axis in self._targets(node, end))
+        tied = any(axis in self.attention for axis in self.axes.at(node, end))
         return tied or (to_the_heads and self._regroups(node))
 
     def _regroups(self, node: Node) -> bool:
@@ -316,49 +300,21 @@ class Walk:
 
     def _note(self, node: Node, end: End, numbers: Integers, roots: Integers) -> None:
         """Tie the entries reached to the root's entries that they were reached from, or pin the latter."""
-        targets = self._targets(node, end)
+        targets = self.axes.at(node, end)
         reads = bool(targets) and targets[0].side in ("in", "sequence")
         if not node.outputs and not reads:
             self.couplings.pin(roots, OUTPUT)
         if (
             isinstance(node.owner, nn.Module)
-            and (reason := self._uncuttable(node, node.owner, targets)) is not None
+            and (reason := self.axes.uncuttable(node, node.owner, targets)) is not None
         ):
             self.couplings.pin(roots, reason)
         for axis in targets:
-            entries = self._entries(axis, node, end, numbers)
+            entries = self.axes.entries(axis, node, end, numbers)
             if entries.min() < 0 or entries.max() >= self.couplings.sizes[axis]:
                 self.couplings.pin(roots, f"its channels cannot be followed through {axis.name}")
             else:
                 self.couplings.tie(self.couplings.of(axis, entries), roots)
-
-    def _uncuttable(self, node: Node, module: nn.Module, targets: list[Axis]) -> str | None:
-        """Why a module that meets the units cannot lose them, or None."""
-        what = f"{self.names[module]} ({type(module).__name__})"
-        if isinstance(module, nn.modules.conv._ConvNd | nn.Linear) and own_weight(module) is None:
-            return f"{what} cannot be cut: its weight is no parameter of its own"
-        if isinstance(module, nn.LayerNorm | nn.RMSNorm) and len(module.normalized_shape) > 1:
-            dim = self.layouts.channel_dim_before(node.operation)
-            if dim is not None and dim < len(output_shape(node.operation, 0)) - 1:
-                return f"{what} normalises channels and positions together"
-        return None if targets or isinstance(module, nn.PReLU) else f"{what} cannot be cut"
-
-    def _targets(self, node: Node, end: End) -> list[Axis]:
-        axes = [axis for axis, _ in self._axes(node)]
-        if len(axes) == 2:
-            out, inputs = axes
-            return [out if end == node.making else inputs]
-        return [] if end == node.making and _only_reads(axes) else axes
-
-    def _entries(self, axis: Axis, node: Node, end: End, indices: Integers) -> Integers:
-        """The entries that the axis loses; for a grouped convolution, the outputs of the removed inputs."""
-        module = node.owner
-        if axis.side == "grouped" and end == node.reading:
-            assert isinstance(module, nn.modules.conv._ConvNd)
-            group = indices // (module.in_channels // module.groups)
-            result: Integers = group * (module.out_channels // module.groups)
-            return result
-        return indices
 
     def _norm_after(self, layer: nn.Module) -> str | None:
         outputs = self.graph.of_layer[layer].outputs
@@ -368,10 +324,6 @@ class Walk:
             outputs = first.outputs
         norm = outputs[0].owner if len(outputs) == 1 else None
         return self.names[norm] if isinstance(norm, nn.modules.batchnorm._BatchNorm) else None
-
-
-def _only_reads(axes: list[Axis]) -> bool:
-    return [axis.side for axis in axes] == ["sequence"]
 
 
 def _is_norm(node: Node) -> bool:

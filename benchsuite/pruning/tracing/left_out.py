@@ -35,9 +35,7 @@ def _has_weights(module: nn.Module) -> bool:
 def _reason(name: str, modules: dict[str, nn.Module]) -> str:
     module, owner = modules[name], modules.get(name.rpartition(".")[0])
     if not isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
-        return (
-            f"of type {type(module).__name__}; only convolutions and linear layers are pruned"
-        )
+        return f"of type {type(module).__name__}; only convolutions and linear layers are pruned"
     if isinstance(module, nn.modules.conv._ConvNd) and module.transposed:
         return "a transposed convolution, which is not pruned"
     if own_weight(module) is None:
