@@ -10,12 +10,13 @@ from torch import nn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Side = Literal["out", "in", "grouped", "channels", "heads", "sequence", "size", "parameter"]
+Side = Literal["out", "in", "grouped", "channels", "heads", "sequence", "rows", "size", "parameter"]
 """An axis of a module that can lose entries.
 
 "out" and "in" of a convolution or linear layer; "grouped": the output channels of a convolution with groups,
 whose input channels are removed with them; "channels" of a normalisation or PReLU; "sequence": what a
-recurrent layer reads at each step; "heads" of an attention module; "size": what a number in an attribute of a
+recurrent layer reads at each step; "rows": the channels beside which a linear layer mixes positions, for each
+of which it is computed anew; "heads" of an attention module; "size": what a number in an attribute of a
 module counts; "parameter": one axis of a parameter that belongs to no such module.
 """
 

@@ -96,12 +96,12 @@ def build_cost_model(
         groups: names of all coupled groups.
         cuts: every axis that some group cuts.
     """
-    widths, rows = [1], [np.zeros(len(groups), np.int64)]
+    widths, columns = [1], [np.zeros(len(groups), np.int64)]
     index: dict[tuple[str, str], int] = {}
     for cut in cuts:
         index[cut.name, cut.side] = len(widths)
         widths.append(cut.size)
-        rows.append(np.array([cut.per_position.get(group, 0) for group in groups], np.int64))
+        columns.append(np.array([cut.per_position.get(group, 0) for group in groups], np.int64))
     factors: list[tuple[int, int]] = []
     params: list[int] = []
     macs: list[int] = []
@@ -132,7 +132,12 @@ def build_cost_model(
             fixed = (1 if "out" in sides or "grouped" in sides else units) * (1 if "in" in sides else inputs)
             first, second = sides.get("out", sides.get("grouped", 0)), sides.get("in", 0)
             positions = counted.of_module.get(name, 0) // (units * inputs * kernel)
-            add(first, second, fixed * kernel * share(weight), fixed * kernel * positions)
+            if rows := sides.get("rows", 0):
+                # Computed anew for each channel. Where units and inputs went too, it would be three widths.
+                add(first, second, fixed * share(weight), 0)
+                add(rows, first or second, 0, fixed * positions // widths[rows])
+            else:
+                add(first, second, fixed * kernel * share(weight), fixed * kernel * positions)
             if module.bias is not None and first:
                 add(first, 0, share(module.bias), 0)
         elif "sequence" in sides:
@@ -162,7 +167,7 @@ def build_cost_model(
     found = CostModel(
         groups=groups,
         widths=np.array(widths, np.int64),
-        per_position=np.stack(rows),
+        per_position=np.stack(columns),
         factors=np.array(factors, np.int64).reshape(-1, 2),
         params=np.array(params, np.int64),
         macs=np.array(macs, np.int64),

@@ -42,6 +42,8 @@ def cut(model: nn.Module, entries: Mapping[Axis, NDArray[np.int64]]) -> None:
             setattr(model.get_submodule(owner), name, smaller.without(parameter, axis.dim, gone))
             continue
         module = model.get_submodule(axis.name)
+        if axis.side == "rows":
+            continue  # the layer is the same beside fewer channels
         if axis.side == "heads":
             take_heads(module, len(gone))
         elif axis.side == "size":

@@ -31,7 +31,7 @@ def masked_output(model: nn.Module, entries: Mapping[Axis, NDArray[np.int64]], i
     saved: list[tuple[Tensor, Tensor, Tensor]] = []
     with torch.no_grad():
         for axis, gone in entries.items():
-            if axis.side in ("parameter", "heads", "size"):
+            if axis.side in ("parameter", "heads", "rows", "size"):
                 continue
             module = model.get_submodule(axis.name)
             index = torch.from_numpy(gone).to(inputs.device)

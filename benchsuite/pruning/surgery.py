@@ -81,8 +81,8 @@ def remove_units(model: nn.Module, graph: PruningGraph, removed: Mapping[str, Se
         Collapsed: a layer would lose all its units.
     """
     entries = removed_entries(graph, removed)
-    sizes = {axis: size_of(model, axis) for axis in entries}
-    empty = [axis.name for axis, gone in entries.items() if len(gone) >= sizes[axis]]
+    sizes = {axis: size_of(model, axis) for axis in entries if axis.side != "rows"}
+    empty = [axis.name for axis, size in sizes.items() if len(entries[axis]) >= size]
     if empty:
         raise Collapsed(f"no unit would be left in {', '.join(sorted(set(empty)))}")
     pruned = copy.deepcopy(model)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pruning_networks import Attention, AttentionOfThree, Divider, PackedAttention
+from pruning_networks import Attention, AttentionOfThree, Divider, Mixing, PackedAttention
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -165,6 +165,11 @@ def _masked_layer(
         left = torch.cat([_left(width, gone.get(f"{name}.{child}", ())) for child in three])
         found, whole = _masked_heads(made.unflatten(3, (layer.heads, -1)), left)
         return layer.to_out(found), _left(whole, gone.get(f"{name}.to_out.0", ()))
+    if isinstance(layer, Mixing):
+        assert not gone.get(f"{name}.fc2"), "a token is gone"
+        inner = nn.functional.gelu(layer.fc1(x.transpose(1, 2)))
+        left = _left(inner.shape[2], gone.get(f"{name}.fc1", ()))
+        return layer.fc2(_zeroed(inner, left, 2)).transpose(1, 2), there
     if isinstance(layer, PackedAttention):
         inside, read = layer.inside, _zeroed(x, there, 2)
         made = (read @ inside.in_proj_weight.T + inside.in_proj_bias).unflatten(2, (3, inside.num_heads, -1))
@@ -241,7 +246,7 @@ class Grower:
         end = self.chance.choice(["tokens", "mean", "flatten"])
         self.used[end] += 1
         if end == "tokens":
-            x, channels = self._transformer(x, channels)
+            x, channels = self._transformer(x, channels, side * side)
         elif end == "mean":
             x = self._step("mean", x)
         else:
@@ -382,10 +387,14 @@ class Grower:
         read = self._act(self._layer(one, nn.Linear(width // 2, width // 2)))
         return self._step("add", read, other), width // 2
 
-    def _transformer(self, x: int, channels: int) -> tuple[int, int]:
+    def _transformer(self, x: int, channels: int, tokens: int) -> tuple[int, int]:
         heads = self.chance.choice([2, 3])
         width = heads * self.chance.randint(2, 3)
         x = self._step("tokens", self._layer(x, nn.Conv2d(channels, width, 1)))
+        if self._coin():
+            self.used["token mixing"] += 1
+            y = self._layer(self._layer(x, nn.LayerNorm(width)), Mixing(tokens, self._width()))
+            x = self._step("add", x, y)
         kind, said = self.chance.choice(_ATTENTIONS)
         self.used[said] += 1
         for _ in range(self.chance.randint(1, 2)):
@@ -430,7 +439,15 @@ _ON_FEATURES: dict[str, Callable[[Grower, int, int], tuple[int, int]]] = {
     "normed linear": Grower.normed_linear,
     "chunked features": Grower.chunked_features,
 }
-PRODUCTIONS = (*_ON_MAPS, *_ON_FEATURES, "tokens", "mean", "flatten", *(said for _, said in _ATTENTIONS))
+PRODUCTIONS = (
+    *_ON_MAPS,
+    *_ON_FEATURES,
+    "tokens",
+    "mean",
+    "flatten",
+    "token mixing",
+    *(said for _, said in _ATTENTIONS),
+)
 
 
 def _randomised(network: Grown, chance: random.Random) -> Grown:

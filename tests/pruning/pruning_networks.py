@@ -217,6 +217,18 @@ class PackedAttention(nn.Module):
         return found
 
 
+class Mixing(nn.Module):
+    """Mixes tokens, for each channel alike."""
+
+    def __init__(self, tokens: int, inner: int) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(tokens, inner), nn.Linear(inner, tokens)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.fc2(functional.gelu(self.fc1(x.transpose(1, 2))))
+        return found.transpose(1, 2)
+
+
 class Divider(nn.Module):
     """Divides channels by numbers that it keeps."""
 

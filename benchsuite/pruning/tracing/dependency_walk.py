@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from benchsuite.errors import BenchsuiteError, Unsupported
-from benchsuite.pruning.axes import Axis, is_prunable
+from benchsuite.pruning.axes import Axis, axes_of, is_prunable
 from benchsuite.pruning.graph import OUTPUT
 from benchsuite.pruning.tracing.channel_flow import counted_dim, input_map, inside, obstacle, output_map
 from benchsuite.pruning.tracing.couplings import Couplings
@@ -37,6 +37,7 @@ MOST_STEPS = 200_000
 """Nodes that a walk may visit; the largest networks of torchvision and timm take some thousands."""
 _TOGETHER = ("CloneBackward", "AliasBackward", "ToCopyBackward", "ContiguousBackward")
 """Operations after which channels are as they were."""
+_MOVING = ("TransposeBackward", "PermuteBackward", "FlipBackward", "RollBackward")
 _SHIFTED = "it meets other channels by a shift or selection along the channels, as in LocalResponseNorm"
 
 
@@ -97,7 +98,11 @@ class Walk:
         """Walk from every layer, and return what was found."""
         layers = [m for m in self.model.modules() if m in self.graph.of_layer and is_prunable(m)]
         for node in self.graph.nodes:
-            for axis, size in self.axes.of(node):
+            own: list[tuple[Axis, int]] = []
+            if isinstance(node.owner, nn.Linear) and self._mixes(node):
+                node.mixes = True
+                own = [*axes_of(self.names[node.owner], node.owner)]
+            for axis, size in (*self.axes.of(node), *own):
                 if axis not in self.couplings.sizes:
                     self.couplings.add(axis, size)
         for stated in (each for of_one in self.graph.stated.of.values() for each in of_one):
@@ -109,7 +114,10 @@ class Walk:
         for layer in layers:
             self.inside |= {each for use in self.graph.of_layer[layer].uses for each in inside(use)}
         for layer in layers:
-            self._walk_from(layer)
+            if self.graph.of_layer[layer].mixes:
+                self._follow_mixed(layer)
+            else:
+                self._walk_from(layer)
         norms = {self.names[layer]: norm for layer in layers if (norm := self._norm_after(layer)) is not None}
         self._note_parts()
         return Dependencies(self.couplings, self.couplings.sizes, norms)
@@ -127,6 +135,30 @@ class Walk:
             if isinstance(module, nn.modules.conv._ConvNd) and module.transposed and axis.side != "in":
                 reason = f"{axis.name} is a transposed convolution, whose units are not removed"
                 self.couplings.pin(self.couplings.of(axis, np.arange(size)), reason)
+
+    def _mixes(self, node: Node) -> bool:
+        """Whether it is a linear layer whose units are no channels: these are in another dimension."""
+        if len(node.uses) > 1:
+            return False
+        dim, shape = self.layouts.channel_dim(node.operation), output_shape(node.operation, 0)
+        return dim is not None and 0 < dim < len(shape) - 1
+
+    def _follow_mixed(self, layer: nn.Module) -> None:
+        """From a layer that mixes positions: its units can go if one alike reads them, and nothing else."""
+        node, every = self.graph.of_layer[layer], np.arange(_units(layer))
+        roots = self.couplings.of(Axis(self.names[layer], "out"), every)
+        while len(node.outputs) == 1:
+            node = node.outputs[0]
+            if node.mixes and isinstance(node.owner, nn.Linear):
+                reader = Axis(self.names[node.owner], "in")
+                if self.couplings.sizes.get(reader) == len(every):
+                    self.couplings.tie(self.couplings.of(reader, every), roots)
+                    return
+            moved = node.operation.name().startswith(_MOVING)
+            other = moved or output_shape(node.operation, 0)[-1:] != (len(every),)
+            if node.operation not in self.inside and (node.owner or other or len(node.inputs) > 1):
+                break
+        self.couplings.pin(roots, "its units are positions, such as tokens, and meet others")
 
     def _walk_from(self, layer: nn.Module) -> None:
         node = self.graph.of_layer[layer]

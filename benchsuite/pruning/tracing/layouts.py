@@ -98,11 +98,18 @@ class Layouts:
         if name.startswith(_SECOND):
             return 1
         if name.startswith(_LAST):
-            return dimensions - 1
+            return self._beside(operation, name, dimensions)
         for source, number in operation.next_functions:
             if source is not None and (dim := self._found[source]) is not None:
                 return _moved(operation, name, dim, output_shape(source, number))
         return None
+
+    def _beside(self, operation: Any, name: str, dimensions: int) -> int:
+        """The last dimension, or where a linear layer mixes positions the one of the channels beside them."""
+        place = {"AddmmBackward": 1, "MmBackward": 0}.get(name.rstrip("0123456789"))
+        source = None if place is None else operation.next_functions[place][0]
+        dim = None if source is None else self._found[source]
+        return dimensions - 1 if dim is None else min(dim, dimensions - 1)
 
 
 def _sources(operation: Any) -> list[Any]:

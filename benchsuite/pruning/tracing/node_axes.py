@@ -38,6 +38,11 @@ class NodeAxes:
         if isinstance(owner, nn.Parameter):
             dim = self._parameter_dim(node, owner.shape)
             yield Axis(self._names[owner], "parameter", dim), owner.shape[dim]
+        elif node.mixes:
+            assert owner is not None
+            rows = self._layouts.channel_dim(node.operation)
+            assert rows is not None
+            yield Axis(self._names[owner], "rows"), output_shape(node.operation, 0)[rows]
         elif owner is not None:
             yield from axes_of(self._names[owner], owner)
 

@@ -52,6 +52,7 @@ class Node:
         inputs: the nodes it reads, as often as it reads them.
         places: by input, which of the operation's next functions it is.
         outputs: the nodes that read it, likewise.
+        mixes: whether it is a linear layer that mixes positions, and leaves the channels beside them alone.
     """
 
     owner: nn.Module | nn.Parameter | None
@@ -60,6 +61,7 @@ class Node:
     inputs: list[Node] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
     outputs: list[Node] = field(default_factory=list)
+    mixes: bool = False
 
     @property
     def reading(self) -> End:
@@ -74,7 +76,7 @@ class Node:
     def _has_two_ends(self) -> bool:
         if isinstance(self.owner, nn.modules.conv._ConvNd):
             return not is_depthwise(self.owner)
-        return isinstance(self.owner, nn.Linear | nn.RNNBase)
+        return isinstance(self.owner, nn.Linear | nn.RNNBase) and not self.mixes
 
     def edges(self, end: End) -> Iterator[tuple[int, Node, End]]:
         """The edges at one end: the number of the edge, inputs first; the node there; and its end."""
