@@ -15,12 +15,10 @@ from torch.nn.utils.weight_norm import WeightNorm
 from benchsuite.errors import Unsupported
 from benchsuite.hardware.devices import exact_float32
 from benchsuite.metrics.cost import evaluating
+from benchsuite.pruning.trial_change import equal_outputs, run_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-_TOLERANCE = 1e-4
-"""Largest difference that folding may make, relative to the largest output, in the network's precision."""
 
 
 @dataclass(frozen=True)
@@ -88,23 +86,6 @@ def fold(model: nn.Module, example: Tensor) -> dict[str, str]:
             f"{' and '.join(dict.fromkeys(removals))} in the model's build()"
         )
     return {label: ", ".join(reversed(kinds)) for label, kinds in found.items()}
-
-
-def run_once(model: nn.Module, example: Tensor) -> Any:
-    """What a network computes; raises `Unsupported` if it does not run."""
-    try:
-        return model(example)
-    except Exception as error:
-        # A network's own code can fail in any way.
-        raise Unsupported(f"the network does not run: {type(error).__name__}: {error}") from error
-
-
-def equal_outputs(before: Any, after: Any) -> bool:
-    """Whether two outputs are equal; of what is no tensor somebody else complains."""
-    if not isinstance(before, Tensor) or not isinstance(after, Tensor):
-        return True
-    largest = float(before.abs().max()) or 1.0
-    return before.shape == after.shape and float((before - after).abs().max()) <= _TOLERANCE * largest
 
 
 def _make_plain(weight: _Parametrised) -> None:

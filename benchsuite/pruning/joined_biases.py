@@ -2,45 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from benchsuite.errors import Unsupported
-from benchsuite.hardware.devices import exact_float32
-from benchsuite.metrics.cost import evaluating
-from benchsuite.pruning.folding import equal_outputs, run_once
+from benchsuite.pruning.trial_change import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 _NAMES = ("q_bias", "k_bias", "v_bias")
-
-
-@dataclass(frozen=True)
-class _Joined:
-    """A module with a layer `qkv` without a bias, and with biases of its own for it."""
-
-    module: nn.Module
-    layer: nn.Linear
-    biases: dict[str, Tensor | None]
-
-    def join(self) -> None:
-        learns = any(bias is not None and bias.requires_grad for bias in self.biases.values())
-        parts = [bias for bias in self.biases.values() if bias is not None]
-        whole = _whole([self.biases[name] for name in _NAMES], parts[0])
-        self.layer.bias = nn.Parameter(whole.detach().clone(), learns)
-        for name, bias in self.biases.items():
-            if bias is not None:
-                setattr(self.module, name, None)
-
-    def divide(self) -> None:
-        self.layer.bias = None  # type: ignore[assignment]  # torch's type forgets layers without a bias
-        for name, bias in self.biases.items():
-            if bias is not None:
-                setattr(self.module, name, bias)
 
 
 def join_biases(model: nn.Module, example: Tensor) -> tuple[str, ...]:
@@ -48,7 +20,8 @@ def join_biases(model: nn.Module, example: Tensor) -> tuple[str, ...]:
 
     BEiT (Bao et al. 2022) has none for keys, and puts zeros in its place: the layer is then called through a
     function, where it has neither units to score nor activations. Where an attention without the three calls
-    its layer and computes the same, the layer gets their bias; elsewhere they stay.
+    its layer and computes the same, the layer gets their bias; elsewhere they stay, as do those that others
+    share or of which only one learns.
 
     Args:
         model: the network; one without such biases is not run.
@@ -57,22 +30,27 @@ def join_biases(model: nn.Module, example: Tensor) -> tuple[str, ...]:
     Returns:
         The names of the attentions that were changed.
     """
-    found = {name: joined for name, module in model.named_modules() if (joined := _joined(module))}
+    every = dict(model.named_modules(remove_duplicate=False))
+    found = [name for name, module in every.items() if _can_join(module, model)]
     if not found:
         return ()
-    with evaluating(model), torch.no_grad(), exact_float32():
-        before = run_once(model, example[:1])
-        for joined in found.values():
-            joined.join()
-        try:
-            same = equal_outputs(before, run_once(model, example[:1]))
-        except Unsupported:
-            same = False
-        if not same:
-            for joined in found.values():
-                joined.divide()
-            return ()
-    return tuple(found)
+    possible = Trial(model, example).possible(found, _join)
+    _join(model, possible)
+    return possible
+
+
+def _join(model: nn.Module, names: Sequence[str]) -> None:
+    for name in names:
+        module = model.get_submodule(name)
+        layer, biases = module.get_submodule("qkv"), _biases(module)
+        known = [bias for bias in biases.values() if bias is not None]
+        if not known:
+            continue  # the module has another name as well, by which they were joined
+        whole = _whole([biases[each] for each in _NAMES], known[0])
+        layer.register_parameter("bias", nn.Parameter(whole.detach().clone(), known[0].requires_grad))
+        for each, bias in biases.items():
+            if bias is not None:
+                setattr(module, each, None)
 
 
 def joined_state(state: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
@@ -97,12 +75,19 @@ def _whole(parts: list[Tensor | None], like: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(like) if part is None else part for part in parts])
 
 
-def _joined(module: nn.Module) -> _Joined | None:
-    layer, biases = getattr(module, "qkv", None), {name: getattr(module, name, None) for name in _NAMES}
+def _biases(module: nn.Module) -> dict[str, Tensor | None]:
+    return {name: getattr(module, name, None) for name in _NAMES}
+
+
+def _can_join(module: nn.Module, model: nn.Module) -> bool:
+    layer, biases = getattr(module, "qkv", None), _biases(module)
     if type(layer) is not nn.Linear or layer.bias is not None:
-        return None
-    held = [bias for name, bias in biases.items() if isinstance(bias, nn.Parameter) and name != "k_bias"]
+        return False
+    own = {name: bias for name, bias in biases.items() if isinstance(bias, nn.Parameter)}
     sizes = {tuple(bias.shape) for bias in biases.values() if isinstance(bias, Tensor)}
-    if len(held) != len(_NAMES) - 1 or sizes != {(layer.out_features // len(_NAMES),)}:
-        return None
-    return _Joined(module, layer, biases)
+    if not own.keys() >= {"q_bias", "v_bias"} or sizes != {(layer.out_features // len(_NAMES),)}:
+        return False
+    if len({bias.requires_grad for bias in own.values()}) > 1:
+        return False
+    held = [p for each in model.modules() for p in each._parameters.values()]
+    return all(sum(each is bias for each in held) == 1 for bias in own.values())

@@ -8,20 +8,42 @@ and values are made of, the attention is given a stand-in of the right width, an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from benchsuite.errors import Unsupported
-from benchsuite.hardware.devices import exact_float32
-from benchsuite.metrics.cost import evaluating
 from benchsuite.pruning.attention import attention_of
-from benchsuite.pruning.folding import equal_outputs, run_once
+from benchsuite.pruning.trial_change import Trial
 
 if TYPE_CHECKING:
-    from benchsuite.pruning.attention import Attention
+    from collections.abc import Sequence
+
+
+class _ShapeAlone(Tensor):
+    """A tensor of which only the shape may be asked: whatever else is done with it is an error."""
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        only_like = func in _LIKE_ANOTHER and not isinstance(args[0], cls)
+        if func not in _OF_SHAPE and not only_like:
+            raise TypeError(f"an attention uses its input: {func}")
+        with torch._C.DisableTorchFunctionSubclass():
+            return func(*args, **(kwargs or {}))
+
+
+_PROPERTIES = ("shape", "ndim", "dtype", "device", "layout", "is_cuda", "is_nested", "requires_grad")
+_OF_SHAPE = {
+    *(getattr(Tensor, name).__get__ for name in _PROPERTIES),
+    *(Tensor.size, Tensor.dim, Tensor.numel, Tensor.__len__, Tensor.get_device, Tensor.is_floating_point),
+    *(Tensor.new_zeros, Tensor.new_ones, Tensor.new_empty, Tensor.new_full, Tensor.new_tensor),
+    *(torch.zeros_like, torch.ones_like, torch.empty_like),
+}
+_LIKE_ANOTHER = {Tensor.reshape_as, Tensor.view_as, Tensor.expand_as, Tensor.type_as, Tensor.to}
 
 
 @dataclass(eq=False)
@@ -30,31 +52,38 @@ class _StandIn:
 
     Attributes:
         reader: name of the layer that reads what the heads give, and so is as wide as they are.
-        always: whether also an input that has the right width is replaced, for a trial.
         wider: by how much a stand-in is wider, for a trial.
-        given: the stand-in, while the attention runs.
-        meant: the input that it stands for.
+        strict: whether every input is replaced, and by what only its shape may be asked of, for a trial.
     """
 
     reader: str
-    always: bool = False
     wider: int = 0
-    given: Tensor | None = None
-    meant: Tensor | None = None
+    strict: bool = False
+    _held: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    """By thread in which the attention runs, the stand-in and the input that it stands for."""
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         reader: Any = module.get_submodule(self.reader)
         if not inputs or not isinstance(inputs[0], Tensor) or inputs[0].ndim < 3:
             return None
         width, dim = reader.weight.shape[1] + self.wider, _channel_dim(reader)
-        if inputs[0].shape[dim] == width and not self.always:
+        if inputs[0].shape[dim] == width and not self.strict:
             return None
         shape = list(inputs[0].shape)
         shape[dim] = width
-        self.meant = inputs[0]
-        # In a trial nothing of it may reach the output; later nothing does.
-        self.given = inputs[0].new_full((), float("nan") if self.always else 0.0).expand(shape)
-        return self.given, *inputs[1:]
+        given = inputs[0].new_zeros(()).expand(shape)
+        given = given.as_subclass(_ShapeAlone) if self.strict else given
+        self._held[get_ident()] = given, inputs[0]
+        return given, *inputs[1:]
+
+    def meant(self, given: object) -> Tensor | None:
+        """The input that a stand-in stands for; None of anything else."""
+        stand_in, meant = self._held.get(get_ident(), (None, None))
+        return meant if stand_in is given else None
+
+    def end(self) -> None:
+        """The attention has run."""
+        self._held.pop(get_ident(), None)
 
 
 @dataclass(eq=False)
@@ -64,9 +93,8 @@ class _Meant:
     stand_in: _StandIn
 
     def __call__(self, _: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        if not inputs or self.stand_in.given is None or inputs[0] is not self.stand_in.given:
-            return None
-        return self.stand_in.meant, *inputs[1:]
+        meant = self.stand_in.meant(inputs[0]) if inputs else None
+        return None if meant is None else (meant, *inputs[1:])
 
 
 @dataclass(eq=False)
@@ -76,15 +104,15 @@ class _Over:
     stand_in: _StandIn
 
     def __call__(self, *_: object) -> None:
-        self.stand_in.given = self.stand_in.meant = None
+        self.stand_in.end()
 
 
 def give_own_widths(model: nn.Module, example: Tensor) -> tuple[str, ...]:
     """Let attentions whose width is taken from their input do with fewer heads and narrower inputs, in place.
 
     The dense network computes what it did, by the same operations. Attentions that use their input, but for
-    its width, in another way than to make queries, keys and values of it stay as they are, and so do those
-    that know their width.
+    its shape, in another way than to make queries, keys and values of it stay as they are, be it in training
+    alone, and so do those that know their width.
 
     Args:
         model: the network; one without attentions is not run.
@@ -93,58 +121,41 @@ def give_own_widths(model: nn.Module, example: Tensor) -> tuple[str, ...]:
     Returns:
         The names of the attentions that were changed.
     """
-    found: dict[type[nn.Module], list[tuple[str, nn.Module, Attention]]] = {}
+    found: dict[type[nn.Module], list[str]] = {}
     for name, module in model.named_modules():
-        if (attention := attention_of(module)) is not None:
-            found.setdefault(type(module), []).append((name, module, attention))
+        if attention_of(module) is not None:
+            found.setdefault(type(module), []).append(name)
     if not found:
         return ()
+    trial = Trial(model, example)
     changed: list[str] = []
-    with evaluating(model), torch.no_grad(), exact_float32():
-        before = run_once(model, example[:1])
-        for alike in found.values():
-            hooks = [_hooked(module, attention) for _, module, attention in alike]
-            stand_ins = [stand_in for stand_in, _ in hooks]
-            heads = [attention.heads for _, _, attention in alike]
-            if _needed(model, example, before, stand_ins, heads) and _same(model, example, before, stand_ins):
-                changed += [name for name, _, _ in alike]
-                continue
-            for _, handles in hooks:
-                for handle in handles:
-                    handle.remove()
+    for alike in found.values():
+        if not trial.holds(alike, _widen_too_much):
+            changed += trial.possible(alike, _widen_strictly)
+    _widen(model, changed)
     return tuple(changed)
 
 
-def _hooked(module: nn.Module, attention: Attention) -> tuple[_StandIn, list[Any]]:
-    stand_in = _StandIn(attention.reader)
-    makers = [module.get_submodule(maker) for maker in attention.makers]
-    return stand_in, [
-        module.register_forward_pre_hook(stand_in),
-        *(maker.register_forward_pre_hook(_Meant(stand_in)) for maker in makers),
-        module.register_forward_hook(_Over(stand_in), always_call=True),
-    ]
+def _widen(model: nn.Module, names: Sequence[str], *, wider: bool = False, strict: bool = False) -> None:
+    for name in names:
+        module = model.get_submodule(name)
+        attention = attention_of(module)
+        assert attention is not None
+        stand_in = _StandIn(attention.reader, attention.heads if wider else 0, strict)
+        module.register_forward_pre_hook(stand_in)
+        for maker in attention.makers:
+            module.get_submodule(maker).register_forward_pre_hook(_Meant(stand_in))
+        module.register_forward_hook(_Over(stand_in), always_call=True)
 
 
-def _needed(
-    model: nn.Module, example: Tensor, before: Any, stand_ins: list[_StandIn], heads: list[int]
-) -> bool:
-    """Whether stand-ins whose heads are all too wide by one change what the network computes."""
-    for each, wider in zip(stand_ins, heads, strict=True):
-        each.wider = wider
-    return not _same(model, example, before, stand_ins)
+def _widen_too_much(model: nn.Module, names: Sequence[str]) -> None:
+    """Where this changes nothing, the width of the input does not count."""
+    _widen(model, names, wider=True)
 
 
-def _same(model: nn.Module, example: Tensor, before: Any, stand_ins: list[_StandIn]) -> bool:
-    """Whether stand-ins change nothing; they are as they shall be afterwards."""
-    for each in stand_ins:
-        each.always = True
-    try:
-        return equal_outputs(before, run_once(model, example[:1]))
-    except Unsupported:
-        return False
-    finally:
-        for each in stand_ins:
-            each.always, each.wider = False, 0
+def _widen_strictly(model: nn.Module, names: Sequence[str]) -> None:
+    """Where this changes nothing, nothing but the width of the input counts."""
+    _widen(model, names, strict=True)
 
 
 def _channel_dim(layer: nn.Module) -> int:

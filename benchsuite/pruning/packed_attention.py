@@ -8,15 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchsuite.errors import Unsupported
-from benchsuite.hardware.devices import exact_float32
-from benchsuite.metrics.cost import evaluating
-from benchsuite.pruning.folding import equal_outputs, run_once
+from benchsuite.pruning.trial_change import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-_PACKED = ("in_proj_weight", "in_proj_bias")
 _PARTS = ("q", "k", "v")
 
 
@@ -25,8 +21,8 @@ class SeparateAttention(nn.Module):
 
     The three are layers like others: they have units, activations and weights to score, and whole heads of
     them can be removed, which torch's own class cannot do without: it takes the width of a head from that of
-    its input. It is called in the same way and gives the same results; `is_causal` is a hint in torch, so
-    that the mask alone counts here.
+    its input. It is called in the same way and gives the same results, but refuses masks of padding: for what
+    is padding alone, torch's gives other results in evaluation than in training.
 
     Args:
         packed: the attention; its weights are taken.
@@ -72,15 +68,20 @@ class SeparateAttention(nn.Module):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """See `nn.MultiheadAttention`: shapes, masks and what is returned are the same."""
-        del is_causal
+        """See `nn.MultiheadAttention`: shapes, masks and what is returned are the same.
+
+        Raises:
+            TypeError: there is a mask of padding.
+        """
+        if key_padding_mask is not None:
+            raise TypeError("an attention of separate layers takes no mask of padding")
         batched = query.dim() == 3
         tokens = [self._batch_first(each, batched=batched) for each in (query, key, value)]
         q, k, v = (
             getattr(self, f"{part}_proj")(each).unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
             for part, each in zip(_PARTS, tokens, strict=True)
         )
-        mask = self._mask(key_padding_mask, attn_mask, q)
+        mask = None if attn_mask is None else self._added(attn_mask, q)
         weights = None
         if need_weights:
             products = (q * self.head_dim**-0.5) @ k.transpose(-2, -1)
@@ -89,7 +90,9 @@ class SeparateAttention(nn.Module):
             found = weights @ v
         else:
             dropout = self.dropout if self.training else 0.0
-            found = functional.scaled_dot_product_attention(q, k, v, mask, dropout)
+            causal = is_causal and mask is not None  # torch believes it, and does not look at the mask
+            mask = None if causal else mask
+            found = functional.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal)
         found = self.out_proj(found.transpose(1, 2).flatten(2))
         if weights is not None and average_attn_weights:
             weights = weights.mean(1)
@@ -102,30 +105,26 @@ class SeparateAttention(nn.Module):
             return tokens.unsqueeze(0)
         return tokens if self.batch_first else tokens.transpose(0, 1)
 
-    def _mask(self, padding: Tensor | None, attention: Tensor | None, queries: Tensor) -> Tensor | None:
-        """What is added to the products, (samples or 1, heads or 1, queries or 1, keys); None: nothing."""
-        masks = []
-        if attention is not None:
-            sides = (1, 1) if attention.dim() == 2 else (-1, self.num_heads)
-            masks.append(_added(attention, queries).view(*sides, *attention.shape[-2:]))
-        if padding is not None:
-            masks.append(_added(padding, queries).view(-1, 1, 1, padding.shape[-1]))
-        return None if not masks else sum(masks[1:], masks[0])
+    def _added(self, mask: Tensor, queries: Tensor) -> Tensor:
+        """What is added to the products, (samples or 1, heads or 1, queries, keys).
 
-
-def _added(mask: Tensor, queries: Tensor) -> Tensor:
-    """A mask as numbers to add: where one of truth values is true, nobody may look."""
-    if mask.dtype != torch.bool:
-        return mask.to(queries.dtype)
-    return torch.zeros(mask.shape, dtype=queries.dtype, device=mask.device).masked_fill(mask, float("-inf"))
+        Where a mask of truth values is true, nobody may look.
+        """
+        sides = (1, 1) if mask.dim() == 2 else (-1, self.num_heads)
+        mask = mask.view(*sides, *mask.shape[-2:])
+        if mask.dtype != torch.bool:
+            return mask.to(queries.dtype)
+        nothing = torch.zeros(mask.shape, dtype=queries.dtype, device=mask.device)
+        return nothing.masked_fill(mask, float("-inf"))
 
 
 def separate_attentions(model: nn.Module, example: Tensor) -> tuple[str, ...]:
     """Replace every `nn.MultiheadAttention` by a `SeparateAttention`, in place.
 
-    They stay as they are where the network then computes something else or does not run, as one whose own
-    code reads the packed weight, and where torch's class has what this one has not: biases of keys and values
-    or a zero among them, a subclass, hooks, or a weight that others share.
+    Those stay as they are with which the network would compute something else or not run, in evaluation or in
+    training, as where its own code reads the packed weight or calls the attention past its modules; and those
+    that have what this class has not: biases of keys and values or a zero among them, masks of padding, a
+    subclass, hooks, or a weight that others share.
 
     Args:
         model: the network; one without attentions is not run.
@@ -135,32 +134,28 @@ def separate_attentions(model: nn.Module, example: Tensor) -> tuple[str, ...]:
         The names of the attentions that were replaced.
     """
     every = dict(model.named_modules(remove_duplicate=False))
-    packed = {name: each for name, each in every.items() if _replaceable(each, model)}
+    packed = [name for name, each in every.items() if _replaceable(each, model)]
     if not packed or "" in packed:
         return ()
-    encoders = [
-        each for each in model.modules() if isinstance(each, nn.TransformerEncoder) and each.use_nested_tensor
-    ]
-    separate = {each: SeparateAttention(each) for each in packed.values()}
-    with evaluating(model), torch.no_grad(), exact_float32():
-        before = run_once(model, example[:1])
-        for encoder in encoders:
-            encoder.use_nested_tensor = False  # it reads the packed weights of its layers
-        for name, each in packed.items():
-            _put(model, name, separate[each].eval())
-        try:
-            same = equal_outputs(before, run_once(model, example[:1]))
-        except Unsupported:
-            same = False
-        if not same:
-            for name, each in packed.items():
-                _put(model, name, each)
-            for encoder in encoders:
-                encoder.use_nested_tensor = True
-            return ()
-    for each in packed.values():
-        separate[each].train(each.training)
-    return tuple(packed)
+    possible = Trial(model, example).possible(packed, _separate)
+    _separate(model, possible)
+    return possible
+
+
+def _separate(model: nn.Module, names: Sequence[str]) -> None:
+    packed = {name: model.get_submodule(name) for name in names}
+    separate: dict[nn.Module, SeparateAttention] = {}
+    for name, attention in packed.items():
+        assert isinstance(attention, nn.MultiheadAttention)
+        if attention not in separate:
+            separate[attention] = SeparateAttention(attention).train(attention.training)
+            attention.register_forward_pre_hook(_replaced)
+        owner, _, child = name.rpartition(".")
+        setattr(model.get_submodule(owner), child, separate[attention])
+
+
+def _replaced(*_: object) -> None:
+    raise RuntimeError("this attention was replaced by one of linear layers, and something still calls it")
 
 
 def separate_state(state: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
@@ -195,8 +190,3 @@ def _replaceable(module: nn.Module, model: nn.Module) -> bool:
         if other not in inside
         for parameter in other._parameters.values()
     )
-
-
-def _put(model: nn.Module, name: str, module: nn.Module) -> None:
-    owner, _, child = name.rpartition(".")
-    setattr(model.get_submodule(owner), child, module)

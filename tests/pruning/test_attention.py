@@ -278,3 +278,110 @@ def test_a_convolution_may_make_queries_keys_and_values() -> None:
     (group,) = (g for g in graph.groups if any(m.layer == "attention.qkv" for m in g.members))
     assert group.size == HEADS
     check_cut(network, graph, {group.name: (0, 2)})
+
+
+class Sloped(Positioned):
+    """Distances count by a slope for each head, taken from the first of a table (Press et al. 2022)."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.register_buffer("slopes", 4.0 ** -torch.arange(HEADS).view(-1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = self.qkv(x).reshape(*x.shape[:2], 3, self.num_heads, self.key_dim).permute(2, 0, 3, 1, 4)
+        q, k, v = made.unbind(0)
+        distance = self.slopes[: self.num_heads] * torch.arange(x.shape[1])
+        found = ((q @ k.transpose(2, 3) - distance).softmax(-1) @ v).transpose(1, 2)
+        return self.proj(found.reshape(*x.shape[:2], self.out_dim))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3])
+def test_heads_that_are_counted_from_the_first_are_not_accepted_by_chance(blocks: int) -> None:
+    network = around(nn.Sequential(*(Sloped() for _ in range(blocks))))
+    graph = trace(network, example())
+    assert not any("qkv" in member.layer for group in graph.groups for member in group.members)
+    # What has nothing to do with heads still goes.
+    assert "first" in {group.name for group in graph.groups}
+
+
+class ViewedBehind(Positioned):
+    """A view by the width of the network, behind the attention."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.width = WIDTH
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).view(len(x), -1, self.width)
+
+
+class Windows(Positioned):
+    """A shape in which one number is that of the heads by coincidence."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.window = (HEADS, 5, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = nn.functional.pad(x, (0, 0, 0, 15 - x.shape[1]))
+        return super().forward(padded.view(len(x), *self.window[:2], -1).flatten(1, 2)[:, : x.shape[1]])
+
+
+class Remembering(Positioned):
+    """As many tokens of its own as heads, beside those that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.memory = nn.Parameter(torch.randn(1, HEADS, WIDTH))
+
+    def forward(self, x: Tensor) -> Tensor:
+        whole = torch.cat([self.memory.expand(len(x), -1, -1), x], 1)
+        return super().forward(whole)[:, HEADS:]
+
+
+class Placed(Positioned):
+    """Positions of as many tokens as heads, each as wide as the network."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.places = nn.Parameter(torch.randn(HEADS, WIDTH))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(torch.cat([x[:, :1], x[:, 1:] + self.places], 1))
+
+
+@pytest.mark.parametrize("kind", [ViewedBehind, Windows, Remembering, Placed])
+def test_numbers_that_are_those_of_the_heads_by_coincidence(kind: type[Positioned]) -> None:
+    network = around(kind())  # type: ignore[call-arg]
+    graph = trace(network, example())
+    assert all(pin.output for pin in graph.pinned), graph.pinned
+    assert {group.size for group in graph.groups} == {HEADS, WIDTH}
+    check_cut(network, graph, {group.name: (0,) for group in graph.groups})
+
+
+class Whole(nn.Module):
+    """The network itself is the attention; before it and behind it are layers of as many units as heads."""
+
+    def __init__(self, stem: int, classes: int) -> None:
+        super().__init__()
+        self.stem, self.first, self.num_heads = nn.Conv1d(8, stem, 1), nn.Linear(stem, WIDTH), HEADS
+        self.qkv, self.proj = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, 10)
+        self.head = nn.Linear(10, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(self.stem(x.squeeze(1)).transpose(1, 2))
+        made = self.qkv(x).unflatten(2, (3, self.num_heads, 4)).permute(2, 0, 3, 1, 4)
+        found = scaled_dot_product_attention(*made).transpose(1, 2).flatten(2)
+        return self.head(self.proj(found).relu().mean(1))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("stem", "classes"), [(6, 5), (HEADS, 5), (6, HEADS), (HEADS, HEADS)])
+def test_layers_before_and_behind_have_no_entry_a_head(stem: int, classes: int) -> None:
+    torch.manual_seed(0)
+    graph = trace(Whole(stem, classes).eval(), example())
+    assert {group.name: group.size for group in graph.groups} == {
+        "stem": stem,
+        "first": WIDTH,
+        "qkv": HEADS,
+        "proj": 10,
+    }

@@ -100,6 +100,55 @@ def test_others_stay_as_they_are(change: str) -> None:
     assert {*network.state_dict()} == names
 
 
+class BehindTheNorm(Joining):
+    """Adds its biases elsewhere."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = self.qkv(x).reshape(*x.shape[:2], 3, self.num_heads, -1)
+        q, k, v = made.permute(2, 0, 3, 1, 4).unbind(0)
+        q = functional.normalize(q, dim=-1)
+        if self.q_bias is not None:
+            q = q + self.q_bias.view(self.num_heads, 1, -1)
+            v = v + self.v_bias.view(self.num_heads, 1, -1)
+        found = functional.scaled_dot_product_attention(q, k, v)
+        return self.proj(found.transpose(1, 2).reshape(x.shape))  # type: ignore[no-any-return]
+
+
+class InTraining(Joining):
+    """Punishes large biases in training."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) - (self.q_bias.square().sum() if self.training else 0)
+
+
+@pytest.mark.parametrize("kind", [BehindTheNorm, InTraining])
+@pytest.mark.parametrize("scale", [0.0, 1.0])
+def test_other_uses_are_seen_whatever_the_biases_are(kind: type[Joining], scale: float) -> None:
+    network = around(kind())
+    for name in ("q_bias", "v_bias"):
+        nn.init.normal_(getattr(network.attention, name), std=scale)
+    assert join_biases(network, example()) == ()
+
+
+def test_shared_and_partly_frozen_biases_stay() -> None:
+    one, other = Joining(), Joining()
+    other.q_bias, other.v_bias = one.q_bias, one.v_bias
+    assert join_biases(around(nn.Sequential(one, other)), example()) == ()
+    frozen = Joining()
+    frozen.q_bias.requires_grad_(False)
+    assert join_biases(around(frozen), example()) == ()
+
+
+def test_an_attention_of_two_names_has_its_state_by_both() -> None:
+    one = Joining()
+    network = around(nn.Sequential(one, one))
+    plain = copy.deepcopy(network)
+    form = make_plain(plain, example())
+    assert form.joined == ("attention.0", "attention.1")
+    plain.load_state_dict(form.state(network.state_dict()))
+    torch.testing.assert_close(plain(example()), network(example()))
+
+
 def test_what_does_not_learn_does_not_learn_later() -> None:
     network = around(Joining()).requires_grad_(False)
     join_biases(network, example())

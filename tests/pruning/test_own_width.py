@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
 from pruning_networks import CLASSES, check_cut, example
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import dropout, scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint
 
 from benchsuite.pruning.own_width import give_own_widths
 from benchsuite.pruning.tracing.trace import trace
@@ -145,7 +147,7 @@ def test_the_pruned_network_is_trained_and_copied_like_any_other() -> None:
     assert all(parameter.grad is not None for parameter in network.parameters())
     twin.load_state_dict(network.state_dict())
     torch.testing.assert_close(twin(example()), network.eval()(example()))
-    assert stand_in.given is stand_in.meant is own.given is None
+    assert stand_in._held == own._held == {}
 
 
 def test_the_pruned_network_is_exported() -> None:
@@ -164,7 +166,16 @@ def test_nothing_is_kept_where_the_attention_fails() -> None:
     network.attention.proj = nn.Linear(5, 5)
     with pytest.raises(RuntimeError):
         network(example())
-    assert stand_in.given is None
+    assert stand_in._held == {}
+
+
+def test_threads_do_not_meet() -> None:
+    network = smaller()
+    inputs = [torch.randn(2, 1, 8, 8) for _ in range(40)]
+    with torch.no_grad(), ThreadPoolExecutor(4) as pool:
+        expected = [network(each) for each in inputs]
+        for found, wanted in zip(pool.map(network, inputs), expected, strict=True):
+            torch.testing.assert_close(found, wanted)
 
 
 class Known(Divided):
@@ -193,6 +204,41 @@ class AsksOne(OfThree):
         return self.to_out(scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
+class MarksPadding(Divided):
+    """Tokens whose numbers are all -1 are padding."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, tokens, width = x.shape
+        made = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, width // self.num_heads)
+        seen = ~(x == -1).all(-1)[:, None, None, :]
+        found = scaled_dot_product_attention(*made.permute(2, 0, 3, 1, 4), attn_mask=seen)
+        return self.proj(found.transpose(1, 2).reshape(batch, tokens, width))  # type: ignore[no-any-return]
+
+
+class DropsOut(Divided):
+    """Drops out a part of its input in training."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(dropout(x, 0.1, self.training))
+
+
+class AddsNoise(Divided):
+    """In training the output has noise as large as the input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = super().forward(x)
+        return found + x.std() * torch.randn_like(found) if self.training else found
+
+
+class Recomputes(Divided):
+    """Computes again in the backward pass what it does not keep."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        return checkpoint(super().forward, x, use_reentrant=False)  # type: ignore[no-any-return]
+
+
 class ByName(nn.Module):
     """Calls an attention by the name of its argument."""
 
@@ -204,7 +250,20 @@ class ByName(nn.Module):
         return self.inside(x=x)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("kind", [Known, AddsItself, AsksOne, ByName, OnMaps])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Known,
+        AddsItself,
+        AsksOne,
+        ByName,
+        OnMaps,
+        MarksPadding,
+        DropsOut,
+        AddsNoise,
+        Recomputes,
+    ],
+)
 def test_others_stay_as_they_are(kind: type[nn.Module]) -> None:
     network = around(kind())
     before = network(example())

@@ -54,12 +54,9 @@ def test_it_computes_what_torch_computes(options: dict[str, Any], kind: str) -> 
         torch.randn(SAMPLES, *size, generator=generator, dtype=torch.float64, requires_grad=True)
         for size in sizes
     ]
-    padding = torch.tensor([[False] * KEYS, [False, True, False, True]])
-    padded = [None, padding] if not kind.startswith("float") else [None, padding.double() * -2.5]
-    for pad, weights, average in product(padded, (True, False), (True, False)):
+    for weights, average in product((True, False), (True, False)):
         inputs = given if options.get("batch_first") else [each.transpose(0, 1) for each in given]
         asked: dict[str, Any] = {
-            "key_padding_mask": pad,
             "attn_mask": masks(kind),
             "need_weights": weights,
             "average_attn_weights": average,
@@ -177,6 +174,57 @@ def test_modes_and_what_learns_stay() -> None:
         network(example())  # its attentions drop out as before
 
 
+@pytest.mark.parametrize("weights", [True, False])
+def test_a_causal_mask_is_believed_where_torch_believes_it(weights: bool) -> None:
+    whole = packed(batch_first=True).train()
+    tokens = torch.randn(2, 5, WIDTH, dtype=torch.float64)
+    other = torch.ones(5, 5, dtype=torch.bool).tril(-2)  # no causal one
+    asked = {"attn_mask": other, "is_causal": True, "need_weights": weights}
+    found = SeparateAttention(whole)(tokens, tokens, tokens, **asked)
+    torch.testing.assert_close(found, whole(tokens, tokens, tokens, **asked))
+
+
+def test_a_mask_of_padding_is_refused() -> None:
+    tokens = torch.randn(2, 5, WIDTH, dtype=torch.float64)
+    with pytest.raises(TypeError, match="mask of padding"):
+        SeparateAttention(packed(batch_first=True))(tokens, tokens, tokens, torch.zeros(2, 5).bool())
+
+
+class Padded(nn.Module):
+    """Tokens of zeros are padding, which torch's encoder leaves out in evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = encoder()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.encoder(x, src_key_padding_mask=(x == 0).all(-1))  # type: ignore[no-any-return]
+
+
+class Listed(nn.Module):
+    """Calls its attention by a list that is no part of the network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = PackedAttention(WIDTH, HEADS)
+        self.called = [self.attention.inside]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.called[0](x, x, x)[0]  # type: ignore[no-any-return]
+
+
+class ReadingInTraining(nn.Module):
+    """Punishes large weights itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.attention(x, x, x)[0]
+        return found - self.attention.in_proj_weight.square().sum() if self.training else found
+
+
 class Reading(nn.Module):
     """Reads the packed weight itself."""
 
@@ -214,17 +262,21 @@ def hooked() -> nn.Module:
     return made
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
 @pytest.mark.parametrize(
     "layers",
     [
         Reading(),
+        ReadingInTraining(),
+        Padded(),
+        Listed(),
         Tied(),
         holding(Own(WIDTH, HEADS, batch_first=True)),
         holding(nn.MultiheadAttention(WIDTH, HEADS, batch_first=True, add_bias_kv=True)),
         holding(nn.MultiheadAttention(WIDTH, HEADS, batch_first=True, add_zero_attn=True)),
         holding(hooked()),
     ],
-    ids=["reading", "tied", "subclass", "biases", "zero", "hook"],
+    ids=["reading", "reading in training", "padded", "listed", "tied", "subclass", "biases", "zero", "hook"],
 )
 def test_what_is_not_the_same_stays_as_it_is(layers: nn.Module) -> None:
     network = Classifier(layers).eval()
@@ -234,6 +286,11 @@ def test_what_is_not_the_same_stays_as_it_is(layers: nn.Module) -> None:
     assert {name: type(module) for name, module in network.named_modules()} == before
     assert torch.equal(network(example()), expected)
     trace(network, example())  # and what else can go, may go
+
+
+def test_each_is_judged_by_itself_where_not_all_can() -> None:
+    network = Classifier(nn.Sequential(PackedAttention(WIDTH, HEADS), Reading())).eval()
+    assert separate_attentions(network, example()) == ("layers.0.inside",)
 
 
 def test_a_network_without_attentions_is_not_run() -> None:

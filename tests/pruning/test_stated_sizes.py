@@ -227,3 +227,83 @@ def test_what_is_noted_of_one_run() -> None:
     assert both == [StatedSize(one, 1, 0, 5, 5, 1, False), StatedSize(other, 1, 5, 12, 7, 1, False)]
     assert len(found.divided) == 1
     assert size_of(network, one) == 5
+
+
+class OwnLinear(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.reshape(-1, self.in_features))
+
+
+class OwnNorm(nn.BatchNorm1d):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.view(-1, self.num_features))
+
+
+class OwnGroups(nn.GroupNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.view(x.shape[0], self.num_channels, *x.shape[2:]))
+
+
+@pytest.mark.parametrize(
+    ("features", "norm", "groups"),
+    [
+        (OwnLinear(16, 12), nn.Identity(), {16, 12}),
+        (nn.Sequential(nn.Linear(16, 12), OwnNorm(12)), nn.Identity(), {16, 12}),
+        (nn.Linear(16, 12), OwnGroups(4, 16), {4, 12}),
+    ],
+    ids=["linear", "norm", "groups"],
+)
+def test_what_torchs_layers_count_is_not_counted_twice(
+    features: nn.Module, norm: nn.Module, groups: set[int]
+) -> None:
+    class Around(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Sequential(nn.Conv2d(1, 16, 3), norm)
+            self.features, self.head = features, nn.Linear(12, CLASSES)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.features(self.stem(x).mean((2, 3))).relu())  # type: ignore[no-any-return]
+
+    network = Around().eval()
+    graph = trace(network, example())
+    assert {group.size for group in graph.groups} == groups
+    check_cut(network, graph, {group.name: (0, 1) for group in graph.groups})
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*is deprecated:FutureWarning")
+def test_a_slice_of_a_scripted_function_has_no_end() -> None:
+    @torch.jit.script
+    def crop(x: Tensor, start: int) -> Tensor:
+        return x[:, :, start:]
+
+    class Cropped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.start, self.stem, self.head = 3, nn.Conv2d(1, 6, 3), nn.Linear(6, CLASSES)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(crop(self.stem(x), self.start).mean((2, 3)))  # type: ignore[no-any-return]
+
+    graph = trace(Cropped().eval(), example())
+    assert [group.size for group in graph.groups] == [6]
+
+
+class InTraining(nn.Module):
+    """Counts its channels in training alone, by a number that evaluation does not use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.width, self.stem, self.head = 6, nn.Conv2d(1, 6, 3), nn.Linear(6, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        if self.training:
+            x = x + torch.randn(self.width, 1, 1)
+        return self.head(x.relu().mean((2, 3)))  # type: ignore[no-any-return]
+
+
+def test_code_for_training_alone_is_tried() -> None:
+    graph = trace(InTraining().eval(), example())
+    assert graph.groups == ()
+    assert "does not run in training mode" in graph.pinned[0].reason

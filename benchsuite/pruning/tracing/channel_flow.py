@@ -20,7 +20,7 @@ from benchsuite.pruning.tracing.index_maps import (
     Taken,
     Tiled,
 )
-from benchsuite.pruning.tracing.layouts import VIEWS, Layouts, output_shape, position, signed, viewed
+from benchsuite.pruning.tracing.layouts import VIEWS, Layouts, output_shape, position, saved_slice, viewed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -171,9 +171,7 @@ def _slice(layouts: Layouts, operation: Any) -> IndexMap | None:
     if dim != _channel_dim(layouts, operation, shape):
         return None
     size = shape[dim]
-    start, stop = signed(operation._saved_start), signed(operation._saved_end)
-    start, stop = (max(0, bound + size) if bound < 0 else min(bound, size) for bound in (start, stop))
-    return Taken(start, stop, operation._saved_step)
+    return Taken(*saved_slice(operation).indices(size))
 
 
 def _padding(layouts: Layouts, operation: Any) -> IndexMap | None:

@@ -90,6 +90,8 @@ class Walk:
         """By node and end, the parts of its channels that its readers take."""
         self.inside: set[Any] = set()
         """Operations inside the layers."""
+        self.counted: set[Axis] = set()
+        """Numbers in attributes that count channels."""
         self.steps = 0
         self._largest = max((prod(output_shape(node.operation, 0)) for node in graph.nodes), default=0)
         """Numbers in the largest tensor: no tensor has more channels."""
@@ -118,9 +120,18 @@ class Walk:
                 self._follow_mixed(layer)
             else:
                 self._walk_from(layer)
+        self._tie_widths_of_heads()
         norms = {self.names[layer]: norm for layer in layers if (norm := self._norm_after(layer)) is not None}
         self._note_parts()
         return Dependencies(self.couplings, self.couplings.sizes, norms)
+
+    def _tie_widths_of_heads(self) -> None:
+        """Tie numbers in attributes to heads where no channels were found that they count."""
+        for axis, (heads, number) in self.attention.widths.items():
+            if axis not in self.counted:
+                every = np.arange(self.couplings.sizes[axis])
+                head = every // (len(every) // number)
+                self.couplings.tie(self.couplings.of(axis, every), self.couplings.of(heads, head))
 
     def _note_parts(self) -> None:
         """Note which tensors are read in parts, and which entries are in each part."""
@@ -287,6 +298,8 @@ class Walk:
         here = [] if self._is_of_a_module(node) else self._stated(node, of_input=False)
         for stated in (*here, *(each for reader in readers for each in self._stated(reader, of_input=True))):
             which, entries = stated.entries(numbers)
+            if len(which):
+                self.counted.add(stated.axis)
             self.couplings.tie(self.couplings.of(stated.axis, entries), roots[which])
 
     def _stated(self, node: Node, *, of_input: bool) -> list[StatedSize]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import nn
@@ -14,11 +14,11 @@ from benchsuite.pruning.axes import Axis, axes_of
 from benchsuite.pruning.tracing.layouts import VIEWS, output_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from benchsuite.pruning.attention import Attention
     from benchsuite.pruning.tracing.couplings import Couplings
-    from benchsuite.pruning.tracing.recorded_graph import RecordedGraph
+    from benchsuite.pruning.tracing.recorded_graph import Node, RecordedGraph
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,15 @@ class AttentionLayers:
         stop: those whose outputs are followed to where the heads are told apart.
         readers: inputs of the layers that read what the heads give; they are tied to the heads.
         of_heads: axes with an entry for each head; nobody follows them.
+        widths: numbers in attributes that may be as wide as all heads, with the attention's axis and how many
+            heads it has.
     """
 
     follow: set[Axis] = field(default_factory=set)
     stop: set[Axis] = field(default_factory=set)
     readers: set[Axis] = field(default_factory=set)
     of_heads: set[Axis] = field(default_factory=set)
+    widths: dict[Axis, tuple[Axis, int]] = field(default_factory=dict)
 
     def __contains__(self, axis: Axis) -> bool:
         return any(axis in those for those in (self.follow, self.stop, self.readers, self.of_heads))
@@ -70,6 +73,17 @@ def _told_apart(shape: tuple[int, ...], size: int, *, last: bool) -> tuple[int, 
     return next((part for part in parts if prod(part) == size), ())
 
 
+def _reached(nodes: Sequence[Node], following: Callable[[Node], list[Node]]) -> set[Node]:
+    """The nodes that some nodes lead to, these aside."""
+    waiting = [each for node in nodes for each in following(node)]
+    seen: set[Node] = set()
+    while waiting:
+        if (node := waiting.pop()) not in seen:
+            seen.add(node)
+            waiting.extend(following(node))
+    return seen
+
+
 class _Heads:
     """Ties all that belongs to a head of one attention."""
 
@@ -99,7 +113,7 @@ class _Heads:
         found.readers.add(reader)
         layers = {*self._parts.makers, self._parts.reader}
         self._tie_what_heads_have(layers, found)
-        self._tie_stated({self._parts.width, *(self._couplings.sizes[maker] for maker in makers)})
+        self._note_stated({self._parts.width, *(self._couplings.sizes[maker] for maker in makers)}, found)
 
     def _tie(self, axis: Axis, size: int) -> None:
         """Tie the entries of an axis to their heads, which follow each other in every `size` entries."""
@@ -115,7 +129,7 @@ class _Heads:
         size, heads = self._couplings.sizes[maker], self._parts.heads
         if size != count * self._parts.width:
             return True
-        layer = self._module.get_submodule(self._inside(maker.name))
+        layer = self._layer(self._inside(maker.name))
         last, node = isinstance(layer, nn.Linear), self._graph.of_layer[layer]
         while len(node.outputs) == 1:
             node = node.outputs[0]
@@ -125,47 +139,72 @@ class _Heads:
         return False
 
     def _tie_what_heads_have(self, layers: Collection[str], found: AttentionLayers) -> None:
-        """Tie parameters and layers in the attention that have an entry for each head, such as biases."""
+        """Tie parameters and layers in the attention that have an entry for each head, such as biases.
+
+        What queries, keys and values are made of, or what the heads' results go into, has none.
+        """
         if self._parts.heads == 1:
             return
-        inside = {p for layer in layers for p in self._module.get_submodule(layer).parameters()}
+        elsewhere = self._before_and_after()
+        wide = {self._parts.width, *(self._layer(name).weight.shape[1] for name in self._parts.makers)}
         for name, module in self._module.named_modules():
             whole = self._before + name if name else self._name
             axes = [axis for axis, size in axes_of(whole, module) if size == self._parts.heads]
-            if name not in layers and is_pointwise(module):
-                for axis in axes:
-                    self._tie_if_known(axis, found)
-            elif not isinstance(module, nn.Linear | nn.modules.conv._ConvNd) and not axes:
+            if is_pointwise(module):
+                if name not in layers and module not in elsewhere:
+                    for axis in axes:
+                        self._tie_if_known(axis, found)
+            elif not isinstance(module, nn.modules.conv._ConvNd) and not axes:
                 for own, parameter in module.named_parameters(recurse=False):
                     dims = [dim for dim, size in enumerate(parameter.shape) if size == self._parts.heads]
-                    if len(dims) == 1 and parameter not in inside:
+                    if len(dims) == 1 and parameter not in elsewhere and wide.isdisjoint(parameter.shape):
                         axis = Axis(f"{whole}.{own}" if whole else own, "parameter", dims[0])
                         if axis not in self._couplings.sizes:
                             self._couplings.add(axis, self._parts.heads)
                         self._tie_if_known(axis, found)
+
+    def _before_and_after(self) -> set[nn.Module | nn.Parameter]:
+        """The layers and parameters that queries, keys and values are made of, or that read the result."""
+        makers = [self._graph.of_layer[self._layer(name)] for name in self._parts.makers]
+        reader = self._graph.of_layer[self._layer(self._parts.reader)]
+        before = _reached(makers, lambda node: node.inputs)
+        after = _reached([reader], lambda node: node.outputs)
+        return {node.owner for node in (*before, *after) if node.owner is not None}
+
+    def _layer(self, name: str) -> nn.Linear | nn.modules.conv._ConvNd:
+        layer = self._module.get_submodule(name)
+        assert isinstance(layer, nn.Linear | nn.modules.conv._ConvNd)
+        return layer
 
     def _tie_if_known(self, axis: Axis, found: AttentionLayers) -> None:
         if axis in self._couplings.sizes:
             self._tie(axis, self._parts.heads)
             found.of_heads.add(axis)
 
-    def _tie_stated(self, widths: Collection[int]) -> None:
-        """Tie numbers in attributes that count heads, or what all heads have together."""
+    def _note_stated(self, widths: Collection[int], found: AttentionLayers) -> None:
+        """Tie numbers in attributes that count heads; note those that may count what all heads have."""
         own = Axis(self._name, "size", attribute=heads_attribute(self._module) or "")
-        stated = {each.axis for of_one in self._graph.stated.of.values() for each in of_one}
-        for axis in stated - {own}:
-            inside = axis.name == self._name or axis.name.startswith(self._before)
-            size = self._couplings.sizes[axis]
-            if inside and (size in widths or self._counts_heads(axis)):
-                self._tie(axis, size)
+        of_heads = self._made_of_heads(found)
+        for operation, every in self._graph.stated.of.items():
+            for stated in every:
+                inside = stated.axis.name == self._name or stated.axis.name.startswith(self._before)
+                if not inside or stated.axis == own:
+                    continue
+                size = self._couplings.sizes[stated.axis]
+                if size == self._parts.heads and (operation in of_heads or stated.axis.attribute in HEADS):
+                    self._tie(stated.axis, size)
+                elif size in widths and stated.dim in (1, len(output_shape(operation, 0)) - 1):
+                    found.widths[stated.axis] = self._axis, self._parts.heads
+
+    def _made_of_heads(self, found: AttentionLayers) -> set[Any]:
+        """The operations on what has an entry for each head, before it meets queries and keys."""
+        names = {axis.name for axis in found.of_heads}
+        owners = {owner for owner, name in self._graph.names.items() if name in names}
+        roots = [node for node in self._graph.nodes if node.owner in owners]
+        made = {node.operation for node in _reached(roots, lambda node: node.outputs)}
+        makers = [self._graph.of_layer[self._layer(name)] for name in self._parts.makers]
+        return made - {node.operation for node in _reached(makers, lambda node: node.outputs)}
 
     def _inside(self, name: str) -> str:
         """A module's name within the attention."""
         return "" if name == self._name else name.removeprefix(self._before)
-
-    def _counts_heads(self, axis: Axis) -> bool:
-        """Whether a number says how many heads there are: by its name, or as the only one of a shape."""
-        value = getattr(self._module.get_submodule(self._inside(axis.name)), axis.attribute)
-        if isinstance(value, tuple | list):
-            return value[axis.dim] == self._parts.heads and value.count(self._parts.heads) == 1
-        return value == self._parts.heads and axis.attribute in HEADS

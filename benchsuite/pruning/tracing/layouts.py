@@ -168,6 +168,13 @@ def position(dim: int, dimensions: int) -> int:
     return signed(dim) % dimensions
 
 
+def saved_slice(operation: Any) -> slice:
+    """The slice that an operation takes along its dimension."""
+    bounds = (operation._saved_start, operation._saved_end)
+    start, stop = (None if bound is None else signed(bound) for bound in bounds)
+    return slice(start, stop, operation._saved_step)
+
+
 def signed(number: int) -> int:
     """Autograd keeps negative numbers as unsigned ones."""
     return number - 2**64 if number >= 2**63 else number

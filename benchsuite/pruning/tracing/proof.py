@@ -31,6 +31,7 @@ _SEED = 20240229
 _LEAST, _MOST = 0.3, 0.67
 _FEWEST = 2
 """Half of an odd number of channels is rounded, so one channel less may change nothing."""
+_FEW = 12
 _GOLDEN = (5**0.5 - 1) / 2
 """Its multiples, without what stands before the point, are far from each other."""
 
@@ -116,8 +117,8 @@ class _Removals:
         self._graph = graph
         self._parted = parted
         self._probe = probe = probe.to(dtype)
-        # Parts that only training uses, such as auxiliary classifiers, may read units as well.
-        self._trains = _has_idle_layers(twin, probe) and self._training_failure(twin) is None
+        # Code for training alone, such as auxiliary classifiers, may read units or count them as well.
+        self._trains = self._training_failure(copy.deepcopy(twin)) is None
 
     def failing(self, groups: Sequence[CoupledGroup]) -> dict[str, str]:
         """Failing groups with their reasons; all others work together."""
@@ -140,6 +141,10 @@ class _Removals:
         """What to remove in turn: of all groups, then of one part of a tensor and not of another."""
         every = _shares(groups)
         yield every
+        # Of few positions the last ones alone may be gone by chance, which code that counts from 0 does with.
+        few = [group for group in groups if group.size <= _FEW]
+        if few:
+            yield {group.name: tuple(group.size - 1 - p for p in every[group.name]) for group in few}
         numbers = self._numbers_of_parts(groups)
         for bit in range(max(numbers.values(), default=0).bit_length()):
             for value in (0, 1):
@@ -180,7 +185,8 @@ class _Removals:
         return None
 
     def _training_failure(self, model: nn.Module) -> str | None:
-        model = copy.deepcopy(model).train()
+        """Why a network does not run in training mode, or None; it is of no use afterwards."""
+        model.train()
         # One sample is not enough if a batch normalisation gets a map of one position.
         probe = torch.cat((self._probe, -self._probe))
         devices = [self._probe.device] if self._probe.is_cuda else []
@@ -235,10 +241,3 @@ def _culprits(
     middle = len(groups) // 2
     found = {**_culprits(groups[:middle], failure), **_culprits(groups[middle:], failure)}
     return found or {group.name: reason for group in groups}
-
-
-def _has_idle_layers(model: nn.Module, probe: Tensor) -> bool:
-    """Whether some convolution or linear layer is not used in evaluation."""
-    counted = count_macs(model, probe).of_module
-    layers = (nn.Linear, nn.modules.conv._ConvNd)
-    return any(isinstance(m, layers) and not counted.get(name, 0) for name, m in model.named_modules())

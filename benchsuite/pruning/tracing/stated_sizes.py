@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from benchsuite.pruning.axes import Axis
-from benchsuite.pruning.tracing.layouts import VIEWS, position, signed
+from benchsuite.pruning.axes import Axis, axes_of
+from benchsuite.pruning.tracing.layouts import VIEWS, position, saved_slice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 _SPLITS = (torch.split, Tensor.split, torch.split_with_sizes, Tensor.split_with_sizes)
 _SHAPINGS = (Tensor.view, Tensor.reshape, torch.reshape)
 _UNFLATTENINGS = (Tensor.unflatten, torch.unflatten)
+_COUNTED = (
+    *("in_features", "out_features", "in_channels", "out_channels", "groups", "input_size"),
+    *("num_features", "num_channels", "num_groups", "normalized_shape", "num_parameters"),
+)
+"""Attributes of torch's layers, which follow when a layer is cut."""
 _INDEXING = ("SliceBackward", "SelectBackward", "UnsqueezeBackward", "AliasBackward")
 _SIZES = ("split_size_or_sections", "split_size", "split_sizes", "shape", "size")
 """How the functions call the argument that has the sizes."""
@@ -115,8 +120,9 @@ def stated_sizes(model: nn.Module) -> Iterator[StatedSizes]:
     for name, module in model.named_modules():
         if type(module).__module__.partition(".")[0] == "torch" and not isinstance(module, nn.Unflatten):
             continue  # what its own modules hold is known
+        counted = _COUNTED if any(True for _ in axes_of(name, module)) else ()
         for attribute, value in [*vars(module).items()]:
-            if (known := _knowing(name, attribute, value)) is not value:
+            if attribute not in counted and (known := _knowing(name, attribute, value)) is not value:
                 held.append((module, attribute, value, known))
                 vars(module)[attribute] = known
     found = StatedSizes()
@@ -193,7 +199,7 @@ class _Noting(TorchFunctionMode):
         for operation in _slices_before(made.grad_fn) if items else ():
             dim = position(operation._saved_dim, len(operation._saved_self_sym_sizes))
             whole = operation._saved_self_sym_sizes[dim]
-            taken = range(*slice(signed(operation._saved_start), signed(operation._saved_end)).indices(whole))
+            taken = range(*saved_slice(operation).indices(whole))
             item = next((each for each in items if range(*_plain(each).indices(whole)) == taken), None)
             if item is None or item.step not in (None, 1):
                 continue
