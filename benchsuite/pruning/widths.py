@@ -14,6 +14,7 @@ from benchsuite.pruning.selection import selection_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from benchsuite.contracts.layers import CoupledGroup
@@ -53,13 +54,12 @@ def select_widths(
     for layer in sorted(missing, key=lambda name: len(groups_of[name])):
         left = missing[layer] - _lost(graph, layer, counts)
         free = [group for group in groups_of[layer] if group.name not in counts]
-        counts |= dict.fromkeys((group.name for group in free), 0)
-        numbers = [number for number, group in enumerate(graph.groups) if group in free]
-        for number in order.groups[np.isin(order.groups, numbers)].tolist():
-            group = graph.groups[number]
-            if _units_of(group)[layer] <= left:
-                left -= _units_of(group)[layer]
-                counts[group.name] += 1
+        ranks = {
+            group.name: np.flatnonzero(order.groups == number)[: group.size - 1]
+            for number, group in enumerate(graph.groups)
+            if group in free
+        }
+        counts |= _counts(ranks, {group.name: _units_of(group)[layer] for group in free}, left)
     for layer, units in missing.items():
         if _lost(graph, layer, counts) != units:
             raise Unsupported(_why_not(graph, layer, widths, groups_of[layer]))
@@ -70,6 +70,45 @@ def select_widths(
             removed[group.name] = tuple(sorted(of_group.positions[:count].tolist()))
             ties += of_group.ties(count)
     return selection_of(graph, removed, ties)
+
+
+def _counts(ranks: Mapping[str, NDArray[np.int64]], units: Mapping[str, int], wanted: int) -> dict[str, int]:
+    """By group, how many positions go so that a layer loses so many units: the first ones in the order.
+
+    Where these do not make up the number, since the groups have different numbers of units a position, those
+    whose ranks have the smallest sum. If none makes it up, what the first ones make.
+
+    Args:
+        ranks: by group, the places of its positions in the order of removal, of as many as may go.
+        units: by group, how many units go with a position.
+        wanted: how many units are to go.
+    """
+    found, left = dict.fromkeys(ranks, 0), wanted
+    for _, name in sorted((rank, name) for name, places in ranks.items() for rank in places.tolist()):
+        if units[name] <= left:
+            left -= units[name]
+            found[name] += 1
+    if left <= 0 or len({*units.values()}) == 1:
+        return found
+    cost = np.full(wanted + 1, np.inf)
+    cost[0] = 0
+    chosen: list[tuple[str, NDArray[np.int64]]] = []
+    for name, places in ranks.items():
+        best, taken = cost.copy(), np.zeros(wanted + 1, np.int64)
+        for count, of_all in enumerate(np.cumsum(places).tolist()[: wanted // units[name]], start=1):
+            gone = count * units[name]
+            better = np.flatnonzero(cost[: wanted + 1 - gone] + of_all < best[gone:]) + gone
+            best[better] = cost[better - gone] + of_all
+            taken[better] = count
+        cost = best
+        chosen.append((name, taken))
+    if np.isinf(cost[wanted]):
+        return found
+    left = wanted
+    for name, taken in reversed(chosen):
+        found[name] = int(taken[left])
+        left -= found[name] * units[name]
+    return found
 
 
 def _missing_units(graph: PruningGraph, widths: Mapping[str, int]) -> dict[str, int]:
@@ -121,5 +160,7 @@ def _why_not(graph: PruningGraph, layer: str, widths: Mapping[str, int], groups:
         return f"{said}: at least {units - most} stay"
     if len(sizes) == 1 and (units - width) % (size := sizes.pop()):
         return f"{said}: they go {size} at a time"
+    if len(groups) > 1 and len(sizes) > 1:
+        return f"{said}: they go {' or '.join(map(str, sorted(sizes)))} at a time"
     others = sorted({name for group in groups for name in _units_of(group)} & set(widths) - {layer})
     return f"{said}: it loses the same as {', '.join(others)}, for which widths says something else"

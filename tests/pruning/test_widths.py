@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -18,7 +20,7 @@ from benchsuite import cli
 from benchsuite.errors import Unsupported, UsageError
 from benchsuite.pruning.settings import PruningSettings
 from benchsuite.pruning.tracing.trace import trace
-from benchsuite.pruning.widths import select_widths
+from benchsuite.pruning.widths import _counts, select_widths
 from benchsuite.registry.discovery import discover_shipped
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.suite.reading import load_suite
@@ -264,3 +266,33 @@ def test_a_suite_of_widths_compares_criteria_at_the_same_widths(
     typo, _ = run("typo", '["widths"]', "widths = { hidden2 = 6 }")
     assert {r.status for r in typo} == {"failed"}
     assert "mlp: [pruning] widths has 'hidden2', which no layer" in typo[0].error
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_number_of_units_that_can_be_made_up_is_made_up(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    units = {name: int(generator.integers(1, 4)) for name in "abc"}
+    places = generator.permutation(12)
+    ranks = {
+        name: np.sort(places[4 * n : 4 * n + int(generator.integers(1, 5))]) for n, name in enumerate("abc")
+    }
+    every = list(itertools.product(*(range(len(ranks[name]) + 1) for name in "abc")))
+
+    def cost(counts: tuple[int, ...]) -> int:
+        return sum(int(ranks[name][:count].sum()) for name, count in zip("abc", counts, strict=True))
+
+    for wanted in range(sum(units[name] * len(ranks[name]) for name in "abc") + 1):
+        ways = [c for c in every if sum(units[n] * k for n, k in zip("abc", c, strict=True)) == wanted]
+        found = _counts(ranks, units, wanted)
+        made = sum(units[name] * count for name, count in found.items())
+        assert (made == wanted) == bool(ways)
+        first = [name for _, name in sorted((rank, name) for name in "abc" for rank in ranks[name].tolist())]
+        greedy, left = dict.fromkeys("abc", 0), wanted
+        for name in first:
+            if units[name] <= left:
+                left -= units[name]
+                greedy[name] += 1
+        if left == 0:
+            assert found == greedy, "the first ones in the order"
+        elif ways:
+            assert cost(tuple(found.values())) == min(map(cost, ways))
