@@ -120,7 +120,7 @@ def _missing_units(graph: PruningGraph, widths: Mapping[str, int]) -> dict[str, 
         if name not in names:
             raise UsageError(
                 f"[pruning] widths has {name!r}, which no layer of this network is called"
-                f"{suggestion(name, names)}"
+                f"{suggestion(name, names)}{'; it takes names, no patterns' if '*' in name else ''}"
             )
         first = graph.shared.get(name, name)
         if first not in units:

@@ -155,6 +155,7 @@ def test_equal_scores_are_counted_and_drawn_by_the_seed() -> None:
         ),
         ("resnext", {"reduce.0": 2}, Unsupported, "reduce.0 cannot keep 2 of its 12 units: at least 3 stay"),
         ("vit", {"nothing": 2}, UsageError, "which no layer of this network is called; there are: "),
+        ("vit", {"fc*": 2}, UsageError, "; it takes names, no patterns"),
     ],
 )
 def test_what_cannot_be_is_said(
