@@ -206,8 +206,8 @@ def _announce(
     ]
     if older := computed_otherwise(work, records):
         lines.append(
-            f"{older} of them {'has' if older == 1 else 'have'} an outcome from before, of other code, settings, libraries or data, "
-            "which stays in results.jsonl"
+            f"{older} of them {'has' if older == 1 else 'have'} an outcome from before, of other code, "
+            "settings, libraries or data, which stays in results.jsonl"
         )
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
