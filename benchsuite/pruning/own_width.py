@@ -61,20 +61,37 @@ class _StandIn:
     strict: bool = False
     _held: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     """By thread in which the attention runs, the stand-in and the input that it stands for."""
+    _last: Tensor | None = None
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        reader: Any = module.get_submodule(self.reader)
+        reader = self._reader_of(module)
         if not inputs or not isinstance(inputs[0], Tensor) or inputs[0].ndim < 3:
             return None
         width, dim = reader.weight.shape[1] + self.wider, _channel_dim(reader)
         if inputs[0].shape[dim] == width and not self.strict:
             return None
-        shape = list(inputs[0].shape)
-        shape[dim] = width
-        given = inputs[0].new_zeros(()).expand(shape)
+        given = self._zeros(inputs[0], dim, width)
         given = given.as_subclass(_ShapeAlone) if self.strict else given
         self._held[get_ident()] = given, inputs[0]
         return given, *inputs[1:]
+
+    def _zeros(self, like: Tensor, dim: int, width: int) -> Tensor:
+        """A stand-in of that width; that of the last call if it fits, since making it takes time."""
+        shape = list(like.shape)
+        shape[dim] = width
+        # What a program is recorded with is of no use outside of the recording, and asks nothing here.
+        plain, last = type(like) is Tensor, self._last
+        kind = like.dtype, like.device
+        if plain and last is not None and (last.dtype, last.device) == kind and list(last.shape) == shape:
+            return last
+        made = torch.zeros((), dtype=like.dtype, device=like.device).expand(shape)
+        if plain and type(made) is Tensor:
+            self._last = made
+        return made
+
+    def _reader_of(self, module: nn.Module) -> Any:
+        found: Any = module._modules.get(self.reader)  # what is a child is found at once
+        return module.get_submodule(self.reader) if found is None else found
 
     def meant(self, given: object) -> Tensor | None:
         """The input that a stand-in stands for; None of anything else."""

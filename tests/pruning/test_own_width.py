@@ -160,6 +160,19 @@ def test_the_pruned_network_is_exported() -> None:
     torch.testing.assert_close(found, expected)
 
 
+def test_batches_and_types_may_change_between_calls() -> None:
+    network = smaller()
+    one, several = torch.randn(1, 1, 8, 8), torch.randn(3, 1, 8, 8)
+    with torch.no_grad():
+        together = network(torch.cat([one, several]))
+        torch.testing.assert_close(torch.cat([network(one), network(several)]), together)
+        doubled = copy.deepcopy(network).double()
+        torch.testing.assert_close(doubled(several.double()).float(), together[1:])
+        each = torch.vmap(lambda image: network(image[None])[0])(several)
+    torch.testing.assert_close(each, together[1:])
+    torch.testing.assert_close(network(one), together[:1])
+
+
 def test_nothing_is_kept_where_the_attention_fails() -> None:
     network = smaller()
     stand_in: Any = next(iter(network.attention._forward_pre_hooks.values()))
