@@ -94,6 +94,7 @@ class _Heads:
         self._name, self._module = name, module
         self._before = f"{name}." if name else ""
         self._axis = Axis(name, "heads")
+        self._of_heads: set[Axis] = set()
 
     def tie(self, found: AttentionLayers) -> None:
         makers = {Axis(self._before + maker, "out"): count for maker, count in self._parts.makers.items()}
@@ -179,12 +180,13 @@ class _Heads:
     def _tie_if_known(self, axis: Axis, found: AttentionLayers) -> None:
         if axis in self._couplings.sizes:
             self._tie(axis, self._parts.heads)
+            self._of_heads.add(axis)
             found.of_heads.add(axis)
 
     def _note_stated(self, widths: Collection[int], found: AttentionLayers) -> None:
         """Tie numbers in attributes that count heads; note those that may count what all heads have."""
         own = Axis(self._name, "size", attribute=heads_attribute(self._module) or "")
-        of_heads = self._made_of_heads(found)
+        of_heads = self._made_of_heads()
         for operation, every in self._graph.stated.of.items():
             for stated in every:
                 inside = stated.axis.name == self._name or stated.axis.name.startswith(self._before)
@@ -196,9 +198,9 @@ class _Heads:
                 elif size in widths and stated.dim in (1, len(output_shape(operation, 0)) - 1):
                     found.widths[stated.axis] = self._axis, self._parts.heads
 
-    def _made_of_heads(self, found: AttentionLayers) -> set[Any]:
+    def _made_of_heads(self) -> set[Any]:
         """The operations on what has an entry for each head, before it meets queries and keys."""
-        names = {axis.name for axis in found.of_heads}
+        names = {axis.name for axis in self._of_heads}
         owners = {owner for owner, name in self._graph.names.items() if name in names}
         roots = [node for node in self._graph.nodes if node.owner in owners]
         made = {node.operation for node in _reached(roots, lambda node: node.outputs)}

@@ -118,7 +118,7 @@ class _Removals:
         self._parted = parted
         self._probe = probe = probe.to(dtype)
         # Code for training alone, such as auxiliary classifiers, may read units or count them as well.
-        self._trains = self._training_failure(copy.deepcopy(twin)) is None
+        self._trains = self._trains_at_all()
 
     def failing(self, groups: Sequence[CoupledGroup]) -> dict[str, str]:
         """Failing groups with their reasons; all others work together."""
@@ -183,6 +183,16 @@ class _Removals:
         if self._trains and (reason := self._training_failure(pruned)) is not None:
             return f"the pruned network does not run in training mode: {reason}"
         return None
+
+    def _trains_at_all(self) -> bool:
+        """Whether the twin runs in training mode; it is as before afterwards, since copies may be large."""
+        buffers = {name: value.clone() for name, value in self._twin.named_buffers()}
+        failure = self._training_failure(self._twin)
+        self._twin.eval()
+        with torch.no_grad():
+            for name, value in self._twin.named_buffers():
+                value.copy_(buffers[name])
+        return failure is None
 
     def _training_failure(self, model: nn.Module) -> str | None:
         """Why a network does not run in training mode, or None; it is of no use afterwards."""
