@@ -69,7 +69,9 @@ def find_dependencies(model: nn.Module, example: Tensor) -> Dependencies:
     except Exception as error:
         # A network's own code can fail in any way.
         raise Unsupported(f"the network does not run: {type(error).__name__}: {error}") from error
-    return Walk(graph, model).run()
+    found = Walk(graph, model).run()
+    graph.forget()
+    return found
 
 
 class Walk:

@@ -104,6 +104,12 @@ class RecordedGraph:
     names: dict[nn.Module | nn.Parameter, str]
     stated: StatedSizes
 
+    def forget(self) -> None:
+        """Let go of the activations and weights; nodes know each other, so Python would keep them a while."""
+        for node in self.nodes:
+            node.inputs.clear()
+            node.outputs.clear()
+
 
 def is_depthwise(conv: nn.modules.conv._ConvNd) -> bool:
     """Whether every channel has a convolution of its own, so that what goes in goes out."""

@@ -57,6 +57,7 @@ def trace(model: nn.Module, example: Tensor, seconds: float = TRACE_SECONDS) -> 
         analysed = twin_of(model)
         check_output(analysed, example)
         found = find_dependencies(analysed, example.clone())
+        del analysed  # a network can be large
         counted = count_macs(model, example)
         graph, parted = _assemble(model, counted, found, (), pinned={})
         apart = undivided(twin_of(model), graph, parted, example)
