@@ -12,6 +12,7 @@ from benchsuite.errors import Unsupported
 from benchsuite.hardware.devices import exact_float32
 from benchsuite.metrics.cost import evaluating
 from benchsuite.pruning.tracing.proof import randomise
+from benchsuite.pruning.tracing.twin import twin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,12 +56,7 @@ class Trial:
     """
 
     def __init__(self, model: nn.Module, example: Tensor) -> None:
-        try:
-            self._twin = copy.deepcopy(model)
-        except Exception as error:
-            # What a network holds can refuse to be copied in any way.
-            raise Unsupported(f"the network cannot be copied: {type(error).__name__}: {error}") from error
-        self._twin.train().eval()
+        self._twin = twin_of(model)
         randomise(self._twin)
         self._example = example[:1].detach()
         self._before = self._output(self._twin)
@@ -94,8 +90,6 @@ class Trial:
         # One sample is not enough if a batch normalisation gets a map of one position.
         samples = torch.cat((self._example, self._example))
         devices = [samples.device] if samples.is_cuda else []
-        for parameter in model.parameters():
-            parameter.requires_grad_(True)
         try:
             with torch.random.fork_rng(devices), torch.enable_grad():
                 outputs = model.train()(samples)

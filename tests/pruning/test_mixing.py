@@ -150,3 +150,25 @@ def test_where_three_widths_would_count_something_stays_and_nothing_is_wrong() -
     check_cut(network, graph, {group.name: (0,) for group in graph.groups})
     for group in graph.groups:
         check_cut(network, graph, {group.name: (1, 2)})
+
+
+class Repeated(nn.Module):
+    """A layer that mixes positions, and one behind it that the network ends with twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.mix, self.last = nn.Conv1d(8, 6, 1), nn.Linear(8, 5), nn.Linear(5, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.last(self.mix(self.first(x.squeeze(1)))))[:, 0]  # type: ignore[no-any-return]
+
+
+class EndsWithItself(Repeated):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.last(self.mix(self.first(x.squeeze(1)).mean(1, keepdim=True)))).flatten(1)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("kind", [Repeated, EndsWithItself])
+def test_a_layer_that_reads_itself_ends_the_search(kind: type[nn.Module]) -> None:
+    graph = trace(kind().eval(), example(), seconds=20)
+    assert "mix" in {pin.layer for pin in graph.pinned} | {layer.name for layer in graph.layers}

@@ -158,10 +158,9 @@ class Walk:
 
     def _follow_mixed(self, layer: nn.Module) -> None:
         """From a layer that mixes positions: its units can go if one alike reads them, and nothing else."""
-        node, every = self.graph.of_layer[layer], np.arange(_units(layer))
+        every = np.arange(_units(layer))
         roots = self.couplings.of(Axis(self.names[layer], "out"), every)
-        while len(node.outputs) == 1:
-            node = node.outputs[0]
+        for node in self.graph.of_layer[layer].only_readers():
             if node.mixes and isinstance(node.owner, nn.Linear):
                 reader = Axis(self.names[node.owner], "in")
                 if self.couplings.sizes.get(reader) == len(every):
@@ -169,7 +168,8 @@ class Walk:
                     return
             moved = node.operation.name().startswith(_MOVING)
             other = moved or output_shape(node.operation, 0)[-1:] != (len(every),)
-            if node.operation not in self.inside and (node.owner or other or len(node.inputs) > 1):
+            inside = node.operation in self.inside
+            if node.owner is not None or (not inside and (other or len(node.inputs) > 1)):
                 break
         self.couplings.pin(roots, "its units are positions, such as tokens, and meet others")
 

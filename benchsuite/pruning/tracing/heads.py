@@ -132,10 +132,9 @@ class _Heads:
             return True
         layer = self._layer(self._inside(maker.name))
         last, node = isinstance(layer, nn.Linear), self._graph.of_layer[layer]
-        while len(node.outputs) == 1:
-            node = node.outputs[0]
-            made = output_shape(node.operation, 0)
-            if node.operation.name().startswith(VIEWS) and (told := _told_apart(made, size, last=last)):
+        for after in node.only_readers():
+            made = output_shape(after.operation, 0)
+            if after.operation.name().startswith(VIEWS) and (told := _told_apart(made, size, last=last)):
                 return count > 1 and told[0] == heads and told[:2] != (count, heads)
         return False
 

@@ -32,6 +32,7 @@ _LEAST, _MOST = 0.3, 0.67
 _FEWEST = 2
 """Half of an odd number of channels is rounded, so one channel less may change nothing."""
 _FEW = 12
+"""Groups of so many positions or less are tried with other positions as well."""
 _GOLDEN = (5**0.5 - 1) / 2
 """Its multiples, without what stands before the point, are far from each other."""
 
@@ -138,7 +139,7 @@ class _Removals:
         return failing
 
     def _tries(self, groups: Sequence[CoupledGroup]) -> Iterator[Mapping[str, Sequence[int]]]:
-        """What to remove in turn: of all groups, then of one part of a tensor and not of another."""
+        """What to remove in turn: of all groups, of few positions others, of one part of a tensor alone."""
         every = _shares(groups)
         yield every
         # Of few positions the last ones alone may be gone by chance, which code that counts from 0 does with.
@@ -186,16 +187,16 @@ class _Removals:
 
     def _trains_at_all(self) -> bool:
         """Whether the twin runs in training mode; it is as before afterwards, since copies may be large."""
-        buffers = {name: value.clone() for name, value in self._twin.named_buffers()}
+        held = {name: (value, value.clone()) for name, value in self._twin.named_buffers()}
         failure = self._training_failure(self._twin)
         self._twin.eval()
         with torch.no_grad():
-            for name, value in self._twin.named_buffers():
-                value.copy_(buffers[name])
+            for value, before in held.values():
+                value.copy_(before)
         return failure is None
 
     def _training_failure(self, model: nn.Module) -> str | None:
-        """Why a network does not run in training mode, or None; it is of no use afterwards."""
+        """Why a network does not run in training mode, or None; its mode and buffers are others then."""
         model.train()
         # One sample is not enough if a batch normalisation gets a map of one position.
         probe = torch.cat((self._probe, -self._probe))

@@ -78,6 +78,13 @@ class Node:
             return not is_depthwise(self.owner)
         return isinstance(self.owner, nn.Linear | nn.RNNBase) and not self.mixes
 
+    def only_readers(self) -> Iterator[Node]:
+        """The node that alone reads this one, the one that alone reads that, and so on, each once."""
+        seen, node = {self}, self
+        while len(node.outputs) == 1 and (node := node.outputs[0]) not in seen:
+            seen.add(node)
+            yield node
+
     def edges(self, end: End) -> Iterator[tuple[int, Node, End]]:
         """The edges at one end: the number of the edge, inputs first; the node there; and its end."""
         if end == self.reading:
