@@ -26,6 +26,8 @@ UNITS = ("out", "grouped")
 _REASONS = 3
 """How many layers a message names."""
 ALONE = "its units can only go all together"
+UNSAMPLED = "it computes from no sample, such as from positions alone"
+"""Why the units of layers stay where nothing could be scored."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +79,7 @@ class PruningGraph:
         pinned: layers with units that cannot be removed, and why.
         left_out: by name, modules with weights that are not pruned, and why.
         shared: by name, layers with the weight of an earlier layer, and that layer: they lose the same units.
+        unsampled: layers that compute from no sample. Their units may go with others, but are not scored.
     """
 
     layers: tuple[Layer, ...]
@@ -88,6 +91,7 @@ class PruningGraph:
     pinned: tuple[Pinned, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
     shared: Mapping[str, str] = field(default_factory=dict)
+    unsampled: frozenset[str] = frozenset()
 
     @property
     def units(self) -> int:
@@ -132,11 +136,15 @@ class PruningGraph:
         for name, first in self.shared.items():
             if name in why:
                 why.setdefault(first, f"it shares its weight with {name}, and {why[name]}")
-        free = tuple(group for group in self.groups if not any(m.layer in why for m in group.members))
+        free: list[CoupledGroup] = []
         pinned = list(self.pinned)
         for group in self.groups:
-            stays = next((member.layer for member in group.members if member.layer in why), None)
-            for member in group.members if stays is not None else ():
+            cut = [cut.axis.name for cut in self.cuts[group.name] if cut.axis.side in UNITS]
+            stays = next((name for name in cut if name in why), None)
+            if stays is None:
+                free.append(group)
+                continue
+            for member in group.members:
                 reason = why.get(member.layer, f"it is coupled with {stays}, which stays")
                 pinned.append(Pinned(member.layer, group.size * len(member.units[0]), reason))
         left = {member.layer for group in free for member in group.members}
@@ -144,7 +152,7 @@ class PruningGraph:
         return replace(
             self,
             layers=tuple(layer for layer in self.layers if layer.name in left),
-            groups=free,
+            groups=tuple(free),
             cuts={group.name: self.cuts[group.name] for group in free},
             cost_model=self.cost_model.after(none_removed, tuple(group.name for group in free)),
             weight_layers=tuple(layer for layer in self.weight_layers if layer.name not in why),
@@ -182,10 +190,11 @@ class PruningGraph:
                 Cut(cut.axis, places[cut.axis][cut.entries[kept[group.name]]])
                 for cut in self.cuts[group.name]
             )
+            scored = {member.layer for member in group.members}
             units = {
                 cut.axis.name: cut.entries
                 for cut in parts
-                if cut.axis.side in UNITS and cut.axis.name not in self.shared
+                if cut.axis.side in UNITS and cut.axis.name in scored
             }
             if len(kept[group.name]) == 1:
                 pinned.extend(Pinned(name, entries.size, ALONE) for name, entries in units.items())

@@ -123,6 +123,10 @@ def _missing_units(graph: PruningGraph, widths: Mapping[str, int]) -> dict[str, 
                 f"{suggestion(name, names)}{'; it takes names, no patterns' if '*' in name else ''}"
             )
         first = graph.shared.get(name, name)
+        if first in graph.unsampled:
+            raise Unsupported(
+                f"{name} computes from no sample; its units go with those that they are coupled with"
+            )
         if first not in units:
             raise Unsupported(f"{name} cannot lose units: {graph.left_out[first]}")
         if width > units[first]:

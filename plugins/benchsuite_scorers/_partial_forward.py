@@ -85,6 +85,16 @@ class PartialForward:
             return False
         return _close(both, single)
 
+    def allows(self, neutral: Tensor) -> bool:
+        """Whether the network takes the values that change nothing as they lie in memory here.
+
+        `Tensor.view` fails where they lie otherwise than it needs.
+        """
+        try:
+            return _close(self.run(neutral), self.outputs)
+        except _FAILED:
+            return False
+
     def run(self, values: Tensor, variants: int = 1) -> Tensor:
         """Return the network's outputs with other values, variant by variant.
 

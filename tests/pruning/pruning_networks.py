@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from benchsuite.pruning.graph import PruningGraph
 
 CLASSES = 5
+WIDTH, HEADS = 12, 3
+"""Of the networks with an attention."""
 
 
 class Residual(nn.Module):
@@ -215,6 +217,24 @@ class PackedAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         found: Tensor = self.inside(x, x, x, need_weights=False)[0]
         return found
+
+
+class Around(nn.Module):
+    """Patches as tokens, a block with a skip connection around it, and the mean over the tokens."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(1, WIDTH, 4, 4), nn.LayerNorm(WIDTH)
+        self.attention, self.head = block, nn.Linear(WIDTH, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x).flatten(2).transpose(1, 2)
+        return self.head((x + self.attention(self.norm(x))).mean(1))
+
+
+def around(block: nn.Module) -> Around:
+    torch.manual_seed(0)
+    return Around(block).eval()
 
 
 class Mixing(nn.Module):

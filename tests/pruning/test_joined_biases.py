@@ -6,15 +6,13 @@ import copy
 
 import pytest
 import torch
-from pruning_networks import CLASSES, check_cut, example
+from pruning_networks import HEADS, WIDTH, Around, around, check_cut, example
 from torch import Tensor, nn
 from torch.nn import functional
 
 from benchsuite.pruning.joined_biases import join_biases, joined_state
 from benchsuite.pruning.plain_form import make_plain
 from benchsuite.pruning.tracing.trace import trace
-
-WIDTH, HEADS = 12, 3
 
 
 class Joining(nn.Module):
@@ -45,22 +43,6 @@ class Joining(nn.Module):
         q, k, v = made.reshape(*x.shape[:2], 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         found = functional.scaled_dot_product_attention(q, k, v)
         return self.proj(found.transpose(1, 2).reshape(x.shape))  # type: ignore[no-any-return]
-
-
-class Around(nn.Module):
-    def __init__(self, attention: nn.Module) -> None:
-        super().__init__()
-        self.first, self.attention = nn.Conv2d(1, WIDTH, 4, 4), attention
-        self.head = nn.Linear(WIDTH, CLASSES)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.first(x).flatten(2).transpose(1, 2)
-        return self.head((x + self.attention(x)).mean(1))  # type: ignore[no-any-return]
-
-
-def around(attention: nn.Module) -> Around:
-    torch.manual_seed(0)
-    return Around(attention).eval()
 
 
 @pytest.mark.parametrize("keys", ["buffer", "parameter", "nothing"])

@@ -8,15 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from pruning_networks import CLASSES, check_cut, example
+from pruning_networks import HEADS, WIDTH, Around, check_cut, example
 from torch import Tensor, nn
 from torch.nn.functional import dropout, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 from benchsuite.pruning.own_width import give_own_widths
 from benchsuite.pruning.tracing.trace import trace
-
-WIDTH, HEADS = 12, 3
 
 
 class Divided(nn.Module):
@@ -79,23 +77,16 @@ class MapsAlone(OnMaps):
     forward = OnMaps.attend
 
 
-class Around(nn.Module):
-    def __init__(self, attention: nn.Module) -> None:
-        super().__init__()
-        self.first, self.norm = nn.Conv2d(1, WIDTH, 4, 4), nn.LayerNorm(WIDTH)
-        self.attention, self.head = attention, nn.Linear(WIDTH, CLASSES)
-
+class AroundMaps(Around):
     def forward(self, x: Tensor) -> Tensor:
         maps = self.first(x)
-        if isinstance(self.attention, MapsAlone):
-            return self.head((maps + self.attention(maps)).mean((2, 3)))  # type: ignore[no-any-return]
-        x = maps.flatten(2).transpose(1, 2)
-        return self.head((x + self.attention(self.norm(x))).mean(1))  # type: ignore[no-any-return]
+        return self.head((maps + self.attention(maps)).mean((2, 3)))  # type: ignore[no-any-return]
 
 
 def around(attention: nn.Module) -> Around:
     torch.manual_seed(0)
-    network = Around(attention).eval()
+    kind = AroundMaps if isinstance(attention, MapsAlone) else Around
+    network = kind(attention).eval()
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.4)
     return network

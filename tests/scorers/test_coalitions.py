@@ -41,10 +41,30 @@ def convnet() -> nn.Module:
     return balanced(model, model[9])
 
 
+class Viewed(nn.Module):
+    """Flattens with `Tensor.view`, which needs the numbers in order in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.inner, self.last = nn.Conv2d(2, 4, 3), nn.Conv2d(4, 3, 3), nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.max_pool2d(self.inner(self.first(x).relu()).relu(), 2)
+        outputs: Tensor = self.last(x.view(x.size(0), -1))
+        return outputs
+
+
+def viewed() -> nn.Module:
+    model = Viewed()
+    return balanced(model, model.last)
+
+
 GROUPS: list[tuple[Callable[[], nn.Module], str]] = [
     *((convnet, name) for name in ("0", "4", "7")),
     *((residual, name) for name in ("stem", "branch")),
     *((coupled, name) for name in ("stem", "inner", "side")),
+    *((viewed, name) for name in ("first", "inner")),
 ]
 EACH = pytest.mark.parametrize(("build", "name"), GROUPS, ids=[f"{b.__name__}-{n}" for b, n in GROUPS])
 
@@ -125,6 +145,7 @@ def test_one_reading_layer_is_the_fast_way(how: str) -> None:
         (convnet, "4", True),
         (residual, "branch", True),
         (coupled, "inner", True),
+        (viewed, "first", True),
         (residual, "stem", False),
         (coupled, "stem", False),
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,12 +12,13 @@ from benchsuite.contracts.layers import CoupledGroup, GroupMember, Layer
 from benchsuite.metrics.cost import MacCount, count_macs, evaluating
 from benchsuite.pruning.axes import is_prunable
 from benchsuite.pruning.cost_model import AxisCut, build_cost_model
-from benchsuite.pruning.graph import ALONE, UNITS, Cut, Pinned, PruningGraph, readers_of
+from benchsuite.pruning.graph import ALONE, UNITS, UNSAMPLED, Cut, Pinned, PruningGraph, readers_of
 from benchsuite.pruning.tracing.dependency_walk import find_dependencies
 from benchsuite.pruning.tracing.left_out import left_out
 from benchsuite.pruning.tracing.proof import failing_groups, undivided
 from benchsuite.pruning.tracing.time_limit import time_limit
 from benchsuite.pruning.tracing.twin import check_output, twin_of
+from benchsuite.pruning.tracing.unsampled import unsampled_layers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -56,20 +58,21 @@ def trace(model: nn.Module, example: Tensor, seconds: float = TRACE_SECONDS) -> 
         example = example[:1].detach()
         analysed = twin_of(model)
         check_output(analysed, example)
+        unsampled = unsampled_layers(analysed, example)
         found = find_dependencies(analysed, example.clone())
         del analysed  # a network can be large
-        counted = count_macs(model, example)
-        graph, parted = _assemble(model, counted, found, (), pinned={})
+        assemble = partial(_assemble, model, count_macs(model, example), found, unsampled)
+        graph, parted = assemble((), pinned={})
         apart = undivided(twin_of(model), graph, parted, example)
-        graph, parted = _assemble(model, counted, found, apart, pinned={}) if apart else (graph, parted)
+        graph, parted = assemble(apart, pinned={}) if apart else (graph, parted)
         reasons = failing_groups(twin_of(model), graph, parted, example)
         # Where equal parts run but compute something else, some of them may still go alone.
         if more := frozenset(tensor for name in reasons for tensor in parted[name]) - apart:
             apart |= more
-            graph, parted = _assemble(model, counted, found, apart, pinned={})
+            graph, parted = assemble(apart, pinned={})
             reasons = failing_groups(twin_of(model), graph, parted, example)
         if reasons:
-            graph, _ = _assemble(model, counted, found, apart, reasons)
+            graph, _ = assemble(apart, pinned=reasons)
     return graph
 
 
@@ -77,6 +80,7 @@ def _assemble(
     model: nn.Module,
     counted: MacCount,
     found: Dependencies,
+    unsampled: frozenset[str],
     apart: Collection[int],
     pinned: Mapping[str, str],
 ) -> tuple[PruningGraph, dict[str, frozenset[int]]]:
@@ -97,11 +101,15 @@ def _assemble(
     parted: dict[str, frozenset[int]] = {}
     for components in _alike(found.couplings.components(apart), order):
         units = [axis for axis in components[0].entries if axis.side in UNITS]
+        scored = [axis for axis in units if axis.name not in unsampled]
         # Where the first of the layers that share a weight is not reached, another one stands for it.
-        axes = [axis for axis in units if axis.name not in shared] or units
+        axes = [axis for axis in scored if axis.name not in shared] or scored or units
         axes.sort(key=lambda axis: order[axis.name])
         name = _unique(axes[0].name, names)
         reason = components[0].pinned or pinned.get(name)
+        reads = any(axis.side == "in" and axis.name in unsampled for axis in components[0].entries)
+        if reason is None and (reads or not scored):
+            reason = UNSAMPLED
         if len(components) == 1 and reason is None:
             reason = ALONE
         if reason is not None:
@@ -132,6 +140,7 @@ def _assemble(
         pinned=tuple(Pinned(layer, units, reason) for (layer, reason), units in stay.items()),
         left_out=left_out(model, {layer.name for layer in used}),
         shared=shared,
+        unsampled=unsampled,
     )
     return graph, parted
 

@@ -1,0 +1,64 @@
+"""Layers that compute from no sample, so that no activation of theirs belongs to one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchsuite.errors import Unsupported
+from benchsuite.pruning.axes import is_prunable
+
+
+def unsampled_layers(model: nn.Module, example: Tensor) -> frozenset[str]:
+    """Names of the layers that are called with as many numbers for two samples as for one.
+
+    So are layers that compute from positions alone, such as those that make the position bias of Swin
+    Transformer V2 (Liu et al. 2022).
+
+    Args:
+        model: the network, in evaluation mode.
+        example: an input of one sample.
+
+    Raises:
+        Unsupported: the network does not run on two samples.
+    """
+    one = _sizes(model, example)
+    try:
+        two = _sizes(model, torch.cat((example, example)))
+    except Exception as error:
+        # A network's own code can fail in any way.
+        raise Unsupported(
+            f"the network runs on one sample, but not on two: {type(error).__name__}: {error}"
+        ) from error
+    return frozenset(name for name, sizes in one.items() if _alike(sizes, two.get(name, [])))
+
+
+def _alike(one: list[int], two: list[int]) -> bool:
+    """Whether a call returned as many numbers for two samples; a network may call a layer for each sample."""
+    if len(one) != len(two):
+        return sum(one) == sum(two)
+    return any(size == other for size, other in zip(one, two, strict=True))
+
+
+def _sizes(model: nn.Module, inputs: Tensor) -> dict[str, list[int]]:
+    """By layer, how many numbers each of its calls returns."""
+    sizes: dict[str, list[int]] = {}
+
+    def note(name: str, output: Any) -> None:
+        if isinstance(output, Tensor):
+            sizes.setdefault(name, []).append(output.numel())
+
+    handles = [
+        module.register_forward_hook(lambda _module, _given, output, name=name: note(name, output))
+        for name, module in model.named_modules()
+        if is_prunable(module)
+    ]
+    try:
+        with torch.no_grad():
+            model(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return sizes

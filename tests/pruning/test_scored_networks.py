@@ -1,0 +1,170 @@
+"""Whatever can be cut can be scored: every criterion on a network of each kind."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from grammar import SIDE, Grower
+from pruning_networks import HEADS, WIDTH, Mixing, around, build, check_cut, example
+from test_attention import Positioned, PositionMethod, PositionMlp, PositionTable
+from test_joined_biases import Joining
+from test_mixing import mixer
+from test_own_width import Divided
+from test_packed_attention import classifier
+from test_sequences import sequence
+from test_stated_sizes import KINDS
+from torch import Tensor, nn
+
+from benchsuite.errors import Unsupported
+from benchsuite.pruning.graph import UNSAMPLED
+from benchsuite.pruning.plain_form import make_plain
+from benchsuite.pruning.settings import PruningSettings, Restriction
+from benchsuite.pruning.tracing.trace import trace
+from benchsuite.pruning.tracing.unsampled import unsampled_layers
+from benchsuite.pruning.widths import select_widths
+from benchsuite.scoring.check import run_scorer
+from benchsuite.testing import tiny_trace
+from benchsuite.testing.conformance import context_for
+from benchsuite_scorers.registration import SCORERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SAMPLES = 24
+RULES = PruningSettings()
+
+
+class Counted(nn.Module):
+    """Reads its own input and a table that a layer of no sample made of the number of channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places, self.inner, self.back = nn.Linear(2, WIDTH), nn.Linear(WIDTH, 7), nn.Linear(7, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = torch.linspace(0, 1, x.shape[1], dtype=x.dtype)
+        return self.back(self.inner(x + self.places(torch.stack((steps, steps**2), -1))).relu())  # type: ignore[no-any-return]
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "token mixing": lambda: mixer(Mixing(4, 7)),
+    "LSTM": sequence,
+    "own width": lambda: around(Divided()),
+    "packed attention": lambda: classifier("encoder"),
+    "joined biases": lambda: around(Joining()),
+    "stated sizes": lambda: KINDS["tuple"],
+    "a network of positions": lambda: around(Positioned(PositionMlp)),
+    "a network of positions by a method": lambda: around(Positioned(PositionMethod)),
+    "a table of positions": lambda: around(Positioned(PositionTable)),
+    "positions added": lambda: around(Counted()),
+}
+
+
+def scored(network: nn.Module, inputs: Tensor, labels: Tensor) -> dict[str, str]:
+    """By criterion that serves no layer, why."""
+    make_plain(network, inputs)
+    graph = trace(network, inputs)
+    why = {}
+    for scorer in SCORERS if graph.groups else ():
+        context = context_for(
+            network,
+            inputs,
+            labels,
+            layers=graph.layers,
+            groups=graph.groups,
+            trace=tiny_trace(network) if scorer.needs_training_trace else None,
+            target=0.4 if scorer.needs_target else None,
+        )
+        try:
+            run_scorer(scorer(), context)
+        except Unsupported as error:
+            why[scorer.name] = str(error)
+    return why
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_every_criterion_scores_it(kind: str) -> None:
+    network = NETWORKS[kind]().float().eval()
+    why = scored(network, example(SAMPLES), torch.arange(SAMPLES) % 5)
+    assert set(why) <= {"apoz", "bn-scale", "hrank"}, why
+    assert all("can serve no layer of this network" in each for each in why.values())
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_no_criterion_fails_on_a_random_network(seed: int) -> None:
+    network = Grower(random.Random(seed)).network().float().eval()
+    inputs = torch.randn(12, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        labels = torch.arange(12) % network(inputs).shape[1]
+    # What has no meaning on a network, such as a norm's scale where there is none, is said.
+    assert len(scored(network, inputs, labels)) <= 5
+
+
+def test_layers_of_no_sample_go_with_heads_and_are_not_scored() -> None:
+    network = around(Positioned(PositionMlp))
+    graph = trace(network, example())
+    assert graph.unsampled == {"attention.positions.fc1", "attention.positions.fc2"}
+    assert not graph.unsampled & {layer.name for layer in graph.layers}
+    assert not graph.unsampled & {member.layer for group in graph.groups for member in group.members}
+    (heads,) = (group for group in graph.groups if group.size == HEADS)
+    smaller = check_cut(network, graph, {heads.name: (1,)})
+    assert smaller.get_submodule("attention.positions.fc2").out_features == HEADS - 1
+    again = graph.without({heads.name: (1,)}, smaller)
+    assert {group.name for group in again.groups} == {group.name for group in graph.groups}
+    kept = graph.restricted(Restriction(None, ("attention.positions.fc2",)))
+    assert {group.name for group in kept.groups} == {group.name for group in graph.groups} - {heads.name}
+    scores = {group.name: torch.rand(group.size) for group in graph.groups}
+    with pytest.raises(Unsupported, match="its units go with those that they are coupled with"):
+        select_widths(graph, scores, RULES, {"attention.positions.fc2": 2}, 0)
+
+
+def test_units_that_only_layers_of_no_sample_have_stay() -> None:
+    class Positions(nn.Module):
+        """What the hidden units of a network of positions read and make is of no sample."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.other, self.back = nn.Linear(WIDTH, 6), nn.Linear(2, 6), nn.Linear(6, WIDTH)
+            self.next = nn.Linear(6, WIDTH)
+
+        def forward(self, x: Tensor) -> Tensor:
+            places = self.other(torch.ones(x.shape[1], 2, dtype=x.dtype)).relu()
+            return self.back(self.first(x) + places) + self.next(places)  # type: ignore[no-any-return]
+
+    graph = trace(around(Positions()), example())
+    pinned = {pin.layer: pin.reason for pin in graph.pinned if not pin.output}
+    assert pinned == {"attention.first": UNSAMPLED}
+
+
+class BySample(nn.Module):
+    """Calls its layers for each sample, the second one twice as often and with other sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(64, 6), nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.stack([self.first(sample.flatten()) for sample in x])
+        twice = self.second(torch.cat((hidden, hidden)))
+        return self.second(hidden) + twice[: len(x)] + twice[len(x) :]  # type: ignore[no-any-return]
+
+
+def test_calls_for_each_sample_and_of_several_sizes_are_of_samples() -> None:
+    assert unsampled_layers(BySample(), example()[:1]) == set()
+
+
+def test_a_network_for_one_sample_alone_is_named() -> None:
+    class One(BySample):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.second(self.first(x.view(1, 64)))  # type: ignore[no-any-return]
+
+    with pytest.raises(Unsupported, match="runs on one sample, but not on two: RuntimeError"):
+        trace(One().eval(), example())
+
+
+@pytest.mark.parametrize("kind", ["resnet", "vit"])
+def test_ordinary_networks_have_no_such_layers(kind: str) -> None:
+    assert unsampled_layers(build(kind), example()[:1]) == set()
