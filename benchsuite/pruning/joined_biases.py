@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from benchsuite.pruning.trial_change import Trial
+from benchsuite.pruning.trial_change import change_where_possible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -32,14 +32,11 @@ def join_biases(model: nn.Module, example: Tensor) -> tuple[str, ...]:
     """
     every = dict(model.named_modules(remove_duplicate=False))
     found = [name for name, module in every.items() if _can_join(module, model)]
-    if not found:
-        return ()
-    possible = Trial(model, example).possible(found, _join)
-    _join(model, possible)
-    return possible
+    return change_where_possible(model, example, found, join)
 
 
-def _join(model: nn.Module, names: Sequence[str]) -> None:
+def join(model: nn.Module, names: Sequence[str]) -> None:
+    """Make the biases of the attentions of these names their layers', in place."""
     for name in names:
         module = model.get_submodule(name)
         layer, biases = module.get_submodule("qkv"), _biases(module)

@@ -149,11 +149,12 @@ def give_own_widths(model: nn.Module, example: Tensor) -> tuple[str, ...]:
     for alike in found.values():
         if not trial.holds(alike, _widen_too_much):
             changed += trial.possible(alike, _widen_strictly)
-    _widen(model, changed)
+    widen(model, changed)
     return tuple(changed)
 
 
-def _widen(model: nn.Module, names: Sequence[str], *, wider: bool = False, strict: bool = False) -> None:
+def widen(model: nn.Module, names: Sequence[str], *, wider: bool = False, strict: bool = False) -> None:
+    """Give the attentions of these names a width of their own, in place; see `_StandIn` for trials of it."""
     for name in names:
         module = model.get_submodule(name)
         attention = attention_of(module)
@@ -167,12 +168,12 @@ def _widen(model: nn.Module, names: Sequence[str], *, wider: bool = False, stric
 
 def _widen_too_much(model: nn.Module, names: Sequence[str]) -> None:
     """Where this changes nothing, the width of the input does not count."""
-    _widen(model, names, wider=True)
+    widen(model, names, wider=True)
 
 
 def _widen_strictly(model: nn.Module, names: Sequence[str]) -> None:
     """Where this changes nothing, nothing but the width of the input counts."""
-    _widen(model, names, strict=True)
+    widen(model, names, strict=True)
 
 
 def _channel_dim(layer: nn.Module) -> int:

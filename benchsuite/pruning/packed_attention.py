@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchsuite.pruning.trial_change import Trial
+from benchsuite.pruning.trial_change import change_where_possible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -135,23 +135,22 @@ def separate_attentions(model: nn.Module, example: Tensor) -> tuple[str, ...]:
     """
     every = dict(model.named_modules(remove_duplicate=False))
     packed = [name for name, each in every.items() if _replaceable(each, model)]
-    if not packed or "" in packed:
+    if "" in packed:
         return ()
-    possible = Trial(model, example).possible(packed, _separate)
-    _separate(model, possible)
-    return possible
+    return change_where_possible(model, example, packed, separate)
 
 
-def _separate(model: nn.Module, names: Sequence[str]) -> None:
+def separate(model: nn.Module, names: Sequence[str]) -> None:
+    """Replace the attentions of these names, in place."""
     packed = {name: model.get_submodule(name) for name in names}
-    separate: dict[nn.Module, SeparateAttention] = {}
+    replaced: dict[nn.Module, SeparateAttention] = {}
     for name, attention in packed.items():
         assert isinstance(attention, nn.MultiheadAttention)
-        if attention not in separate:
-            separate[attention] = SeparateAttention(attention).train(attention.training)
+        if attention not in replaced:
+            replaced[attention] = SeparateAttention(attention).train(attention.training)
             attention.register_forward_pre_hook(_replaced)
         owner, _, child = name.rpartition(".")
-        setattr(model.get_submodule(owner), child, separate[attention])
+        setattr(model.get_submodule(owner), child, replaced[attention])
 
 
 def _replaced(*_: object) -> None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchsuite.pruning.folding import fold
-from benchsuite.pruning.joined_biases import join_biases, joined_state
-from benchsuite.pruning.own_width import give_own_widths
-from benchsuite.pruning.packed_attention import separate_attentions, separate_state
+from benchsuite.pruning.joined_biases import join, join_biases, joined_state
+from benchsuite.pruning.own_width import give_own_widths, widen
+from benchsuite.pruning.packed_attention import separate, separate_attentions, separate_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +40,21 @@ class PlainForm:
     def state(self, as_built: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Tensors by names of parameters as the network was built, by the names that it has in this form."""
         return joined_state(separate_state(as_built, self.separated), self.joined)
+
+    def apply(self, model: nn.Module, example: Tensor) -> None:
+        """Bring another network that was built in the same way into this form, in place.
+
+        Args:
+            model: the network, with weights of its own.
+            example: an input of any number of samples; the first is used.
+
+        Raises:
+            Unsupported: its parametrised weights cannot be made plain.
+        """
+        fold(model, example)
+        separate(model, self.separated)
+        join(model, self.joined)
+        widen(model, self.widened)
 
 
 def make_plain(model: nn.Module, example: Tensor) -> PlainForm:

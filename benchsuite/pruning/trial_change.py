@@ -41,6 +41,18 @@ def equal_outputs(before: Any, after: Any) -> bool:
     return before.shape == after.shape and float((before - after).abs().max()) <= _TOLERANCE * largest
 
 
+def change_where_possible(
+    model: nn.Module, example: Tensor, names: Sequence[str], change: Change
+) -> tuple[str, ...]:
+    """Change those modules with which the network computes the same, in place, and return their names.
+
+    Without a name the network is not run. See `Trial`, also for the arguments.
+    """
+    possible = Trial(model, example).possible(names, change) if names else ()
+    change(model, possible)
+    return possible
+
+
 class Trial:
     """Tries changes on copies of a network; the network itself is not changed.
 

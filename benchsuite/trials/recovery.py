@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchsuite.pruning.plain_form import make_plain
 from benchsuite.pruning.rounds import rounds_of
 from benchsuite.training import TrainingLog, train
 from benchsuite.trials.dense_training import build_model, example
@@ -89,5 +88,5 @@ def _plain(model: nn.Module, worker: WorkerContext, dense: DenseModel) -> nn.Mod
     """The network on the worker's device with plain weights and one output, as the dense model has."""
     model = model.to(worker.device).eval()
     return_class_scores(model, dense.facts.class_scores)
-    make_plain(model, example(dense.data))
+    dense.form.apply(model, example(dense.data))
     return model

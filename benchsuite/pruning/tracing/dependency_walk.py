@@ -17,6 +17,7 @@ from benchsuite.pruning.tracing.couplings import Couplings
 from benchsuite.pruning.tracing.heads import AttentionLayers, tie_heads
 from benchsuite.pruning.tracing.index_maps import Taken
 from benchsuite.pruning.tracing.layouts import VIEWS, Layouts, output_shape
+from benchsuite.pruning.tracing.mixing import mixes_positions, reader_of_positions
 from benchsuite.pruning.tracing.module_couplings import tie_inside_modules
 from benchsuite.pruning.tracing.node_axes import NodeAxes
 from benchsuite.pruning.tracing.parts import parted
@@ -37,7 +38,6 @@ MOST_STEPS = 200_000
 """Nodes that a walk may visit; the largest networks of torchvision and timm take some thousands."""
 _TOGETHER = ("CloneBackward", "AliasBackward", "ToCopyBackward", "ContiguousBackward")
 """Operations after which channels are as they were."""
-_MOVING = ("TransposeBackward", "PermuteBackward", "FlipBackward", "RollBackward")
 _SHIFTED = "it meets other channels by a shift or selection along the channels, as in LocalResponseNorm"
 
 
@@ -103,8 +103,9 @@ class Walk:
         layers = [m for m in self.model.modules() if m in self.graph.of_layer and is_prunable(m)]
         for node in self.graph.nodes:
             own: list[tuple[Axis, int]] = []
-            if isinstance(node.owner, nn.Linear) and self._mixes(node):
+            if mixes_positions(node, self.layouts):
                 node.mixes = True
+                assert isinstance(node.owner, nn.Linear)
                 own = [*axes_of(self.names[node.owner], node.owner)]
             for axis, size in (*self.axes.of(node), *own):
                 if axis not in self.couplings.sizes:
@@ -119,7 +120,7 @@ class Walk:
             self.inside |= {each for use in self.graph.of_layer[layer].uses for each in inside(use)}
         for layer in layers:
             if self.graph.of_layer[layer].mixes:
-                self._follow_mixed(layer)
+                self._follow_positions(layer)
             else:
                 self._walk_from(layer)
         self._tie_widths_of_heads()
@@ -149,29 +150,15 @@ class Walk:
                 reason = f"{axis.name} is a transposed convolution, whose units are not removed"
                 self.couplings.pin(self.couplings.of(axis, np.arange(size)), reason)
 
-    def _mixes(self, node: Node) -> bool:
-        """Whether it is a linear layer whose units are no channels: these are in another dimension."""
-        if len(node.uses) > 1:
-            return False
-        dim, shape = self.layouts.channel_dim(node.operation), output_shape(node.operation, 0)
-        return dim is not None and 0 < dim < len(shape) - 1
-
-    def _follow_mixed(self, layer: nn.Module) -> None:
+    def _follow_positions(self, layer: nn.Module) -> None:
         """From a layer that mixes positions: its units can go if one alike reads them, and nothing else."""
         every = np.arange(_units(layer))
         roots = self.couplings.of(Axis(self.names[layer], "out"), every)
-        for node in self.graph.of_layer[layer].only_readers():
-            if node.mixes and isinstance(node.owner, nn.Linear):
-                reader = Axis(self.names[node.owner], "in")
-                if self.couplings.sizes.get(reader) == len(every):
-                    self.couplings.tie(self.couplings.of(reader, every), roots)
-                    return
-            moved = node.operation.name().startswith(_MOVING)
-            other = moved or output_shape(node.operation, 0)[-1:] != (len(every),)
-            inside = node.operation in self.inside
-            if node.owner is not None or (not inside and (other or len(node.inputs) > 1)):
-                break
-        self.couplings.pin(roots, "its units are positions, such as tokens, and meet others")
+        reader = reader_of_positions(self.graph.of_layer[layer], len(every), self.inside)
+        if reader is None:
+            self.couplings.pin(roots, "its units are positions, such as tokens, and meet others")
+        else:
+            self.couplings.tie(self.couplings.of(Axis(self.names[reader], "in"), every), roots)
 
     def _walk_from(self, layer: nn.Module) -> None:
         node = self.graph.of_layer[layer]
