@@ -26,6 +26,7 @@ UNITS = ("out", "grouped")
 _REASONS = 3
 """How many layers a message names."""
 ALONE = "its units can only go all together"
+UNREACHED = "no gradient leads from the network's output to it"
 UNSAMPLED = "it computes from no sample, such as from positions alone"
 """Why the units of layers stay where nothing could be scored."""
 

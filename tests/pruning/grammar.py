@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,6 +29,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "tanh": nn.Tanh,
     "leaky": nn.LeakyReLU,
     "sigmoid": nn.Sigmoid,
+    "relu in place": partial(nn.ReLU, inplace=True),
+    "silu in place": partial(nn.SiLU, inplace=True),
 }
 
 

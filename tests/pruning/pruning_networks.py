@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -349,6 +350,18 @@ def drawn_cut(data: st.DataObject, graph: PruningGraph) -> dict[str, tuple[int, 
         group.name: tuple(sorted(data.draw(st.sets(st.integers(0, group.size - 1), max_size=group.size - 1))))
         for group in graph.groups
     }
+
+
+def check_every_unit(graph: PruningGraph) -> None:
+    """Each unit of a layer that is used can go, or it is said why it cannot."""
+    told: Counter[str] = Counter()
+    for group in graph.groups:
+        for member in group.members:
+            told[member.layer] += sum(map(len, member.units))
+    for pin in graph.pinned:
+        told[pin.layer] += pin.units
+    units = {layer.name: layer.units for layer in graph.weight_layers if layer.name not in graph.unsampled}
+    assert {name: told[name] for name in units} == units
 
 
 def check_cut(model: nn.Module, graph: PruningGraph, removed: Mapping[str, Sequence[int]]) -> nn.Module:

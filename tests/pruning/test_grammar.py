@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from grammar import PRODUCTIONS, SIDE, Grower, masked
+from pruning_networks import check_every_unit
 
 from benchsuite.errors import Collapsed, Unsupported
 from benchsuite.pruning.group_scores import group_scores
@@ -40,6 +41,7 @@ def cut(seed: int) -> tuple[Counter[str], bool]:
     plain = copy.deepcopy(network)
     make_plain(plain, x)
     graph = trace(plain, x)
+    check_every_unit(graph)
     if not graph.groups:
         return grower.used, False
     scores = {

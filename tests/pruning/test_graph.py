@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from pruning_networks import NETWORKS, build, example, mlp
-from torch import nn
+from pruning_networks import NETWORKS, build, check_cut, check_every_unit, example, mlp
+from torch import Tensor, nn
 
 from benchsuite.errors import Unsupported
 from benchsuite.metrics.cost import measure_cost
+from benchsuite.pruning.graph import UNREACHED
 from benchsuite.pruning.networks import MaskedNetwork, SmallerNetwork
 from benchsuite.pruning.settings import PruningSettings
 from benchsuite.pruning.surgery import remove_units
@@ -240,6 +241,49 @@ def test_network_that_cannot_run_is_unsupported_with_the_reason() -> None:
 
     with pytest.raises(Unsupported, match="ArithmeticError: out of luck"):
         trace(Broken(), example())
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_every_unit_can_go_or_it_is_said_why_not(name: str) -> None:
+    check_every_unit(trace(build(name), example()))
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.SiLU, nn.Hardswish])
+@pytest.mark.parametrize("positions", [(64,), (8, 8)], ids=["tokens", "maps"])
+def test_layers_before_an_activation_in_place_are_found(
+    positions: tuple[int, ...], activation: type[nn.ReLU]
+) -> None:
+    class InPlace(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.act, self.last = nn.Linear(4, 9), activation(inplace=True), nn.Linear(9, 5)
+            self.make = nn.Conv2d(1, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            # What is contiguous in memory is a matrix for the layer, and its output a view of one.
+            x = self.make(x).flatten(2).transpose(1, 2).contiguous().unflatten(1, positions)
+            return self.last(self.act(self.first(x))).flatten(1, -2).mean(1)  # type: ignore[no-any-return]
+
+    network = InPlace().eval()
+    graph = trace(network, example())
+    assert {group.name: group.size for group in graph.groups} == {"first": 9, "make": 4}
+    check_cut(network, graph, {"first": (0, 4), "make": (3,)})
+
+
+def test_layers_that_no_gradient_reaches_are_named() -> None:
+    class Detached(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.behind, self.head = nn.Conv2d(1, 6, 3), nn.Conv2d(6, 4, 3), nn.Linear(4, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.behind(self.first(x).detach()).mean((2, 3)))  # type: ignore[no-any-return]
+
+    graph = trace(Detached().eval(), example())
+    assert [(pin.layer, pin.units, pin.reason) for pin in graph.pinned if not pin.output] == [
+        ("first", 6, UNREACHED)
+    ]
+    assert [group.name for group in graph.groups] == ["behind"]
 
 
 def test_a_frozen_layer_is_still_found() -> None:

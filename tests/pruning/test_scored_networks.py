@@ -49,7 +49,19 @@ class Counted(nn.Module):
         return self.back(self.inner(x + self.places(torch.stack((steps, steps**2), -1))).relu())  # type: ignore[no-any-return]
 
 
+class InPlace(nn.Module):
+    """The first layer's output is a view of a matrix, which the activation changes in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(WIDTH, 7), nn.ReLU(inplace=True), nn.Linear(7, WIDTH))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x.contiguous())  # type: ignore[no-any-return]
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "in place behind a view": lambda: around(InPlace()),
     "token mixing": lambda: mixer(Mixing(4, 7)),
     "LSTM": sequence,
     "own width": lambda: around(Divided()),

@@ -164,14 +164,22 @@ class _Recorder:
         self._alone = {p for p in model.parameters() if p not in own and p.numel() > 1}
         self.names |= {p: name for name, p in model.named_parameters() if p not in own}
 
-    def note(self, module: nn.Module, inputs: Any, outputs: Any) -> None:
-        """A forward hook: the module ends with the operation that made its first output."""
+    def note(self, module: nn.Module, inputs: Any, outputs: Any) -> Tensor | None:
+        """A forward hook: the module ends with the operation that made its first output.
+
+        What changes a view in place changes how autograd has recorded it, so that the module would not be
+        found: a copy is returned instead.
+        """
+        copied = isinstance(outputs, Tensor) and outputs._is_view()
+        if copied:
+            outputs = outputs.clone()
         first = outputs[0] if isinstance(outputs, tuple) else outputs
         first = first.data if isinstance(first, nn.utils.rnn.PackedSequence) else first
         if isinstance(first, Tensor) and first.grad_fn is not None:
             self._layers[first.grad_fn] = module
         if isinstance(module, nn.RNNBase):
             self._note_sequence(module, inputs, outputs)
+        return outputs if copied else None
 
     def _note_sequence(self, module: nn.RNNBase, inputs: tuple[Any, ...], outputs: Any) -> None:
         """Of a recurrent layer nothing inside counts: all that it returns comes from what it was given."""

@@ -12,7 +12,7 @@ from benchsuite.contracts.layers import CoupledGroup, GroupMember, Layer
 from benchsuite.metrics.cost import MacCount, count_macs, evaluating
 from benchsuite.pruning.axes import is_prunable
 from benchsuite.pruning.cost_model import AxisCut, build_cost_model
-from benchsuite.pruning.graph import ALONE, UNITS, UNSAMPLED, Cut, Pinned, PruningGraph, readers_of
+from benchsuite.pruning.graph import ALONE, UNITS, UNREACHED, UNSAMPLED, Cut, Pinned, PruningGraph, readers_of
 from benchsuite.pruning.tracing.dependency_walk import find_dependencies
 from benchsuite.pruning.tracing.left_out import left_out
 from benchsuite.pruning.tracing.proof import failing_groups, undivided
@@ -125,6 +125,8 @@ def _assemble(
         groups.append(CoupledGroup(name, members, len(components), readers_of(cuts[name])))
         parted[name] = frozenset(tensor for tensor, _ in components[0].parts)
     prunable = {member.layer for group in groups for member in group.members}
+    told = prunable | {layer for layer, _ in stay} | {*shared} | unsampled
+    stay |= {(layer.name, UNREACHED): layer.units for layer in used if layer.name not in told}
     graph = PruningGraph(
         layers=tuple(layer for layer in used if layer.name in prunable),
         groups=tuple(groups),
