@@ -26,6 +26,7 @@ from benchsuite.plan.stage_keys import (
 from benchsuite.plan.trial import Trial, Variant
 from benchsuite.pruning.rounds import rounds_of
 from benchsuite.pruning.settings import PruningSettings, ScheduleSettings, declared
+from benchsuite.pruning.threshold import threshold_of
 from benchsuite.scoring.scorer import Scorer
 from benchsuite.store.keys import content_key
 from benchsuite.suite import ScorerRef
@@ -242,6 +243,8 @@ class _Plan:
         aggregate, normalise = declared(
             pruning.aggregate, pruning.normalise, scale=cls.scale, coupled=cls.coupled
         )
+        if threshold_of(sparsity) is not None:
+            normalise = "none"  # a threshold is one on the scores as they are
         early = None
         if schedule == "rewind":
             key = trace_key(score.dense.key, updates=False, rewind_to=pruning.rewind_to)
@@ -270,6 +273,7 @@ class _Plan:
                 recalibrate=suite.recovery.recalibrate,
                 sparsity=sparsity,
                 widths=widths,
+                absolute=cls.absolute,
                 latency=suite.metrics.latency,
                 latency_key=self._latency_key,
                 dissection=suite.metrics.dissection,

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from benchsuite.plan.score_task import ScoreTask
     from benchsuite.pruning.settings import PruningSettings, ScheduleSettings
 
-OwnAmount = Literal["native", "widths"]
-"""What stands in place of a sparsity: the criterion's own rule, or the widths that the suite names."""
+OwnAmount = str
+"""What stands in place of a sparsity: "native" for the criterion's own rule, "widths" for the widths that the
+suite names, or a threshold such as "threshold=0.05"."""
 Variant = Literal["reversed", "shuffled", "scratch"]
 
 
@@ -38,6 +39,7 @@ class Trial:
         recalibrate: training samples for new statistics of batch normalisation after the last cut; 0: none.
         sparsity: fraction of the budget to remove, or what says instead how much goes.
         widths: by layer, how many units it keeps, where the sparsity is "widths".
+        absolute: whether the scores have a fixed zero and unit, so that a threshold means something.
         latency: at which batch sizes inference is timed, if at all.
         latency_key: content key of how it is timed: code, libraries and settings.
         dissection: how interpretability is measured, if it is.
@@ -56,6 +58,7 @@ class Trial:
     recalibrate: int
     sparsity: float | OwnAmount
     widths: Mapping[str, int]
+    absolute: bool
     latency: LatencySettings | None
     latency_key: str | None
     dissection: DissectionSettings | None

@@ -90,6 +90,10 @@ class PrunedNetwork(ABC):
         """Prune, in one cut, so that each named layer keeps so many units; other layers stay whole."""
 
     @abstractmethod
+    def cut_below(self, scores: Mapping[str, Tensor], threshold: float, vary: Vary) -> None:
+        """Prune, in one cut, what scores less than a threshold."""
+
+    @abstractmethod
     def cut_by_rule(self, keep: Mapping[str, Tensor], merges: Merges) -> None:
         """Prune what the criterion's own rule does not keep, after merging the units that the rule merges."""
 

@@ -75,6 +75,21 @@ class MaskedNetwork(PrunedNetwork):
         """Raise `Unsupported`: widths are numbers of units."""
         raise Unsupported('widths are numbers of units: they need granularity = "unit"')
 
+    def cut_below(self, scores: Mapping[str, Tensor], threshold: float, vary: Vary) -> None:
+        """Mask the weights that score less than a threshold.
+
+        Raises:
+            Collapsed: a layer would lose all its weights.
+            Unsupported: the scope already decides how many weights to remove.
+        """
+        if self._settings.scope == "2:4":
+            raise Unsupported("the scope 2:4 decides itself how much goes: its sparsity is 0.5, no threshold")
+        keep = {name: score.cpu() >= threshold for name, score in vary(scores).items()}
+        empty = [name for name, mask in keep.items() if not mask.any()]
+        if empty:
+            raise Collapsed(f"no weight of {', '.join(empty)} scores {threshold:g} or more")
+        self._mask(keep, 0)
+
     def cut_by_rule(self, keep: Mapping[str, Tensor], merges: Merges) -> None:
         """Mask what the rule does not keep.
 

@@ -15,6 +15,7 @@ from benchsuite.pruning.native import merge_units, positions_to_remove
 from benchsuite.pruning.selection import UnitSelection, select_units, selection_of
 from benchsuite.pruning.settings import WEIGHT_SCOPES
 from benchsuite.pruning.surgery import check_surgery, remove_units
+from benchsuite.pruning.threshold import positions_below
 from benchsuite.pruning.widths import select_widths
 from benchsuite.store import metric_names
 
@@ -69,6 +70,18 @@ class SmallerNetwork(PrunedNetwork):
         """
         current = self._in_dense(vary(group_scores(self._graph, scores, self._settings)))
         self._remove(select_widths(self._dense_graph, current, self._settings, widths, self._tie_seed()))
+
+    def cut_below(self, scores: Mapping[str, Tensor], threshold: float, vary: Vary) -> None:
+        """Remove the positions of groups that score less than a threshold, with the checks of `cut`.
+
+        Raises:
+            Collapsed: a layer would lose all its units.
+            Unsupported: some group has no scores.
+            BenchsuiteError: the surgery's check or the cost model failed.
+        """
+        current = self._in_dense(vary(group_scores(self._graph, scores, self._settings)))
+        below = positions_below(self._dense_graph, current, threshold)
+        self._remove(selection_of(self._dense_graph, below))
 
     def _remove(self, selection: UnitSelection) -> None:
         """Remove what is selected and is still there."""

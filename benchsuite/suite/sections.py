@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import re
+from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    JsonValue,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from benchsuite.contracts.layers import Granularity
 from benchsuite.contracts.table import Axis, Table
@@ -13,6 +22,7 @@ from benchsuite.errors import UsageError
 from benchsuite.metrics.dissection.settings import DissectionSettings
 from benchsuite.metrics.latency_settings import LatencySettings
 from benchsuite.pruning.settings import Aggregate, Budget, Declared, Normalise, Restriction, Schedule, Scope
+from benchsuite.pruning.threshold import named, threshold_of
 from benchsuite.suite.references import DatasetRef, ModelRef, ScorerRef
 from benchsuite.suite.registry_context import registry_of
 
@@ -30,17 +40,37 @@ def _sparsity(value: object) -> object:
     ):
         # What a program wrote as .1 + .2 is the sparsity .3, and no other column beside it.
         return round(value, 12) if isinstance(value, float) else value
+    if isinstance(value, dict) and value.keys() == {"threshold"}:
+        threshold = value["threshold"]
+        if isinstance(threshold, int | float) and not isinstance(threshold, bool) and isfinite(threshold):
+            return named(threshold)
+        raise ValueError(f"a threshold is a number, not {threshold!r}")
+    if (found := threshold_of(value)) is not None:
+        return named(found)
     raise ValueError(
-        'a sparsity is a fraction in [0, 1), "native" for the criterion\'s own rule, or "widths" for '
-        f"the widths under [pruning], not {value!r}"
+        'a sparsity is a fraction in [0, 1), "native" for the criterion\'s own rule, "widths" for '
+        f"the widths under [pruning], or {{ threshold = 0.05 }}, not {value!r}"
     )
 
 
+_THRESHOLD: dict[str, JsonValue] = {
+    "type": "object",
+    "properties": {"threshold": {"type": "number"}},
+    "required": ["threshold"],
+    "additionalProperties": False,
+}
 Sparsity = Annotated[
-    float | Literal["native", "widths"],
+    float | str,
     BeforeValidator(_sparsity),
     WithJsonSchema(
-        {"anyOf": [{"type": "number", "minimum": 0, "exclusiveMaximum": 1}, {"enum": ["native", "widths"]}]}
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+                {"enum": ["native", "widths"]},
+                _THRESHOLD,
+                {"type": "string", "pattern": "^threshold="},
+            ]
+        }
     ),
 ]
 
@@ -86,7 +116,8 @@ class SuiteSection(Table):
     seeds: Axis[Annotated[int, Field(ge=0)]]
     sparsities: Axis[Sparsity] = Field(
         description="fractions of the budget to remove, in [0, 1); native: as the criterion itself decides; "
-        "widths: so that layers keep as many units as [pruning] widths says"
+        "widths: so that layers keep as many units as [pruning] widths says; { threshold = 0.05 }: what "
+        "scores less, for criteria whose scores have a fixed zero and unit"
     )
     scorers: Axis[ScorerRef]
     controls: list[Control] = Field(default=[])

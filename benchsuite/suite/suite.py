@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationInfo, field_validator
 
 from benchsuite.contracts.table import Table
+from benchsuite.pruning.threshold import threshold_of
 from benchsuite.scoring.settings import ScoringSettings
 from benchsuite.suite.sections import (
     Metrics,
@@ -36,7 +37,7 @@ class Suite(Table):
 
     @field_validator("pruning", mode="after")
     @classmethod
-    def _widths_are_asked_for(cls, pruning: Pruning, info: ValidationInfo) -> Pruning:
+    def _fits_the_sparsities(cls, pruning: Pruning, info: ValidationInfo) -> Pruning:
         suite = info.data.get("suite")
         if suite is not None and pruning.widths and "widths" not in suite.sparsities:
             raise ValueError('widths would do nothing: add "widths" to [suite] sparsities')
@@ -44,6 +45,9 @@ class Suite(Table):
             raise ValueError(
                 'the sparsity "widths" needs widths here, such as widths = { conv1 = 5, conv2 = 7 }'
             )
+        thresholds = suite is not None and any(threshold_of(each) is not None for each in suite.sparsities)
+        if thresholds and pruning.normalise not in ("declared", "none"):
+            raise ValueError("a threshold is one on the scores as they are: leave out 'normalise'")
         return pruning
 
     @field_validator("recovery", mode="after")

@@ -16,6 +16,7 @@ from benchsuite.metrics.accuracy import Evaluation, evaluate
 from benchsuite.pruning.networks import MaskedNetwork, PrunedNetwork, SmallerNetwork
 from benchsuite.pruning.rounds import rounds_of
 from benchsuite.pruning.signature import architecture_signature
+from benchsuite.pruning.threshold import threshold_of
 from benchsuite.scoring.controls import reversed_scores, shuffled_scores
 from benchsuite.store import metric_names
 from benchsuite.store.keys import content_key, derived_seed
@@ -125,22 +126,8 @@ def prune(
         trial.seed_for("ties"),
         dense.probe,
     )
-    if trial.sparsity == "native":
-        if trial.schedule.name in ("iterative", "rewind") or trial.variant in ("reversed", "shuffled"):
-            raise Unsupported(
-                "a criterion's own rule decides once, by its own scores: no rounds, no variants"
-            )
-        network.cut_by_rule(scored.native, scored.facts.merges)
-        return network, rounds
-    if trial.sparsity == "widths":
-        if trial.schedule.name in ("iterative", "rewind"):
-            raise Unsupported(
-                f"widths are reached in one cut: the schedule {trial.schedule.name} has several"
-            )
-        try:
-            network.cut_to_widths(scored.scores, trial.widths, partial(_variant, trial, 0))
-        except UsageError as error:
-            raise UsageError(f"{trial.dense.model.label}: {error}") from error
+    if isinstance(trial.sparsity, str):
+        _cut_once(trial, scored, network)
         return network, rounds
     targets = rounds_of(trial.schedule, trial.sparsity)
     for number, sparsity in enumerate(targets):
@@ -153,6 +140,37 @@ def prune(
             scores = score_round(worker, trial, dense.data, network, number, target)
         network.cut(scores, sparsity, partial(_variant, trial, number))
     return network, rounds
+
+
+def _cut_once(trial: Trial, scored: ScoredModel, network: PrunedNetwork) -> None:
+    """Prune by what stands in place of a sparsity, of which there are no parts to reach in rounds."""
+    rounds, vary = trial.schedule.name in ("iterative", "rewind"), partial(_variant, trial, 0)
+    if trial.sparsity == "native":
+        if rounds or trial.variant in ("reversed", "shuffled"):
+            raise Unsupported(
+                "a criterion's own rule decides once, by its own scores: no rounds, no variants"
+            )
+        network.cut_by_rule(scored.native, scored.facts.merges)
+    elif (threshold := threshold_of(trial.sparsity)) is not None:
+        if rounds:
+            raise Unsupported(
+                f"a threshold decides in one cut: the schedule {trial.schedule.name} has several"
+            )
+        if not trial.absolute:
+            raise Unsupported(
+                f"the scores of {trial.score.scorer.name} have no fixed zero and unit (absolute = False), so "
+                "that a threshold means nothing"
+            )
+        network.cut_below(scored.scores, threshold, vary)
+    else:
+        if rounds:
+            raise Unsupported(
+                f"widths are reached in one cut: the schedule {trial.schedule.name} has several"
+            )
+        try:
+            network.cut_to_widths(scored.scores, trial.widths, vary)
+        except UsageError as error:
+            raise UsageError(f"{trial.dense.model.label}: {error}") from error
 
 
 def _recalibrated(trial: Trial, dense: DenseModel, model: nn.Module) -> nn.Module | None:

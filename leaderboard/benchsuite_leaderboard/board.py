@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from benchsuite.pruning.threshold import threshold_of
 from benchsuite.store import metric_names
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _ENDLESS = 1e60
 
 Sparsity = float | str
 """The requested fraction removed; or a word: "native" where the criterion chose it itself, "widths" where the
-suite says how many units each layer keeps."""
+suite says how many units each layer keeps, "threshold=0.05" where what scores less goes."""
 WIDTHS = "widths"
 
 
@@ -348,5 +349,8 @@ def is_shared(sparsity: Sparsity) -> bool:
 
 
 def sparsity_order(sparsity: Sparsity) -> tuple[int, float, str]:
-    """Sorts fractions in order and words after them."""
-    return (1, 0.0, sparsity) if isinstance(sparsity, str) else (0, sparsity, "")
+    """Sorts fractions in order, thresholds after them, and then words."""
+    if not isinstance(sparsity, str):
+        return 0, sparsity, ""
+    threshold = threshold_of(sparsity)
+    return (2, 0.0, sparsity) if threshold is None else (1, threshold, "")

@@ -36,6 +36,7 @@ class Karnin(Scorer):
     granularity = "weight"
     sums_to_units = True
     needs_training_trace = True
+    absolute = True
     data_free = True
     per: Literal["step", "epoch"] = "step"
     """Whether changes are squared per step or per epoch."""

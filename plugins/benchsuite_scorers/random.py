@@ -24,6 +24,7 @@ class Random(Scorer):
     name = "random"
     granularity = "both"
     draws = 3
+    absolute = True
     data_free = True
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:

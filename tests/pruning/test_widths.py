@@ -202,7 +202,7 @@ latency = false
         ('["widths"]', 'widths = { a = "5" }', "widths.a"),
         ('["widths"]', "widths = 5", "widths"),
         ('["widths"]', 'widths = { "a.b" = 1, a.b = 2 }', "a.b stands there twice"),
-        ('["width"]', "", 'or "widths" for the widths under'),
+        ('["width"]', "", '"widths" for the widths under'),
     ],
 )
 def test_a_suite_that_contradicts_itself_is_refused(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from benchsuite.pruning.threshold import threshold_of
 from benchsuite.store.counting import noun_for
 from benchsuite_leaderboard.board import WIDTHS
 from benchsuite_leaderboard.charts.theme import shorten
@@ -47,6 +48,8 @@ def signed(value: float, digits: int = 1) -> str:
 
 def sparsity(value: Sparsity) -> str:
     """A requested fraction as a percentage, without decimals if possible; or a word."""
+    if (threshold := threshold_of(value)) is not None:
+        return f"scores under {threshold:.12g}"
     if isinstance(value, str):
         return "fixed widths" if value == WIDTHS else value
     return f"{100 * value:.12g}%"
