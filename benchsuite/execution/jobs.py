@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from benchsuite.pruning.settings import Restriction
 from benchsuite.store.record import TrialRecord
 from benchsuite.store.stages import is_complete
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from benchsuite.contracts.plugin import Kind
@@ -26,11 +27,15 @@ class TrainJob:
 
     Attributes:
         traces: what is wanted of the training's course.
+        restriction: the layers that the suite names, which the network must have.
+        widths: likewise, with how many units they keep.
     """
 
     step: ClassVar[str] = "training"
     dense: DenseTask
     traces: tuple[TraceTask, ...] = ()
+    restriction: Restriction = field(default_factory=Restriction)
+    widths: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def key(self) -> str:

@@ -75,9 +75,11 @@ class TrialPhase:
             self._open[trial.key] = trial
             self._scorings.setdefault(trial.dense.key, {})[trial.score.key] = trial.score
         for of_dense in self._scorings.values():
-            dense = next(iter(of_dense.values())).dense
-            wanted = {t.key: t for trial in self._of(dense.key) for t in trial.traces}
-            self.queue.append(TrainJob(dense, tuple(wanted.values())))
+            task = next(iter(of_dense.values()))
+            mine = self._of(task.dense.key)
+            wanted = {t.key: t for trial in mine for t in trial.traces}
+            widths = next((trial.widths for trial in mine if trial.widths), {})
+            self.queue.append(TrainJob(task.dense, tuple(wanted.values()), task.restriction, widths))
 
     def handle(self, slot: int, job: Job, message: Message) -> None:
         """React to a worker's message."""

@@ -48,6 +48,7 @@ from benchsuite.registry.raised_at import plugin_line
 from benchsuite.store.files import StorageError, cannot_store, described
 from benchsuite.trials.dense_model import load_dense
 from benchsuite.trials.latency import latency_metrics
+from benchsuite.trials.layer_names import check_layer_names
 from benchsuite.trials.round_scores import answer_round
 from benchsuite.trials.run_trial import run_trial
 from benchsuite.trials.scores import load_scores, score_dense
@@ -119,6 +120,7 @@ def _plugins(job: Job, surroundings: Surroundings) -> Registry:
 def _do(worker: WorkerContext, job: Job, tell: Callable[[Sent], None], sampler: SystemSampler) -> None:
     match job:
         case TrainJob(dense=dense, traces=traces):
+            check_layer_names(worker, dense, job.restriction, job.widths)
             with sampler.watching(worker.folder(job.key)):
                 train_with_traces(worker, dense, traces)
         case TablesJob(scores=scores):

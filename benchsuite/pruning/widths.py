@@ -47,7 +47,7 @@ def select_widths(
         Unsupported: a layer cannot have exactly the width; the message says why.
     """
     order = removal_order(graph, scores, replace(settings, scope="global"), seed)
-    missing = _missing_units(graph, widths)
+    missing = missing_units(graph, widths)
     groups_of = {layer: [g for g in graph.groups if layer in _units_of(g)] for layer in missing}
     counts: dict[str, int] = {}
     # Layers that one group cuts leave no choice; those of several groups choose among the groups left.
@@ -111,8 +111,17 @@ def _counts(ranks: Mapping[str, NDArray[np.int64]], units: Mapping[str, int], wa
     return found
 
 
-def _missing_units(graph: PruningGraph, widths: Mapping[str, int]) -> dict[str, int]:
-    """By layer, how many of its units go; a layer with the weight of another one counts as that one."""
+def missing_units(graph: PruningGraph, widths: Mapping[str, int]) -> dict[str, int]:
+    """By layer, how many of its units go; a layer with the weight of another one counts as that one.
+
+    Args:
+        graph: the network's pruning graph.
+        widths: by layer name, how many units it keeps.
+
+    Raises:
+        UsageError: the network has no layer of a name, or a layer has fewer units than it is to keep.
+        Unsupported: a layer cannot lose units; the message says why.
+    """
     units = {layer.name: layer.units for layer in graph.weight_layers}
     names = [*units, *graph.shared, *graph.left_out]
     found: dict[str, int] = {}

@@ -126,13 +126,21 @@ def trained(
     worker: WorkerContext, task: DenseTask, data: DeviceDataset, request: TraceRequest | None
 ) -> tuple[nn.Module, TrainingLog, Place | None]:
     """The dense model of a task, trained from its beginning; what that did; and which output counts."""
-    model = build_model(worker, task, data, tell=worker.tell).to(worker.device)
+    model, place = untrained(worker, task, data, worker.tell)
+    seed = derived_seed("train", task.dataset.label, task.model.label, task.seed)
+    return model, train(model, data, task.recipe, seed=seed, device=worker.device, trace=request), place
+
+
+def untrained(
+    worker: WorkerContext, task: DenseTask, data: DeviceDataset, tell: Callable[[str], None]
+) -> tuple[nn.Module, Place | None]:
+    """The network of a task before its training, on the worker's device; and which output counts."""
+    model = build_model(worker, task, data, tell=tell).to(worker.device)
     wanted = cast("ModelPlugin", worker.create("model", task.model)).logits
     inputs = data.train.normalise(data.train.inputs[:2])
     place = place_of_class_scores(model, inputs, len(data.classes), wanted)
     return_class_scores(model, place)
-    seed = derived_seed("train", task.dataset.label, task.model.label, task.seed)
-    return model, train(model, data, task.recipe, seed=seed, device=worker.device, trace=request), place
+    return model, place
 
 
 def check_evaluation(model: nn.Module, data: DeviceDataset, name: str) -> None:

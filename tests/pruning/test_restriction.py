@@ -173,6 +173,8 @@ def test_a_mistyped_layer_fails_with_its_neighbours_and_unset_settings_stand_in_
     records, _ = run(tmp_path / "typo", 'keep = ["fc1x"]', capsys)
     assert {record.status for record in records} == {"failed"}
     assert all("mlp: [pruning] keep has 'fc1x', which no layer" in r.error for r in records)
+    trained = {tmp_path / "typo" / "run" / "stages" / record.stages["train"] for record in records}
+    assert not any((folder / "model.safetensors").exists() for folder in trained), "found before the training"
     records, _ = run(tmp_path / "plain", "", capsys)
     assert json.dumps(records[0].settings).count("keep") == 0
     assert records[0].settings["pruning"].keys().isdisjoint({"layers", "keep"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,10 +26,9 @@ from benchsuite.store.run_directory import RunDirectory
 from benchsuite.store.stages import load_tensors
 from benchsuite.suite.reading import load_suite
 from benchsuite.trials.facts import PRUNED
+from benchsuite_scorers.registration import SCORERS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import Tensor, nn
 
 AS_THEY_ARE = PruningSettings(normalise="none")
@@ -168,6 +168,14 @@ def test_both_ways_to_write_it_are_the_same(tmp_path: Path) -> None:
     table = read(tmp_path, "[{ threshold = 5e-2 }, { threshold = 1 }]", "")
     text = read(tmp_path, '["threshold=0.05", "threshold=1.0"]', "")
     assert table.suite.sparsities == text.suite.sparsities == ["threshold=0.05", "threshold=1"]
+
+
+def test_the_page_names_the_criteria_that_a_threshold_is_for() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "suites.md").read_text()
+    (those,) = re.findall(r"\(`absolute = True`: (.*?), whose", page, re.S)
+    assert re.findall(r"`([a-z-]+)`", those) == sorted(
+        (scorer.name for scorer in SCORERS if scorer.absolute), key=lambda name: (name == "random", name)
+    )
 
 
 @pytest.mark.slow

@@ -267,6 +267,8 @@ def test_a_suite_of_widths_compares_criteria_at_the_same_widths(
     typo, _ = run("typo", '["widths"]', "widths = { hidden2 = 6 }")
     assert {r.status for r in typo} == {"failed"}
     assert "mlp: [pruning] widths has 'hidden2', which no layer" in typo[0].error
+    trained = tmp_path / "typo" / "run" / "stages" / typo[0].stages["train"] / "model.safetensors"
+    assert not trained.exists(), "found before the training"
 
 
 @pytest.mark.parametrize("seed", range(30))
