@@ -35,7 +35,7 @@ bench: $(READY) ## Measure speed, as ratios against honest alternatives
 gpu: ## Test and measure on a GPU, within nine minutes; OPTIONS=--dry tries it without one
 	$(or $(wildcard $(BIN)/python),$(PYTHON)) tests/gpu/run.py $(OPTIONS)
 
-models-table: $(READY) ## Survey the models of torchvision and timm, and write docs/models.md
+models-table: $(READY) ## Survey the models of torchvision, timm and transformers, and write docs/models.md
 	OMP_NUM_THREADS=1 $(BIN)/python docs/make_models.py build/models.jsonl docs/models.md
 
 format: $(READY) ## Format the code

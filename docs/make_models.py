@@ -32,6 +32,7 @@ PRELOADED = ["benchsuite.pruning.survey", "benchsuite.registry.discovery", "timm
 """What the processes that survey one architecture share, so that none has to import it."""
 REASON_WIDTH = 180
 
+HUGGING_FACE = "huggingface"
 TIMM = Path(__file__).with_name("timm_models.txt").read_text().split()
 """The smallest variant of each family, without those made for tests."""
 
@@ -65,23 +66,26 @@ class Row:
     versions: dict[str, str] = field(default_factory=dict)
 
 
-def versions() -> dict[str, str]:
-    """Versions of the installed libraries that decide a line."""
-    return {name: importlib.metadata.version(name) for name in ("torch", "torchvision", "timm")}
+def versions(model: str) -> dict[str, str]:
+    """Versions of the installed libraries that decide a model's line."""
+    own = ("transformers",) if model.startswith(f"{HUGGING_FACE}/") else ("torchvision", "timm")
+    return {name: importlib.metadata.version(name) for name in ("torch", *own)}
 
 
 def all_models() -> list[str]:
-    """Every classifier of torchvision, the small ones first, between the architectures of timm."""
+    """Every classifier of torchvision, the small ones first, between architectures of the others."""
     from torchvision.models import get_model_weights
 
+    from benchsuite_models.huggingface import HuggingFaceModel
     from benchsuite_models.torchvision import TorchvisionModel
 
     def parameters(name: str) -> int:
         return int(next(iter(get_model_weights(name))).meta["num_params"])
 
     own = sorted(TorchvisionModel.architectures(), key=parameters)
-    pairs = zip_longest((f"torchvision/{name}" for name in own), (f"timm/{name}" for name in TIMM))
-    return [name for name in chain.from_iterable(pairs) if name]
+    families = {"torchvision": own, "timm": TIMM, HUGGING_FACE: HuggingFaceModel.architectures()}
+    names = [[f"{family}/{name}" for name in of_family] for family, of_family in families.items()]
+    return [name for name in chain.from_iterable(zip_longest(*names)) if name]
 
 
 def survey_model(model: str, trace_limit: float) -> Row:
@@ -91,6 +95,7 @@ def survey_model(model: str, trace_limit: float) -> Row:
     from benchsuite.errors import Unsupported
     from benchsuite.pruning.survey import survey
     from benchsuite.registry.discovery import discover
+    from benchsuite.trials.usable_model import place_of_class_scores, return_class_scores, usable
 
     plugin = discover()[0].create("model", model, {})
     reason = ""
@@ -102,11 +107,13 @@ def survey_model(model: str, trace_limit: float) -> Row:
             reason = str(error)
             continue
         example = torch.randn(1, 3, size, size)
+        network = usable(network.eval(), example.shape[1:], lambda _: None)
+        return_class_scores(network, place_of_class_scores(network, torch.cat((example, example)), CLASSES))
         line = asdict(survey(lambda: network, example, trace_limit=trace_limit))  # noqa: B023 - called at once
         kept = {name: value for name, value in line.items() if name in Row.__dataclass_fields__}
         count = sum(parameter.numel() for parameter in network.parameters())
-        return Row(model, image=size, parameters=count, versions=versions(), **kept)
-    return Row(model, "unsupported", reason, versions=versions())
+        return Row(model, image=size, parameters=count, versions=versions(model), **kept)
+    return Row(model, "unsupported", reason, versions=versions(model))
 
 
 def _child(model: str, trace_limit: float, memory: float, pipe: Connection) -> None:
@@ -117,7 +124,7 @@ def _child(model: str, trace_limit: float, memory: float, pipe: Connection) -> N
     try:
         row = survey_model(model, trace_limit)
     except Exception as error:  # noqa: BLE001 - whatever it is stands in the table
-        row = Row(model, "unfinished", f"{type(error).__name__}: {error}", versions=versions())
+        row = Row(model, "unfinished", f"{type(error).__name__}: {error}", versions=versions(model))
     pipe.send(row)
 
 
@@ -134,12 +141,12 @@ def survey_apart(model: str, limit: float, memory: float) -> Row:
     process = context.Process(target=_child, args=(model, limit, memory, sender))
     process.start()
     sender.close()
-    row = Row(model, "unfinished", f"stopped after {3 * limit:g} s", versions=versions())
+    row = Row(model, "unfinished", f"stopped after {3 * limit:g} s", versions=versions(model))
     try:
         if receiver.poll(3 * limit):
             row = receiver.recv()
     except EOFError:
-        row = Row(model, "unfinished", "its process was killed", versions=versions())
+        row = Row(model, "unfinished", "its process was killed", versions=versions(model))
     if process.is_alive():
         process.kill()
     process.join()
@@ -150,7 +157,7 @@ def read(path: Path) -> dict[str, Row]:
     """The lines of a file of results that were made with the installed libraries, by model."""
     text = path.read_text() if path.exists() else ""
     rows = [Row(**json.loads(line)) for line in text.splitlines()]
-    return {row.model: row for row in rows if row.versions == versions()}
+    return {row.model: row for row in rows if row.versions == versions(row.model)}
 
 
 def page(rows: Iterable[Row], wanted: Sequence[str]) -> str:
@@ -162,7 +169,7 @@ def page(rows: Iterable[Row], wanted: Sequence[str]) -> str:
     if missing := [f"`{row.model}`{_why(row)}" for row in found if row.status == "unfinished"]:
         text = f"Not surveyed, so nothing is known about them here: {', '.join(missing)}."
         parts.append(textwrap.fill(text, 110, break_on_hyphens=False) + "\n")
-    for library in ("torchvision", "timm"):
+    for library in ("torchvision", "timm", HUGGING_FACE):
         lines = [_line(row) for row in done if row.model.startswith(f"{library}/")]
         parts.append(f"## {library}\n\n{_HEAD}" + "".join(lines))
     return "\n".join(parts)
@@ -172,14 +179,16 @@ _INTRODUCTION = """\
 # Supported models
 
 Made by `make models-table`; do not edit. {surveyed} of {wanted} architectures were surveyed, with
-torch {torch}, torchvision {torchvision} and timm {timm}: {ok} ok, {unsupported} unsupported, {wrong} wrong.
+torch {torch}, torchvision {torchvision}, timm {timm} and transformers {transformers}: {ok} ok,
+{unsupported} unsupported, {wrong} wrong.
 
-The {wanted} are every classifier of torchvision and, of timm, the smallest variant of each family; the other
-variants can be named in suite files as well. Each network was built with random weights, none of them near
-zero, for the smallest square images that it takes, {smallest} to {largest} pixels wide. Units were removed
-by random scores until 30% of the MACs were gone, under the scope `protected`, or 15% or 7.5% where the units
-that can go do not reach more, and the pruned network was compared with the dense one in which the same units
-are masked. The columns:
+The {wanted} are every classifier of torchvision, of timm the smallest variant of each family (the others
+can be named in suite files as well), and of Hugging Face's transformers every type of image classifier in
+its default configuration. Each network was built with random weights, none of them near zero, for the
+smallest square images that it takes, {smallest} to {largest} pixels wide. Units were removed by random
+scores until 30% of the MACs were gone, under the scope `protected`, or 15% or 7.5% where the units that can
+go do not reach more, and the pruned network was compared with the dense one in which the same units are
+masked. The columns:
 
 - **image**: height and width of the images.
 - **outcome**: `ok`; `unsupported`: it cannot be pruned so, and a trial ends with the reason; `wrong`: the
@@ -198,9 +207,9 @@ _HEAD = """\
 
 def _introduction(rows: Sequence[Row], wanted: int) -> str:
     counts = {status: sum(row.status == status for row in rows) for status in ("ok", "unsupported", "wrong")}
-    return _INTRODUCTION.format(
-        surveyed=len(rows), wanted=wanted, smallest=SIZES[0], largest=SIZES[-1], **counts, **versions()
-    )
+    installed = versions("timm/") | versions(f"{HUGGING_FACE}/")
+    sizes = {"smallest": SIZES[0], "largest": SIZES[-1]}
+    return _INTRODUCTION.format(surveyed=len(rows), wanted=wanted, **sizes, **counts, **installed)
 
 
 def _why(row: Row) -> str:

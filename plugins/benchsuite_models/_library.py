@@ -1,4 +1,4 @@
-"""The common part of the two families of library models."""
+"""The common part of the families of library models."""
 
 from __future__ import annotations
 
@@ -16,17 +16,12 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class LibraryModel(ModelWithWeights, benchsuite.ModelFamily):
-    """Base class of the families: any architecture of a library, for any number of channels and classes."""
+class ImageArchitecture(ModelWithWeights, benchsuite.ModelFamily):
+    """Base class of the families of image classifiers, for any number of channels and classes."""
 
     recipe = benchsuite.TrainingRecipe(
         epochs=60, batch_size=128, learning_rate=0.1, weight_decay=5e-4, label_smoothing=0.1
     )
-    small_stem: bool = False
-    """Replace the stem of a ResNet-like network, a convolution of stride 2 and max-pooling, by a 3 x 3
-    convolution of stride 1, for small images."""
-    pretrained: bool = False
-    """Start from the library's ImageNet weights; the classifier and a small stem are initialised randomly."""
 
     @property
     def label(self) -> str:
@@ -34,7 +29,7 @@ class LibraryModel(ModelWithWeights, benchsuite.ModelFamily):
         return f"{self.name}/{self.architecture}"
 
     def create(self, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
-        """Return the library's network, with its own weights if `pretrained`."""
+        """Return the library's network."""
         raise NotImplementedError(f"{type(self).__name__} does not define create()")
 
     def made_for(self) -> str:
@@ -43,23 +38,17 @@ class LibraryModel(ModelWithWeights, benchsuite.ModelFamily):
 
     def network(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
         """Return the network after testing it with one image; raises `Unsupported` if that fails."""
-        from benchsuite_models.nets.stem import probe, shrink_stem
+        from benchsuite_models.nets.stem import probe
 
         image = image_shape(self.label, input_shape)
-        if self.weights and self.pretrained:
-            raise benchsuite.DataError(f"{self.label}: set weights or pretrained, not both")
         try:
             network = self.create(image, classes)
-            if self.small_stem and not shrink_stem(network):
-                raise benchsuite.Unsupported(
-                    f"{self.label} has no stem that small_stem knows (conv1 and maxpool, as in ResNet)"
-                )
             shape = probe(network, image)
         except (benchsuite.BenchsuiteError, MemoryError):
             raise
         except Exception as error:
             raise benchsuite.Unsupported(
-                f"{self.label} cannot take images of shape {image}: {_brief(error)};"
+                f"{self.label} cannot take images of shape {image}: {brief(error)};"
                 f" it is made for {self.made_for()}"
             ) from error
         if shape != (1, classes):
@@ -69,10 +58,37 @@ class LibraryModel(ModelWithWeights, benchsuite.ModelFamily):
         return network
 
 
+class LibraryModel(ImageArchitecture):
+    """Base class of the families of which the library has ImageNet weights."""
+
+    small_stem: bool = False
+    """Replace the stem of a ResNet-like network, a convolution of stride 2 and max-pooling, by a 3 x 3
+    convolution of stride 1, for small images."""
+    pretrained: bool = False
+    """Start from the library's ImageNet weights; the classifier and a small stem are initialised randomly."""
+
+    def library_network(self, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+        """Return the library's network, with its own weights if `pretrained`."""
+        raise NotImplementedError(f"{type(self).__name__} does not define library_network()")
+
+    def create(self, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+        """Return the library's network, with the stem that is asked for."""
+        from benchsuite_models.nets.stem import shrink_stem
+
+        if self.weights and self.pretrained:
+            raise benchsuite.DataError(f"{self.label}: set weights or pretrained, not both")
+        network = self.library_network(input_shape, classes)
+        if self.small_stem and not shrink_stem(network):
+            raise benchsuite.Unsupported(
+                f"{self.label} has no stem that small_stem knows (conv1 and maxpool, as in ResNet)"
+            )
+        return network
+
+
 def unavailable(label: str, error: Exception) -> benchsuite.DataError:
     """The error for pretrained weights that are not available."""
     return benchsuite.DataError(
-        f"{label}: the pretrained weights cannot be fetched ({_brief(error)}); where there is no network,"
+        f"{label}: the pretrained weights cannot be fetched ({brief(error)}); where there is no network,"
         ' fetch the file elsewhere and name it: weights = "path/to/it.safetensors" instead of pretrained'
     )
 
@@ -91,6 +107,7 @@ def registered(library: str, pattern: str) -> tuple[str, ...]:
     return tuple(sorted(name for names in found for name in names))
 
 
-def _brief(error: Exception) -> str:
+def brief(error: Exception) -> str:
+    """An error of a library in one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import benchsuite
 from benchsuite_models.cifar_resnet import ResNet20, ResNet56
+from benchsuite_models.huggingface import HuggingFaceModel
 from benchsuite_models.lenet import LeNet5, LeNet102010025
 from benchsuite_models.mlp import Mlp
 from benchsuite_models.simple_cnn import SimpleCnn
@@ -34,5 +35,6 @@ def benchsuite_register_models(register: Callable[[type[benchsuite.ModelPlugin]]
         Vgg19Bn,
         TorchvisionModel,
         TimmModel,
+        HuggingFaceModel,
     ):
         register(model)

@@ -33,7 +33,7 @@ class TimmModel(LibraryModel):
         size = config.input_size if config else (3, 224, 224)
         return f"images of {size[1]} x {size[2]}"
 
-    def create(self, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    def library_network(self, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
         """Return the network; raises `DataError` if its pretrained weights cannot be downloaded."""
         import timm
 

@@ -34,7 +34,7 @@ class TorchvisionModel(LibraryModel):
         height, width = next(iter(get_model_weights(self.architecture))).meta["min_size"]
         return f"images of {height} x {width} or more"
 
-    def create(self, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    def library_network(self, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
         """Return the network; raises `DataError` if its pretrained weights cannot be downloaded."""
         from torchvision.models import get_model
 

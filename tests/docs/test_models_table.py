@@ -36,7 +36,7 @@ def rows_of(page: str) -> list[list[str]]:
 def check(page: str) -> list[list[str]]:
     rows = rows_of(page)
     for model, parameters, image, outcome, units, macs, difference, trace, reason in rows:
-        assert re.fullmatch(r"`(timm|torchvision)/\w+`", model)
+        assert re.fullmatch(r"`(timm|torchvision|huggingface)/[\w-]+`", model)
         assert outcome in OUTCOMES
         assert re.fullmatch(r"\d+\.\d s", trace)
         if outcome == "ok":
@@ -49,13 +49,13 @@ def check(page: str) -> list[list[str]]:
         else:
             assert reason
     counts = re.search(
-        r"(\d+) of (\d+) architectures.*?(\d+) ok, (\d+) unsupported, (\d+) wrong", page, re.DOTALL
+        r"(\d+) of (\d+) architectures.*?(\d+) ok,\s(\d+) unsupported, (\d+) wrong", page, re.DOTALL
     )
     surveyed, wanted, *of_outcome = map(int, counts.groups())
     assert surveyed == len(rows)
     assert of_outcome == [sum(row[3] == outcome for row in rows) for outcome in OUTCOMES]
     missing = re.search(r"Not surveyed(.*?)\.\n\n", page, re.DOTALL)
-    named = re.findall(r"`\w+/\w+`", missing[1]) if missing else []
+    named = re.findall(r"`\w+/[\w-]+`", missing[1]) if missing else []
     assert len(rows) + len(named) == wanted
     assert not {row[0] for row in rows} & set(named)
     return [*rows, *([name] for name in named)]
@@ -65,6 +65,7 @@ def test_the_page_in_the_repository_accounts_for_every_architecture():
     named = {row[0].strip("`") for row in check((ROOT / "docs/models.md").read_text())}
     assert {f"torchvision/{name}" for name in TorchvisionModel.architectures()} <= named
     assert sum(name.startswith("timm/") for name in named) >= 60
+    assert sum(name.startswith("huggingface/") for name in named) >= 40
 
 
 def test_families_of_timm_are_known_and_listed_once(script):

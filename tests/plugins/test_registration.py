@@ -14,7 +14,7 @@ def test_registering_imports_no_heavy_library() -> None:
         "import sys; from benchsuite_datasets import registration;"
         "from benchsuite_models import registration as r;"
         "r.TimmModel.architectures(); r.TorchvisionModel.architectures();"
-        "heavy = {'torch', 'torchvision', 'timm', 'sklearn', 'numpy'} & set(sys.modules);"
+        "heavy = {'torch', 'torchvision', 'timm', 'transformers', 'sklearn', 'numpy'} & set(sys.modules);"
         "sys.exit(' '.join(sorted(heavy)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -33,5 +33,7 @@ def test_all_models_register() -> None:
     found: list[str] = []
     models.benchsuite_register_models(lambda cls: found.append(cls.name))
     expected = {"lenet5", "lenet-10-20-100-25", "mlp", "simple-cnn", "small-resnet", "resnet20", "resnet56"}
-    assert expected | {"small-vgg", "vgg16-bn", "vgg19-bn", "torchvision", "timm"} == set(found)
+    assert expected | {"small-vgg", "vgg16-bn", "vgg19-bn", "torchvision", "timm", "huggingface"} == set(
+        found
+    )
     assert len(found) == len(set(found))

@@ -42,9 +42,10 @@ def change_channels(network: nn.Module, channels: int) -> None:
 
 @torch.no_grad()
 def probe(network: nn.Module, image: tuple[int, int, int]) -> tuple[int, ...]:
-    """Shape of the output for one image in evaluation mode; () if it is not a tensor."""
+    """Shape of the output for one image, or of its `logits`, in evaluation mode; () if it is not a tensor."""
     training = network.training
     network.eval()
     output = network(torch.zeros(1, *image))
+    output = getattr(output, "logits", output)
     network.train(training)
     return tuple(output.shape) if isinstance(output, torch.Tensor) else ()
