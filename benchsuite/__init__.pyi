@@ -81,6 +81,9 @@ from .scoring.calls import (
     call_input as call_input,
 )
 from .scoring.calls import (
+    functional_call as functional_call,
+)
+from .scoring.calls import (
     with_call_input as with_call_input,
 )
 from .scoring.context import (

@@ -88,12 +88,14 @@ class CoupledGroup:
         members: the prunable layers whose units it couples.
         size: number of positions; removing one position removes every unit listed for it.
         readers: the layers that read these units; removing a position removes the inputs listed for it.
+        unscored: layers that lose units with it and compute from no sample, such as from positions alone.
     """
 
     name: str
     members: tuple[GroupMember, ...]
     size: int
     readers: tuple[GroupReader, ...] = ()
+    unscored: tuple[GroupMember, ...] = ()
 
 
 def removable_units(groups: Iterable[CoupledGroup]) -> dict[str, tuple[int, ...]]:

@@ -11,7 +11,7 @@ from benchsuite.contracts.layers import CoupledGroup, GroupMember, GroupReader, 
 from benchsuite.errors import Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
     from torch import nn
@@ -29,6 +29,7 @@ ALONE = "its units can only go all together"
 UNREACHED = "no gradient leads from the network's output to it"
 UNSAMPLED = "it computes from no sample, such as from positions alone"
 """Why the units of layers stay where nothing could be scored."""
+BESIDE_UNSAMPLED = "it is coupled with a layer that computes from no sample, such as from positions alone"
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +205,10 @@ class PruningGraph:
                 GroupMember(member.layer, tuple(map(tuple, units[member.layer].tolist())))
                 for member in group.members
             )
-            groups.append(CoupledGroup(group.name, members, len(kept[group.name]), readers_of(parts)))
+            unscored = members_of(parts, self.unsampled)
+            groups.append(
+                CoupledGroup(group.name, members, len(kept[group.name]), readers_of(parts), unscored)
+            )
             cuts[group.name] = parts
         left = {member.layer for group in groups for member in group.members}
         counts = self.cost_model.counts({name: len(positions) for name, positions in removed.items()})
@@ -217,6 +221,15 @@ class PruningGraph:
             pinned=tuple(pinned),
         )
         return smaller.of(pruned)
+
+
+def members_of(cuts: Sequence[Cut], names: Collection[str]) -> tuple[GroupMember, ...]:
+    """The units that layers of these names lose where a group's positions are cut."""
+    return tuple(
+        GroupMember(cut.axis.name, tuple(map(tuple, cut.entries.tolist())))
+        for cut in cuts
+        if cut.axis.side in UNITS and cut.axis.name in names
+    )
 
 
 def readers_of(cuts: Sequence[Cut]) -> tuple[GroupReader, ...]:

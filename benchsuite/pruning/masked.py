@@ -84,7 +84,7 @@ class MaskedNetwork(PrunedNetwork):
         """
         if self._settings.scope == "2:4":
             raise Unsupported("the scope 2:4 decides itself how much goes: its sparsity is 0.5, no threshold")
-        keep = {name: score.cpu() >= threshold for name, score in vary(scores).items()}
+        keep = {name: score.cpu().double() >= threshold for name, score in vary(scores).items()}
         empty = [name for name, mask in keep.items() if not mask.any()]
         if empty:
             raise Collapsed(f"no weight of {', '.join(empty)} scores {threshold:g} or more")

@@ -21,7 +21,7 @@ _WRITTEN = re.compile(rf"{_NAME}=(\S+)")
 
 def named(threshold: float) -> str:
     """What stands in place of a sparsity in plans and records, such as `threshold=0.05`."""
-    return f"{_NAME}={threshold:.12g}"
+    return f"{_NAME}={float(threshold) + 0.0!r}".removesuffix(".0")  # no sign on a zero
 
 
 def threshold_of(sparsity: object) -> float | None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
+from benchsuite.scoring.calls import functional_call
 from benchsuite.scoring.gates import GateWatcher
 from benchsuite.scoring.gradients import GradientBatch
 from benchsuite.scoring.points import as_maps

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -42,6 +42,14 @@ _PASSING = (
 _ADDING = frozenset({"add", "add_", "__add__", "__iadd__", "__radd__", "sub", "__sub__"})
 
 
+_TOLERANCE = 1e-3
+"""What other kernels for other sizes of batches may make of a number, relative to the largest."""
+_NO_ROWS = (
+    "the rows of its output are not those of one sample after the other, so activations cannot be attributed "
+    "to samples"
+)
+
+
 @dataclass(frozen=True)
 class ActivationPoint:
     """Where one layer's activation maps are read.
@@ -52,12 +60,14 @@ class ActivationPoint:
         zero_below: whether the non-linearity, called as the network calls it, is exactly zero for negative
             inputs, as ReLU is.
         owner: the first of the layers whose point this is, where it is an activation.
+        fault: why what is read there cannot be given to samples, if it cannot.
     """
 
     stage: Stage
     function: str | None = None
     zero_below: bool = False
     owner: str | None = None
+    fault: str | None = None
 
 
 class _PointMode(TorchFunctionMode):
@@ -160,6 +170,9 @@ def find_points(model: nn.Module, layers: Sequence[Layer], sample: Tensor) -> di
     such non-linearity, the point is the output of the normalisation that directly follows, or the layer's own
     output. Layers that the pass does not reach are left out. A gate that is written out, such as
     `x * sigmoid(x)`, is read at its sigmoid.
+
+    With two samples or more it is also tried whether the rows of what is read are those of one sample after
+    the other, as windows of an image may be.
     """
     points: dict[str, ActivationPoint] = {}
     first: tuple[NonLinearity | None, str] = (None, "")
@@ -178,7 +191,36 @@ def find_points(model: nn.Module, layers: Sequence[Layer], sample: Tensor) -> di
 
     with torch.no_grad(), _following(layers, reached):
         model(sample)
-    return points
+    if len(sample) < 2:
+        return points
+    one, other, both = (_read(model, layers, points, part) for part in (sample[:1], sample[1:2], sample[:2]))
+    return {
+        name: point
+        if in_rows(one.get(name), other.get(name), both.get(name))
+        else replace(point, fault=f"layer {name}: {_NO_ROWS}")
+        for name, point in points.items()
+    }
+
+
+def in_rows(one: Tensor | None, other: Tensor | None, both: Tensor | None) -> bool:
+    """Whether a tensor of two samples has the rows that it has of the one, and then those of the other."""
+    if one is None or other is None or both is None or one.ndim == 0:
+        return one is other is both
+    if one.shape != other.shape or both.shape != (2 * len(one), *one.shape[1:]):
+        return False
+    both, expected = both.detach(), torch.cat((one, other)).detach()
+    largest = float(both.abs().max()) if both.numel() else 0.0
+    return bool(((both - expected).abs() <= _TOLERANCE * largest).all())
+
+
+def _read(
+    model: nn.Module, layers: Sequence[Layer], points: Mapping[str, ActivationPoint], sample: Tensor
+) -> dict[str, Tensor]:
+    """What is at the points."""
+    found: dict[str, Tensor] = {}
+    with torch.no_grad(), reading(layers, points, lambda name, tensor: found.update({name: tensor.clone()})):
+        model(sample)
+    return found
 
 
 @contextmanager
@@ -188,13 +230,15 @@ def reading(
     """Call `sink(layer name, tensor)` at each layer's activation point during forward passes inside.
 
     The tensor has the network's own layout and may be overwritten after the call; `as_maps` reorders it. Only
-    one forward pass per `with`, since each layer is read once.
+    one forward pass per `with`, since each layer is read once. A point with a fault raises `Unsupported`.
     """
     seen: set[str] = set()
 
     def reached(layer: str, stage: Stage, _call: NonLinearity | None, tensor: Tensor) -> None:
         if layer in points and stage == points[layer].stage and layer not in seen:
             seen.add(layer)
+            if (fault := points[layer].fault) is not None:
+                raise Unsupported(fault)
             sink(layer, tensor)
 
     with _following(layers, reached):

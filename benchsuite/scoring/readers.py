@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from benchsuite.scoring.calls import call_input
+from benchsuite.scoring.calls import call_input, functional_call
+from benchsuite.scoring.points import in_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,9 +26,9 @@ def ungated_groups(
 ) -> dict[str, str]:
     """Return the groups whose readers' inputs cannot be seen or given to samples, with the reasons.
 
-    The network runs on one sample and on two: a reader whose module is not called, whose weight is used
-    elsewhere too, which no gradient reaches, or whose first dimension does not grow with the number of
-    samples would give a wrong number.
+    The network runs on one sample, on another and on both: a reader whose module is not called, whose weight
+    is used elsewhere too, which no gradient reaches, or whose rows are not those of one sample after the
+    other would give a wrong number.
 
     Args:
         model: the network.
@@ -41,11 +41,12 @@ def ungated_groups(
     # Layers may share a weight, which then has the name that it has in the first of them.
     first = {id(parameter): name for name, parameter in model.named_parameters()}
     weights = {name: first[id(module.get_parameter("weight"))] for name, module in modules.items()}
-    one, two = (_Probe(modules, parameters, weights) for _ in range(2))
+    one, other, two = (_Probe(modules, parameters, weights) for _ in range(3))
+    another = 0.5 * sample.flip(-1) + 0.1
     with torch.enable_grad():
-        one.run(model, sample)
-        two.run(model, torch.cat([sample, sample]))
-    faults = {name: _fault(name, one, two) for name in names}
+        for probe, inputs in ((one, sample), (other, another), (two, torch.cat([sample, another]))):
+            probe.run(model, inputs)
+    faults = {name: _fault(name, one, other, two) for name in names}
     reasons: dict[str, str] = {}
     for group in groups:
         found = [fault for reader in group.readers if (fault := faults[reader.layer]) is not None]
@@ -56,15 +57,13 @@ def ungated_groups(
     return reasons
 
 
-def _fault(name: str, one: _Probe, two: _Probe) -> str | None:
+def _fault(name: str, one: _Probe, other: _Probe, two: _Probe) -> str | None:
     if not two.read[name] or name in two.elsewhere:
         return f"{name} reads its units without being called as a module, where they cannot be seen"
     if not all(tensor.requires_grad for tensor in two.read[name]):
         return f"no gradient reaches what {name} reads"
-    rows = [
-        (len(single), len(double)) for single, double in zip(one.read[name], two.read[name], strict=False)
-    ]
-    if len(one.read[name]) != len(two.read[name]) or any(double != 2 * single for single, double in rows):
+    calls = one.read[name], other.read[name], two.read[name]
+    if len({*map(len, calls)}) > 1 or not all(in_rows(*of_call) for of_call in zip(*calls, strict=True)):
         return f"what {name} reads cannot be given to samples: they are not its input's first dimension"
     return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchsuite.contracts.layers import CoupledGroup, GroupMember
-from benchsuite.errors import PluginError
+from benchsuite.errors import PluginError, Unsupported
 from benchsuite.scoring.calls import call_input
 from benchsuite.scoring.gates import places_of
 from benchsuite.scoring.gradients import own_parameters
@@ -163,7 +164,17 @@ class SampledNetwork:
         return [layer for layer in self.layers if layer.name in self._points]
 
     def layer_inputs(self) -> Iterator[dict[str, Tensor]]:
-        """Yield for each batch, by layer, its input tensor, in the network's own layout."""
+        """Yield for each batch, by layer, its input tensor at its first call, in the network's own layout.
+
+        Raises:
+            Unsupported: a layer is called anew for each sample.
+        """
+        inputs, _ = next(self.batches(min(2, self.samples)))
+        one, two = (self._calls(part) for part in (inputs[:1], inputs))
+        if often := [name for name, number in two.items() if number > one[name]]:
+            raise Unsupported(
+                f"layer {often[0]} is called anew for each sample, and its first call is not all"
+            )
         for inputs, _ in self.batches():
             kept: dict[str, Tensor] = {}
             handles = [
@@ -179,6 +190,21 @@ class SampledNetwork:
                 for handle in handles:
                     handle.remove()
             yield kept
+
+    def _calls(self, inputs: Tensor) -> Counter[str]:
+        """How often a forward pass calls each layer."""
+        calls: Counter[str] = Counter()
+        handles = [
+            layer.module.register_forward_pre_hook(lambda *_, name=layer.name: calls.update([name]))
+            for layer in self.layers
+        ]
+        try:
+            with torch.no_grad():
+                self.model(inputs)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return calls
 
 
 def _alone(layer: Layer) -> CoupledGroup:

@@ -34,6 +34,14 @@ if TYPE_CHECKING:
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
+def _is_finite(number: float) -> bool:
+    """Whether it is a number of a computer's: an integer of TOML may have any number of digits."""
+    try:
+        return isfinite(number)
+    except OverflowError:
+        return False
+
+
 def _sparsity(value: object) -> object:
     if value in ("native", "widths") or (
         isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
@@ -42,7 +50,7 @@ def _sparsity(value: object) -> object:
         return round(value, 12) if isinstance(value, float) else value
     if isinstance(value, dict) and value.keys() == {"threshold"}:
         threshold = value["threshold"]
-        if isinstance(threshold, int | float) and not isinstance(threshold, bool) and isfinite(threshold):
+        if isinstance(threshold, int | float) and not isinstance(threshold, bool) and _is_finite(threshold):
             return named(threshold)
         raise ValueError(f"a threshold is a number, not {threshold!r}")
     if (found := threshold_of(value)) is not None:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter, is_lazy
 
 from benchsuite.errors import Unsupported
 from benchsuite.metrics.cost import evaluating
+from benchsuite.scoring.calls import functional_call
 from benchsuite.trials.exported_program import as_layers, is_exported
 
 if TYPE_CHECKING:

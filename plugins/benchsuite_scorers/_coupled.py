@@ -42,6 +42,11 @@ def member_gates(context: ScoringContext, group: CoupledGroup) -> Gates:
             inner = next(layer.norm.children(), None)
             module = layer.norm if inner is None else inner
             gates[module] = Gate(layer.norm_name or layer.name, module, inner is not None, False, places)
+    for member in group.unscored:
+        other = context.model.get_submodule(member.layer)
+        weight = other.get_parameter("weight")
+        places = _places(member.units, len(weight), group.size, weight)
+        gates[other] = Gate(member.layer, other, False, isinstance(other, nn.Linear), places)
     return Gates(list(gates.values()), group.size, context.layer(group.members[0].layer).weight)
 
 
@@ -70,7 +75,8 @@ def reader_gates(context: ScoringContext, group: CoupledGroup) -> Gates:
     for reader in sorted(group.readers, key=lambda reader: order.index(reader.layer)):
         module = context.model.get_submodule(reader.layer)
         weight = module.get_parameter("weight")
-        places = _places(reader.inputs, weight.shape[1], group.size, weight)
+        inputs = weight.shape[0 if getattr(module, "transposed", False) else 1]
+        places = _places(reader.inputs, inputs, group.size, weight)
         gates.append(Gate(reader.layer, module, True, isinstance(module, nn.Linear), places))
     return Gates(gates, group.size, context.layer(group.members[0].layer).weight)
 

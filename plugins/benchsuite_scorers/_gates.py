@@ -48,6 +48,9 @@ class Gate:
     def multiplied(self, values: Tensor, wide: Tensor) -> Tensor:
         """Multiply the gated tensor by the channels' factors, (variants, channels), variant by variant."""
         shape = values.shape
+        dims = len(self.module.kernel_size) + 2 if isinstance(self.module, nn.modules.conv._ConvNd) else 2
+        if len(shape) < dims:
+            raise Unsupported(f"{self.layer} is called with one sample without a dimension of samples")
         rows = wide.to(values.dtype).repeat_interleave(shape[0] // wide.size(0), 0)
         between = [1] * (len(shape) - 2)
         channels = [*between, shape[-1]] if self.last else [shape[1], *between]

@@ -75,15 +75,16 @@ class PartialForward:
     def _stacked(self) -> bool:
         """Compare stacked variants with single ones.
 
-        Where a network keeps its samples in another dimension, variants would get each other's values.
+        Where a network keeps its samples in another dimension, or looks for the largest value of a batch,
+        variants would get each other's values.
         """
-        varied = self._varied
-        single = torch.cat([self._replay(varied.neutral(), 1), self._replay(varied.probe(), 1)])
+        tried = [self._varied.neutral(), self._varied.probe(), 0.25 * self._varied.neutral()]
+        single = torch.cat([self._replay(values.clone(), 1) for values in tried])
         try:
-            both = self._replay(torch.cat([varied.neutral(), varied.probe()]), 2)
+            stacked = self._replay(torch.cat(tried), len(tried))
         except _FAILED:
             return False
-        return _close(both, single)
+        return _close(stacked, single)
 
     def allows(self, neutral: Tensor) -> bool:
         """Whether the network takes the values that change nothing as they lie in memory here.

@@ -6,6 +6,8 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from benchsuite import functional_call
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -43,7 +45,6 @@ class Passes:
         self, context: ScoringContext, batch_size: int | None = None
     ) -> Iterator[tuple[dict[str, Tensor], Tensor, float]]:
         """Yield for each batch the parameters as leaves, the mean loss, and its share of the samples."""
-        from torch.func import functional_call
         from torch.nn.attention import SDPBackend, sdpa_kernel
 
         for inputs, labels in self._batches(context, batch_size):

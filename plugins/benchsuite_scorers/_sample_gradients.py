@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from benchsuite import functional_call
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
@@ -22,7 +24,7 @@ def sample_gradients(
         names: the parameters.
         chunk: how many samples' gradients are in memory at once.
     """
-    from torch.func import functional_call, grad, vmap
+    from torch.func import grad, vmap
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     parameters = {name: value.detach() for name, value in context.model.named_parameters()}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from benchsuite import Scorer, Unsupported
+from benchsuite import Scorer, Unsupported, functional_call
 
 if TYPE_CHECKING:
     import torch
@@ -127,7 +127,6 @@ class SynFlow(Scorer):
             By group, (positions,), or by layer, in the weight's shape.
         """
         import torch
-        from torch.func import functional_call
 
         model, by_unit = context.model, context.granularity == "unit"
         values = {name: value.detach().double().abs() for name, value in model.named_parameters()}

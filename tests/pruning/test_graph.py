@@ -270,6 +270,52 @@ def test_layers_before_an_activation_in_place_are_found(
     check_cut(network, graph, {"first": (0, 4), "make": (3,)})
 
 
+class Kept(nn.Linear):
+    """Keeps its output, a view of a matrix."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.kept = super().forward(x)
+        return self.kept
+
+
+class Keeping(nn.Module):
+    """What a layer has kept of its output is read beside its activation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.make, self.first, self.last = nn.Conv2d(1, 4, 2, 2), Kept(4, 9), nn.Linear(9, 5)
+        self.beside = nn.Linear(9, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(self.make(x).flatten(2).transpose(1, 2).contiguous()).relu()
+        return (self.last(x) + self.beside(self.first.kept)).mean(1)
+
+
+def test_an_output_that_the_network_keeps_is_followed() -> None:
+    network = Keeping().eval()
+    graph = trace(network, example())
+    assert {group.name: group.size for group in graph.groups} == {"make": 4, "first": 9}
+    assert all(pin.output for pin in graph.pinned)
+
+
+@pytest.mark.parametrize("where", [0, -1])
+@pytest.mark.parametrize("width", [5, 13, 16, 64])
+def test_code_that_knows_a_channel_by_its_number_is_found_by_the_trial(width: int, where: int) -> None:
+    class ByNumber(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Conv2d(1, width, 3), nn.Linear(width, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.first(x).mean((2, 3))
+            keep = torch.ones(x.shape[1], dtype=x.dtype)
+            keep[where] = 0
+            return self.last(x * keep)  # type: ignore[no-any-return]
+
+    graph = trace(ByNumber().eval(), example())
+    assert "first" not in {group.name for group in graph.groups}
+
+
 def test_layers_that_no_gradient_reaches_are_named() -> None:
     class Detached(nn.Module):
         def __init__(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import random
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,7 @@ from test_stated_sizes import KINDS
 from torch import Tensor, nn
 
 from benchsuite.errors import Unsupported
-from benchsuite.pruning.graph import UNSAMPLED
+from benchsuite.pruning.graph import BESIDE_UNSAMPLED
 from benchsuite.pruning.plain_form import make_plain
 from benchsuite.pruning.settings import PruningSettings, Restriction
 from benchsuite.pruning.tracing.trace import trace
@@ -28,6 +30,7 @@ from benchsuite.pruning.widths import select_widths
 from benchsuite.scoring.check import run_scorer
 from benchsuite.testing import tiny_trace
 from benchsuite.testing.conformance import context_for
+from benchsuite_scorers._coalitions import CoalitionGame
 from benchsuite_scorers.registration import SCORERS
 
 if TYPE_CHECKING:
@@ -133,22 +136,46 @@ def test_layers_of_no_sample_go_with_heads_and_are_not_scored() -> None:
         select_widths(graph, scores, RULES, {"attention.positions.fc2": 2}, 0)
 
 
-def test_units_that_only_layers_of_no_sample_have_stay() -> None:
-    class Positions(nn.Module):
-        """What the hidden units of a network of positions read and make is of no sample."""
+class Placed(nn.Module):
+    """Adds to units what a layer makes of positions, which another such layer may read."""
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.first, self.other, self.back = nn.Linear(WIDTH, 6), nn.Linear(2, 6), nn.Linear(6, WIDTH)
-            self.next = nn.Linear(6, WIDTH)
+    def __init__(self, *, read: bool) -> None:
+        super().__init__()
+        self.read = read
+        self.first, self.other, self.back = nn.Linear(WIDTH, 6), nn.Linear(2, 6), nn.Linear(6, WIDTH)
+        self.next = nn.Linear(6, WIDTH)
 
-        def forward(self, x: Tensor) -> Tensor:
-            places = self.other(torch.ones(x.shape[1], 2, dtype=x.dtype)).relu()
-            return self.back(self.first(x) + places) + self.next(places)  # type: ignore[no-any-return]
+    def forward(self, x: Tensor) -> Tensor:
+        steps = torch.linspace(0, 1, x.shape[1], dtype=x.dtype)
+        places = self.other(torch.stack((steps, steps**2), -1))
+        found = self.back(self.first(x) + places)
+        return found + self.next(places) if self.read else found  # type: ignore[no-any-return]
 
-    graph = trace(around(Positions()), example())
-    pinned = {pin.layer: pin.reason for pin in graph.pinned if not pin.output}
-    assert pinned == {"attention.first": UNSAMPLED}
+
+def test_units_that_another_layer_of_no_sample_reads_stay() -> None:
+    pinned = trace(around(Placed(read=True)), example()).pinned
+    assert ("attention.first", BESIDE_UNSAMPLED) in {(pin.layer, pin.reason) for pin in pinned}
+
+
+def test_a_coalition_has_all_layers_of_its_units_off() -> None:
+    network = around(Placed(read=False))
+    inputs, labels = example(SAMPLES), torch.arange(SAMPLES) % 5
+    graph = trace(network, inputs)
+    (group,) = (group for group in graph.groups if group.name == "attention.first")
+    assert [member.layer for member in group.unscored] == ["attention.other"]
+    context = context_for(network, inputs, labels, layers=graph.layers, groups=graph.groups)
+    masks = torch.tensor(list(itertools.product([False, True], repeat=group.size)))
+    found = CoalitionGame(context, group, "zeroed").payoffs(masks)
+    for mask, payoff in zip(masks[::5], found[::5].tolist(), strict=True):
+        off = copy.deepcopy(network)
+        with torch.no_grad():
+            for name in ("attention.first", "attention.other"):
+                layer = off.get_submodule(name)
+                layer.weight[~mask], layer.bias[~mask] = 0, 0
+            assert payoff == pytest.approx(float((off(inputs).argmax(1) == labels).double().mean()), abs=1e-6)
+    smaller = check_cut(network, graph, {group.name: (0, 3)})
+    again = graph.without({group.name: (0, 3)}, smaller)
+    assert [m.layer for g in again.groups if g.name == group.name for m in g.unscored] == ["attention.other"]
 
 
 class BySample(nn.Module):

@@ -152,6 +152,8 @@ def read(folder: Path, sparsities: str, pruning: str, scorers: str = '["karnin"]
     [
         ('[{ threshold = "a" }]', "", "a threshold is a number, not 'a'"),
         ("[{ threshold = inf }]", "", "a threshold is a number, not inf"),
+        ("[{ threshold = " + "1" * 400 + " }]", "", "a threshold is a number"),
+        ("[{ threshold = 0.0 }, { threshold = -0.0 }]", "", "threshold=0"),
         ("[{ threshold = true }]", "", "a threshold is a number, not True"),
         ("[{ threshold = 1, of = 2 }]", "", r"or \{ threshold = 0.05 \}, not"),
         ('["threshold=x"]', "", r"or \{ threshold = 0.05 \}, not 'threshold=x'"),

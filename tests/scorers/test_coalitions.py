@@ -60,11 +60,30 @@ def viewed() -> nn.Module:
     return balanced(model, model.last)
 
 
+class Upscaled(nn.Module):
+    """A transposed convolution reads the units; its weight has the inputs first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.up, self.last = nn.Conv2d(2, 5, 3), nn.ConvTranspose2d(5, 3, 2), nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = self.last(self.up(self.first(x).relu()).relu().mean((2, 3)))
+        return outputs
+
+
+def upscaled() -> nn.Module:
+    model = Upscaled()
+    return balanced(model, model.last)
+
+
 GROUPS: list[tuple[Callable[[], nn.Module], str]] = [
     *((convnet, name) for name in ("0", "4", "7")),
     *((residual, name) for name in ("stem", "branch")),
     *((coupled, name) for name in ("stem", "inner", "side")),
     *((viewed, name) for name in ("first", "inner")),
+    (upscaled, "first"),
 ]
 EACH = pytest.mark.parametrize(("build", "name"), GROUPS, ids=[f"{b.__name__}-{n}" for b, n in GROUPS])
 

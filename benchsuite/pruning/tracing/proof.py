@@ -212,7 +212,8 @@ class _Removals:
 def _shares(groups: Sequence[CoupledGroup]) -> dict[str, tuple[int, ...]]:
     """Random positions of each group: a third to two thirds of them, of each another share.
 
-    Equal shares would hide that a network cuts what is left of two groups in the middle, as `chunk` does.
+    Equal shares would hide that a network cuts what is left of two groups in the middle, as `chunk` does. The
+    first position and the last one are among them, which code may know by their numbers.
     """
     generator = torch.Generator().manual_seed(_SEED)
     shares = [_LEAST + (_MOST - _LEAST) * (number * _GOLDEN % 1) for number in range(len(groups))]
@@ -220,10 +221,11 @@ def _shares(groups: Sequence[CoupledGroup]) -> dict[str, tuple[int, ...]]:
         group.name: min(group.size - 1, max(_FEWEST, int(group.size * share)))
         for group, share in zip(groups, shares, strict=True)
     }
-    return {
-        group.name: tuple(torch.randperm(group.size, generator=generator)[: counts[group.name]].tolist())
-        for group in groups
-    }
+    found = {}
+    for group in groups:
+        order = [0, group.size - 1, *torch.randperm(group.size, generator=generator).tolist()]
+        found[group.name] = tuple(dict.fromkeys(order))[: counts[group.name]]
+    return found
 
 
 def _breakage(

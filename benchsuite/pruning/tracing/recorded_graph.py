@@ -158,7 +158,7 @@ class _Recorder:
         self._layers: dict[Any, nn.Module] = {}
         """The layer that ended with an operation."""
         self._given: dict[Any, list[tuple[Any, int]]] = {}
-        """What a recurrent layer was given, by the operations that made what it returned."""
+        """What a recurrent layer or a copied view was made of, by the operation that stands for it."""
         self._of_operation: dict[Any, Node] = {}
         own = {p for module in model.modules() if isinstance(module, _LAYERS) for p in module.parameters()}
         self._alone = {p for p in model.parameters() if p not in own and p.numel() > 1}
@@ -172,7 +172,10 @@ class _Recorder:
         """
         copied = isinstance(outputs, Tensor) and outputs._is_view()
         if copied:
-            outputs = outputs.clone()
+            view, outputs = outputs.grad_fn, outputs.clone()
+            if view is not None:  # the module may have kept it, and others may read it
+                self._layers[view] = module
+                self._given[outputs.grad_fn] = list(view.next_functions)
         first = outputs[0] if isinstance(outputs, tuple) else outputs
         first = first.data if isinstance(first, nn.utils.rnn.PackedSequence) else first
         if isinstance(first, Tensor) and first.grad_fn is not None:

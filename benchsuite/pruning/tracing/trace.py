@@ -9,10 +9,22 @@ import numpy as np
 from torch import nn
 
 from benchsuite.contracts.layers import CoupledGroup, GroupMember, Layer
+from benchsuite.errors import BenchsuiteError, Unsupported
 from benchsuite.metrics.cost import MacCount, count_macs, evaluating
 from benchsuite.pruning.axes import is_prunable
 from benchsuite.pruning.cost_model import AxisCut, build_cost_model
-from benchsuite.pruning.graph import ALONE, UNITS, UNREACHED, UNSAMPLED, Cut, Pinned, PruningGraph, readers_of
+from benchsuite.pruning.graph import (
+    ALONE,
+    BESIDE_UNSAMPLED,
+    UNITS,
+    UNREACHED,
+    UNSAMPLED,
+    Cut,
+    Pinned,
+    PruningGraph,
+    members_of,
+    readers_of,
+)
 from benchsuite.pruning.tracing.dependency_walk import find_dependencies
 from benchsuite.pruning.tracing.left_out import left_out
 from benchsuite.pruning.tracing.proof import failing_groups, undivided
@@ -55,24 +67,34 @@ def trace(model: nn.Module, example: Tensor, seconds: float = TRACE_SECONDS) -> 
         Unsupported: the network cannot be analysed, or not in time; the message says why.
     """
     with time_limit(seconds, _TASK, _ADVICE), evaluating(model):
-        example = example[:1].detach()
-        analysed = twin_of(model)
-        check_output(analysed, example)
-        unsampled = unsampled_layers(analysed, example)
-        found = find_dependencies(analysed, example.clone())
-        del analysed  # a network can be large
-        assemble = partial(_assemble, model, count_macs(model, example), found, unsampled)
-        graph, parted = assemble((), pinned={})
-        apart = undivided(twin_of(model), graph, parted, example)
-        graph, parted = assemble(apart, pinned={}) if apart else (graph, parted)
+        try:
+            return _traced(model, example)
+        except BenchsuiteError:
+            raise
+        except Exception as error:
+            # A network's own code can fail in any way, also when it is copied or asked for its modules.
+            raise Unsupported(f"the network cannot be analysed: {type(error).__name__}: {error}") from error
+
+
+def _traced(model: nn.Module, example: Tensor) -> PruningGraph:
+    example = example[:1].detach()
+    analysed = twin_of(model)
+    check_output(analysed, example)
+    unsampled = unsampled_layers(analysed, example)
+    found = find_dependencies(analysed, example.clone())
+    del analysed  # a network can be large
+    assemble = partial(_assemble, model, count_macs(model, example), found, unsampled)
+    graph, parted = assemble((), pinned={})
+    apart = undivided(twin_of(model), graph, parted, example)
+    graph, parted = assemble(apart, pinned={}) if apart else (graph, parted)
+    reasons = failing_groups(twin_of(model), graph, parted, example)
+    # Where equal parts run but compute something else, some of them may still go alone.
+    if more := frozenset(tensor for name in reasons for tensor in parted[name]) - apart:
+        apart |= more
+        graph, parted = assemble(apart, pinned={})
         reasons = failing_groups(twin_of(model), graph, parted, example)
-        # Where equal parts run but compute something else, some of them may still go alone.
-        if more := frozenset(tensor for name in reasons for tensor in parted[name]) - apart:
-            apart |= more
-            graph, parted = assemble(apart, pinned={})
-            reasons = failing_groups(twin_of(model), graph, parted, example)
-        if reasons:
-            graph, _ = assemble(apart, pinned=reasons)
+    if reasons:
+        graph, _ = assemble(apart, pinned=reasons)
     return graph
 
 
@@ -107,22 +129,23 @@ def _assemble(
         axes.sort(key=lambda axis: order[axis.name])
         name = _unique(axes[0].name, names)
         reason = components[0].pinned or pinned.get(name)
-        reads = any(axis.side == "in" and axis.name in unsampled for axis in components[0].entries)
-        if reason is None and (reads or not scored):
+        if reason is None and not _scorable(components[0], unsampled, shared):
             reason = UNSAMPLED
         if len(components) == 1 and reason is None:
             reason = ALONE
         if reason is not None:
             for axis in axes:
+                why = BESIDE_UNSAMPLED if reason == UNSAMPLED and axis.name not in unsampled else reason
                 count = sum(len(component.entries[axis]) for component in components)
-                stay[axis.name, reason] = stay.get((axis.name, reason), 0) + count
+                stay[axis.name, why] = stay.get((axis.name, why), 0) + count
             continue
         members = tuple(GroupMember(axis.name, tuple(c.entries[axis] for c in components)) for axis in axes)
         cuts[name] = tuple(
             Cut(axis, np.array([c.entries[axis] for c in components], np.int64))
             for axis in components[0].entries
         )
-        groups.append(CoupledGroup(name, members, len(components), readers_of(cuts[name])))
+        unscored = members_of(cuts[name], unsampled)
+        groups.append(CoupledGroup(name, members, len(components), readers_of(cuts[name]), unscored))
         parted[name] = frozenset(tensor for tensor, _ in components[0].parts)
     prunable = {member.layer for group in groups for member in group.members}
     told = prunable | {layer for layer, _ in stay} | {*shared} | unsampled
@@ -145,6 +168,14 @@ def _assemble(
         unsampled=unsampled,
     )
     return graph, parted
+
+
+def _scorable(component: Component, unsampled: frozenset[str], shared: Mapping[str, str]) -> bool:
+    """Whether a layer that computes from samples makes the units, and no other layer reads them."""
+    units = {axis.name for axis in component.entries if axis.side in UNITS}
+    if any(axis.side == "in" and axis.name in unsampled for axis in component.entries):
+        return False
+    return any(shared.get(name, name) not in unsampled for name in units)
 
 
 def _alike(components: list[Component], order: Mapping[str, int]) -> list[list[Component]]:

@@ -12,7 +12,7 @@ from benchsuite.pruning.axes import is_prunable
 
 
 def unsampled_layers(model: nn.Module, example: Tensor) -> frozenset[str]:
-    """Names of the layers that are called with as many numbers for two samples as for one.
+    """Names of the layers that return the same numbers for any sample, and no more of them for two samples.
 
     So are layers that compute from positions alone, such as those that make the position bias of Swin
     Transformer V2 (Liu et al. 2022).
@@ -24,15 +24,20 @@ def unsampled_layers(model: nn.Module, example: Tensor) -> frozenset[str]:
     Raises:
         Unsupported: the network does not run on two samples.
     """
-    one = _sizes(model, example)
+    one, other = _outputs(model, example), _outputs(model, 0.5 * example.flip(-1) + 0.1)
     try:
-        two = _sizes(model, torch.cat((example, example)))
+        two = _outputs(model, torch.cat((example, example)))
     except Exception as error:
         # A network's own code can fail in any way.
         raise Unsupported(
             f"the network runs on one sample, but not on two: {type(error).__name__}: {error}"
         ) from error
-    return frozenset(name for name, sizes in one.items() if _alike(sizes, two.get(name, [])))
+    return frozenset(
+        name
+        for name, found in one.items()
+        if any(map(torch.equal, found, other.get(name, [])))
+        and _alike([each.numel() for each in found], [each.numel() for each in two.get(name, [])])
+    )
 
 
 def _alike(one: list[int], two: list[int]) -> bool:
@@ -42,13 +47,13 @@ def _alike(one: list[int], two: list[int]) -> bool:
     return any(size == other for size, other in zip(one, two, strict=True))
 
 
-def _sizes(model: nn.Module, inputs: Tensor) -> dict[str, list[int]]:
-    """By layer, how many numbers each of its calls returns."""
-    sizes: dict[str, list[int]] = {}
+def _outputs(model: nn.Module, inputs: Tensor) -> dict[str, list[Tensor]]:
+    """By layer, what each of its calls returns."""
+    outputs: dict[str, list[Tensor]] = {}
 
     def note(name: str, output: Any) -> None:
         if isinstance(output, Tensor):
-            sizes.setdefault(name, []).append(output.numel())
+            outputs.setdefault(name, []).append(output.detach().clone())
 
     handles = [
         module.register_forward_hook(lambda _module, _given, output, name=name: note(name, output))
@@ -61,4 +66,4 @@ def _sizes(model: nn.Module, inputs: Tensor) -> dict[str, list[int]]:
     finally:
         for handle in handles:
             handle.remove()
-    return sizes
+    return outputs
