@@ -10,7 +10,6 @@ from benchsuite_leaderboard.charts.layout import spread_apart
 from benchsuite_leaderboard.charts.theme import share_format, shorten
 from benchsuite_leaderboard.charts.vegalite import (
     LETTER,
-    Layer,
     as_is,
     axis,
     dash,
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
     from benchsuite_leaderboard.board import Criterion
     from benchsuite_leaderboard.charts.theme import Look
+    from benchsuite_leaderboard.charts.vega import Layer
     from benchsuite_leaderboard.standings import Table
     from benchsuite_leaderboard.statistics.intervals import Estimate
 
