@@ -69,8 +69,8 @@ def _marks(body: str) -> Iterator[_Mark]:
 
 def _plain_numbers(body: str) -> str:
     """Numbers in tags as 16 and .5 for 16.0 and 0.5."""
-    body = re.sub(r"(\d)\.0+(?=[^\d<>][^<>]*>)", r"\1", body)
-    return re.sub(r"(?<![\d.\w])0(\.\d)(?=[^<>]*>)", r"\1", body)
+    body = re.sub(r"(?<=\d)\.0+(?=[^\d<>][^<>]*>)", "", body)
+    return re.sub(r"(?<![\d.\w])0(?=\.\d[^<>]*>)", "", body)
 
 
 def _as_path(mark: _Mark) -> _Mark:
