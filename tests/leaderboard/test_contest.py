@@ -122,7 +122,7 @@ def test_few_draws_end_a_question_only_where_many_would_say_the_same() -> None:
         values[0] += 0.2 * board
         strata = [np.arange(3), np.arange(3, 6)]
         found = contest(values, [0, 0, 0, 1, 1, 1]).may_be_best
-        null = _drawn(values, strata, DRAWS, np.random.default_rng(0))
+        null = _drawn(values, strata, DRAWS, 0)
         for i in range(8):
             leads = null.lead(values.mean(axis=1), i)
             share = float((null.leads(i) >= leads.max() - 1e-12).mean())
