@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from benchsuite.store import metric_names
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from benchsuite.store.record import Status, TrialRecord
 
 AFTER = metric_names.TOP1
@@ -201,6 +203,19 @@ class Board:
         for trial in self.trials:
             grouped[trial.criterion].append(trial)
         return {criterion: tuple(grouped[criterion]) for criterion in self.criteria}
+
+    def of_criterion(self, criterion: Criterion, workload: Workload | None = None) -> Sequence[BoardTrial]:
+        """The trials of a criterion, on one workload or on all."""
+        if workload is None:
+            return self.by_criterion[criterion]
+        return self._by_both.get((criterion, workload), ())
+
+    @cached_property
+    def _by_both(self) -> dict[tuple[Criterion, Workload], list[BoardTrial]]:
+        grouped: dict[tuple[Criterion, Workload], list[BoardTrial]] = defaultdict(list)
+        for trial in self.trials:
+            grouped[trial.criterion, trial.block.dense_model.workload].append(trial)
+        return grouped
 
     @cached_property
     def by_workload(self) -> dict[Workload, tuple[BoardTrial, ...]]:

@@ -133,11 +133,7 @@ class Standings:
     def _contention_on(self, workloads: Sequence[Workload]) -> Contention:
         return contention(
             {c: self._shared[c] for c in self.board.criteria if not c.is_control},
-            [
-                block
-                for block in self._asked
-                if is_shared(block.sparsity) and block.dense_model.workload in workloads
-            ],
+            [b for pair in workloads for b in self._asked.get(pair, ()) if is_shared(b.sparsity)],
             lambda block: (block.dense_model.workload, block.sparsity),
             least=1,
         )
@@ -191,7 +187,7 @@ class Standings:
 
     @cached_property
     def _asked_at(self) -> dict[Workload | None, dict[Sparsity, tuple[Workload, ...]]]:
-        asked = {(block.dense_model.workload, block.sparsity) for block in self._asked}
+        asked = {(pair, block.sparsity) for pair, blocks in self._asked.items() for block in blocks}
         return {
             workload: {
                 sparsity: tuple(pair for pair in pairs if (pair, sparsity) in asked)
@@ -336,14 +332,19 @@ class Standings:
         """Mean of any metric over the finished trials of a criterion, on one workload or on all."""
         found = [
             value
-            for trial in self.board.by_criterion[criterion]
-            if pair in (None, trial.block.dense_model.workload) and (value := trial.metric(name)) is not None
+            for trial in self.board.of_criterion(criterion, pair)
+            if (value := trial.metric(name)) is not None
         ]
         return math.fsum(found) / len(found) if found else None
 
     @cached_property
-    def _asked(self) -> list[Block]:
-        return [b for b in self.board.asked if b.dense_model.workload in self.workloads]
+    def _asked(self) -> dict[Workload, list[Block]]:
+        """What some criterion was to be measured on, by workload."""
+        found: dict[Workload, list[Block]] = {pair: [] for pair in self.workloads}
+        for block in self.board.asked:
+            if block.dense_model.workload in found:
+                found[block.dense_model.workload].append(block)
+        return found
 
     @cached_property
     def _shared(self) -> dict[Criterion, dict[Block, float]]:
@@ -360,8 +361,9 @@ class Standings:
     def _lead(
         self, criterion: Criterion, control: Criterion, workload: Workload | None
     ) -> dict[Block, float]:
-        mine, theirs = self._shared[criterion], self._shared[control]
-        lead = {block: value - theirs[block] for block, value in mine.items() if block in theirs}
+        workloads = self.workloads if workload is None else (workload,)
+        mine, theirs = self._of(criterion, workloads), self._of(control, workloads)
+        lead = {b: value - theirs[b] for b, value in mine.items() if b in theirs and is_shared(b.sparsity)}
         compared = self.compared(workload)
         if criterion in compared.criteria:
             return {block: value for block, value in lead.items() if block in compared.blocks}
@@ -374,11 +376,11 @@ class Standings:
             criterion: {
                 block: value
                 for block, value in self._of(criterion, workloads).items()
-                if block.sparsity == sparsity and block.dense_model.workload in workloads
+                if block.sparsity == sparsity
             }
             for criterion in criteria
         }
-        asked = [b for b in self._asked if b.sparsity == sparsity and b.dense_model.workload in workloads]
+        asked = [b for pair in workloads for b in self._asked.get(pair, ()) if b.sparsity == sparsity]
         return judge(
             column,
             asked,
