@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from benchsuite.store import metric_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from benchsuite.store.record import Status, TrialRecord
 
@@ -322,34 +322,63 @@ class Board:
         MACs are where operations without a formula were executed, a latency where the interval of the speedup
         is wider than it should be.
         """
+        if cost not in self._uncertain:
+            self._uncertain[cost] = self._find_uncertain(cost)
+        return frozenset(self._uncertain[cost].get(workload, ()))
+
+    @cached_property
+    def _uncertain(self) -> dict[str, Mapping[Workload, set[tuple[Criterion, Sparsity]]]]:
+        """The cells by cost, filled at first use."""
+        return {}
+
+    def _find_uncertain(self, cost: str) -> Mapping[Workload, set[tuple[Criterion, Sparsity]]]:
+        found: dict[Workload, set[tuple[Criterion, Sparsity]]] = defaultdict(set)
         if cost == "params":
-            return frozenset()
+            return found
         name = metric_names.UNCOUNTED_MODULES
         if cost.startswith(LATENCY):
             name = metric_names.latency(1, threads_of(cost), "speedup_wide")
-        return frozenset(
-            (trial.criterion, trial.block.sparsity)
-            for trial in self.by_workload[workload]
-            if trial.metric(name)
-        )
+        for trial in self.trials:
+            if trial.metric(name):
+                found[trial.block.dense_model.workload].add((trial.criterion, trial.block.sparsity))
+        return found
 
     def uncounted(self, workload: Workload) -> tuple[str, ...]:
         """What multiplies in networks of this workload, maybe, and has no formula."""
         found = [t.record.provenance.get("uncounted_modules") for t in self.by_workload[workload]]
         return tuple(sorted({str(name) for names in found if isinstance(names, list) for name in names}))
 
-    def remaining_cost(self, workload: Workload | None, cost: str) -> dict[tuple[Criterion, Sparsity], float]:
+    def remaining_cost(
+        self, workload: Workload | None, cost: str
+    ) -> Mapping[tuple[Criterion, Sparsity], float]:
         """What is left of a dense network's cost, as a mean over finished trials.
 
         Args:
             workload: the workload, or None for the mean over all trials of the board.
             cost: "macs", "params", or one of `times` (the inverse of the speedup measured at batch size 1).
         """
-        found: dict[tuple[Criterion, Sparsity], list[float]] = defaultdict(list)
-        for trial in self.trials if workload is None else self.by_workload[workload]:
+        if cost not in self._remaining:
+            self._remaining[cost] = self._find_remaining(cost)
+        return self._remaining[cost].get(workload, {})
+
+    @cached_property
+    def _remaining(self) -> dict[str, Mapping[Workload | None, dict[tuple[Criterion, Sparsity], float]]]:
+        """The means by cost, filled at first use."""
+        return {}
+
+    def _find_remaining(self, cost: str) -> Mapping[Workload | None, dict[tuple[Criterion, Sparsity], float]]:
+        found: dict[Workload | None, dict[tuple[Criterion, Sparsity], list[float]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
+        for trial in self.trials:
             if (left := trial.remaining(cost)) is not None:
-                found[trial.criterion, trial.block.sparsity].append(left)
-        return {cell: math.fsum(values) / len(values) for cell, values in found.items()}
+                cell = (trial.criterion, trial.block.sparsity)
+                found[None][cell].append(left)
+                found[trial.block.dense_model.workload][cell].append(left)
+        return {
+            workload: {cell: math.fsum(values) / len(values) for cell, values in cells.items()}
+            for workload, cells in found.items()
+        }
 
 
 def threads_of(cost: str) -> int:
