@@ -133,7 +133,7 @@ class Standings:
     def _contention_on(self, workloads: Sequence[Workload]) -> Contention:
         return contention(
             {c: self._shared[c] for c in self.board.criteria if not c.is_control},
-            [b for pair in workloads for b in self._asked.get(pair, ()) if is_shared(b.sparsity)],
+            [b for pair in workloads for b in self._asked[pair] if is_shared(b.sparsity)],
             lambda block: (block.dense_model.workload, block.sparsity),
             least=1,
         )
@@ -236,8 +236,10 @@ class Standings:
         for criterion in self.board.criteria:
             if workload is not None and criterion not in self._present[workload]:
                 continue
-            values = self._of(criterion, workloads)
-            strata = {s: self._strata(values, workloads, s) for s in self.board.sparsities}
+            strata = {
+                sparsity: [list(self._at(criterion, pair, sparsity).values()) for pair in workloads]
+                for sparsity in self.board.sparsities
+            }
             rows[criterion] = [
                 Cell(
                     self._means.estimate(criterion, strata[sparsity], workloads, sparsity),
@@ -339,11 +341,10 @@ class Standings:
 
     @cached_property
     def _asked(self) -> dict[Workload, list[Block]]:
-        """What some criterion was to be measured on, by workload."""
-        found: dict[Workload, list[Block]] = {pair: [] for pair in self.workloads}
+        """What some criterion was to be measured on."""
+        found: dict[Workload, list[Block]] = defaultdict(list)
         for block in self.board.asked:
-            if block.dense_model.workload in found:
-                found[block.dense_model.workload].append(block)
+            found[block.dense_model.workload].append(block)
         return found
 
     @cached_property
@@ -362,8 +363,14 @@ class Standings:
         self, criterion: Criterion, control: Criterion, workload: Workload | None
     ) -> dict[Block, float]:
         workloads = self.workloads if workload is None else (workload,)
-        mine, theirs = self._of(criterion, workloads), self._of(control, workloads)
-        lead = {b: value - theirs[b] for b, value in mine.items() if b in theirs and is_shared(b.sparsity)}
+        theirs = self.values[control]
+        lead = {
+            block: value - theirs[block]
+            for pair in workloads
+            for sparsity in self.shared_sparsities
+            for block, value in self._at(criterion, pair, sparsity).items()
+            if block in theirs
+        }
         compared = self.compared(workload)
         if criterion in compared.criteria:
             return {block: value for block, value in lead.items() if block in compared.blocks}
@@ -373,14 +380,12 @@ class Standings:
         self, criteria: Sequence[Criterion], sparsity: Sparsity, workloads: Sequence[Workload]
     ) -> Verdict | None:
         column = {
-            criterion: {
-                block: value
-                for block, value in self._of(criterion, workloads).items()
-                if block.sparsity == sparsity
-            }
+            criterion: dict(
+                chain.from_iterable(self._at(criterion, pair, sparsity).items() for pair in workloads)
+            )
             for criterion in criteria
         }
-        asked = [b for pair in workloads for b in self._asked.get(pair, ()) if b.sparsity == sparsity]
+        asked = [b for pair in workloads for b in self._asked[pair] if b.sparsity == sparsity]
         return judge(
             column,
             asked,
@@ -397,10 +402,8 @@ class Standings:
 
     def _expected(self, workloads: Sequence[Workload]) -> dict[Sparsity, int]:
         """For how many dense models each sparsity was requested."""
-        asked: dict[Sparsity, set[DenseModel]] = {sparsity: set() for sparsity in self.board.sparsities}
-        for trial in chain.from_iterable(self.board.by_workload[pair] for pair in workloads):
-            asked[trial.block.sparsity].add(trial.block.dense_model)
-        return {sparsity: len(dense_models) for sparsity, dense_models in asked.items()}
+        asked = Counter(block.sparsity for pair in workloads for block in self._asked[pair])
+        return {sparsity: asked[sparsity] for sparsity in self.board.sparsities}
 
     def _troubles(self, workloads: Sequence[Workload]) -> dict[tuple[Criterion, Sparsity], Counter[Status]]:
         found: dict[tuple[Criterion, Sparsity], Counter[Status]] = defaultdict(Counter)
@@ -409,19 +412,17 @@ class Standings:
                 found[trial.criterion, trial.block.sparsity][trial.status] += 1
         return found
 
-    @cached_property
-    def _by_workload(self) -> dict[tuple[Criterion, Workload], dict[Block, float]]:
-        found: dict[tuple[Criterion, Workload], dict[Block, float]] = defaultdict(dict)
-        for criterion, values in self.values.items():
-            for block, value in values.items():
-                found[criterion, block.dense_model.workload][block] = value
-        return found
+    def _at(self, criterion: Criterion, workload: Workload, sparsity: Sparsity) -> Mapping[Block, float]:
+        """The values of one cell, in the order of the dense models."""
+        return self._by_cell.get((criterion, workload, sparsity), {})
 
-    def _of(self, criterion: Criterion, workloads: Sequence[Workload]) -> Mapping[Block, float]:
-        """A criterion's values; those of one workload are looked up directly."""
-        if len(workloads) == 1:
-            return self._by_workload.get((criterion, workloads[0]), {})
-        return self.values[criterion]
+    @cached_property
+    def _by_cell(self) -> dict[tuple[Criterion, Workload, Sparsity], dict[Block, float]]:
+        found: dict[tuple[Criterion, Workload, Sparsity], dict[Block, float]] = defaultdict(dict)
+        for criterion, values in self.values.items():
+            for block in sorted(values, key=lambda block: block.dense_model):
+                found[criterion, block.dense_model.workload, block.sparsity][block] = values[block]
+        return found
 
     def _strata(
         self, values: Mapping[Block, float], workloads: Sequence[Workload], sparsity: Sparsity | None = None
