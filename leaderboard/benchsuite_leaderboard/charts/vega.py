@@ -143,7 +143,7 @@ def _mark(layer: Layer, data: str, size: Mapping[str, int]) -> dict[str, Any]:
         "from": {"data": data},
         "aria": "description" in encoding,
         "interactive": False,
-        "encode": {"update": shown},
+        "encode": {"enter": shown},
     }
 
 
