@@ -262,17 +262,17 @@ class Board:
 
         The accuracy of a collapsed network, which lost a whole layer and so its input, is that of chance.
         """
-        drawn: dict[tuple[Criterion, Block], list[float]] = defaultdict(list)
         measured = self._measured(metric)
-        for trial in self.trials:
-            value = trial.metric(metric)
-            if trial.status == "collapsed" and (pair := trial.block.dense_model.workload) in measured:
-                value = self.chances.get(pair, 0.0)
-            if value is not None:
-                drawn[trial.criterion, trial.block].append(value)
-        values: dict[Criterion, dict[Block, float]] = {criterion: {} for criterion in self.criteria}
-        for (criterion, block), found in drawn.items():
-            values[criterion][block] = math.fsum(found) / len(found)
+        values: dict[Criterion, dict[Block, float]] = {}
+        for criterion, trials in self.by_criterion.items():
+            drawn: dict[Block, list[float]] = defaultdict(list)
+            for trial in trials:
+                value = trial.metric(metric)
+                if trial.status == "collapsed" and (pair := trial.block.dense_model.workload) in measured:
+                    value = self.chances.get(pair, 0.0)
+                if value is not None:
+                    drawn[trial.block].append(value)
+            values[criterion] = {block: math.fsum(found) / len(found) for block, found in drawn.items()}
         return values
 
     @cached_property

@@ -176,8 +176,16 @@ class Standings:
         compared = self.compared(workload)
         if criterion not in compared.criteria:
             return None
-        mine = {block: self._shared[criterion][block] for block in compared.blocks}
-        strata = self._strata(mine, self.workloads if workload is None else (workload,), sparsity)
+        workloads = self.workloads if workload is None else (workload,)
+        if sparsity is None:
+            values = self._shared[criterion]
+            strata = self._strata({block: values[block] for block in compared.blocks}, workloads)
+        else:
+            cells = self._by_cell[criterion]
+            strata = [
+                [v for b, v in cells.get((pair, sparsity), {}).items() if b in compared.blocks]
+                for pair in workloads
+            ]
         means = [math.fsum(stratum) / len(stratum) for stratum in strata if stratum]
         return math.fsum(means) / len(means) if means else None
 
@@ -234,10 +242,11 @@ class Standings:
         expected = self._expected(workloads)
         rows: dict[Criterion, list[Cell]] = {}
         for criterion in self.board.criteria:
-            if workload is not None and criterion not in self._present[workload]:
+            if not self.board.of_criterion(criterion, workload):
                 continue
+            values = self._by_cell[criterion]
             strata = {
-                sparsity: [list(self._at(criterion, pair, sparsity).values()) for pair in workloads]
+                sparsity: [list(values.get((pair, sparsity), {}).values()) for pair in workloads]
                 for sparsity in self.board.sparsities
             }
             rows[criterion] = [
@@ -363,12 +372,12 @@ class Standings:
         self, criterion: Criterion, control: Criterion, workload: Workload | None
     ) -> dict[Block, float]:
         workloads = self.workloads if workload is None else (workload,)
-        theirs = self.values[control]
+        mine, theirs = self._by_cell[criterion], self.values[control]
         lead = {
             block: value - theirs[block]
             for pair in workloads
             for sparsity in self.shared_sparsities
-            for block, value in self._at(criterion, pair, sparsity).items()
+            for block, value in mine.get((pair, sparsity), {}).items()
             if block in theirs
         }
         compared = self.compared(workload)
@@ -381,9 +390,10 @@ class Standings:
     ) -> Verdict | None:
         column = {
             criterion: dict(
-                chain.from_iterable(self._at(criterion, pair, sparsity).items() for pair in workloads)
+                chain.from_iterable(cells.get((pair, sparsity), {}).items() for pair in workloads)
             )
             for criterion in criteria
+            for cells in [self._by_cell[criterion]]
         }
         asked = [b for pair in workloads for b in self._asked[pair] if b.sparsity == sparsity]
         return judge(
@@ -395,10 +405,6 @@ class Standings:
                 criterion, self._strata(values, workloads, sparsity), workloads, sparsity
             ),
         )
-
-    @cached_property
-    def _present(self) -> dict[Workload, set[Criterion]]:
-        return {pair: {t.criterion for t in trials} for pair, trials in self.board.by_workload.items()}
 
     def _expected(self, workloads: Sequence[Workload]) -> dict[Sparsity, int]:
         """For how many dense models each sparsity was requested."""
@@ -412,16 +418,15 @@ class Standings:
                 found[trial.criterion, trial.block.sparsity][trial.status] += 1
         return found
 
-    def _at(self, criterion: Criterion, workload: Workload, sparsity: Sparsity) -> Mapping[Block, float]:
-        """The values of one cell, in the order of the dense models."""
-        return self._by_cell.get((criterion, workload, sparsity), {})
-
     @cached_property
-    def _by_cell(self) -> dict[tuple[Criterion, Workload, Sparsity], dict[Block, float]]:
-        found: dict[tuple[Criterion, Workload, Sparsity], dict[Block, float]] = defaultdict(dict)
+    def _by_cell(self) -> dict[Criterion, dict[tuple[Workload, Sparsity], dict[Block, float]]]:
+        """Each criterion's values by workload and sparsity, in the order of the dense models."""
+        found: dict[Criterion, dict[tuple[Workload, Sparsity], dict[Block, float]]] = {}
         for criterion, values in self.values.items():
+            cells: dict[tuple[Workload, Sparsity], dict[Block, float]] = defaultdict(dict)
             for block in sorted(values, key=lambda block: block.dense_model):
-                found[criterion, block.dense_model.workload, block.sparsity][block] = values[block]
+                cells[block.dense_model.workload, block.sparsity][block] = values[block]
+            found[criterion] = dict(cells)
         return found
 
     def _strata(

@@ -177,14 +177,15 @@ def _points(table: Table, looks: Mapping[Criterion, Look], scale: Scale) -> list
             "series": str(i),
             "x": sparsity,
             "y": cell.estimate.mean,
-            "colour": looks[criterion].colour,
-            "width": looks[criterion].width,
-            "dash": dash(looks[criterion].dash),
+            "colour": look.colour,
+            "width": look.width,
+            "dash": dash(look.dash),
             "note": notes[criterion],
             "low": cell.estimate.mean if cell.estimate.low is None else cell.estimate.low,
             "high": cell.estimate.mean if cell.estimate.high is None else cell.estimate.high,
         }
         for i, (criterion, cells) in enumerate(table.rows.items())
+        for look in [looks[criterion]]
         for sparsity, cell in zip(table.sparsities, cells, strict=True)
         if cell.estimate is not None and not isinstance(sparsity, str)
     ]
