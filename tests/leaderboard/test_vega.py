@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -126,3 +127,14 @@ def test_marks_beyond_the_plot_make_the_drawing_larger() -> None:
     ours = to_svg(layers, **size, label="")
     assert ours == by_vega_lite(layers, **size, label="")
     assert 'viewBox="0 0 5' in ours
+
+
+def test_a_chart_of_one_direction_has_the_axis_of_vega_lite() -> None:
+    rows = layer("point", [{"x": 0.3}], {"x": axis("x", (0.2, 0.7), "x", tickCount=4)}, opacity=0)
+    size = {"width": 200, "height": 50}
+    labels = [
+        re.findall(r"<text[^>]*>[^<]*</text>", draw([rows], **size, label=""))
+        for draw in (to_svg, by_vega_lite)
+    ]
+    assert labels[0] == labels[1]
+    assert len(labels[0]) == 7

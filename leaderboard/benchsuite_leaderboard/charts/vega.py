@@ -72,7 +72,9 @@ def specification(layers: Sequence[Layer], width: int, height: int) -> dict[str,
     channels = [
         (name, layer["encoding"][name]) for layer in layers for name in size if name in layer["encoding"]
     ]
-    scales = {name: _scale(name, channel["scale"]["domain"]) for name, channel in reversed(channels)}
+    domains = {"x": [0, 1], "y": [0, 1]} | {
+        name: channel["scale"]["domain"] for name, channel in reversed(channels)
+    }
     described = {name: channel for name, channel in reversed(channels) if channel.get("axis") is not None}
     axes = [(name, described[name], size[name]) for name in size if name in described]
     return {
@@ -81,7 +83,7 @@ def specification(layers: Sequence[Layer], width: int, height: int) -> dict[str,
         "padding": PADDING,
         "background": "transparent",
         "config": {**AXES, "style": {style: {"font": FONT} for style in ("guide-label", "guide-title")}},
-        "scales": list(scales.values()),
+        "scales": list(starmap(_scale, domains.items())),
         "axes": [
             *(_grid(*each) for each in axes if each[1]["axis"].get("grid", True)),
             *starmap(_axis, axes),
