@@ -322,26 +322,16 @@ class Board:
         MACs are where operations without a formula were executed, a latency where the interval of the speedup
         is wider than it should be.
         """
-        if cost not in self._uncertain:
-            self._uncertain[cost] = self._find_uncertain(cost)
-        return frozenset(self._uncertain[cost].get(workload, ()))
-
-    @cached_property
-    def _uncertain(self) -> dict[str, Mapping[Workload, set[tuple[Criterion, Sparsity]]]]:
-        """The cells by cost, filled at first use."""
-        return {}
-
-    def _find_uncertain(self, cost: str) -> Mapping[Workload, set[tuple[Criterion, Sparsity]]]:
-        found: dict[Workload, set[tuple[Criterion, Sparsity]]] = defaultdict(set)
         if cost == "params":
-            return found
+            return frozenset()
         name = metric_names.UNCOUNTED_MODULES
         if cost.startswith(LATENCY):
             name = metric_names.latency(1, threads_of(cost), "speedup_wide")
-        for trial in self.trials:
-            if trial.metric(name):
-                found[trial.block.dense_model.workload].add((trial.criterion, trial.block.sparsity))
-        return found
+        return frozenset(
+            (trial.criterion, trial.block.sparsity)
+            for trial in self.by_workload[workload]
+            if trial.metric(name)
+        )
 
     def uncounted(self, workload: Workload) -> tuple[str, ...]:
         """What multiplies in networks of this workload, maybe, and has no formula."""
