@@ -15,6 +15,8 @@ from benchsuite.pruning.threshold import threshold_of
 from benchsuite.store import metric_names
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from benchsuite.store.record import Status, TrialRecord
 
 AFTER = metric_names.TOP1
@@ -203,6 +205,19 @@ class Board:
             grouped[trial.criterion].append(trial)
         return {criterion: tuple(grouped[criterion]) for criterion in self.criteria}
 
+    def of_criterion(self, criterion: Criterion, workload: Workload | None = None) -> Sequence[BoardTrial]:
+        """The trials of a criterion, on one workload or on all."""
+        if workload is None:
+            return self.by_criterion[criterion]
+        return self._by_both.get((criterion, workload), ())
+
+    @cached_property
+    def _by_both(self) -> dict[tuple[Criterion, Workload], list[BoardTrial]]:
+        grouped: dict[tuple[Criterion, Workload], list[BoardTrial]] = defaultdict(list)
+        for trial in self.trials:
+            grouped[trial.criterion, trial.block.dense_model.workload].append(trial)
+        return grouped
+
     @cached_property
     def by_workload(self) -> dict[Workload, tuple[BoardTrial, ...]]:
         """The trials of each workload."""
@@ -248,17 +263,17 @@ class Board:
 
         The accuracy of a collapsed network, which lost a whole layer and so its input, is that of chance.
         """
-        drawn: dict[tuple[Criterion, Block], list[float]] = defaultdict(list)
         measured = self._measured(metric)
-        for trial in self.trials:
-            value = trial.metric(metric)
-            if trial.status == "collapsed" and (pair := trial.block.dense_model.workload) in measured:
-                value = self.chances.get(pair, 0.0)
-            if value is not None:
-                drawn[trial.criterion, trial.block].append(value)
-        values: dict[Criterion, dict[Block, float]] = {criterion: {} for criterion in self.criteria}
-        for (criterion, block), found in drawn.items():
-            values[criterion][block] = math.fsum(found) / len(found)
+        values: dict[Criterion, dict[Block, float]] = {}
+        for criterion, trials in self.by_criterion.items():
+            drawn: dict[Block, list[float]] = defaultdict(list)
+            for trial in trials:
+                value = trial.metric(metric)
+                if trial.status == "collapsed" and (pair := trial.block.dense_model.workload) in measured:
+                    value = self.chances.get(pair, 0.0)
+                if value is not None:
+                    drawn[trial.block].append(value)
+            values[criterion] = {block: math.fsum(found) / len(found) for block, found in drawn.items()}
         return values
 
     @cached_property
@@ -324,18 +339,37 @@ class Board:
         found = [t.record.provenance.get("uncounted_modules") for t in self.by_workload[workload]]
         return tuple(sorted({str(name) for names in found if isinstance(names, list) for name in names}))
 
-    def remaining_cost(self, workload: Workload | None, cost: str) -> dict[tuple[Criterion, Sparsity], float]:
+    def remaining_cost(
+        self, workload: Workload | None, cost: str
+    ) -> Mapping[tuple[Criterion, Sparsity], float]:
         """What is left of a dense network's cost, as a mean over finished trials.
 
         Args:
             workload: the workload, or None for the mean over all trials of the board.
             cost: "macs", "params", or one of `times` (the inverse of the speedup measured at batch size 1).
         """
-        found: dict[tuple[Criterion, Sparsity], list[float]] = defaultdict(list)
-        for trial in self.trials if workload is None else self.by_workload[workload]:
+        if cost not in self._remaining:
+            self._remaining[cost] = self._find_remaining(cost)
+        return self._remaining[cost].get(workload, {})
+
+    @cached_property
+    def _remaining(self) -> dict[str, Mapping[Workload | None, dict[tuple[Criterion, Sparsity], float]]]:
+        """The means by cost, filled at first use."""
+        return {}
+
+    def _find_remaining(self, cost: str) -> Mapping[Workload | None, dict[tuple[Criterion, Sparsity], float]]:
+        found: dict[Workload | None, dict[tuple[Criterion, Sparsity], list[float]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
+        for trial in self.trials:
             if (left := trial.remaining(cost)) is not None:
-                found[trial.criterion, trial.block.sparsity].append(left)
-        return {cell: math.fsum(values) / len(values) for cell, values in found.items()}
+                cell = (trial.criterion, trial.block.sparsity)
+                found[None][cell].append(left)
+                found[trial.block.dense_model.workload][cell].append(left)
+        return {
+            workload: {cell: math.fsum(values) / len(values) for cell, values in cells.items()}
+            for workload, cells in found.items()
+        }
 
 
 def threads_of(cost: str) -> int:

@@ -133,11 +133,7 @@ class Standings:
     def _contention_on(self, workloads: Sequence[Workload]) -> Contention:
         return contention(
             {c: self._shared[c] for c in self.board.criteria if not c.is_control},
-            [
-                block
-                for block in self._asked
-                if is_shared(block.sparsity) and block.dense_model.workload in workloads
-            ],
+            [b for pair in workloads for b in self._asked[pair] if is_shared(b.sparsity)],
             lambda block: (block.dense_model.workload, block.sparsity),
             least=1,
         )
@@ -180,8 +176,16 @@ class Standings:
         compared = self.compared(workload)
         if criterion not in compared.criteria:
             return None
-        mine = {block: self._shared[criterion][block] for block in compared.blocks}
-        strata = self._strata(mine, self.workloads if workload is None else (workload,), sparsity)
+        workloads = self.workloads if workload is None else (workload,)
+        if sparsity is None:
+            values = self._shared[criterion]
+            strata = self._strata({block: values[block] for block in compared.blocks}, workloads)
+        else:
+            cells = self._by_cell[criterion]
+            strata = [
+                [v for b, v in cells.get((pair, sparsity), {}).items() if b in compared.blocks]
+                for pair in workloads
+            ]
         means = [math.fsum(stratum) / len(stratum) for stratum in strata if stratum]
         return math.fsum(means) / len(means) if means else None
 
@@ -191,7 +195,7 @@ class Standings:
 
     @cached_property
     def _asked_at(self) -> dict[Workload | None, dict[Sparsity, tuple[Workload, ...]]]:
-        asked = {(block.dense_model.workload, block.sparsity) for block in self._asked}
+        asked = {(pair, block.sparsity) for pair, blocks in self._asked.items() for block in blocks}
         return {
             workload: {
                 sparsity: tuple(pair for pair in pairs if (pair, sparsity) in asked)
@@ -238,10 +242,13 @@ class Standings:
         expected = self._expected(workloads)
         rows: dict[Criterion, list[Cell]] = {}
         for criterion in self.board.criteria:
-            if workload is not None and criterion not in self._present[workload]:
+            if not self.board.of_criterion(criterion, workload):
                 continue
-            values = self._of(criterion, workloads)
-            strata = {s: self._strata(values, workloads, s) for s in self.board.sparsities}
+            values = self._by_cell[criterion]
+            strata = {
+                sparsity: [list(values.get((pair, sparsity), {}).values()) for pair in workloads]
+                for sparsity in self.board.sparsities
+            }
             rows[criterion] = [
                 Cell(
                     self._means.estimate(criterion, strata[sparsity], workloads, sparsity),
@@ -336,14 +343,18 @@ class Standings:
         """Mean of any metric over the finished trials of a criterion, on one workload or on all."""
         found = [
             value
-            for trial in self.board.by_criterion[criterion]
-            if pair in (None, trial.block.dense_model.workload) and (value := trial.metric(name)) is not None
+            for trial in self.board.of_criterion(criterion, pair)
+            if (value := trial.metric(name)) is not None
         ]
         return math.fsum(found) / len(found) if found else None
 
     @cached_property
-    def _asked(self) -> list[Block]:
-        return [b for b in self.board.asked if b.dense_model.workload in self.workloads]
+    def _asked(self) -> dict[Workload, list[Block]]:
+        """What some criterion was to be measured on."""
+        found: dict[Workload, list[Block]] = defaultdict(list)
+        for block in self.board.asked:
+            found[block.dense_model.workload].append(block)
+        return found
 
     @cached_property
     def _shared(self) -> dict[Criterion, dict[Block, float]]:
@@ -360,8 +371,15 @@ class Standings:
     def _lead(
         self, criterion: Criterion, control: Criterion, workload: Workload | None
     ) -> dict[Block, float]:
-        mine, theirs = self._shared[criterion], self._shared[control]
-        lead = {block: value - theirs[block] for block, value in mine.items() if block in theirs}
+        workloads = self.workloads if workload is None else (workload,)
+        mine, theirs = self._by_cell[criterion], self.values[control]
+        lead = {
+            block: value - theirs[block]
+            for pair in workloads
+            for sparsity in self.shared_sparsities
+            for block, value in mine.get((pair, sparsity), {}).items()
+            if block in theirs
+        }
         compared = self.compared(workload)
         if criterion in compared.criteria:
             return {block: value for block, value in lead.items() if block in compared.blocks}
@@ -371,14 +389,13 @@ class Standings:
         self, criteria: Sequence[Criterion], sparsity: Sparsity, workloads: Sequence[Workload]
     ) -> Verdict | None:
         column = {
-            criterion: {
-                block: value
-                for block, value in self._of(criterion, workloads).items()
-                if block.sparsity == sparsity and block.dense_model.workload in workloads
-            }
+            criterion: dict(
+                chain.from_iterable(cells.get((pair, sparsity), {}).items() for pair in workloads)
+            )
             for criterion in criteria
+            for cells in [self._by_cell[criterion]]
         }
-        asked = [b for b in self._asked if b.sparsity == sparsity and b.dense_model.workload in workloads]
+        asked = [b for pair in workloads for b in self._asked[pair] if b.sparsity == sparsity]
         return judge(
             column,
             asked,
@@ -389,16 +406,10 @@ class Standings:
             ),
         )
 
-    @cached_property
-    def _present(self) -> dict[Workload, set[Criterion]]:
-        return {pair: {t.criterion for t in trials} for pair, trials in self.board.by_workload.items()}
-
     def _expected(self, workloads: Sequence[Workload]) -> dict[Sparsity, int]:
         """For how many dense models each sparsity was requested."""
-        asked: dict[Sparsity, set[DenseModel]] = {sparsity: set() for sparsity in self.board.sparsities}
-        for trial in chain.from_iterable(self.board.by_workload[pair] for pair in workloads):
-            asked[trial.block.sparsity].add(trial.block.dense_model)
-        return {sparsity: len(dense_models) for sparsity, dense_models in asked.items()}
+        asked = Counter(block.sparsity for pair in workloads for block in self._asked[pair])
+        return {sparsity: asked[sparsity] for sparsity in self.board.sparsities}
 
     def _troubles(self, workloads: Sequence[Workload]) -> dict[tuple[Criterion, Sparsity], Counter[Status]]:
         found: dict[tuple[Criterion, Sparsity], Counter[Status]] = defaultdict(Counter)
@@ -408,18 +419,15 @@ class Standings:
         return found
 
     @cached_property
-    def _by_workload(self) -> dict[tuple[Criterion, Workload], dict[Block, float]]:
-        found: dict[tuple[Criterion, Workload], dict[Block, float]] = defaultdict(dict)
+    def _by_cell(self) -> dict[Criterion, dict[tuple[Workload, Sparsity], dict[Block, float]]]:
+        """Each criterion's values by workload and sparsity, in the order of the dense models."""
+        found: dict[Criterion, dict[tuple[Workload, Sparsity], dict[Block, float]]] = {}
         for criterion, values in self.values.items():
-            for block, value in values.items():
-                found[criterion, block.dense_model.workload][block] = value
+            cells: dict[tuple[Workload, Sparsity], dict[Block, float]] = defaultdict(dict)
+            for block in sorted(values, key=lambda block: block.dense_model):
+                cells[block.dense_model.workload, block.sparsity][block] = values[block]
+            found[criterion] = dict(cells)
         return found
-
-    def _of(self, criterion: Criterion, workloads: Sequence[Workload]) -> Mapping[Block, float]:
-        """A criterion's values; those of one workload are looked up directly."""
-        if len(workloads) == 1:
-            return self._by_workload.get((criterion, workloads[0]), {})
-        return self.values[criterion]
 
     def _strata(
         self, values: Mapping[Block, float], workloads: Sequence[Workload], sparsity: Sparsity | None = None

@@ -11,7 +11,7 @@ from benchsuite.store.files import write_atomically
 from benchsuite_leaderboard.agreement import workload_agreements
 from benchsuite_leaderboard.charts.heat import agreement_heat_map
 from benchsuite_leaderboard.charts.theme import shorten
-from benchsuite_leaderboard.charts.vegalite import FONT
+from benchsuite_leaderboard.charts.vega import FONT
 from benchsuite_leaderboard.downloads import harmless
 from benchsuite_leaderboard.pages.addresses import slug
 from benchsuite_leaderboard.pages.agreement import described

@@ -11,7 +11,7 @@ import base64
 import gzip
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -70,16 +70,17 @@ def trial_files(report: Report, folders: RunFolders) -> TrialFiles:
     trials = [(board, trial) for board in report.boards for trial in board.board.trials]
     files: dict[str, bytes] = {}
     added = _from_folders(trials, folders, files)
-    ambiguous = _ambiguous(trials)
+    cells = [_cell(trial) for _, trial in trials]
+    alike = Counter(cells)
     names: dict[Workload, list[str]] = defaultdict(list)
     shards: dict[str, _Shard] = {}
-    for board, trial in trials:
+    for (board, trial), cell in zip(trials, cells, strict=True):
         address = trial_id(trial.record.key)
         pair = trial.block.dense_model.workload
         if not names[pair] or len(shards[names[pair][-1]]) >= SHARD:
             names[pair].append(f"{slug(*pair)}-{len(names[pair])}")
             shards[names[pair][-1]] = _Shard(report)
-        extra = {"alike": alike} if (alike := ambiguous[_cell(trial)]) > 1 else {}
+        extra = {"alike": alike[cell]} if alike[cell] > 1 else {}
         shards[names[pair][-1]].add(address, board, trial, added.get(address, {}) | extra)
     if shards:
         files["trials/index.js"] = _script(_index(shards))
@@ -250,16 +251,9 @@ def _in_comparable_order(trials: Sequence[tuple[BoardReport, BoardTrial]]) -> li
 
 
 def _cell(trial: BoardTrial) -> str:
+    """Equal for trials that the same filters select."""
     axes = {name: value for name, value in trial.record.axes.items() if name != "scorer_params"}
-    return json.dumps([axes, trial.record.settings], sort_keys=True, default=str)
-
-
-def _ambiguous(trials: Sequence[tuple[BoardReport, BoardTrial]]) -> dict[str, int]:
-    """How many trials the same filters select."""
-    counts: dict[str, int] = defaultdict(int)
-    for _, trial in trials:
-        counts[_cell(trial)] += 1
-    return counts
+    return _WRITTEN.encode([axes, trial.record.settings])
 
 
 def _plain(value: Any, digits: int = _SIGNIFICANT) -> Any:
@@ -268,22 +262,23 @@ def _plain(value: Any, digits: int = _SIGNIFICANT) -> Any:
         return clean(value)
     if isinstance(value, dict):
         # Metrics are numbers by the hundred thousand: for those no further call is made.
+        form = f"%.{digits}g"
         return {
-            _name(name): _short(inner, digits) if type(inner) is float else _plain(inner, digits)
+            _name(name): _short(inner, form) if type(inner) is float else _plain(inner, digits)
             for name, inner in value.items()
         }
     if isinstance(value, list | tuple):
         return [_plain(inner, digits) for inner in value]
     if isinstance(value, float):
-        return _short(value, digits)
+        return _short(value, f"%.{digits}g")
     return value if value is None or isinstance(value, bool | int) else clean(value)
 
 
-def _short(value: float, digits: int) -> float | None:
+def _short(value: float, form: str) -> float | None:
     """A number of few digits; None for NaN and infinity."""
-    if not math.isfinite(value):
-        return None
-    return int(value) if value.is_integer() and abs(value) < 1e15 else float(f"{value:.{digits}g}")
+    if value.is_integer():
+        return int(value) if abs(value) < 1e15 else float(form % value)
+    return float(form % value) if math.isfinite(value) else None
 
 
 @lru_cache(1 << 14)

@@ -114,6 +114,7 @@ def judge(
     }
     means = {c: _mean(values) for c, values in common.items()}
     order = sorted(found.criteria, key=lambda c: (-means[c], c.label))
+    ordered = [means[c] for c in order]
     rival = random if random in common else None
     values = np.array([list(common[c].values()) for c in found.criteria])
     near = np.array([near_chance.get(pair, -math.inf) for pair in pairs])
@@ -142,7 +143,7 @@ def judge(
     return Verdict(
         highest,
         leaders,
-        {c: 1 + sum(means[other] > means[c] for other in order) for c in order},
+        {c: 1 + sum(other > means[c] for other in ordered) for c in order},
         {c: len(column[c]) for c in found.partial},
         len(blocks),
         found.asked,

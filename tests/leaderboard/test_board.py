@@ -25,6 +25,24 @@ def test_draws_of_one_dense_model_count_once(record: Callable[..., TrialRecord])
     assert values == {block: pytest.approx(0.4)}
 
 
+def test_trials_and_costs_are_found_by_workload(record: Callable[..., TrialRecord]) -> None:
+    records = [record(name, 0.5, 0.9, model=model) for name, model in (("a", "m"), ("b", "m"), ("a", "n"))]
+    records[2].metrics["cost/macs"] = 2500.0
+    (board,) = boards(records)
+    a, b = board.criteria
+    m, n = board.workloads
+    assert [len(board.of_criterion(*each)) for each in ((a,), (a, m), (b,), (b, m), (b, n))] == [
+        2,
+        1,
+        1,
+        1,
+        0,
+    ]
+    assert board.remaining_cost(m, "macs") == {(a, 0.5): 0.5, (b, 0.5): 0.5}
+    assert board.remaining_cost(n, "macs") == {(a, 0.5): 0.25}
+    assert board.remaining_cost(None, "macs") == {(a, 0.5): 0.375, (b, 0.5): 0.5}
+
+
 @pytest.mark.parametrize(
     "change",
     [

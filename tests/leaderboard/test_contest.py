@@ -122,7 +122,7 @@ def test_few_draws_end_a_question_only_where_many_would_say_the_same() -> None:
         values[0] += 0.2 * board
         strata = [np.arange(3), np.arange(3, 6)]
         found = contest(values, [0, 0, 0, 1, 1, 1]).may_be_best
-        null = _drawn(values, strata, DRAWS, np.random.default_rng(0))
+        null = _drawn(values, strata, DRAWS, 0)
         for i in range(8):
             leads = null.lead(values.mean(axis=1), i)
             share = float((null.leads(i) >= leads.max() - 1e-12).mean())
@@ -130,3 +130,16 @@ def test_few_draws_end_a_question_only_where_many_would_say_the_same() -> None:
             assert found is not None
             assert found[i] == (share >= 0.05)
     assert undecided >= 3
+
+
+def test_what_was_asked_before_changes_no_answer() -> None:
+    """Questions share the normal numbers that they draw, and each draws the same numbers after these."""
+    values, control = spread_out(6, 5, 1.0), spread_out(1, 5, 1.0, seed=4)[0]
+    first = contest(values, [0] * 5, control)
+    contest(values * np.arange(1, 7)[:, None], [0] * 5, control)
+    again = contest(values, [0] * 5, control)
+    assert np.array_equal(first.p_control, again.p_control)
+    assert np.array_equal(first.may_be_best, again.may_be_best)
+    strata, generator = [np.arange(5)], np.random.default_rng(0)
+    null = _drawn(values, strata, 1000, 0)
+    assert (null.means == generator.standard_normal((6, 1000)) * np.sqrt(null.actual)[:, None]).all()

@@ -10,7 +10,6 @@ from benchsuite_leaderboard.charts.layout import spread_apart
 from benchsuite_leaderboard.charts.theme import share_format, shorten
 from benchsuite_leaderboard.charts.vegalite import (
     LETTER,
-    Layer,
     as_is,
     axis,
     dash,
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
     from benchsuite_leaderboard.board import Criterion
     from benchsuite_leaderboard.charts.theme import Look
+    from benchsuite_leaderboard.charts.vega import Layer
     from benchsuite_leaderboard.standings import Table
     from benchsuite_leaderboard.statistics.intervals import Estimate
 
@@ -177,14 +177,15 @@ def _points(table: Table, looks: Mapping[Criterion, Look], scale: Scale) -> list
             "series": str(i),
             "x": sparsity,
             "y": cell.estimate.mean,
-            "colour": looks[criterion].colour,
-            "width": looks[criterion].width,
-            "dash": dash(looks[criterion].dash),
+            "colour": look.colour,
+            "width": look.width,
+            "dash": dash(look.dash),
             "note": notes[criterion],
             "low": cell.estimate.mean if cell.estimate.low is None else cell.estimate.low,
             "high": cell.estimate.mean if cell.estimate.high is None else cell.estimate.high,
         }
         for i, (criterion, cells) in enumerate(table.rows.items())
+        for look in [looks[criterion]]
         for sparsity, cell in zip(table.sparsities, cells, strict=True)
         if cell.estimate is not None and not isinstance(sparsity, str)
     ]

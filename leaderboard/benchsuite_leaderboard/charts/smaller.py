@@ -13,14 +13,8 @@ if TYPE_CHECKING:
 _PART = re.compile(r"<(circle|line|path|rect|text)((?: [\w:-]+=\"[^\"]*\")*)(?:/>|>(.*?)</\1>)|<[^>]*>", re.S)
 _ATTRIBUTE = re.compile(r' ([\w:-]+)="([^"]*)"')
 _SHIFT = re.compile(r"translate\(([-\d.]+),([-\d.]+)\)")
-_INHERITED = (
-    "fill",
-    "stroke",
-    "stroke-width",
-    "stroke-linecap",
-    "stroke-dasharray",
-    "font-size",
-    "text-anchor",
+_INHERITED = frozenset(
+    ("fill", "stroke", "stroke-width", "stroke-linecap", "stroke-dasharray", "font-size", "text-anchor")
 )
 """What a group can say for all marks in it; opacity is not among them, since it would mix them first."""
 _FEWEST = 3
@@ -32,20 +26,20 @@ class _Mark:
     """One element without children except a title or a text; a tag of a group has no attributes here."""
 
     tag: str
-    attributes: tuple[tuple[str, str], ...]
+    attributes: dict[str, str]
     inner: str
 
     def __str__(self) -> str:
         if not self.tag:
             return self.inner
-        written = "".join(f' {name}="{value}"' for name, value in self.attributes)
+        written = "".join(f' {name}="{value}"' for name, value in self.attributes.items())
         return f"<{self.tag}{written}" + (f">{self.inner}</{self.tag}>" if self.inner else "/>")
 
     def __getitem__(self, name: str) -> str:
-        return dict(self.attributes).get(name, "")
+        return self.attributes.get(name, "")
 
-    def without(self, *names: str) -> tuple[tuple[str, str], ...]:
-        return tuple((name, value) for name, value in self.attributes if name not in names)
+    def without(self, *names: str) -> dict[str, str]:
+        return {name: value for name, value in self.attributes.items() if name not in names}
 
 
 def smaller(body: str) -> str:
@@ -62,15 +56,15 @@ def smaller(body: str) -> str:
 def _marks(body: str) -> Iterator[_Mark]:
     for match in _PART.finditer(body):
         if match[1]:
-            yield _Mark(match[1], tuple(_ATTRIBUTE.findall(match[2])), match[3] or "")
+            yield _Mark(match[1], dict(_ATTRIBUTE.findall(match[2])), match[3] or "")
         else:
-            yield _Mark("", (), match[0])
+            yield _Mark("", {}, match[0])
 
 
 def _plain_numbers(body: str) -> str:
     """Numbers in tags as 16 and .5 for 16.0 and 0.5."""
-    body = re.sub(r"(\d)\.0+(?=[^\d<>][^<>]*>)", r"\1", body)
-    return re.sub(r"(?<![\d.\w])0(\.\d)(?=[^<>]*>)", r"\1", body)
+    body = re.sub(r"(?<=\d)\.0+(?=[^\d<>][^<>]*>)", "", body)
+    return re.sub(r"(?<![\d.\w])0(?=\.\d[^<>]*>)", "", body)
 
 
 def _as_path(mark: _Mark) -> _Mark:
@@ -78,8 +72,8 @@ def _as_path(mark: _Mark) -> _Mark:
     if mark.tag == "line":
         shift = _SHIFT.fullmatch(mark["transform"])
         x, y = shift.groups() if shift else ("0", "0")
-        path = ("d", f"M{x},{y}l{mark['x2'] or 0},{mark['y2'] or 0}")
-        mark = _Mark("path", (path, *mark.without("transform", "x2", "y2")), mark.inner)
+        path = f"M{x},{y}l{mark['x2'] or 0},{mark['y2'] or 0}"
+        mark = _Mark("path", {"d": path, **mark.without("transform", "x2", "y2")}, mark.inner)
     if mark.tag == "path" and mark["stroke-width"] == "1":
         mark = replace(mark, attributes=mark.without("stroke-width"))
     return mark
@@ -99,17 +93,17 @@ def _merged(alike: Sequence[_Mark]) -> Sequence[_Mark]:
         return alike
     first = alike[0]
     if first.tag == "path":
-        joined = ("d", "".join(mark["d"] for mark in alike))
-        return [_Mark("path", (joined, *first.without("d")), first.inner)]
+        joined = "".join(mark["d"] for mark in alike)
+        return [_Mark("path", {"d": joined, **first.without("d")}, first.inner)]
     # A line of no length with round ends is a dot.
     dots = "".join(f"M{mark['cx']},{mark['cy']}h0" for mark in alike)
-    look = (
-        ("stroke", first["fill"]),
-        ("stroke-width", f"{2 * float(first['r']):g}"),
-        ("stroke-linecap", "round"),
-    )
+    look = {
+        "stroke": first["fill"],
+        "stroke-width": f"{2 * float(first['r']):g}",
+        "stroke-linecap": "round",
+    }
     rest = first.without("cx", "cy", "r", "fill", "stroke", "stroke-width")
-    return [_Mark("path", (("d", dots), *look, *rest), first.inner)]
+    return [_Mark("path", {"d": dots, **look, **rest}, first.inner)]
 
 
 def _in_groups(marks: Sequence[_Mark]) -> Iterator[str]:
@@ -136,4 +130,4 @@ def _in_groups(marks: Sequence[_Mark]) -> Iterator[str]:
 
 
 def _inherited(mark: _Mark) -> frozenset[tuple[str, str]]:
-    return frozenset(pair for pair in mark.attributes if pair[0] in _INHERITED)
+    return frozenset(pair for pair in mark.attributes.items() if pair[0] in _INHERITED)

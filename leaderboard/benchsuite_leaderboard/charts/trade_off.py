@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from benchsuite_leaderboard.charts.layout import spread_apart
 from benchsuite_leaderboard.charts.theme import share_format, shorten
 from benchsuite_leaderboard.charts.vegalite import (
-    Layer,
     as_is,
     axis,
     dash,
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
     from benchsuite_leaderboard.board import Criterion, Sparsity
     from benchsuite_leaderboard.charts.theme import Look
+    from benchsuite_leaderboard.charts.vega import Layer
 
 _CROSS = "M-1,-1L1,1M1,-1L-1,1"
 _WIDTH, _HEIGHT, _LINE = 460, 340, 13.5

@@ -1,4 +1,4 @@
-"""Vega-Lite specifications, rendered to SVG that takes its colours from the page."""
+"""Charts in the terms of Vega-Lite, drawn by Vega as SVG that takes its colours from the page."""
 
 from __future__ import annotations
 
@@ -9,56 +9,24 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup, escape
 
 from benchsuite_leaderboard.charts.smaller import smaller
+from benchsuite_leaderboard.charts.vega import TEXT, specification
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
+    from benchsuite_leaderboard.charts.vega import Channel, Layer
 
-_TEXT = 11.5
-"""Size of texts in pixels."""
 LETTER = 6.3
 """Width of a letter, about: a reader's font is not known here."""
-_ASCENT, _DESCENT = 9.0, 3.0
-"""How far letters reach above and below the line that they stand on."""
-_TICK_LABEL = 32.0
-"""Room for the labels of a vertical axis."""
 _UNSIZED = re.compile(
     r'<text text-anchor="start" [^>]*?translate\(([\d.]+),[^>]* font-size="0px"[^>]*>([^<]*)<'
 )
-
-_AXIS = {
-    "domain": False,
-    "ticks": False,
-    "gridColor": "var(--line)",
-    "labelColor": "var(--ink-2)",
-    "titleColor": "var(--ink-2)",
-    "labelFontSize": 0,
-    "titleFontSize": 0,
-    "titleFontWeight": "normal",
-    "labelPadding": 6,
-}
-"""Of texts without a size, see `labels`; where they stand is said below."""
-_CONFIG = {
-    "background": "transparent",
-    "font": FONT,
-    "view": {"stroke": None},
-    "axis": _AXIS,
-    "axisX": {"labelPadding": 6 + _ASCENT, "titlePadding": 8 + _ASCENT},
-    "axisTop": {"labelPadding": 6 + _DESCENT, "titlePadding": 8 + _ASCENT + _DESCENT},
-    "axisY": {"labelOffset": 0.3 * _TEXT, "titlePadding": 8 + _TICK_LABEL + _DESCENT},
-    "padding": {"left": 4 + _ASCENT, "right": 16, "top": 1 + _ASCENT, "bottom": 4 + _DESCENT},
-    "text": {"color": "var(--ink)", "fontSize": _TEXT},
-}
 
 _DOT = re.compile(
     r'<path transform="translate\(([-\d.]+),([-\d.]+)\)" d="M([\d.]+),0A[^"]*" '
     r'fill="([^"]*)" stroke-width="[^"]*"'
     r"([^>]*?)(?:/>|>(<title>[^<]*</title>)?</path>)"
 )
-
-Channel = dict[str, Any]
-Layer = dict[str, Any]
 
 
 def layer(
@@ -92,7 +60,7 @@ def labels(rows: Sequence[Mapping[str, Any]], encoding: Mapping[str, Channel], *
     Measuring many texts takes the renderer as long as all else, so it is told that they have no size;
     `to_svg` makes room for them.
     """
-    place = {"align": "left", "baseline": "middle", "dy": 0.3 * _TEXT}
+    place = {"align": "left", "baseline": "middle", "dy": 0.3 * TEXT}
     return layer("text", rows, encoding, fontSize=0, **place, **properties)
 
 
@@ -123,15 +91,14 @@ def text(field: str) -> Channel:
 
 
 def to_svg(layers: Sequence[Layer], *, width: int, height: int, label: str) -> Markup:
-    """The layers as one inline SVG element with a text alternative, scaling to its container's width.
-
-    Names from outside may be used only as values in the rows, never as names of fields.
-    """
+    """The layers as one inline SVG element with a text alternative, scaling to its container's width."""
     import vl_convert
 
-    svg: str = vl_convert.vegalite_to_svg(
-        {"width": width, "height": height, "layer": list(layers), "config": _CONFIG}
-    )
+    return inline(vl_convert.vega_to_svg(specification(layers, width, height)), label=label)
+
+
+def inline(svg: str, *, label: str) -> Markup:
+    """A drawing by Vega as an element of a page, in few letters."""
     full_width, full_height = map(float, re.findall(r'(?:width|height)="([\d.]+)"', svg)[:2])
     body = svg[svg.index(">") + 1 :]
     full_width = max(full_width, _right_end(body))
@@ -143,7 +110,7 @@ def to_svg(layers: Sequence[Layer], *, width: int, height: int, label: str) -> M
         r' (?:font-family="[^"]*"|opacity="1"|font-weight="normal"|transform="translate\(0,0\)")', "", body
     )
     body = re.sub(r'<path d="(?:M0,0h[\d.]+v[\d.]+h-?[\d.]+Z)?"(?: display="none")?/>', "", body)
-    body = re.sub(r"(\.\d)\d+(?=[^<>]*>)", r"\1", body)
+    body = re.sub(r"(?<=\.\d)\d+(?=[^<>]*>)", "", body)
     body = re.sub(r' (?:stroke-dasharray="1,0"|text-anchor="start"|font-size="(?:11.5|0)px")', "", body)
     body = _DOT.sub(r'<circle cx="\1" cy="\2" r="\3" fill="\4"\5>\6</circle>', body)
     body = body.replace('"></circle>', '"/>')

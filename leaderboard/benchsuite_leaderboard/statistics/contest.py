@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchsuite_leaderboard.statistics.moderation import moderated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -52,7 +53,8 @@ class _Null:
 
     Attributes:
         means: shape (criteria, draws).
-        variances: of the means as they are estimated in each draw, the same shape.
+        variances: of the means as they are estimated in each draw, the same shape; or shape (criteria, 1)
+            where they are known, and so the same in all draws.
         actual: variances of the observed means, shape (criteria,).
     """
 
@@ -149,7 +151,7 @@ def contest(
     make = _permuted if at_chance > _CROWDED else _drawn
 
     def drawn(everyone: Floats) -> _Draws:
-        return _Draws(lambda number: make(everyone, strata, number, np.random.default_rng(seed)), draws)
+        return _Draws(lambda number: make(everyone, strata, number, seed), draws)
 
     best = np.ones(criteria, dtype=np.bool_)
     if criteria > 1:
@@ -188,13 +190,14 @@ def _means(values: Floats, strata: Sequence[NDArray[np.int64]]) -> Floats:
     return np.asarray(np.mean([values[:, members].mean(axis=1) for members in strata], axis=0))
 
 
-def _drawn(
-    values: Floats, strata: Sequence[NDArray[np.int64]], draws: int, generator: np.random.Generator
-) -> _Null:
+def _drawn(values: Floats, strata: Sequence[NDArray[np.int64]], draws: int, seed: int) -> _Null:
     variances, freedoms = moderated(*_variances(values, strata), cautious=len(strata) == 1)
     # Equal values everywhere: any lead at all is then more than equal criteria would have.
     variances = np.maximum(variances, np.finfo(np.float64).tiny)
-    means = generator.standard_normal((len(values), draws)) * np.sqrt(variances)[:, None]
+    normals, generator = _normals(len(values), draws, seed)
+    means = normals * np.sqrt(variances)[:, None]
+    if not np.isfinite(freedoms).any():
+        return _Null(means, variances[:, None], variances)
     estimated = np.repeat(variances[:, None], draws, axis=1)
     for i in np.flatnonzero(np.isfinite(freedoms)):
         # A chi-squared variable is twice a gamma variable with half as many degrees of freedom.
@@ -203,16 +206,32 @@ def _drawn(
     return _Null(means, estimated, variances)
 
 
-def _permuted(
-    values: Floats, strata: Sequence[NDArray[np.int64]], draws: int, generator: np.random.Generator
-) -> _Null:
+def _normals(criteria: int, draws: int, seed: int) -> tuple[Floats, np.random.Generator]:
+    """Standard normal numbers, and the generator that made them, to draw more."""
+    normals, state = _drawn_normals(criteria, draws, seed)
+    generator = np.random.default_rng()
+    generator.bit_generator.state = state
+    return normals, generator
+
+
+@lru_cache(8)
+def _drawn_normals(criteria: int, draws: int, seed: int) -> tuple[Floats, Mapping[str, Any]]:
+    """The numbers and the state of the generator after them, the same for each column of a board."""
+    generator = np.random.default_rng(seed)
+    normals = generator.standard_normal((criteria, draws))
+    normals.flags.writeable = False
+    return normals, generator.bit_generator.state
+
+
+def _permuted(values: Floats, strata: Sequence[NDArray[np.int64]], draws: int, seed: int) -> _Null:
+    generator = np.random.default_rng(seed)
     means = np.zeros((len(values), draws))
     for members in strata:
         for cell in members:
             order = np.argsort(generator.random((len(values), draws)), axis=0)
             means += values[:, cell][order] / len(members)
     ones = np.ones(len(values))
-    return _Null(means / len(strata), np.ones_like(means), ones)
+    return _Null(means / len(strata), ones[:, None], ones)
 
 
 def _variances(values: Floats, strata: Sequence[NDArray[np.int64]]) -> tuple[Floats, Floats]:
