@@ -55,7 +55,8 @@ class HuggingFaceModel(ImageArchitecture):
                 near = get_close_matches(name, sorted(known), 1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise benchsuite.DataError(f"{self.label}: its configuration has no field {name!r}{hint}")
-        own = {"num_channels": channels, "image_size": height if height == width else (height, width)}
+        single = height == width and not isinstance(getattr(default, "image_size", 0), list | tuple)
+        own = {"num_channels": channels, "image_size": height if single else [height, width]}
         if "vision_config" in known:  # beside one for texts, which classifies nothing
             fields = self.config | {"vision_config": own | self.config.get("vision_config", {})}
         else:

@@ -71,6 +71,14 @@ def test_any_channels_and_sizes(kind: str, shape: tuple[int, int, int]) -> None:
 
 
 @needs_transformers
+def test_a_configuration_whose_size_is_a_list_gets_one() -> None:
+    config = {"embed_dim": 16, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 4]}
+    network = HuggingFaceModel(architecture="hiera", config=config).build((3, 64, 64), CLASSES)
+    with torch.no_grad():
+        assert network.eval()(torch.randn(1, 3, 64, 64)).logits.shape == (1, CLASSES)
+
+
+@needs_transformers
 def test_the_types_are_those_that_the_library_lists() -> None:
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as NAMES
 
