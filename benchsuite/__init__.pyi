@@ -47,6 +47,9 @@ from .contracts.model import (
 from .contracts.model import (
     ModelPlugin as ModelPlugin,
 )
+from .contracts.other_parameters import (
+    functional_call as functional_call,
+)
 from .contracts.plugin import (
     Plugin as Plugin,
 )
@@ -79,9 +82,6 @@ from .registry.hookspecs import (
 )
 from .scoring.calls import (
     call_input as call_input,
-)
-from .scoring.calls import (
-    functional_call as functional_call,
 )
 from .scoring.calls import (
     with_call_input as with_call_input,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from benchsuite.scoring.calls import functional_call
+from benchsuite.contracts.other_parameters import functional_call
 from benchsuite.scoring.gates import GateWatcher
 from benchsuite.scoring.gradients import GradientBatch
 from benchsuite.scoring.points import as_maps

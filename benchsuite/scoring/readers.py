@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from benchsuite.scoring.calls import call_input, functional_call
+from benchsuite.contracts.other_parameters import functional_call
+from benchsuite.scoring.calls import call_input
 from benchsuite.scoring.points import in_rows
 
 if TYPE_CHECKING:

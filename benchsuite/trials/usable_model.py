@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter, is_lazy
 
+from benchsuite.contracts.other_parameters import functional_call
 from benchsuite.errors import Unsupported
 from benchsuite.metrics.cost import evaluating
-from benchsuite.scoring.calls import functional_call
 from benchsuite.trials.exported_program import as_layers, is_exported
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from torchvision.models.swin_transformer import (
     SwinTransformerBlockV2,
 )
 
+from benchsuite.pruning.graph import UNSAMPLED
 from benchsuite.pruning.survey import survey
 from benchsuite_models.nets.window_attention import call_window_attentions
 from benchsuite_models.torchvision import TorchvisionModel
@@ -80,4 +81,8 @@ def test_all_their_units_can_go(version: int) -> None:
         return network
 
     line = survey(build, torch.randn(1, 3, 16, 16, dtype=torch.float64))
-    assert (line.status, line.prunable_units) == ("ok", 1.0), line.reason
+    assert line.status == "ok", line.reason
+    if version == 1:
+        assert line.prunable_units == 1.0, line.reason
+    else:  # the hidden units of what makes a bias of positions stay
+        assert UNSAMPLED in line.reason

@@ -88,7 +88,7 @@ def test_what_scores_mean_over_layers_and_groups() -> None:
     assert named("coupled", True) - elsewhere == coupled
     assert named("sums_to_units", True) - elsewhere == {"karnin"}
     assert named("absolute", True) - elsewhere == {
-        *("apoz", "distinctiveness", "fisher", "obd", "taylor-weight")
+        *("apoz", "distinctiveness", "fisher", "karnin", "obd", "random", "taylor-weight")
     }
     for scorer in SCORERS:
         if scorer.scale == "network" and scorer.name not in elsewhere:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchsuite.contracts.other_parameters import functional_call
 from benchsuite.errors import Unsupported
 from benchsuite.pruning.tracing.trace import trace
-from benchsuite.scoring.calls import functional_call
 from benchsuite.scoring.check import run_scorer
 from benchsuite.testing import tiny_trace
 from benchsuite.testing.conformance import context_for

@@ -9,7 +9,6 @@ import numpy as np
 from torch import nn
 
 from benchsuite.contracts.layers import CoupledGroup, GroupMember, Layer
-from benchsuite.errors import BenchsuiteError, Unsupported
 from benchsuite.metrics.cost import MacCount, count_macs, evaluating
 from benchsuite.pruning.axes import is_prunable
 from benchsuite.pruning.cost_model import AxisCut, build_cost_model
@@ -67,13 +66,7 @@ def trace(model: nn.Module, example: Tensor, seconds: float = TRACE_SECONDS) -> 
         Unsupported: the network cannot be analysed, or not in time; the message says why.
     """
     with time_limit(seconds, _TASK, _ADVICE), evaluating(model):
-        try:
-            return _traced(model, example)
-        except BenchsuiteError:
-            raise
-        except Exception as error:
-            # A network's own code can fail in any way, also when it is copied or asked for its modules.
-            raise Unsupported(f"the network cannot be analysed: {type(error).__name__}: {error}") from error
+        return _traced(model, example)
 
 
 def _traced(model: nn.Module, example: Tensor) -> PruningGraph:

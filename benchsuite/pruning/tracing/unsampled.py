@@ -35,9 +35,13 @@ def unsampled_layers(model: nn.Module, example: Tensor) -> frozenset[str]:
     return frozenset(
         name
         for name, found in one.items()
-        if any(map(torch.equal, found, other.get(name, [])))
+        if any(map(_equal, found, other.get(name, [])))
         and _alike([each.numel() for each in found], [each.numel() for each in two.get(name, [])])
     )
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return not one.is_nested and not other.is_nested and torch.equal(one, other)
 
 
 def _alike(one: list[int], two: list[int]) -> bool:
