@@ -153,7 +153,6 @@ def test_a_run_and_what_it_exports(tmp_path: Path) -> None:
     assert cli.main(["run", str(tmp_path / "suite.toml"), "--output", str(run), "--jobs", "1"]) == 0
     records = list(RunDirectory(run).results().records)
     assert {record.status for record in records} == {"done"}
-    assert {"transformers", "torch"} <= records[0].provenance["libraries"].keys()
     exported = tmp_path / "pruned"
     assert cli.main(["export", str(run), records[0].key, "--output", str(exported)]) == 0
     assert any(exported.iterdir())
