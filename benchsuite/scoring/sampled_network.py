@@ -177,25 +177,19 @@ class SampledNetwork:
             )
         for inputs, _ in self.batches():
             kept: dict[str, Tensor] = {}
-            handles = [
-                layer.module.register_forward_pre_hook(
-                    partial(_keep_input, kept, layer.name), with_kwargs=True
-                )
-                for layer in self.layers
-            ]
-            try:
-                with torch.no_grad():
-                    self.model(inputs)
-            finally:
-                for handle in handles:
-                    handle.remove()
+            self._run_with(inputs, lambda name: partial(_keep_input, kept, name))  # noqa: B023 - called at once
             yield kept
 
     def _calls(self, inputs: Tensor) -> Counter[str]:
         """How often a forward pass calls each layer."""
         calls: Counter[str] = Counter()
+        self._run_with(inputs, lambda name: lambda *_: calls.update([name]))
+        return calls
+
+    def _run_with(self, inputs: Tensor, hook: Callable[[str], Callable[..., None]]) -> None:
+        """Run the network once, with a forward pre-hook with keyword arguments on each layer."""
         handles = [
-            layer.module.register_forward_pre_hook(lambda *_, name=layer.name: calls.update([name]))
+            layer.module.register_forward_pre_hook(hook(layer.name), with_kwargs=True)
             for layer in self.layers
         ]
         try:
@@ -204,7 +198,6 @@ class SampledNetwork:
         finally:
             for handle in handles:
                 handle.remove()
-        return calls
 
 
 def _alone(layer: Layer) -> CoupledGroup:
