@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 _PART = re.compile(r"<(circle|line|path|rect|text)((?: [\w:-]+=\"[^\"]*\")*)(?:/>|>(.*?)</\1>)|<[^>]*>", re.S)
 _ATTRIBUTE = re.compile(r' ([\w:-]+)="([^"]*)"')
+_TAG = re.compile(r"<[^<>]*>")
+_SUPERFLUOUS = re.compile(r"(?<=\d)\.0\d*|(?<=\.[1-9])\d+|(?<![\d.\w])0(?=\.[1-9])")
+"""Digits that are not needed where one decimal is enough: 16.04, 1.57 and 0.5 are 16, 1.5 and .5."""
 _SHIFT = re.compile(r"translate\(([-\d.]+),([-\d.]+)\)")
 _INHERITED = frozenset(
     ("fill", "stroke", "stroke-width", "stroke-linecap", "stroke-dasharray", "font-size", "text-anchor")
@@ -46,11 +49,21 @@ def smaller(body: str) -> str:
     """The elements of a drawing, those that look alike and follow each other as one.
 
     Lines become paths; paths with the same look, and dots with the same look and title, become one path.
-    Numbers lose zeros that say nothing, and groups carry what all of their marks share.
+    Numbers keep one decimal, without zeros that say nothing, and groups carry what all of their marks share.
     """
-    marks = [_as_path(mark) for mark in _marks(_plain_numbers(body))]
+    marks = [_as_path(mark) for mark in _marks(_short_numbers(body))]
     merged = [_merged(list(alike)) for _, alike in groupby(marks, key=_look)]
     return "".join(_in_groups([mark for part in merged for mark in part]))
+
+
+def _short_numbers(body: str) -> str:
+    """Numbers in tags, not in texts, with one decimal and without zeros that say nothing: 16 and .5."""
+    return _TAG.sub(_with_short_numbers, body)
+
+
+def _with_short_numbers(tag: re.Match[str]) -> str:
+    # Tag by tag, since a search for the end of the tag from each number takes long in a long path.
+    return _SUPERFLUOUS.sub("", tag[0])
 
 
 def _marks(body: str) -> Iterator[_Mark]:
@@ -59,12 +72,6 @@ def _marks(body: str) -> Iterator[_Mark]:
             yield _Mark(match[1], dict(_ATTRIBUTE.findall(match[2])), match[3] or "")
         else:
             yield _Mark("", {}, match[0])
-
-
-def _plain_numbers(body: str) -> str:
-    """Numbers in tags as 16 and .5 for 16.0 and 0.5."""
-    body = re.sub(r"(?<=\d)\.0+(?=[^\d<>][^<>]*>)", "", body)
-    return re.sub(r"(?<![\d.\w])0(?=\.\d[^<>]*>)", "", body)
 
 
 def _as_path(mark: _Mark) -> _Mark:

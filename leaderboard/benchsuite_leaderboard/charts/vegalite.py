@@ -110,7 +110,6 @@ def inline(svg: str, *, label: str) -> Markup:
         r' (?:font-family="[^"]*"|opacity="1"|font-weight="normal"|transform="translate\(0,0\)")', "", body
     )
     body = re.sub(r'<path d="(?:M0,0h[\d.]+v[\d.]+h-?[\d.]+Z)?"(?: display="none")?/>', "", body)
-    body = re.sub(r"(?<=\.\d)\d+(?=[^<>]*>)", "", body)
     body = re.sub(r' (?:stroke-dasharray="1,0"|text-anchor="start"|font-size="(?:11.5|0)px")', "", body)
     body = _DOT.sub(r'<circle cx="\1" cy="\2" r="\3" fill="\4"\5>\6</circle>', body)
     body = body.replace('"></circle>', '"/>')
