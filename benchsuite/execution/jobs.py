@@ -29,6 +29,7 @@ class TrainJob:
         traces: what is wanted of the training's course.
         restriction: the layers that the suite names, which the network must have.
         widths: likewise, with how many units they keep.
+        apart: patterns of layers that have a target of their own, each of which one target may name.
     """
 
     step: ClassVar[str] = "training"
@@ -36,6 +37,7 @@ class TrainJob:
     traces: tuple[TraceTask, ...] = ()
     restriction: Restriction = field(default_factory=Restriction)
     widths: Mapping[str, int] = field(default_factory=dict)
+    apart: tuple[tuple[str, ...], ...] = ()
 
     @property
     def key(self) -> str:

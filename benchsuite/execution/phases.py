@@ -20,6 +20,7 @@ from benchsuite.execution.jobs import (
     without_result,
 )
 from benchsuite.execution.messages import Ended, Finished, Measured, Message, StageFailed, Started
+from benchsuite.pruning.settings import Restriction
 
 if TYPE_CHECKING:
     from benchsuite.plan.score_task import ScoreTask
@@ -79,7 +80,18 @@ class TrialPhase:
             mine = self._of(task.dense.key)
             wanted = {t.key: t for trial in mine for t in trial.traces}
             widths = next((trial.widths for trial in mine if trial.widths), {})
-            self.queue.append(TrainJob(task.dense, tuple(wanted.values()), task.restriction, widths))
+            apart = next((t.targets for t in mine if t.targets), ())
+            # A suite restricts all its cells alike, or none.
+            restriction = Restriction() if apart else task.restriction
+            self.queue.append(
+                TrainJob(
+                    task.dense,
+                    tuple(wanted.values()),
+                    restriction,
+                    widths,
+                    tuple(each.patterns for each in apart),
+                )
+            )
 
     def handle(self, slot: int, job: Job, message: Message) -> None:
         """React to a worker's message."""

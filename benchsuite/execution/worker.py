@@ -120,7 +120,7 @@ def _plugins(job: Job, surroundings: Surroundings) -> Registry:
 def _do(worker: WorkerContext, job: Job, tell: Callable[[Sent], None], sampler: SystemSampler) -> None:
     match job:
         case TrainJob(dense=dense, traces=traces):
-            check_layer_names(worker, dense, job.restriction, job.widths)
+            check_layer_names(worker, dense, job.restriction, job.widths, job.apart)
             with sampler.watching(worker.folder(job.key)):
                 train_with_traces(worker, dense, traces)
         case TablesJob(scores=scores):

@@ -24,8 +24,9 @@ from benchsuite.plan.stage_keys import (
     trial_key,
 )
 from benchsuite.plan.trial import Trial, Variant
+from benchsuite.pruning.layer_targets import LAYERS
 from benchsuite.pruning.rounds import rounds_of
-from benchsuite.pruning.settings import PruningSettings, ScheduleSettings, declared
+from benchsuite.pruning.settings import PruningSettings, Restriction, ScheduleSettings, declared
 from benchsuite.pruning.threshold import threshold_of
 from benchsuite.scoring.scorer import Scorer
 from benchsuite.store.keys import content_key
@@ -189,7 +190,11 @@ class _Plan:
         ):
             # The draws of a shuffled variant permute one and the same scoring.
             scoring_draw = 0 if contender.variant else draw
-            at_init, native = schedule == "at-init", sparsity == "native"
+            at_init, restriction = schedule == "at-init", pruning.restriction
+            native = sparsity == "native"
+            if sparsity == LAYERS:
+                restriction = Restriction(tuple(p for each in pruning.targets for p in each.pattern))
+                native = any(each.target == "native" for each in pruning.targets)
             trace = None
             if type(scorer).needs_training_trace and not at_init:
                 trace = TraceTask(True, None, trace_key(dense.key, updates=True, rewind_to=None))
@@ -200,7 +205,7 @@ class _Plan:
                 "at_init": at_init,
                 "native": native,
                 "target": self._target(scorer, schedule, sparsity),
-                "restriction": vars(pruning.restriction),
+                "restriction": vars(restriction),
             }
             score = ScoreTask(
                 dense=dense,
@@ -212,7 +217,7 @@ class _Plan:
                 at_init=at_init,
                 native=native,
                 target=settings["target"],
-                restriction=pruning.restriction,
+                restriction=restriction,
                 key=score_key(dense.key, trace.key if trace else None, content, settings),
             )
             yield from self._cells(scorer, score, contender.variant, draw, schedule, sparsity)
@@ -239,6 +244,14 @@ class _Plan:
         suite, pruning = self._suite, self._suite.pruning
         rounds = self._schedule(schedule)
         widths = dict(pruning.widths) if sparsity == "widths" else {}
+        tables = pruning.targets if sparsity == LAYERS else ()
+        amount = (
+            {"widths": widths}
+            if widths
+            else {LAYERS: [t.model_dump() for t in tables]}
+            if tables
+            else sparsity
+        )
         cls = type(scorer)
         aggregate, normalise = declared(
             pruning.aggregate, pruning.normalise, scale=cls.scale, coupled=cls.coupled
@@ -259,7 +272,7 @@ class _Plan:
                 "early": early.key if early else None,
                 "recovery": recovery.model_dump(),
                 "recalibrate": suite.recovery.recalibrate,
-                "sparsity": {"widths": widths} if widths else sparsity,
+                "sparsity": amount,
                 **self._measured,
             }
             yield Trial(
@@ -273,6 +286,7 @@ class _Plan:
                 recalibrate=suite.recovery.recalibrate,
                 sparsity=sparsity,
                 widths=widths,
+                targets=tuple(table.layer_target for table in tables),
                 absolute=cls.absolute,
                 latency=suite.metrics.latency,
                 latency_key=self._latency_key,

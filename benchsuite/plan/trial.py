@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from benchsuite.metrics.latency_settings import LatencySettings
     from benchsuite.plan.dense_task import DenseTask, TraceTask
     from benchsuite.plan.score_task import ScoreTask
+    from benchsuite.pruning.layer_targets import LayerTarget
     from benchsuite.pruning.settings import PruningSettings, ScheduleSettings
 
 OwnAmount = str
 """What stands in place of a sparsity: "native" for the criterion's own rule, "widths" for the widths that the
-suite names, or a threshold such as "threshold=0.05"."""
+suite names, "layers" for a target of some layers each, or a threshold such as "threshold=0.05"."""
 Variant = Literal["reversed", "shuffled", "scratch"]
 
 
@@ -39,6 +40,7 @@ class Trial:
         recalibrate: training samples for new statistics of batch normalisation after the last cut; 0: none.
         sparsity: fraction of the budget to remove, or what says instead how much goes.
         widths: by layer, how many units it keeps, where the sparsity is "widths".
+        targets: the targets of some layers each, where the sparsity is "layers".
         absolute: whether the scores have a fixed zero and unit, so that a threshold means something.
         latency: at which batch sizes inference is timed, if at all.
         latency_key: content key of how it is timed: code, libraries and settings.
@@ -58,6 +60,7 @@ class Trial:
     recalibrate: int
     sparsity: float | OwnAmount
     widths: Mapping[str, int]
+    targets: tuple[LayerTarget, ...]
     absolute: bool
     latency: LatencySettings | None
     latency_key: str | None

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from benchsuite.contracts.layers import CoupledGroup, Layer
     from benchsuite.metrics.cost import Cost
     from benchsuite.pruning.graph import PruningGraph
+    from benchsuite.pruning.layer_targets import TargetedLayers
     from benchsuite.pruning.settings import PruningSettings
 
 Vary = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
@@ -92,6 +93,10 @@ class PrunedNetwork(ABC):
     @abstractmethod
     def cut_below(self, scores: Mapping[str, Tensor], threshold: float, vary: Vary) -> None:
         """Prune, in one cut, what scores less than a threshold."""
+
+    @abstractmethod
+    def cut_layers(self, targets: Sequence[TargetedLayers]) -> None:
+        """Prune, in one cut, some layers, each as its target says; all other layers stay whole."""
 
     @abstractmethod
     def cut_by_rule(self, keep: Mapping[str, Tensor], merges: Merges) -> None:

@@ -13,6 +13,7 @@ from benchsuite.errors import Collapsed, Unsupported
 from benchsuite.metrics.cost import measure_cost
 from benchsuite.pruning.base import GONE, Merges, PrunedNetwork, Vary
 from benchsuite.pruning.group_scores import normalised
+from benchsuite.pruning.layer_targets import layers_apart, weights_that_stay
 from benchsuite.pruning.masks import WeightMasks, WeightSelection, select_weights
 from benchsuite.pruning.two_four import select_two_four
 from benchsuite.store import metric_names
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from benchsuite.contracts.layers import Layer
+    from benchsuite.pruning.layer_targets import TargetedLayers
     from benchsuite.pruning.settings import PruningSettings
 
 _HALF = 0.5
@@ -89,6 +91,22 @@ class MaskedNetwork(PrunedNetwork):
         if empty:
             raise Collapsed(f"no weight of {', '.join(empty)} scores {threshold:g} or more")
         self._mask(keep, 0)
+
+    def cut_layers(self, targets: Sequence[TargetedLayers]) -> None:
+        """Mask weights of some layers, as the target of each says.
+
+        Raises:
+            UsageError: the network has no such layer, or two targets name one.
+            Collapsed: a layer would lose all its weights.
+            Unsupported: a target cannot be reached.
+        """
+        keep: dict[str, Tensor] = {}
+        ties, seed = 0, self._tie_seed()
+        parts = layers_apart(self._graph, [each.patterns for each in targets])
+        for each, part in zip(targets, parts, strict=True):
+            stay, tied = weights_that_stay(part, each, seed)
+            keep, ties = {**keep, **stay}, ties + tied
+        self._mask(keep, ties)
 
     def cut_by_rule(self, keep: Mapping[str, Tensor], merges: Merges) -> None:
         """Mask what the rule does not keep.

@@ -45,6 +45,8 @@ def select_weights(
     settings: PruningSettings,
     sparsity: float,
     seed: int,
+    *,
+    of_scored: bool = False,
 ) -> WeightSelection:
     """Choose the weights to remove so that the removed share of the budget is nearest to the target.
 
@@ -59,12 +61,13 @@ def select_weights(
         settings: scope, budget, floor, and how to normalise.
         sparsity: fraction of the budget to remove, in [0, 1).
         seed: decides the order of equal scores.
+        of_scored: whether the sparsity is a fraction of the weights that have scores, in place of a budget.
 
     Raises:
         Collapsed: the selection would remove every weight of a layer.
         Unsupported: the budget is "units", or the scope cannot reach the sparsity.
     """
-    if settings.budget == "units":
+    if settings.budget == "units" and not of_scored:
         raise Unsupported(
             'weights are removed one by one: the budget must be "params" or "macs", not "units"'
         )
@@ -80,8 +83,10 @@ def select_weights(
     values = [normalised(scores[name], settings.normalise).cpu().flatten() for name in names]
     macs = torch.tensor([graph.weight_macs[name] for name in names], dtype=torch.int64)
     dense_params, dense_macs = graph.cost_model.cost(graph.cost_model.counts({}))
-    price = torch.ones_like(macs) if settings.budget == "params" else macs
+    price = torch.ones_like(macs) if of_scored or settings.budget == "params" else macs
     total = dense_params if settings.budget == "params" else dense_macs
+    if of_scored:
+        total = sum(len(value) for value in values)
 
     units = [len(scores[name]) for name in names]
     order = _ordered(values, units, settings, seed)
@@ -90,7 +95,7 @@ def select_weights(
     if count == len(gone) and sparsity * total - float(gone[-1]) > float(price.max()):
         raise Unsupported(
             f"the scope {settings.scope} can remove at most {float(gone[-1]) / total:.1%} of the "
-            f"{settings.budget}, not {sparsity:.1%}"
+            f"{'weights' if of_scored else settings.budget}, not {sparsity:.1%}"
         )
     removed = torch.bincount(order.layers[:count], minlength=len(names))
     empty = [name for name, value, n in zip(names, values, removed.tolist(), strict=True) if n == len(value)]

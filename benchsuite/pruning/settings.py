@@ -78,9 +78,13 @@ class Restriction:
         for name in names:
             if any(fnmatchcase(name, pattern) for pattern in self.keep):
                 found[name] = "[pruning] keep names it"
-            elif self.layers is not None and not any(fnmatchcase(name, p) for p in self.layers):
+            elif not self.names(name):
                 found[name] = "[pruning] layers does not name it"
         return found
+
+    def names(self, name: str) -> bool:
+        """Whether a layer is among `layers`."""
+        return self.layers is None or any(fnmatchcase(name, pattern) for pattern in self.layers)
 
 
 WEIGHT_SCOPES = ("row", "2:4")

@@ -11,6 +11,7 @@ from benchsuite.errors import BenchsuiteError, Unsupported
 from benchsuite.metrics.cost import measure_cost
 from benchsuite.pruning.base import GONE, Merges, PrunedNetwork, Vary
 from benchsuite.pruning.group_scores import group_scores
+from benchsuite.pruning.layer_targets import layers_apart, units_that_go
 from benchsuite.pruning.native import merge_units, positions_to_remove
 from benchsuite.pruning.selection import UnitSelection, select_units, selection_of
 from benchsuite.pruning.settings import WEIGHT_SCOPES
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from benchsuite.contracts.layers import CoupledGroup, Layer
+    from benchsuite.pruning.layer_targets import TargetedLayers
 
 
 class SmallerNetwork(PrunedNetwork):
@@ -93,6 +95,26 @@ class SmallerNetwork(PrunedNetwork):
         self._become(smaller, selection, check.max_difference)
         self._graph = graph.without(new, smaller)
 
+    def cut_layers(self, targets: Sequence[TargetedLayers]) -> None:
+        """Remove units of some layers, as the target of each says, with the checks of `cut`.
+
+        Raises:
+            UsageError: the network has no such layer, or two targets name one.
+            Collapsed: a layer would lose all its units.
+            Unsupported: a target cannot be reached, or some group has no scores.
+            BenchsuiteError: the surgery's check or the cost model failed.
+        """
+        graph, seed = self._dense_graph, self._tie_seed()
+        removed: dict[str, tuple[int, ...]] = {}
+        merges: dict[str, Sequence[Sequence[int]]] = {}
+        ties = 0
+        parts = layers_apart(graph, [each.patterns for each in targets])
+        for each, part in zip(targets, parts, strict=True):
+            gone, tied = units_that_go(part, each, seed)
+            removed, ties = {**removed, **gone}, ties + tied
+            merges |= {name: pairs for name, pairs in each.merges.items() if each.target == "native"}
+        self._remove_at_once(removed, merges, ties)
+
     def cut_by_rule(self, keep: Mapping[str, Tensor], merges: Merges) -> None:
         """Remove each position of a group that the rule keeps in no layer of the group.
 
@@ -100,10 +122,14 @@ class SmallerNetwork(PrunedNetwork):
             Collapsed: a layer would lose all its units.
             BenchsuiteError: the surgery's check failed.
         """
+        removed = {group.name: positions_to_remove(group, keep) for group in self._dense_graph.groups}
+        self._remove_at_once(removed, merges)
+
+    def _remove_at_once(self, removed: Mapping[str, tuple[int, ...]], merges: Merges, ties: int = 0) -> None:
+        """Remove positions of the dense network, after merging the units that a rule merges."""
         graph = self._dense_graph
-        removed = {group.name: positions_to_remove(group, keep) for group in graph.groups}
         merged = merge_units(self.model, graph, merges, removed) if merges else self.model
-        selection = selection_of(graph, {name: where for name, where in removed.items() if where})
+        selection = selection_of(graph, {name: where for name, where in removed.items() if where}, ties)
         smaller = remove_units(merged, graph, selection.removed)
         check = check_surgery(merged, smaller, graph, selection.removed, self._probe)
         self._become(smaller, selection, check.max_difference)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from benchsuite.suite.pruning_section import Pruning
 from benchsuite.suite.reading import load_suite
 from benchsuite.suite.references import DatasetRef, ModelRef, PluginRef, ScorerRef
 from benchsuite.suite.sections import (
     Metrics,
-    Pruning,
     RecipeOverrides,
     Recovery,
     SuiteSection,

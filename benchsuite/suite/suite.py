@@ -8,11 +8,12 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationInfo, field_validator
 
 from benchsuite.contracts.table import Table
+from benchsuite.pruning.layer_targets import LAYERS
 from benchsuite.pruning.threshold import threshold_of
 from benchsuite.scoring.settings import ScoringSettings
+from benchsuite.suite.pruning_section import Pruning
 from benchsuite.suite.sections import (
     Metrics,
-    Pruning,
     RecipeOverrides,
     Recovery,
     SuiteSection,
@@ -45,6 +46,12 @@ class Suite(Table):
             raise ValueError(
                 'the sparsity "widths" needs widths here, such as widths = { conv1 = 5, conv2 = 7 }'
             )
+        if suite is not None and pruning.targets and LAYERS not in suite.sparsities:
+            raise ValueError('[[pruning.layers]] would do nothing: add "layers" to [suite] sparsities')
+        if suite is not None and not pruning.targets and LAYERS in suite.sparsities:
+            raise ValueError(
+                'the sparsity "layers" needs tables [[pruning.layers]], each with a pattern and a target'
+            )
         thresholds = suite is not None and any(threshold_of(each) is not None for each in suite.sparsities)
         if thresholds and pruning.normalise not in ("declared", "none"):
             raise ValueError("a threshold is one on the scores as they are: leave out 'normalise'")
@@ -73,7 +80,7 @@ class Suite(Table):
     def shared(self) -> dict[str, Any]:
         """The settings that are not axes: results are only comparable if these are equal.
 
-        Cells of the sparsity "widths" have the widths beside these: see `shared_at`.
+        Cells of the sparsities "widths" and "layers" have these beside them: see `shared_at`.
         """
         restriction = {name: value for name, value in vars(self.pruning.restriction).items() if value}
         return {
@@ -85,6 +92,9 @@ class Suite(Table):
 
     def shared_at(self, sparsity: object) -> dict[str, Any]:
         """The same for the cells of one sparsity."""
-        if sparsity != "widths":
-            return self.shared
-        return {**self.shared, "pruning": {**self.shared["pruning"], "widths": self.pruning.widths}}
+        own: dict[str, Any] = {}
+        if sparsity == "widths":
+            own["widths"] = self.pruning.widths
+        elif sparsity == LAYERS:
+            own[LAYERS] = {", ".join(each.pattern): each.target for each in self.pruning.targets}
+        return {**self.shared, "pruning": {**self.shared["pruning"], **own}} if own else self.shared

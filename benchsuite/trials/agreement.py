@@ -126,7 +126,8 @@ def _scorings(trials: Iterable[Trial]) -> dict[str, tuple[DenseTask, dict[str, s
     found: dict[str, tuple[DenseTask, dict[str, str]]] = {}
     for trial in trials:
         score = trial.score
-        if score.granularity == "unit" and score.draw == 0 and not score.at_init:
+        # Targets of some layers have scores of these alone.
+        if score.granularity == "unit" and score.draw == 0 and not (score.at_init or trial.targets):
             _, keys = found.setdefault(score.dense.key, (score.dense, {}))
             keys.setdefault(score.scorer.label, score.key)
     return found

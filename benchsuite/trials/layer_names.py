@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from benchsuite.errors import Unsupported, UsageError
+from benchsuite.pruning.layer_targets import layers_apart
 from benchsuite.pruning.plain_form import make_plain
 from benchsuite.pruning.tracing.trace import trace
 from benchsuite.pruning.widths import missing_units
@@ -15,7 +16,7 @@ from benchsuite.trials.data import load_data
 from benchsuite.trials.dense_training import example, untrained
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from benchsuite.plan.dense_task import DenseTask
     from benchsuite.pruning.settings import Restriction
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
 
 
 def check_layer_names(
-    worker: WorkerContext, task: DenseTask, restriction: Restriction, widths: Mapping[str, int]
+    worker: WorkerContext,
+    task: DenseTask,
+    restriction: Restriction,
+    widths: Mapping[str, int],
+    apart: Sequence[tuple[str, ...]] = (),
 ) -> None:
     """Look for the layers that a suite names in a network that is yet to be trained.
 
@@ -34,11 +39,13 @@ def check_layer_names(
         task: which model.
         restriction: patterns of layers.
         widths: by layer, how many units it keeps.
+        apart: patterns of layers with a target of their own; no layer may have two.
 
     Raises:
-        UsageError: the network has no such layer, or one with fewer units than are to be kept.
+        UsageError: the network has no such layer, or one with fewer units than are to be kept, or one with
+            two targets.
     """
-    if not (restriction or widths) or is_complete(worker.folder(task.key)):
+    if not (restriction or widths or apart) or is_complete(worker.folder(task.key)):
         return
     dataset, _ = load_data(worker, task.dataset, task.data_key)
     data = on_device(dataset, worker.device)
@@ -49,5 +56,6 @@ def check_layer_names(
         try:
             graph.restricted(restriction)
             missing_units(graph, widths)
+            layers_apart(graph, apart)
         except UsageError as error:
             raise UsageError(f"{task.model.label}: {error}") from error

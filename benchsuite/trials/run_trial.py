@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from benchsuite.errors import Unsupported, UsageError
 from benchsuite.hardware import devices
 from benchsuite.metrics.accuracy import Evaluation, evaluate
+from benchsuite.pruning.layer_targets import LAYERS, TargetedLayers, Threshold
 from benchsuite.pruning.networks import MaskedNetwork, PrunedNetwork, SmallerNetwork
 from benchsuite.pruning.rounds import rounds_of
 from benchsuite.pruning.signature import architecture_signature
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
     from benchsuite.metrics.cost import Cost
     from benchsuite.plan.trial import Trial
+    from benchsuite.pruning.base import Vary
+    from benchsuite.pruning.layer_targets import LayerTarget
     from benchsuite.training import TrainingLog
     from benchsuite.trials.dense_model import DenseModel
     from benchsuite.trials.scores import ScoredModel
@@ -156,21 +159,40 @@ def _cut_once(trial: Trial, scored: ScoredModel, network: PrunedNetwork) -> None
             raise Unsupported(
                 f"a threshold decides in one cut: the schedule {trial.schedule.name} has several"
             )
-        if not trial.absolute:
-            raise Unsupported(
-                f"the scores of {trial.score.scorer.name} have no fixed zero and unit (absolute = False), so "
-                "that a threshold means nothing"
-            )
+        _refuse_relative(trial)
         network.cut_below(scored.scores, threshold, vary)
     else:
         if rounds:
+            what = "targets of layers" if trial.sparsity == LAYERS else "widths"
             raise Unsupported(
-                f"widths are reached in one cut: the schedule {trial.schedule.name} has several"
+                f"{what} are reached in one cut: the schedule {trial.schedule.name} has several"
             )
         try:
-            network.cut_to_widths(scored.scores, trial.widths, vary)
+            if trial.sparsity == LAYERS:
+                network.cut_layers([_targeted(trial, scored, each, vary) for each in trial.targets])
+            else:
+                network.cut_to_widths(scored.scores, trial.widths, vary)
         except UsageError as error:
             raise UsageError(f"{trial.dense.model.label}: {error}") from error
+
+
+def _targeted(trial: Trial, scored: ScoredModel, layers: LayerTarget, vary: Vary) -> TargetedLayers:
+    """The layers of a target with what the criterion says of them."""
+    if layers.target == "native" and trial.variant in ("reversed", "shuffled"):
+        raise Unsupported("a criterion's own rule decides by its own scores: no variants")
+    if isinstance(layers.target, Threshold):
+        _refuse_relative(trial)
+    native, merges = scored.native, scored.facts.merges
+    return TargetedLayers(layers.patterns, layers.target, trial.settings, scored.scores, native, merges, vary)
+
+
+def _refuse_relative(trial: Trial) -> None:
+    """Raise `Unsupported` if a threshold means nothing for the criterion."""
+    if not trial.absolute:
+        raise Unsupported(
+            f"the scores of {trial.score.scorer.name} have no fixed zero and unit (absolute = False), so "
+            "that a threshold means nothing"
+        )
 
 
 def _recalibrated(trial: Trial, dense: DenseModel, model: nn.Module) -> nn.Module | None:

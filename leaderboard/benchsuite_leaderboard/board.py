@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import re
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from benchsuite.pruning.threshold import threshold_of
 from benchsuite.store import metric_names
+from benchsuite_leaderboard.protocol import Protocol, Sparsity, sparsity_order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,11 +29,6 @@ LATENCY = "latency"
 
 _ENDLESS = 1e60
 """Larger metrics are left out: the fourth power of a sum of such is still a number."""
-
-Sparsity = float | str
-"""The requested fraction removed; or a word: "native" where the criterion chose it itself, "widths" where the
-suite says how many units each layer keeps, "threshold=0.05" where what scores less goes."""
-WIDTHS = "widths"
 
 
 class Workload(NamedTuple):
@@ -79,76 +72,6 @@ class Criterion:
     def is_control(self) -> bool:
         """Whether it is a control that criteria have to beat, and not a competitor."""
         return self.wrapper is not None or self.scorer == RANDOM
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """The settings that must be equal for two trials to be in one table.
-
-    Attributes:
-        settings: the other settings of the suite (aggregation, recipes), as canonical JSON.
-    """
-
-    granularity: str
-    scope: str
-    budget: str
-    schedule: str
-    recovery_epochs: str
-    settings: str
-
-    @property
-    def label(self) -> str:
-        """The protocol in words, without the settings."""
-        budget = {"macs": "MACs", "params": "parameters"}.get(self.budget, self.budget)
-        return (
-            f"{self.granularity} granularity · {self.scope} scope · budget in {budget} · "
-            f"{self.schedule} · {self.recovery}"
-        )
-
-    @property
-    def recovery(self) -> str:
-        """The fine-tuning after pruning in words."""
-        if self.recovery_epochs in {"0", ""}:
-            return f"no {self.training}" if self.recovery_epochs else f"{self.training} not stated"
-        return f"{self.recovery_epochs} epoch{'s' if self.recovery_epochs != '1' else ''} of {self.training}"
-
-    @property
-    def at_init(self) -> bool:
-        """Whether networks are pruned before they are trained, so that what follows is no recovery."""
-        return self.schedule == "at-init"
-
-    @property
-    def training(self) -> str:
-        """What follows pruning: "recovery", or at initialisation "training"."""
-        return "training" if self.at_init else "recovery"
-
-    @property
-    def layers(self) -> str:
-        """Which layers could lose units or weights, in words; empty where all could."""
-        if self.widths:
-            return ", ".join(f"{name}: {width} units" for name, width in self.widths.items())
-        found = [self._pruning.get(name) for name in ("layers", "keep")]
-        only, kept = (", ".join(map(str, each)) if isinstance(each, list) else "" for each in found)
-        if only and kept:
-            return f"{only}, but not {kept}"
-        return only or (f"all but {kept}" if kept else "")
-
-    @property
-    def widths(self) -> dict[str, Any]:
-        """How many units layers keep, by name, where the suite says so."""
-        widths = self._pruning.get(WIDTHS)
-        return widths if isinstance(widths, dict) else {}
-
-    @property
-    def _pruning(self) -> dict[str, Any]:
-        settings = json.loads(self.settings)
-        pruning = settings.get("pruning") if isinstance(settings, dict) else None
-        return pruning if isinstance(pruning, dict) else {}
-
-    @property
-    def digest(self) -> str:
-        """A short name that is safe in addresses."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
@@ -375,16 +298,3 @@ class Board:
 def threads_of(cost: str) -> int:
     """With how many CPU threads a measured time was measured."""
     return int(cost.partition("-")[2] or 1)
-
-
-def is_shared(sparsity: Sparsity) -> bool:
-    """Whether all criteria had it as their target, and none chose its own, so that they can be compared."""
-    return sparsity == WIDTHS or not isinstance(sparsity, str)
-
-
-def sparsity_order(sparsity: Sparsity) -> tuple[int, float, str]:
-    """Sorts fractions in order, thresholds after them, and then words."""
-    if not isinstance(sparsity, str):
-        return 0, sparsity, ""
-    threshold = threshold_of(sparsity)
-    return (2, 0.0, sparsity) if threshold is None else (1, threshold, "")

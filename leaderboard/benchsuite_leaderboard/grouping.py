@@ -7,17 +7,8 @@ import math
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from benchsuite_leaderboard.board import (
-    WIDTHS,
-    Block,
-    Board,
-    BoardTrial,
-    Criterion,
-    DenseModel,
-    Protocol,
-    Sparsity,
-    Workload,
-)
+from benchsuite_leaderboard.board import Block, Board, BoardTrial, Criterion, DenseModel, Workload
+from benchsuite_leaderboard.protocol import OWN_TARGETS, TARGETS, WIDTHS, Protocol, Sparsity, is_shared_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -98,6 +89,9 @@ def _sparsity(value: Any, protocol: Protocol) -> Sparsity:
     if value == WIDTHS:
         # Without the widths nobody knows whether two criteria had the same.
         return WIDTHS if protocol.widths else "widths not stated"
+    if value == TARGETS:
+        shared = TARGETS if all(map(is_shared_target, protocol.targets.values())) else OWN_TARGETS
+        return shared if protocol.targets else "layers not stated"
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return round(float(value), _SPARSITY_DIGITS)
     return "not stated" if value is None else str(value)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from benchsuite_leaderboard.board import ACCURACIES, Block, Board, Criterion, Sparsity, Workload
+from benchsuite_leaderboard.board import ACCURACIES, Block, Board, Criterion, Workload
 from benchsuite_leaderboard.statistics.intervals import (
     Estimate,
     Limits,
@@ -19,6 +19,8 @@ from benchsuite_leaderboard.statistics.intervals import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from benchsuite_leaderboard.protocol import Sparsity
 
 _NEAR_CHANCE = 0.05
 """An accuracy is at chance up to this share of the way from chance to the dense network's accuracy."""

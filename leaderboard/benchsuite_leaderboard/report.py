@@ -7,19 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from benchsuite_leaderboard.board import (
-    AFTER,
-    BEFORE,
-    RECALIBRATED,
-    Board,
-    BoardTrial,
-    Criterion,
-    Sparsity,
-    Workload,
-    sparsity_order,
-)
+from benchsuite_leaderboard.board import AFTER, BEFORE, RECALIBRATED, Board, BoardTrial, Criterion, Workload
 from benchsuite_leaderboard.charts.theme import Look, looks
 from benchsuite_leaderboard.grouping import boards, differing_settings
+from benchsuite_leaderboard.protocol import Sparsity, sparsity_order
 from benchsuite_leaderboard.standings import Standings
 
 if TYPE_CHECKING:

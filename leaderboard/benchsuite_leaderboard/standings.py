@@ -11,19 +11,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from benchsuite_leaderboard.board import (
-    RANDOM,
-    RECALIBRATED,
-    Block,
-    Board,
-    Criterion,
-    DenseModel,
-    Sparsity,
-    Workload,
-    is_shared,
-)
+from benchsuite_leaderboard.board import RANDOM, RECALIBRATED, Block, Board, Criterion, DenseModel, Workload
 from benchsuite_leaderboard.contention import Contention, contention
 from benchsuite_leaderboard.means import Means
+from benchsuite_leaderboard.protocol import Sparsity, is_shared
 from benchsuite_leaderboard.statistics.critical_difference import CriticalDifference, critical_difference
 from benchsuite_leaderboard.statistics.intervals import Estimate, mean_interval
 from benchsuite_leaderboard.statistics.ranking import Ranking, rank

@@ -17,9 +17,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.store import metric_names
-from benchsuite_leaderboard.board import sparsity_order
 from benchsuite_leaderboard.pages.addresses import board_address, slug, trial_id, workload_address
 from benchsuite_leaderboard.pages.formats import clean, sparsity, workload
+from benchsuite_leaderboard.protocol import sparsity_order
 from benchsuite_leaderboard.run_folders import (
     PICTURES,
     confusion,

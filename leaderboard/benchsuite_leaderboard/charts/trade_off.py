@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
-    from benchsuite_leaderboard.board import Criterion, Sparsity
+    from benchsuite_leaderboard.board import Criterion
     from benchsuite_leaderboard.charts.theme import Look
     from benchsuite_leaderboard.charts.vega import Layer
+    from benchsuite_leaderboard.protocol import Sparsity
 
 _CROSS = "M-1,-1L1,1M1,-1L-1,1"
 _WIDTH, _HEIGHT, _LINE = 460, 340, 13.5

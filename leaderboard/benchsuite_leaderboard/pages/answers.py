@@ -8,15 +8,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from benchsuite.store import metric_names
-from benchsuite_leaderboard.board import is_shared, threads_of
+from benchsuite_leaderboard.board import threads_of
 from benchsuite_leaderboard.pages.certainty import Certainty, certainty
 from benchsuite_leaderboard.pages.views import is_unstable
+from benchsuite_leaderboard.protocol import is_shared
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchsuite_leaderboard.board import BoardTrial, Criterion, Sparsity, Workload
+    from benchsuite_leaderboard.board import BoardTrial, Criterion, Workload
     from benchsuite_leaderboard.pages.views import View, Views
+    from benchsuite_leaderboard.protocol import Sparsity
     from benchsuite_leaderboard.report import BoardReport
     from benchsuite_leaderboard.standings import Standings
     from benchsuite_leaderboard.statistics.intervals import Estimate

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchsuite_leaderboard.board import is_shared
 from benchsuite_leaderboard.charts.trade_off import Choice
+from benchsuite_leaderboard.protocol import is_shared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from benchsuite_leaderboard.board import Criterion, Sparsity, Workload
+    from benchsuite_leaderboard.board import Criterion, Workload
     from benchsuite_leaderboard.pages.views import View
+    from benchsuite_leaderboard.protocol import Sparsity
     from benchsuite_leaderboard.standings import Standings
 
 

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from benchsuite.pruning.threshold import threshold_of
 from benchsuite.store.counting import noun_for
-from benchsuite_leaderboard.board import WIDTHS
 from benchsuite_leaderboard.charts.theme import shorten
+from benchsuite_leaderboard.protocol import TARGETS, WIDTHS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchsuite_leaderboard.board import Sparsity, Workload
+    from benchsuite_leaderboard.board import Workload
     from benchsuite_leaderboard.pages.answers import Speedup
+    from benchsuite_leaderboard.protocol import Sparsity
     from benchsuite_leaderboard.statistics.intervals import Estimate
 
 MINUS = "\u2212"
@@ -51,7 +52,7 @@ def sparsity(value: Sparsity) -> str:
     if (threshold := threshold_of(value)) is not None:
         return f"scores under {threshold:.12g}"
     if isinstance(value, str):
-        return "fixed widths" if value == WIDTHS else value
+        return {WIDTHS: "fixed widths", TARGETS: "targets by layer"}.get(value, value)
     return f"{100 * value:.12g}%"
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from scipy.special import stdtrit
 
-from benchsuite_leaderboard.board import sparsity_order
 from benchsuite_leaderboard.pages.environment import environment
 from benchsuite_leaderboard.pages.formats import clean, sparsity, workload
 from benchsuite_leaderboard.pages.switch import in_short
+from benchsuite_leaderboard.protocol import sparsity_order
 
 if TYPE_CHECKING:
     from benchsuite_leaderboard.board import Block

@@ -11,7 +11,7 @@ from benchsuite_leaderboard.grouping import flatten_settings
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from benchsuite_leaderboard.board import Protocol
+    from benchsuite_leaderboard.protocol import Protocol
     from benchsuite_leaderboard.report import BoardReport
 
 _BUDGETS = {"macs": "MACs", "params": "parameters"}

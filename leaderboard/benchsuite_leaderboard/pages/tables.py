@@ -16,8 +16,9 @@ from benchsuite_leaderboard.pages.views import costs_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from benchsuite_leaderboard.board import BoardTrial, Criterion, Protocol, Sparsity, Workload
+    from benchsuite_leaderboard.board import BoardTrial, Criterion, Workload
     from benchsuite_leaderboard.pages.views import Views
+    from benchsuite_leaderboard.protocol import Protocol, Sparsity
     from benchsuite_leaderboard.report import BoardReport, Report
     from benchsuite_leaderboard.standings import Cell
     from benchsuite_leaderboard.statistics.intervals import Estimate

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
-    from benchsuite_leaderboard.board import Criterion, Sparsity, Workload
+    from benchsuite_leaderboard.board import Criterion, Workload
+    from benchsuite_leaderboard.protocol import Sparsity
     from benchsuite_leaderboard.report import BoardReport
     from benchsuite_leaderboard.standings import Cell, Table
     from benchsuite_leaderboard.statistics.intervals import Estimate

@@ -1,0 +1,179 @@
+"""Pruning by parts: for some layers a suite says how much of them goes, and perhaps by which criterion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from benchsuite.errors import Collapsed, Unsupported, UsageError
+from benchsuite.pruning.group_scores import group_scores, normalised
+from benchsuite.pruning.masks import select_weights
+from benchsuite.pruning.native import positions_to_remove
+from benchsuite.pruning.selection import select_units
+from benchsuite.pruning.settings import WEIGHT_SCOPES, PruningSettings, Restriction
+from benchsuite.pruning.threshold import positions_below
+from benchsuite.pruning.two_four import select_two_four
+from benchsuite.pruning.widths import select_widths
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from benchsuite.pruning.graph import PruningGraph
+
+LAYERS = "layers"
+"""What stands in place of a sparsity where a suite names layers with a target each."""
+
+
+_HALF = 0.5
+"""The sparsity of the scope 2:4."""
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """What scores less goes."""
+
+    value: float
+
+
+@dataclass(frozen=True)
+class Width:
+    """Each layer keeps so many units."""
+
+    units: int
+
+
+Target = float | Literal["native"] | Threshold | Width
+"""How much of some layers goes: a fraction of their units or weights, or what says it instead."""
+
+
+@dataclass(frozen=True)
+class LayerTarget:
+    """Some layers and how much of them goes.
+
+    Attributes:
+        patterns: of the layers' names.
+        target: how much goes.
+    """
+
+    patterns: tuple[str, ...]
+    target: Target
+
+
+@dataclass(frozen=True, eq=False)
+class TargetedLayers:
+    """Some layers, how much of them goes, and what a criterion says of them.
+
+    Attributes:
+        patterns: of the layers' names.
+        target: how much goes.
+        settings: how it is chosen among these layers; the budget decides nothing.
+        scores: by layer; also of other layers.
+        native: by layer, what the criterion's own rule keeps, where the target is "native".
+        merges: by layer, pairs (removed unit, kept unit) of that rule.
+        vary: how a control changes the scores.
+    """
+
+    patterns: tuple[str, ...]
+    target: Target
+    settings: PruningSettings
+    scores: Mapping[str, Tensor]
+    native: Mapping[str, Tensor] = field(default_factory=dict)
+    merges: Mapping[str, Sequence[Sequence[int]]] = field(default_factory=dict)
+    vary: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = dict
+
+
+def layers_apart(graph: PruningGraph, patterns: Sequence[tuple[str, ...]]) -> list[PruningGraph]:
+    """The graph restricted to the layers of each target.
+
+    Raises:
+        UsageError: a pattern matches no layer, or two targets name the same one.
+    """
+    found = [graph.restricted(Restriction(each)) for each in patterns]
+    of_layer: dict[str, int] = {}
+    for number, each in enumerate(patterns):
+        for name in (*(layer.name for layer in found[number].weight_layers), *graph.shared):
+            if Restriction(each).names(name) and of_layer.setdefault(name, number) != number:
+                raise UsageError(f"two of [[pruning.layers]] name {name}: {', '.join(each)} is one of them")
+    return found
+
+
+def units_that_go(
+    graph: PruningGraph, layers: TargetedLayers, seed: int
+) -> tuple[dict[str, tuple[int, ...]], int]:
+    """By group, the positions that a target removes, and how many equal scores stood at its cut.
+
+    Args:
+        graph: the network's, restricted to the target's layers.
+        layers: the target.
+        seed: decides the order of equal scores.
+
+    Raises:
+        Collapsed: a layer would lose all its units.
+        Unsupported: the layers cannot lose so much; the message says why.
+    """
+    settings, target = replace(layers.settings, budget="units"), layers.target
+    if settings.scope in WEIGHT_SCOPES:
+        raise Unsupported(
+            f'the scope {settings.scope} is one of single weights: it needs granularity = "weight"'
+        )
+    graph.require_units()
+    if target == "native":
+        return {group.name: positions_to_remove(group, layers.native) for group in graph.groups}, 0
+    if isinstance(target, Threshold):
+        scores = layers.vary(group_scores(graph, layers.scores, replace(settings, normalise="none")))
+        return positions_below(graph, scores, target.value), 0
+    scores = layers.vary(group_scores(graph, layers.scores, settings))
+    if isinstance(target, Width):
+        names = [layer.name for layer in graph.weight_layers]
+        selection = select_widths(graph, scores, settings, dict.fromkeys(names, target.units), seed)
+    else:
+        selection = select_units(graph, scores, settings, target, seed)
+    return selection.removed, selection.ties
+
+
+def weights_that_stay(
+    graph: PruningGraph, layers: TargetedLayers, seed: int
+) -> tuple[dict[str, Tensor], int]:
+    """By layer, True where a target keeps a weight, and how many equal scores stood at its cut.
+
+    Args:
+        graph: the network's, restricted to the target's layers.
+        layers: the target.
+        seed: decides the order of equal scores.
+
+    Raises:
+        Collapsed: a layer would lose all its weights.
+        Unsupported: the layers cannot lose so much; the message says why.
+    """
+    graph.require_weights()
+    names, target = [layer.name for layer in graph.weight_layers], layers.target
+    if isinstance(target, Width):
+        raise Unsupported('widths are numbers of units: they need granularity = "unit"')
+    if layers.settings.scope == "2:4" and target != _HALF:
+        raise Unsupported("the scope 2:4 removes half of the weights: the target is 0.5")
+    if target == "native":
+        if any(layers.merges.values()):
+            raise Unsupported("units can be merged only where units are removed")
+        return _kept({name: layers.native[name] for name in names if name in layers.native}, "the rule"), 0
+    scores = {name: layers.scores[name] for name in names if name in layers.scores}
+    if isinstance(target, Threshold):
+        varied = layers.vary(scores)
+        keep = {name: score.cpu().double() >= target.value for name, score in varied.items()}
+        return _kept(keep, f"the threshold {target.value:g}"), 0
+    varied = layers.vary({n: normalised(score, layers.settings.normalise) for n, score in scores.items()})
+    if layers.settings.scope == "2:4":
+        selection = select_two_four(graph, varied, seed)
+    else:
+        settings = replace(layers.settings, normalise="none")
+        selection = select_weights(graph, varied, settings, target, seed, of_scored=True)
+    return selection.keep, selection.ties
+
+
+def _kept(keep: dict[str, Tensor], what: str) -> dict[str, Tensor]:
+    empty = [name for name, mask in keep.items() if not torch.any(mask)]
+    if empty:
+        raise Collapsed(f"{what} keeps no weight of {', '.join(empty)}")
+    return keep

@@ -1,0 +1,104 @@
+"""How a suite file says how much is to go: of a whole network, or of some layers."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, JsonValue, WithJsonSchema
+
+from benchsuite.pruning.layer_targets import LAYERS
+from benchsuite.pruning.threshold import named, threshold_of
+
+
+def _is_finite(number: float) -> bool:
+    """Whether it is a number of a computer's: an integer of TOML may have any number of digits."""
+    try:
+        return isfinite(number)
+    except OverflowError:
+        return False
+
+
+def _sparsity(value: object) -> object:
+    if value in ("native", "widths", LAYERS) or (
+        isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
+    ):
+        # What a program wrote as .1 + .2 is the sparsity .3, and no other column beside it.
+        return round(value, 12) if isinstance(value, float) else value
+    if isinstance(value, dict) and value.keys() == {"threshold"}:
+        threshold = value["threshold"]
+        if isinstance(threshold, int | float) and not isinstance(threshold, bool) and _is_finite(threshold):
+            return named(threshold)
+        raise ValueError(f"a threshold is a number, not {threshold!r}")
+    if (found := threshold_of(value)) is not None:
+        return named(found)
+    raise ValueError(
+        'a sparsity is a fraction in [0, 1), "native" for the criterion\'s own rule, "widths" for '
+        'the widths under [pruning], "layers" for the targets of [[pruning.layers]], or '
+        f"{{ threshold = 0.05 }}, not {value!r}"
+    )
+
+
+_THRESHOLD: dict[str, JsonValue] = {
+    "type": "object",
+    "properties": {"threshold": {"type": "number"}},
+    "required": ["threshold"],
+    "additionalProperties": False,
+}
+Sparsity = Annotated[
+    float | str,
+    BeforeValidator(_sparsity),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+                {"enum": ["native", "widths", LAYERS]},
+                _THRESHOLD,
+                {"type": "string", "pattern": "^threshold="},
+            ]
+        }
+    ),
+]
+
+
+def _target(value: object) -> object:
+    """A target as it is written in records: {"width": 5} and {"threshold": 0.1} stay tables."""
+    if value == "native":
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1:
+        return round(float(value), 12)
+    if isinstance(value, dict) and len(value) == 1:
+        ((name, number),) = value.items()
+        if name == "width" and isinstance(number, int) and not isinstance(number, bool) and number >= 1:
+            return {name: number}
+        whole = isinstance(number, int | float) and not isinstance(number, bool) and _is_finite(number)
+        if name == "threshold" and whole:
+            return {name: float(number) + 0.0}
+    raise ValueError(
+        'a target is a fraction in [0, 1), "native" for the criterion\'s own rule, { width = 5 } for so many '
+        f"units in each layer, or {{ threshold = 0.05 }}, not {value!r}"
+    )
+
+
+_WIDTH: dict[str, JsonValue] = {
+    "type": "object",
+    "properties": {"width": {"type": "integer", "minimum": 1}},
+    "required": ["width"],
+    "additionalProperties": False,
+}
+
+
+Target = Annotated[
+    float | Literal["native"] | dict[str, float | int],
+    BeforeValidator(_target),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+                {"enum": ["native"]},
+                _WIDTH,
+                _THRESHOLD,
+            ]
+        }
+    ),
+]

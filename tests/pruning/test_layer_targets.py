@@ -1,0 +1,354 @@
+"""Targets for some layers each: `[[pruning.layers]]` and the sparsity "layers"."""
+
+from __future__ import annotations
+
+import csv
+import io
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pruning_networks import build, check_cut, example
+
+from benchsuite import cli
+from benchsuite.errors import Collapsed, Unsupported, UsageError
+from benchsuite.metrics.cost import measure_cost
+from benchsuite.pruning.layer_targets import TargetedLayers, Threshold, Width
+from benchsuite.pruning.networks import MaskedNetwork, PrunedNetwork, SmallerNetwork
+from benchsuite.pruning.settings import PruningSettings
+from benchsuite.pruning.tracing.trace import trace
+from benchsuite.registry.discovery import discover_shipped
+from benchsuite.store.run_directory import RunDirectory
+from benchsuite.store.stages import load_tensors
+from benchsuite.suite.reading import load_suite
+from benchsuite.trials.facts import PRUNED
+from benchsuite_leaderboard.grouping import boards
+from benchsuite_leaderboard.protocol import OWN_TARGETS, TARGETS, is_shared
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+    from benchsuite.pruning.graph import PruningGraph
+    from benchsuite.pruning.layer_targets import Target
+
+BY_LAYER = PruningSettings(scope="layer", budget="macs", normalise="none")
+
+
+def network_of(kind: type[PrunedNetwork], network: nn.Module, rules: PruningSettings) -> PrunedNetwork:
+    graph = trace(network, example())
+    return kind(network, graph, measure_cost(network, example()[:1]), rules, 0, example())
+
+
+def scores_of(graph: PruningGraph, *, of_weights: bool = False) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    layers = graph.weight_layers if of_weights else graph.layers
+    shapes = {layer.name: layer.weight.shape if of_weights else (layer.units,) for layer in layers}
+    return {name: torch.rand(shape, generator=generator) for name, shape in shapes.items()}
+
+
+def position_scores(graph: PruningGraph, scores: dict[str, Tensor]) -> dict[str, list[float]]:
+    """The mean over layers of the mean over a layer's units, written apart from the engine."""
+    found = {}
+    for group in graph.groups:
+        rows = [
+            [sum(float(scores[m.layer][u]) for u in m.units[i]) / len(m.units[i]) for m in group.members]
+            for i in range(group.size)
+        ]
+        found[group.name] = [sum(row) / len(row) for row in rows]
+    return found
+
+
+TWO = {
+    "mlp": (("1",), ("3",)),
+    "resnet": (("stage1.conv1",), ("stage2.conv1",)),
+}
+"""Patterns for two targets in each kind of network."""
+
+
+def named(graph: PruningGraph, patterns: tuple[str, ...]) -> list[Any]:
+    """The groups all of whose layers one of the patterns matches."""
+    return [
+        group
+        for group in graph.groups
+        if all(any(fnmatchcase(m.layer, pattern) for pattern in patterns) for m in group.members)
+    ]
+
+
+@pytest.mark.parametrize("kind", ["mlp", "resnet"])
+@settings(max_examples=15, deadline=None)
+@given(first=st.floats(0, 0.85), second=st.floats(0, 0.85))
+def test_each_target_takes_its_share_of_its_layers_and_others_stay(
+    kind: str, first: float, second: float
+) -> None:
+    network = build(kind)
+    cut = network_of(SmallerNetwork, network, BY_LAYER)
+    graph = trace(network, example())
+    scores = scores_of(graph)
+    shares = dict(zip(TWO[kind], (first, second), strict=True))
+    cut.cut_layers([TargetedLayers(names, share, BY_LAYER, scores) for names, share in shares.items()])
+    of_position = position_scores(graph, scores)
+    seen = set()
+    for patterns, share in shares.items():
+        (group,) = named(graph, patterns)
+        seen.add(group.name)
+        gone = cut.removed.get(group.name, ())
+        assert abs(len(gone) / group.size - share) <= 0.5 / group.size + 1e-9
+        lowest = sorted(range(group.size), key=of_position[group.name].__getitem__)[: len(gone)]
+        assert sorted(lowest) == list(gone)
+    assert cut.removed.keys() <= seen
+    smaller = check_cut(network, graph, cut.removed)
+    torch.testing.assert_close(cut.model(example()), smaller(example()))
+    assert cut.metrics["sparsity/params"] == pytest.approx(
+        1 - sum(p.numel() for p in smaller.parameters()) / sum(p.numel() for p in network.parameters())
+    )
+
+
+def test_kinds_of_targets_stand_side_by_side() -> None:
+    network = build("mlp")
+    graph = trace(network, example())
+    scores = scores_of(graph)
+    first, second = graph.groups
+    keep = {layer.name: torch.arange(layer.units) % 3 != 0 for layer in graph.layers}
+    every: list[tuple[Target, list[int]]] = [
+        (Width(3), sorted(sorted(range(first.size), key=scores["1"].__getitem__)[: first.size - 3])),
+        (Threshold(0.5), [i for i in range(first.size) if scores["1"][i] < 0.5]),
+        ("native", [i for i in range(first.size) if i % 3 == 0]),
+        (0.0, []),
+    ]
+    for target, expected in every:
+        cut = network_of(SmallerNetwork, network, BY_LAYER)
+        cut.cut_layers(
+            [
+                TargetedLayers(("1",), target, BY_LAYER, scores, keep),
+                TargetedLayers(("3",), Width(second.size - 1), BY_LAYER, scores),
+            ]
+        )
+        assert list(cut.removed.get(first.name, ())) == expected
+        assert cut.removed[second.name] == (int(scores["3"].argmin()),)
+
+
+def test_units_that_the_rule_merges_are_merged() -> None:
+    network = build("mlp")
+    graph = trace(network, example())
+    scores = scores_of(graph)
+    keep = {"1": torch.ones(graph.layers[0].units, dtype=torch.bool)}
+    keep["1"][2] = False
+    by_rule, by_target = (network_of(SmallerNetwork, network, BY_LAYER) for _ in range(2))
+    by_rule.cut_by_rule(keep, {"1": [(2, 0)]})
+    by_target.cut_layers(
+        [
+            TargetedLayers(("1",), "native", BY_LAYER, scores, keep, {"1": [(2, 0)]}),
+            TargetedLayers(("3",), 0.0, BY_LAYER, scores),
+        ]
+    )
+    assert torch.equal(by_rule.model(example()), by_target.model(example()))
+
+
+@pytest.mark.parametrize("scope", ["layer", "global", "protected", "row"])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.75])
+def test_of_weights_each_target_takes_its_share(scope: Any, share: float) -> None:
+    network, rules = build("resnet"), PruningSettings(scope=scope, budget="params", normalise="none")
+    graph = trace(network, example())
+    scores = scores_of(graph, of_weights=True)
+    cut = network_of(MaskedNetwork, network, rules)
+    cut.cut_layers(
+        [
+            TargetedLayers(("stage1.*",), share, rules, scores),
+            TargetedLayers(("fc",), Threshold(0.25), rules, scores),
+        ]
+    )
+    zeros = {
+        layer.name: cut.model.get_submodule(layer.name).get_parameter("weight") == 0
+        for layer in graph.weight_layers
+    }
+    mine = [name for name in zeros if name.startswith("stage1.")]
+    total = sum(zeros[name].numel() for name in mine)
+    gone = sum(int(zeros[name].sum()) for name in mine)
+    # "row" and "layer" reach the same fraction in several parts at once.
+    assert abs(gone - share * total) <= (0.5 if scope in ("global", "protected") else 16)
+    if scope == "global" and gone:
+        worst = max(float(scores[name][zeros[name]].max()) for name in mine if zeros[name].any())
+        assert worst <= min(float(scores[name][~zeros[name]].min()) for name in mine)
+    assert torch.equal(zeros["fc"], scores["fc"] < 0.25)
+    assert not any(bool(mask.any()) for name, mask in zeros.items() if name not in {*mine, "fc"})
+    removed = sum(int(mask.sum()) for mask in zeros.values())
+    assert cut.metrics["sparsity/params"] == removed / sum(p.numel() for p in network.parameters())
+
+
+def test_half_of_the_weights_in_pairs() -> None:
+    rules = PruningSettings(scope="2:4", normalise="none")
+    network = build("mlp")
+    scores = scores_of(trace(network, example()), of_weights=True)
+    cut = network_of(MaskedNetwork, network, rules)
+    cut.cut_layers([TargetedLayers(("3",), 0.5, rules, scores)])
+    zeros = cut.model.get_submodule("3").get_parameter("weight") == 0
+    assert (zeros.unflatten(1, (-1, 4)).sum(2) == 2).all()
+    assert not (cut.model.get_submodule("1").get_parameter("weight") == 0).any()
+    with pytest.raises(Unsupported, match="2:4 removes half"):
+        network_of(MaskedNetwork, network, rules).cut_layers([TargetedLayers(("3",), 0.4, rules, scores)])
+
+
+KEEPS_NOTHING = {"1": torch.zeros(1, dtype=torch.bool)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "targets", "error", "message"),
+    [
+        (SmallerNetwork, {("q",): 0.5}, UsageError, r"layers has 'q', which no layer of this network"),
+        (SmallerNetwork, {("1",): 0.5, ("3", "*"): 0.2}, UsageError, r"two of \[\[pruning.layers\]\] name 1"),
+        (SmallerNetwork, {("5",): 0.5}, Unsupported, "no layer of this network can be pruned"),
+        (SmallerNetwork, {("1",): Width(1000)}, UsageError, "keeps 1000 units of 1, which has"),
+        (SmallerNetwork, {("1",): Threshold(2.0)}, Collapsed, "no unit of 1 scores 2 or more"),
+        (MaskedNetwork, {("1",): Threshold(2.0)}, Collapsed, "the threshold 2 keeps no weight of 1"),
+        (MaskedNetwork, {("1",): Width(2)}, Unsupported, "widths are numbers of units"),
+        (MaskedNetwork, {("1",): "native"}, Collapsed, "the rule keeps no weight of 1"),
+    ],
+)
+def test_what_cannot_be_is_said(
+    kind: type[PrunedNetwork], targets: dict[Any, Any], error: type[Exception], message: str
+) -> None:
+    network = build("mlp")
+    scores = scores_of(trace(network, example()), of_weights=kind is MaskedNetwork)
+    cut = network_of(kind, network, BY_LAYER)
+    with pytest.raises(error, match=message):
+        cut.cut_layers([TargetedLayers(n, t, BY_LAYER, scores, KEEPS_NOTHING) for n, t in targets.items()])
+
+
+def test_more_than_the_floor_allows_is_said() -> None:
+    rules = PruningSettings(scope="protected", floor=0.5, normalise="none")
+    network = build("mlp")
+    graph = trace(network, example())
+    with pytest.raises(Unsupported, match=r"can remove at most 50\.0% of the units, not 80\.0%"):
+        network_of(SmallerNetwork, network, rules).cut_layers(
+            [TargetedLayers(("1",), 0.8, rules, scores_of(graph))]
+        )
+    with pytest.raises(Unsupported, match=r"can remove at most 50\.0% of the weights, not 80\.0%"):
+        network_of(MaskedNetwork, network, rules).cut_layers(
+            [TargetedLayers(("1",), 0.8, rules, scores_of(graph, of_weights=True))]
+        )
+
+
+SUITE = """
+[suite]
+name = "some"
+seeds = [0]
+sparsities = {sparsities}
+scorers = ["magnitude-l1", "fisher"]
+controls = ["random", {{name = "shuffled", of = ["fisher"], draws = 1}}]
+
+[[workload]]
+dataset = "digits"
+models = ["mlp"]
+
+[training]
+epochs = 1
+
+[recovery]
+epochs = 0.5
+
+[metrics]
+latency = false
+
+[pruning]
+{pruning}
+"""
+ONE = '[[pruning.layers]]\npattern = "hidden1"\ntarget = {}\n'
+
+
+def read(folder: Path, sparsities: str, pruning: str) -> Any:
+    path = folder / "suite.toml"
+    path.write_text(SUITE.format(sparsities=sparsities, pruning=pruning))
+    return load_suite(path, discover_shipped())
+
+
+@pytest.mark.parametrize(
+    ("sparsities", "pruning", "message"),
+    [
+        ('["layers"]', "", r'"layers" needs tables \[\[pruning.layers\]\]'),
+        ('["layers"]', 'layers = ["a"]', r'"layers" needs tables \[\[pruning.layers\]\]'),
+        ("[0.5]", ONE.format("0.5"), r'would do nothing: add "layers" to \[suite\] sparsities'),
+        ('["layers"]', 'keep = ["b"]\n' + ONE.format("0.5"), "already says which layers lose something"),
+        ('["layers", "widths"]', "widths = { a = 1 }\n" + ONE.format("0.5"), "already says which layers"),
+        ('["layers"]', 'layers = ["a", { pattern = "b", target = 0.5 }]', "already says which layers"),
+        ('["layers"]', ONE.format("1.0"), r"target.*a target is a fraction in \[0, 1\)"),
+        ('["layers"]', ONE.format("true"), "a target is a fraction"),
+        ('["layers"]', ONE.format('"widths"'), "a target is a fraction"),
+        ('["layers"]', ONE.format("{ width = 0 }"), "a target is a fraction"),
+        ('["layers"]', ONE.format("{ width = 1, threshold = 2 }"), "a target is a fraction"),
+        ('["layers"]', ONE.format("{ threshold = inf }"), "a target is a fraction"),
+        ('["layers"]', '[[pruning.layers]]\npattern = "a"', "target"),
+        ('["layers"]', "[[pruning.layers]]\ntarget = 0.5\npattern = []", "pattern"),
+        ('["layers"]', ONE.format("0.5") + "wrong = 1", "wrong"),
+        ('["layers"]', "layers = [5]", "layers"),
+    ],
+)
+def test_a_suite_that_contradicts_itself_is_refused(
+    sparsities: str, pruning: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        read(tmp_path, sparsities, pruning)
+
+
+@pytest.mark.slow
+def test_a_suite_of_targets_compares_criteria_at_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(name: str, sparsities: str, pruning: str) -> list[Any]:
+        folder = tmp_path / name
+        folder.mkdir()
+        read(folder, sparsities, pruning)
+        code = cli.main(["run", str(folder / "suite.toml"), "--output", str(folder / "run"), "--jobs", "1"])
+        records = list(RunDirectory(folder / "run").results().records)
+        assert code == (1 if any(record.status == "failed" for record in records) else 0)
+        return records
+
+    shares = run("shares", "[0.5]", "")
+    records = run("half", '[0.5, "layers"]', ONE.format("0.2"))
+    mine = [record for record in records if record.axes["sparsity"] == "layers"]
+    assert {r.key for r in records if r not in mine} == {r.key for r in shares}, "other cells are the same"
+    assert {record.axes["scorer"] for record in mine} == {record.axes["scorer"] for record in records}
+    assert {record.status for record in mine} == {"done"}
+    for record in mine:
+        path = tmp_path / "half" / "run" / "stages" / record.key / "layers.csv"
+        units = {row["layer"]: row for row in csv.DictReader(io.StringIO(path.read_text()))}
+        assert 5 * int(units["hidden1"]["units"]) == 4 * int(units["hidden1"]["units_dense"])
+        assert units["output"]["units"] == units["output"]["units_dense"]
+    packed = str(tmp_path / "half.jsonl.gz")
+    assert cli.main(["submit", str(tmp_path / "half" / "run"), "--output", packed]) == 0
+    assert cli.main(["verify", packed]) == 0
+    (board,) = boards(mine)
+    assert [t.block.sparsity for t in board.trials] == [TARGETS] * len(mine)
+    assert is_shared(TARGETS)
+    assert board.protocol.layers == "hidden1: 20% removed"
+    assert "targets by layer" in capsys.readouterr().out
+
+    masks = run("masks", '["layers"]', 'granularity = "weight"\n' + ONE.format("{ threshold = 1e-9 }"))
+    status = {record.axes["scorer"]: record.status for record in masks}
+    assert status == {
+        "magnitude-l1": "unsupported",  # no scale of its own
+        "fisher": "done",
+        "random": "done",
+        "shuffled(fisher)": "done",
+    }
+    for record in masks:
+        if record.status == "done":
+            weights = load_tensors(tmp_path / "masks" / "run" / "stages" / record.key / PRUNED)
+            assert record.metrics["sparsity/params"] >= 0
+            assert not (weights["output.weight"] == 0).any()
+    assert {t.block.sparsity for b in boards(masks) for t in b.trials} == {OWN_TARGETS}
+    assert not is_shared(OWN_TARGETS)
+
+    rounds = run("rounds", '["layers"]', 'schedule = "iterative"\n' + ONE.format("0.5"))
+    assert {r.error for r in rounds} == {
+        "targets of layers are reached in one cut: the schedule iterative has several"
+    }
+    twice = run("twice", '["layers"]', ONE.format("0.5") + ONE.format("0.25").replace("hidden1", "hid*"))
+    assert {r.status for r in twice} == {"failed"}
+    assert "two of [[pruning.layers]] name hidden1" in twice[0].error
+    trained = tmp_path / "twice" / "run" / "stages" / twice[0].stages["train"] / "model.safetensors"
+    assert not trained.exists(), "found before the training"
