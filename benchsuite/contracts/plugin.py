@@ -122,6 +122,33 @@ def parameter_model(cls: type[Plugin]) -> type[BaseModel]:
 _MODELS: WeakKeyDictionary[type[Plugin], type[BaseModel]] = WeakKeyDictionary()
 
 
+def canonical_parameters(
+    plugins: Plugins, kind: Kind, name: str, parameters: dict[str, Any]
+) -> dict[str, Any]:
+    """Of the parameters that are set, those that are no defaults, as they are in JSON.
+
+    Names and seeds are made of these, so that two ways to write one plugin are one: a default written out or
+    left out, 3 or 3.0 where a number is a float. Where a plugin makes something else of what is left, nothing
+    is changed.
+
+    Raises:
+        UsageError: a parameter is wrong.
+    """
+    chosen = _in_json(plugins.create(kind, name, parameters).parameters)
+    try:
+        defaults = _in_json(plugins.create(kind, name, {}).parameters)
+    except UsageError:  # it cannot be made without them
+        defaults = {}
+    absent = object()
+    found = {k: chosen[k] for k in parameters if k in chosen and chosen[k] != defaults.get(k, absent)}
+    same = _in_json(plugins.create(kind, name, found).parameters) == chosen
+    return found if same else dict(parameters)
+
+
+def _in_json(value: object) -> Any:
+    return json.loads(json.dumps(value, default=plain))
+
+
 def _fields(cls: type[Plugin]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for klass in reversed(cls.__mro__):
@@ -147,7 +174,23 @@ def validated_parameters(cls: type[Plugin], parameters: dict[str, Any]) -> dict[
             _complaint(e["type"], e["msg"], e["loc"], e["input"], known) for e in error.errors()
         )
         raise UsageError(f"{cls.name}: {wrong}") from error
-    return {name: getattr(model, name) for name in type(model).model_fields}
+    values = {name: getattr(model, name) for name in type(model).model_fields}
+    for name, value in parameters.items():
+        if _is_changed(value, values[name]):
+            raise UsageError(f"{cls.name}: {name}: {value!r} is of another type than {values[name]!r}")
+    return values
+
+
+def _is_changed(given: object, value: object) -> bool:
+    """Whether a text or a truth value was taken for a number, or the other way round, also in a list."""
+    if isinstance(given, list | tuple) and isinstance(value, list | tuple) and len(given) == len(value):
+        return any(map(_is_changed, given, value))
+    kinds = [
+        bool if isinstance(each, bool) else str if isinstance(each, str) else float for each in (given, value)
+    ]
+    return (
+        isinstance(given, int | float | str) and isinstance(value, int | float | str) and kinds[0] != kinds[1]
+    )
 
 
 def _complaint(kind: str, text: str, where: tuple[int | str, ...], value: object, known: list[str]) -> str:

@@ -178,7 +178,7 @@ class _Plan:
         content = plugin_content(model, model.fingerprint)
         network = content_key([content, data])
         for seed in self._suite.suite.seeds:
-            key = train_key(data, content, recipe, self._threads, seed)
+            key = train_key(data, content, recipe, self._threads, (dataset.label, ref.label), seed)
             yield DenseTask(dataset, _planned(ref, content), recipe, seed, network, data, key)
 
     def _of_scorer(

@@ -49,10 +49,26 @@ def data_key(dataset: Mapping[str, Any]) -> str:
     return _key("data", DATA, dataset=dataset)
 
 
-def train_key(data: str, model: Mapping[str, Any], recipe: TrainingRecipe, threads: int, seed: int) -> str:
-    """The key of a dense model."""
+def train_key(
+    data: str,
+    model: Mapping[str, Any],
+    recipe: TrainingRecipe,
+    threads: int,
+    labels: tuple[str, str],
+    seed: int,
+) -> str:
+    """The key of a dense model.
+
+    Its random numbers come from the labels, of the data set and the model, and the seed.
+    """
     return _key(
-        "train", TRAIN, data=data, model=model, recipe=recipe.model_dump(), threads=threads, seed=seed
+        "train",
+        TRAIN,
+        data=data,
+        model=model,
+        recipe=recipe.model_dump(),
+        threads=threads,
+        drawn_by=[*labels, seed],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -70,7 +71,12 @@ class SmallerNetwork(PrunedNetwork):
             Unsupported: a layer cannot have the width, or some group has no scores.
             BenchsuiteError: the surgery's check or the cost model failed.
         """
-        current = self._in_dense(vary(group_scores(self._graph, scores, self._settings)))
+        graph = self._graph
+        named = {graph.shared.get(name, name) for name in widths}
+        groups = tuple(each for each in graph.groups if named & {member.layer for member in each.members})
+        # What stays whole needs no scores.
+        some = replace(graph, groups=groups)
+        current = self._in_dense(vary(group_scores(some, scores, self._settings)))
         self._remove(select_widths(self._dense_graph, current, self._settings, widths, self._tie_seed()))
 
     def cut_below(self, scores: Mapping[str, Tensor], threshold: float, vary: Vary) -> None:

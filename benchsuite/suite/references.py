@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationInfo, model_serializer, model_validator
 
-from benchsuite.contracts.plugin import Kind, Plugin, PluginChoice, Plugins
+from benchsuite.contracts.plugin import Kind, Plugin, PluginChoice, Plugins, canonical_parameters
 from benchsuite.contracts.table import Table
 from benchsuite.errors import UsageError
 from benchsuite.suite.registry_context import registry_of
@@ -42,6 +42,9 @@ class PluginRef(Table):
             try:
                 registry.create(self.kind, self.name, self.parameters)
                 json.dumps(self.parameters, allow_nan=False)
+                if self.parameters:
+                    found = canonical_parameters(registry, self.kind, self.name, self.parameters)
+                    object.__setattr__(self, "parameters", found)  # the table is frozen once it is read
             except UsageError as error:
                 raise ValueError(f"{error}{self._meant()}") from error
             except (TypeError, ValueError) as error:

@@ -18,6 +18,8 @@ from torch import nn
 
 from benchsuite import cli
 from benchsuite.errors import Unsupported, UsageError
+from benchsuite.metrics.cost import measure_cost
+from benchsuite.pruning.networks import SmallerNetwork
 from benchsuite.pruning.settings import PruningSettings
 from benchsuite.pruning.tracing.trace import trace
 from benchsuite.pruning.widths import _counts, select_widths
@@ -163,6 +165,17 @@ def test_what_cannot_be_is_said(
 ) -> None:
     with pytest.raises(error, match=message):
         chosen(trace(build(kind), example()), widths)
+
+
+def test_layers_that_stay_whole_need_no_scores() -> None:
+    network = build("resnet")
+    graph = trace(network, example())
+    cut = SmallerNetwork(network, graph, measure_cost(network, example()[:1]), RULES, 0, example())
+    (group,) = (each for each in graph.groups if "stage1.conv1" in {m.layer for m in each.members})
+    cut.cut_to_widths({"stage1.conv1": torch.arange(group.size)}, {"stage1.conv1": group.size - 2}, dict)
+    assert cut.removed == {group.name: (0, 1)}
+    with pytest.raises(Unsupported, match="gives no scores for stage1"):
+        cut.cut_to_widths({"conv1": torch.arange(8)}, {"stage1.conv1": group.size - 3}, dict)
 
 
 SUITE = """
