@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import torch
@@ -68,7 +69,10 @@ def group_scores(
     unscored = [group.members[0].layer for group in graph.groups if not _scored(group, scaled)]
     if unscored:
         shown = ", ".join(unscored[:5]) + (" and others" if len(unscored) > 5 else "")
-        raise Unsupported(f"the criterion gives no scores for {shown}, nor for any layer coupled to them")
+        raise Unsupported(
+            f"the criterion gives no scores for {shown}, nor for layers that are coupled with it; [pruning] "
+            f"keep leaves such layers whole: keep = {json.dumps(unscored[:5])}"
+        )
     return {group.name: _position_scores(group, scaled, settings.aggregate) for group in graph.groups}
 
 
