@@ -42,7 +42,7 @@ def boards(records: Sequence[TrialRecord]) -> tuple[Board, ...]:
 
 def differing_settings(protocols: Iterable[Protocol], most: int = 4) -> dict[Protocol, str]:
     """The differences between protocols with the same label, as at most `most` pairs `name = value`."""
-    flat = {protocol: dict(flatten_settings(json.loads(protocol.settings))) for protocol in protocols}
+    flat = {protocol: flat_settings(protocol) for protocol in protocols}
     names = sorted({name for settings in flat.values() for name in settings})
     different = [n for n in names if len({settings.get(n, "unset") for settings in flat.values()}) > 1]
     rest = f" and {len(different) - most} more" if len(different) > most else ""
@@ -50,6 +50,14 @@ def differing_settings(protocols: Iterable[Protocol], most: int = 4) -> dict[Pro
         protocol: ", ".join(f"{name} = {settings.get(name, 'unset')}" for name in different[:most]) + rest
         for protocol, settings in flat.items()
     }
+
+
+def flat_settings(protocol: Protocol) -> dict[str, str]:
+    """The settings by names with dots, as JSON; which layers lose how much is one of them, in words."""
+    flat = dict(flatten_settings(json.loads(protocol.settings)))
+    of_layers = ("pruning.widths", "pruning.layers", "pruning.keep")
+    others = {n: v for n, v in flat.items() if not any(f"{n}.".startswith(f"{each}.") for each in of_layers)}
+    return {**others, "pruning.layers": protocol.layers or "all"}
 
 
 def flatten_settings(value: Any, prefix: str = "") -> list[tuple[str, str]]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from benchsuite_leaderboard.charts.theme import shorten
 from benchsuite_leaderboard.pages.certainty import certainty
-from benchsuite_leaderboard.pages.formats import count, interval, percent, sparsity
+from benchsuite_leaderboard.pages.formats import clean, count, interval, percent, sparsity
+from benchsuite_leaderboard.pages.switch import in_short
 from benchsuite_leaderboard.pages.views import Views
 from benchsuite_leaderboard.report import make_report
 
@@ -31,6 +32,7 @@ def render(records: Sequence[TrialRecord]) -> list[str]:
     """
     report, views = make_report(records, title="", pending=0, notes=()), Views()
     lines: list[str] = []
+    names = in_short(report.boards)
     tells = False
     for board in report.boards[:_MOST_BOARDS]:
         view = views.overall(board, board.after)
@@ -39,7 +41,7 @@ def render(records: Sequence[TrialRecord]) -> list[str]:
             verdict is not None and verdict.may_be_best is not None for verdict in view.table.verdicts
         )
         if found and len(report.boards) > 1:
-            lines.append(shorten(board.name, 80))
+            lines += wrap(clean(names[board.anchor]), 80)
         lines += found
     if lines:
         over = " with its 95% interval over other seeds of these workloads" if tells else ""

@@ -53,6 +53,30 @@ def test_widths_that_the_suite_sets_are_a_budget(matrix):
     assert any(line.startswith("fixed widths: ") for line in render(records))
 
 
+def test_several_boards_are_told_by_what_distinguishes_them(matrix):
+    def board(sparsity, pruning, epochs):
+        return [
+            replace(
+                each,
+                key=f"{each.key}{sparsity}{epochs}",
+                axes={**each.axes, "sparsity": sparsity, "recovery_epochs": epochs},
+                settings={"pruning": pruning},
+            )
+            for each in matrix(sparsities=[0.5])
+        ]
+
+    widths = {"floor": 0.1, "widths": {"a.very.long.name.of.a.layer.conv1": 10, "another.layer.fc": 8}}
+    shares = {"floor": 0.1}
+    records = [*board(0.5, shares, 0), *board(0.5, shares, 1), *board("widths", widths, 1)]
+    lines = render(records)
+    heads = " ".join(lines).split("accuracy in percent")[0]
+    assert "pruning.layers a.very.long.name.of.a.layer.conv1: 10 units, another.layer.fc: 8 units" in heads
+    assert heads.count("no recovery · pruning.layers all") == 1
+    assert heads.count("1 epoch of recovery · pruning.layers all") == 1
+    assert "unset" not in heads
+    assert all(len(line) <= 80 for line in lines[:-1])
+
+
 def test_a_budget_that_some_workloads_were_asked_for_says_so(matrix):
     records = [r for r in matrix() if (r.axes["model"], r.axes["sparsity"]) != ("resnet", 0.5)]
     for each in records:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchsuite_leaderboard.grouping import flatten_settings
+from benchsuite_leaderboard.grouping import flat_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,7 +102,7 @@ def _phrase(axis: str, value: str) -> str:
 def _axes(protocol: Protocol) -> Mapping[str, str]:
     settings = {
         name if "." in name else f"suite.{name}": value.strip('"')
-        for name, value in flatten_settings(json.loads(protocol.settings))
+        for name, value in flat_settings(protocol).items()
     }
     return {
         "granularity": protocol.granularity,
