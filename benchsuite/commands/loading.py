@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 import platformdirs
 
 from benchsuite.commands.filters import parse_filters
+from benchsuite.commands.foreseen import foreseen
 from benchsuite.commands.own_scorers import left_out, with_scorers
 from benchsuite.commands.plugins_together import check_together, plugins_of
 from benchsuite.contracts.dataset import DatasetPlugin
@@ -47,7 +48,7 @@ class Loaded:
     directory: RunDirectory
     data: Path
     notes: tuple[str, ...]
-    """Lines on plugins: broken and doubtful ones, and scorers of plugin files that the suite does not run."""
+    """Lines on plugins, broken, doubtful or not run by the suite, and on cells known to be unsupported."""
 
 
 def load(options: Namespace) -> Loaded:
@@ -60,7 +61,11 @@ def load(options: Namespace) -> Loaded:
     check_together((plugins_of(trial) for trial in selected), strangers)
     directory = RunDirectory(options.output or Path("runs") / suite.name)
     _check_place(directory.path)
-    notes = (*doubtful_plugins(registry), *left_out(options, suite, registry))
+    notes = (
+        *doubtful_plugins(registry),
+        *left_out(options, suite, registry),
+        *foreseen(suite, registry),
+    )
     return Loaded(suite, registry, strangers, trials, selected, directory, data, notes)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from benchsuite.commands.arguments import add_data, add_plugins, add_scorers, add_suite
 from benchsuite.commands.exit_codes import OK
+from benchsuite.commands.foreseen import foreseen
 from benchsuite.commands.loading import data_folder, discover_checked, doubtful_plugins, missing_files
 from benchsuite.commands.own_scorers import left_out, with_scorers
 from benchsuite.commands.plugins_together import check_together, plugins_of_suite
@@ -32,7 +33,11 @@ def run(options: Namespace) -> int:
     check_size(suite, registry)
     check_together(plugins_of_suite(suite, registry), strangers)
     console = open_console()
-    notes = [*doubtful_plugins(registry), *left_out(options, suite, registry)]
+    notes = [
+        *doubtful_plugins(registry),
+        *left_out(options, suite, registry),
+        *foreseen(suite, registry),
+    ]
     for line in [*notes, *missing_files(suite, registry, data_folder(options.data))]:
         console.print(line, style="yellow", markup=False, soft_wrap=True)
     console.print(f"{options.suite}: the suite {suite.name!r} is valid", markup=False, soft_wrap=True)

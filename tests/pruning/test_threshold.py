@@ -234,3 +234,47 @@ def test_a_sweep_of_thresholds(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert {r.status for r in rounds} == {"unsupported"}
     assert all("a threshold decides in one cut" in r.error for r in rounds)
     assert {r.stages["score"] for r in rounds} <= {r.stages["score"] for r in records}
+
+
+@pytest.mark.parametrize(
+    ("sparsities", "pruning", "is_told"),
+    [
+        ("[0.5]", "", False),
+        ("[0.5, { threshold = 0.1 }]", "", True),
+        ('["layers"]', '[[pruning.layers]]\npattern = "hidden1"\ntarget = { threshold = 0.1 }', True),
+        ('["layers"]', '[[pruning.layers]]\npattern = "hidden1"\ntarget = 0.1', False),
+    ],
+)
+@pytest.mark.parametrize("command", ["validate", "plan"])
+def test_criteria_for_which_it_means_nothing_are_named_before_anything_runs(
+    command: str,
+    sparsities: str,
+    pruning: str,
+    is_told: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    suite = f"""
+[suite]
+name = "some"
+seeds = [0]
+sparsities = {sparsities}
+scorers = ["magnitude-l1", "fisher", "wanda"]
+controls = ["random"]
+
+[[workload]]
+dataset = "digits"
+models = ["mlp"]
+
+[pruning]
+{pruning}
+"""
+    Path("some.toml").write_text(suite)
+    assert cli.main([command, "some.toml"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert ("unsupported for magnitude-l1, wanda, whose" in said) is is_told
+    assert (
+        "those of apoz, distinctiveness, fisher, karnin, obd, random, taylor-weight have" in said
+    ) is is_told
