@@ -5,21 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
-
 from benchsuite.errors import Collapsed, Unsupported, UsageError
 from benchsuite.pruning.group_scores import group_scores, normalised
 from benchsuite.pruning.masks import select_weights
 from benchsuite.pruning.native import positions_to_remove
 from benchsuite.pruning.selection import select_units
 from benchsuite.pruning.settings import WEIGHT_SCOPES, PruningSettings, Restriction
-from benchsuite.pruning.threshold import positions_below
+from benchsuite.pruning.threshold import positions_below, weights_from
 from benchsuite.pruning.two_four import select_two_four
 from benchsuite.pruning.widths import select_widths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from torch import Tensor
 
     from benchsuite.pruning.graph import PruningGraph
 
@@ -157,12 +156,13 @@ def weights_that_stay(
     if target == "native":
         if any(layers.merges.values()):
             raise Unsupported("units can be merged only where units are removed")
-        return _kept({name: layers.native[name] for name in names if name in layers.native}, "the rule"), 0
+        keep = {name: layers.native[name] for name in names if name in layers.native}
+        if empty := [name for name, mask in keep.items() if not mask.any()]:
+            raise Collapsed(f"the rule keeps no weight of {', '.join(empty)}")
+        return keep, 0
     scores = {name: layers.scores[name] for name in names if name in layers.scores}
     if isinstance(target, Threshold):
-        varied = layers.vary(scores)
-        keep = {name: score.cpu().double() >= target.value for name, score in varied.items()}
-        return _kept(keep, f"the threshold {target.value:g}"), 0
+        return weights_from(layers.vary(scores), target.value), 0
     varied = layers.vary({n: normalised(score, layers.settings.normalise) for n, score in scores.items()})
     if layers.settings.scope == "2:4":
         selection = select_two_four(graph, varied, seed)
@@ -170,10 +170,3 @@ def weights_that_stay(
         settings = replace(layers.settings, normalise="none")
         selection = select_weights(graph, varied, settings, target, seed, of_scored=True)
     return selection.keep, selection.ties
-
-
-def _kept(keep: dict[str, Tensor], what: str) -> dict[str, Tensor]:
-    empty = [name for name, mask in keep.items() if not torch.any(mask)]
-    if empty:
-        raise Collapsed(f"{what} keeps no weight of {', '.join(empty)}")
-    return keep

@@ -15,6 +15,7 @@ from benchsuite.pruning.base import GONE, Merges, PrunedNetwork, Vary
 from benchsuite.pruning.group_scores import normalised
 from benchsuite.pruning.layer_targets import layers_apart, weights_that_stay
 from benchsuite.pruning.masks import WeightMasks, WeightSelection, select_weights
+from benchsuite.pruning.threshold import weights_from
 from benchsuite.pruning.two_four import select_two_four
 from benchsuite.store import metric_names
 
@@ -86,11 +87,7 @@ class MaskedNetwork(PrunedNetwork):
         """
         if self._settings.scope == "2:4":
             raise Unsupported("the scope 2:4 decides itself how much goes: its sparsity is 0.5, no threshold")
-        keep = {name: score.cpu().double() >= threshold for name, score in vary(scores).items()}
-        empty = [name for name, mask in keep.items() if not mask.any()]
-        if empty:
-            raise Collapsed(f"no weight of {', '.join(empty)} scores {threshold:g} or more")
-        self._mask(keep, 0)
+        self._mask(weights_from(vary(scores), threshold), 0)
 
     def cut_layers(self, targets: Sequence[TargetedLayers]) -> None:
         """Mask weights of some layers, as the target of each says.

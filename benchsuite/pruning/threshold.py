@@ -34,6 +34,28 @@ def threshold_of(sparsity: object) -> float | None:
     return found if math.isfinite(found) else None
 
 
+def weights_from(scores: Mapping[str, Tensor], threshold: float) -> dict[str, Tensor]:
+    """By layer, True where a weight scores the threshold or more, on the CPU.
+
+    Args:
+        scores: by layer, one score per weight.
+        threshold: on the scale of the scores.
+
+    Raises:
+        Collapsed: a layer has no weight that scores as much.
+    """
+    keep = {name: score.cpu().double() >= threshold for name, score in scores.items()}
+    gone = {name: scores[name] for name, mask in keep.items() if not mask.any()}
+    if gone:
+        raise Collapsed(_too_high("weight", gone, threshold))
+    return keep
+
+
+def _too_high(what: str, scores: Mapping[str, Tensor], threshold: float) -> str:
+    best = max(float(score.max()) for score in scores.values())
+    return f"no {what} of {', '.join(scores)} scores {threshold:g} or more; the highest there is {best:.3g}"
+
+
 def positions_below(
     graph: PruningGraph, scores: Mapping[str, Tensor], threshold: float
 ) -> dict[str, tuple[int, ...]]:
@@ -50,5 +72,5 @@ def positions_below(
     below = {group.name: scores[group.name] < threshold for group in graph.groups}
     gone = [group.name for group in graph.groups if below[group.name].all()]
     if gone:
-        raise Collapsed(f"no unit of {', '.join(gone)} scores {threshold:g} or more")
+        raise Collapsed(_too_high("unit", {name: scores[name] for name in gone}, threshold))
     return {name: tuple(which.nonzero().flatten().tolist()) for name, which in below.items() if which.any()}
