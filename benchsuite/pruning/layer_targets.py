@@ -120,6 +120,7 @@ def units_that_go(
         )
     graph.require_units()
     if target == "native":
+        _refuse_unsaid(layers, [layer.name for layer in graph.layers if layer.name not in layers.native])
         return {group.name: positions_to_remove(group, layers.native) for group in graph.groups}, 0
     if isinstance(target, Threshold):
         scores = layers.vary(group_scores(graph, layers.scores, replace(settings, normalise="none")))
@@ -156,11 +157,13 @@ def weights_that_stay(
     if target == "native":
         if any(layers.merges.values()):
             raise Unsupported("units can be merged only where units are removed")
-        keep = {name: layers.native[name] for name in names if name in layers.native}
+        _refuse_unsaid(layers, [name for name in names if name not in layers.native])
+        keep = {name: layers.native[name] for name in names}
         if empty := [name for name, mask in keep.items() if not mask.any()]:
             raise Collapsed(f"the rule keeps no weight of {', '.join(empty)}")
         return keep, 0
-    scores = {name: layers.scores[name] for name in names if name in layers.scores}
+    _refuse_unsaid(layers, [name for name in names if name not in layers.scores])
+    scores = {name: layers.scores[name] for name in names}
     if isinstance(target, Threshold):
         return weights_from(layers.vary(scores), target.value), 0
     varied = layers.vary({n: normalised(score, layers.settings.normalise) for n, score in scores.items()})
@@ -170,3 +173,12 @@ def weights_that_stay(
         settings = replace(layers.settings, normalise="none")
         selection = select_weights(graph, varied, settings, target, seed, of_scored=True)
     return selection.keep, selection.ties
+
+
+def _refuse_unsaid(layers: TargetedLayers, unsaid: Sequence[str]) -> None:
+    """Raise `Unsupported` if the criterion says nothing of some of the layers, which would stay unseen."""
+    if unsaid:
+        what = "says by its own rule nothing of" if layers.target == "native" else "gives no scores for"
+        raise Unsupported(
+            f"the criterion {what} {', '.join(unsaid[:5])}, which [[pruning.layers]] gives a target"
+        )

@@ -219,6 +219,24 @@ def test_what_cannot_be_is_said(
         cut.cut_layers([TargetedLayers(n, t, BY_LAYER, scores, KEEPS_NOTHING) for n, t in targets.items()])
 
 
+@pytest.mark.parametrize("target", [0.2, Threshold(0.1), "native"])
+@pytest.mark.parametrize("kind", [SmallerNetwork, MaskedNetwork])
+def test_a_target_of_layers_of_which_nothing_is_said_is_not_missed_unseen(
+    kind: type[PrunedNetwork], target: Any
+) -> None:
+    network = build("mlp")
+    scores = scores_of(trace(network, example()), of_weights=kind is MaskedNetwork)
+    keep = {name: score > 0.5 for name, score in scores.items()}
+    for said in (scores, keep):
+        del said["3"]
+    cut = network_of(kind, network, BY_LAYER)
+    with pytest.raises(
+        Unsupported, match=r"(gives no scores for|says by its own rule nothing of) 3, (which|nor)"
+    ):
+        cut.cut_layers([TargetedLayers(("1", "3"), target, BY_LAYER, scores, keep)])
+    cut.cut_layers([TargetedLayers(("1",), target, BY_LAYER, scores, keep)])
+
+
 def test_more_than_the_floor_allows_is_said() -> None:
     rules = PruningSettings(scope="protected", floor=0.5, normalise="none")
     network = build("mlp")
