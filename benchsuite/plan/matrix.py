@@ -24,9 +24,9 @@ from benchsuite.plan.stage_keys import (
     trial_key,
 )
 from benchsuite.plan.trial import Trial, Variant
-from benchsuite.pruning.layer_targets import LAYERS
 from benchsuite.pruning.rounds import rounds_of
 from benchsuite.pruning.settings import PruningSettings, Restriction, ScheduleSettings, declared
+from benchsuite.pruning.targets import LAYERS
 from benchsuite.pruning.threshold import threshold_of
 from benchsuite.scoring.scorer import Scorer
 from benchsuite.store.keys import content_key

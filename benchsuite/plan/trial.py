@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from benchsuite.metrics.latency_settings import LatencySettings
     from benchsuite.plan.dense_task import DenseTask, TraceTask
     from benchsuite.plan.score_task import ScoreTask
-    from benchsuite.pruning.layer_targets import LayerTarget
     from benchsuite.pruning.settings import PruningSettings, ScheduleSettings
+    from benchsuite.pruning.targets import LayerTarget
 
 OwnAmount = str
 """What stands in place of a sparsity: "native" for the criterion's own rule, "widths" for the widths that the

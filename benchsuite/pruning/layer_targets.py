@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from benchsuite.errors import Collapsed, Unsupported, UsageError
 from benchsuite.pruning.group_scores import group_scores, normalised
@@ -11,6 +11,7 @@ from benchsuite.pruning.masks import select_weights
 from benchsuite.pruning.native import positions_to_remove
 from benchsuite.pruning.selection import select_units
 from benchsuite.pruning.settings import WEIGHT_SCOPES, PruningSettings, Restriction
+from benchsuite.pruning.targets import Threshold, Width
 from benchsuite.pruning.threshold import positions_below, weights_from
 from benchsuite.pruning.two_four import select_two_four
 from benchsuite.pruning.widths import select_widths
@@ -21,44 +22,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from benchsuite.pruning.graph import PruningGraph
-
-LAYERS = "layers"
-"""What stands in place of a sparsity where a suite names layers with a target each."""
-
+    from benchsuite.pruning.targets import Target
 
 _HALF = 0.5
 """The sparsity of the scope 2:4."""
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """What scores less goes."""
-
-    value: float
-
-
-@dataclass(frozen=True)
-class Width:
-    """Each layer keeps so many units."""
-
-    units: int
-
-
-Target = float | Literal["native"] | Threshold | Width
-"""How much of some layers goes: a fraction of their units or weights, or what says it instead."""
-
-
-@dataclass(frozen=True)
-class LayerTarget:
-    """Some layers and how much of them goes.
-
-    Attributes:
-        patterns: of the layers' names.
-        target: how much goes.
-    """
-
-    patterns: tuple[str, ...]
-    target: Target
 
 
 @dataclass(frozen=True, eq=False)

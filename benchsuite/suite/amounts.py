@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, JsonValue, WithJsonSchema
 
-from benchsuite.pruning.layer_targets import LAYERS
+from benchsuite.pruning.targets import LAYERS
 from benchsuite.pruning.threshold import named, threshold_of
 
 

@@ -8,8 +8,8 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from benchsuite.contracts.layers import Granularity
 from benchsuite.contracts.table import Axis, Table
-from benchsuite.pruning.layer_targets import LayerTarget, Threshold, Width
 from benchsuite.pruning.settings import Aggregate, Budget, Declared, Normalise, Restriction, Schedule, Scope
+from benchsuite.pruning.targets import LayerTarget, Threshold, Width
 from benchsuite.suite.amounts import Target
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationInfo, field_validator
 
 from benchsuite.contracts.table import Table
-from benchsuite.pruning.layer_targets import LAYERS
+from benchsuite.pruning.targets import LAYERS
 from benchsuite.pruning.threshold import threshold_of
 from benchsuite.scoring.settings import ScoringSettings
 from benchsuite.suite.pruning_section import Pruning

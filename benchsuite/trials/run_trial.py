@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from benchsuite.errors import Unsupported, UsageError
 from benchsuite.hardware import devices
 from benchsuite.metrics.accuracy import Evaluation, evaluate
-from benchsuite.pruning.layer_targets import LAYERS, TargetedLayers, Threshold
+from benchsuite.pruning.layer_targets import TargetedLayers
 from benchsuite.pruning.networks import MaskedNetwork, PrunedNetwork, SmallerNetwork
 from benchsuite.pruning.rounds import rounds_of
 from benchsuite.pruning.signature import architecture_signature
+from benchsuite.pruning.targets import LAYERS, Threshold
 from benchsuite.pruning.threshold import threshold_of
 from benchsuite.scoring.controls import reversed_scores, shuffled_scores
 from benchsuite.store import metric_names
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from benchsuite.metrics.cost import Cost
     from benchsuite.plan.trial import Trial
     from benchsuite.pruning.base import Vary
-    from benchsuite.pruning.layer_targets import LayerTarget
+    from benchsuite.pruning.targets import LayerTarget
     from benchsuite.training import TrainingLog
     from benchsuite.trials.dense_model import DenseModel
     from benchsuite.trials.scores import ScoredModel

@@ -16,9 +16,10 @@ from pruning_networks import build, check_cut, example
 from benchsuite import cli
 from benchsuite.errors import Collapsed, Unsupported, UsageError
 from benchsuite.metrics.cost import measure_cost
-from benchsuite.pruning.layer_targets import TargetedLayers, Threshold, Width
+from benchsuite.pruning.layer_targets import TargetedLayers
 from benchsuite.pruning.networks import MaskedNetwork, PrunedNetwork, SmallerNetwork
 from benchsuite.pruning.settings import PruningSettings
+from benchsuite.pruning.targets import Threshold, Width
 from benchsuite.pruning.tracing.trace import trace
 from benchsuite.registry.discovery import discover_shipped
 from benchsuite.store.run_directory import RunDirectory
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from benchsuite.pruning.graph import PruningGraph
-    from benchsuite.pruning.layer_targets import Target
+    from benchsuite.pruning.targets import Target
 
 BY_LAYER = PruningSettings(scope="layer", budget="macs", normalise="none")
 
