@@ -245,13 +245,9 @@ class _Plan:
         rounds = self._schedule(schedule)
         widths = dict(pruning.widths) if sparsity == "widths" else {}
         tables = pruning.targets if sparsity == LAYERS else ()
-        amount = (
-            {"widths": widths}
-            if widths
-            else {LAYERS: [t.model_dump() for t in tables]}
-            if tables
-            else sparsity
-        )
+        amount: Any = {"widths": widths} if widths else sparsity
+        if tables:
+            amount = {LAYERS: [table.model_dump() for table in tables]}
         cls = type(scorer)
         aggregate, normalise = declared(
             pruning.aggregate, pruning.normalise, scale=cls.scale, coupled=cls.coupled
