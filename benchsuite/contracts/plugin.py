@@ -135,6 +135,8 @@ def canonical_parameters(
         UsageError: a parameter is wrong.
     """
     chosen = _in_json(plugins.create(kind, name, parameters).parameters)
+    if not parameters:
+        return {}
     try:
         defaults = _in_json(plugins.create(kind, name, {}).parameters)
     except UsageError:  # it cannot be made without them

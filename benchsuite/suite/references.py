@@ -40,11 +40,9 @@ class PluginRef(Table):
         registry = registry_of(info)
         if registry is not None and not self._is_wildcard():
             try:
-                registry.create(self.kind, self.name, self.parameters)
+                found = canonical_parameters(registry, self.kind, self.name, self.parameters)
                 json.dumps(self.parameters, allow_nan=False)
-                if self.parameters:
-                    found = canonical_parameters(registry, self.kind, self.name, self.parameters)
-                    object.__setattr__(self, "parameters", found)  # the table is frozen once it is read
+                object.__setattr__(self, "parameters", found)  # the table is frozen once it is read
             except UsageError as error:
                 raise ValueError(f"{error}{self._meant()}") from error
             except (TypeError, ValueError) as error:
