@@ -51,9 +51,11 @@ class Plugin:
 
 @dataclass(frozen=True)
 class PluginChoice:
-    """A plugin by its name, with the parameters that a suite sets.
+    """A plugin by its name, with the parameters that a suite sets and that are no defaults.
 
     Attributes:
+        written: the parameters as the suite sets them, defaults too: a default may be another in another
+            process, what is written is not. None where they are `parameters`.
         source: digest of its source when the plan was made; empty where nobody looked.
         content: what `content_of` said then of the files that it reads.
         planned: what `planned_facts` said then; None where nobody asked.
@@ -61,13 +63,18 @@ class PluginChoice:
 
     name: str
     parameters: dict[str, Any] = field(default_factory=dict)
+    written: dict[str, Any] | None = field(default=None, compare=False)
     source: str = field(default="", compare=False)
     content: str = field(default="", compare=False)
     planned: dict[str, Any] | None = field(default=None, compare=False)
 
+    def create(self, kind: Kind, plugins: Plugins) -> Plugin:
+        """An instance of the plugin; raises `UsageError`."""
+        return plugins.create(kind, self.name, self.parameters if self.written is None else self.written)
+
     @property
     def label(self) -> str:
-        """How records and pages name it: the name, with the parameters that the suite sets."""
+        """How records and pages name it: the name, with the parameters that are no defaults."""
         if not self.parameters:
             return self.name
         return f"{self.name}({', '.join(f'{k}={v}' for k, v in sorted(self.parameters.items()))})"

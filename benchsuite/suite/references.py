@@ -6,7 +6,14 @@ import difflib
 import json
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, SerializerFunctionWrapHandler, ValidationInfo, model_serializer, model_validator
+from pydantic import (
+    Field,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    model_serializer,
+    model_validator,
+)
 
 from benchsuite.contracts.plugin import Kind, Plugin, PluginChoice, Plugins, canonical_parameters
 from benchsuite.contracts.table import Table
@@ -20,6 +27,7 @@ class PluginRef(Table):
     kind: ClassVar[Kind]
     name: str
     parameters: dict[str, Any] = Field(default={})
+    _written: dict[str, Any] | None = PrivateAttr(default=None)
 
     @model_validator(mode="before")
     @classmethod
@@ -42,6 +50,7 @@ class PluginRef(Table):
             try:
                 found = canonical_parameters(registry, self.kind, self.name, self.parameters)
                 json.dumps(self.parameters, allow_nan=False)
+                self._written = self.parameters
                 object.__setattr__(self, "parameters", found)  # the table is frozen once it is read
             except UsageError as error:
                 raise ValueError(f"{error}{self._meant()}") from error
@@ -70,11 +79,11 @@ class PluginRef(Table):
     @property
     def choice(self) -> PluginChoice:
         """The plugin's name and parameters."""
-        return PluginChoice(self.name, self.parameters)
+        return PluginChoice(self.name, self.parameters, self._written)
 
     def create(self, plugins: Plugins) -> Plugin:
         """An instance of the plugin."""
-        return plugins.create(self.kind, self.name, self.parameters)
+        return self.choice.create(self.kind, plugins)
 
     @property
     def label(self) -> str:

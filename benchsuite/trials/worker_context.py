@@ -61,7 +61,7 @@ class WorkerContext:
 
     def create(self, kind: Kind, choice: PluginChoice) -> Plugin:
         """An instance of a plugin; raises `BenchsuiteError` if its source is not the one of the plan."""
-        plugin = self.plugins.create(kind, choice.name, choice.parameters)
+        plugin = choice.create(kind, self.plugins)
         if choice.planned is not None:
             _check_as_planned(kind, choice, planned_facts(plugin))
         if choice.source and source_digest(type(plugin)) != choice.source:

@@ -83,6 +83,8 @@ def test_it_fails_and_says_in_what(tmp_path: Path, kind: str, fact: str, said: s
 
 
 @pytest.mark.slow
-def test_a_parameter_that_the_suite_sets_is_the_same_everywhere(tmp_path: Path) -> None:
-    fact = "bins: int = 2 if in_a_worker else 1"
-    assert outcome(tmp_path, "scorer", fact, '{ name = "mine", bins = 1 }') == ("done", "")
+@pytest.mark.parametrize(("kind", "name"), [("scorer", "bins"), ("model", "width")])
+def test_a_parameter_that_the_suite_sets_is_the_same_everywhere(tmp_path: Path, kind: str, name: str) -> None:
+    """Also where it is set to what the default is in the process that makes the plan."""
+    fact = f"{name}: int = 2 if in_a_worker else 1"
+    assert outcome(tmp_path, kind, fact, f'{{ name = "mine", {name} = 1 }}') == ("done", "")
