@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from benchsuite.plan.matrix import scorers_of
+from benchsuite.plan.matrix import criteria_of
 from benchsuite.pruning.threshold import threshold_of
 
 if TYPE_CHECKING:
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 def foreseen(suite: Suite, registry: Registry) -> list[str]:
     """A line on the criteria for which a threshold of the suite means nothing, if there are any."""
-    targets = [table.target for table in suite.pruning.targets]
-    named = any(isinstance(target, dict) and "threshold" in target for target in targets)
-    if not named and all(threshold_of(each) is None for each in suite.suite.sparsities):
-        return []
+    tables = [t for t in suite.pruning.targets if isinstance(t.target, dict) and "threshold" in t.target]
+    below = {table.scorer.name for table in tables if table.scorer is not None}
+    if any(table.scorer is None for table in tables) or any(
+        threshold_of(each) is not None for each in suite.suite.sparsities
+    ):
+        below |= criteria_of(suite, registry)
     scorers = cast("dict[str, type[Scorer]]", registry.classes("scorer"))
-    lacking = sorted(name for name in scorers_of(suite, registry) if not scorers[name].absolute)
+    lacking = sorted(name for name in below if not scorers[name].absolute)
     having = sorted(name for name, scorer in scorers.items() if scorer.absolute)
     if not lacking:
         return []

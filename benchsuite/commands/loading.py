@@ -58,7 +58,7 @@ def load(options: Namespace) -> Loaded:
     data = data_folder(options.data)
     trials = tuple(build_plan(suite, registry, data, options.threads))
     selected = select(trials, options.filter)
-    check_together((plugins_of(trial) for trial in selected), strangers)
+    check_together((each for trial in selected for each in plugins_of(trial)), strangers)
     directory = RunDirectory(options.output or Path("runs") / suite.name)
     _check_place(directory.path)
     notes = (
@@ -118,7 +118,8 @@ def surroundings_of(
     """What workers that run these trials are told; the options are those of the machine."""
     used: dict[tuple[Kind, str], None] = {}
     for trial in trials:
-        used |= dict.fromkeys([("scorer", trial.score.scorer.name), ("dataset", trial.dense.dataset.name)])
+        used |= dict.fromkeys(("scorer", score.scorer.name) for score in trial.scores)
+        used["dataset", trial.dense.dataset.name] = None
         used["model", trial.dense.model.name] = None
         if trial.dissection is not None:
             used["concepts", trial.dissection.concepts] = None
@@ -147,6 +148,7 @@ def missing_files(suite: Suite, registry: Registry, data: Path) -> list[str]:
     lines: list[str] = []
     refs = [ref for workload in suite.workload for ref in (workload.dataset, *workload.models)]
     refs += [ref for ref in suite.suite.scorers if ref.name != "all"]
+    refs += [table.scorer for table in suite.pruning.targets if table.scorer is not None]
     for ref in refs:
         plugin = cast("Scorer | ModelPlugin | DatasetPlugin", ref.create(registry))
         try:

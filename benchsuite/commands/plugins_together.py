@@ -38,11 +38,12 @@ class PluginsOfTrial:
             yield (*network, ("concepts", self.concepts))
 
 
-def plugins_of(trial: Trial) -> PluginsOfTrial:
-    """The plugins that a trial needs."""
+def plugins_of(trial: Trial) -> Iterator[PluginsOfTrial]:
+    """The plugins that a trial needs, with each of the scorers that it prunes by."""
     dense, dissection = trial.dense, trial.dissection
     concepts = None if dissection is None else dissection.concepts
-    return PluginsOfTrial(dense.dataset.name, dense.model.name, trial.score.scorer.name, concepts)
+    for score in trial.scores:
+        yield PluginsOfTrial(dense.dataset.name, dense.model.name, score.scorer.name, concepts)
 
 
 def plugins_of_suite(suite: Suite, registry: Registry) -> Iterator[PluginsOfTrial]:

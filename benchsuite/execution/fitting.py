@@ -27,10 +27,14 @@ MEASURED_APART = (metric_names.LATENCY, metric_names.ENERGY)
 """Metrics that are measured after all trials, with the machine to themselves."""
 MOST_TOLD = 200
 """Sentences that one job may tell."""
-FOUND_STAGES = ("architecture", "train_content", "score_content")
-"""Stages of a record that nobody knows before its trial has run."""
 _OF_WORKERS: frozenset[Status] = frozenset({"unsupported", "collapsed", "failed"})
 """Outcomes without a result that a worker can tell; how its process ended, the executor sees itself."""
+
+
+def found_stages(trial: Trial) -> tuple[str, ...]:
+    """Names of the stages of a trial's record that nobody knows before it has run."""
+    contents = (f"{name}_content" for name in trial.stages_of_scores)
+    return ("architecture", "train_content", *contents)
 
 
 class Unfitting(ValueError):  # noqa: N818 - what it says is the reason
@@ -124,7 +128,7 @@ class Fitting:
         for name in (metric_names.TOP1, metric_names.TOP1_DENSE):
             if not 0 <= record.metrics.get(name, math.nan) <= 1:
                 raise Unfitting(f"a result whose {name} is no fraction")
-        found = {name: record.stages[name] for name in FOUND_STAGES if name in record.stages}
+        found = {name: record.stages[name] for name in found_stages(trial) if name in record.stages}
         return replace(
             record, axes=trial.axes, settings=dict(trial.shared), stages={**found, **trial.stages}, error=None
         )

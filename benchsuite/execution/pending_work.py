@@ -90,10 +90,12 @@ def _stands_on_others(
     trial: Trial, record: TrialRecord, directory: RunDirectory, contents: dict[str, str | None]
 ) -> bool:
     """Whether the record was made from stages that hold other numbers now."""
-    for key, stage in ((trial.dense.key, "train_content"), (trial.score.key, "score_content")):
+    made_from = {"train": trial.dense.key}
+    made_from |= trial.stages_of_scores
+    for stage, key in made_from.items():
         if key not in contents:
             contents[key] = content_digest(directory.stage(key))
-        if contents[key] is not None and record.stages.get(stage) not in (None, contents[key]):
+        if contents[key] is not None and record.stages.get(f"{stage}_content") not in (None, contents[key]):
             return True
     return False
 

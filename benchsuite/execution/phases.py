@@ -74,7 +74,7 @@ class TrialPhase:
         """By dense model, the trials whose scores are there and that are in no job yet."""
         for trial in trials:
             self._open[trial.key] = trial
-            self._scorings.setdefault(trial.dense.key, {})[trial.score.key] = trial.score
+            self._scorings.setdefault(trial.dense.key, {}).update({s.key: s for s in trial.scores})
         for of_dense in self._scorings.values():
             task = next(iter(of_dense.values()))
             mine = self._of(task.dense.key)
@@ -89,7 +89,7 @@ class TrialPhase:
                     tuple(wanted.values()),
                     restriction,
                     widths,
-                    tuple(each.patterns for each in apart),
+                    tuple(each.layers.patterns for each in apart),
                 )
             )
 
@@ -142,7 +142,12 @@ class TrialPhase:
                 dense = score.dense.key
                 del self._scorings[dense][score.key]
                 scored = self._scored.setdefault(dense, [])
-                scored += [trial for trial in self._of(dense) if trial.score.key == score.key]
+                open_scores = self._scorings[dense].keys()
+                scored += [
+                    trial
+                    for trial in self._of(dense)
+                    if score.key in (keys := {each.key for each in trial.scores}) and not keys & open_scores
+                ]
                 enough = self._seconds.mean * len(scored) >= _SHARED_SECONDS
                 if scored and (enough or not self._scorings[dense]):
                     self.queue.appendleft(TrialsJob(tuple(self._scored.pop(dense))))
@@ -161,7 +166,7 @@ class TrialPhase:
             lost = self._of(job.key)
             self._scorings.pop(job.key, None)
         elif isinstance(job, ScoreJob):
-            lost = [trial for trial in self._of(job.score.dense.key) if trial.score.key == job.key]
+            lost = [t for t in self._of(job.score.dense.key) if job.key in {s.key for s in t.scores}]
         elif isinstance(job, TrialsJob):
             lost = self._rest_of(job)
         for trial in lost:

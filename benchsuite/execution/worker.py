@@ -174,7 +174,8 @@ def _run_trials(
             with sampler.watching(folder):
                 if at_init not in dense:
                     dense[at_init] = load_dense(worker, trial.dense, at_init=at_init)
-                record = run_trial(worker, trial, load_scores(worker, trial.score, dense[at_init]))
+                scored = [load_scores(worker, score, dense[at_init]) for score in trial.scores]
+                record = run_trial(worker, trial, scored)
         except BaseException as error:
             if cannot_store(error, folder) is not None:
                 raise

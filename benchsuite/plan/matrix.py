@@ -23,7 +23,7 @@ from benchsuite.plan.stage_keys import (
     train_key,
     trial_key,
 )
-from benchsuite.plan.trial import Trial, Variant
+from benchsuite.plan.trial import Trial, TrialTarget, Variant
 from benchsuite.pruning.rounds import rounds_of
 from benchsuite.pruning.settings import PruningSettings, Restriction, ScheduleSettings, declared
 from benchsuite.pruning.targets import LAYERS
@@ -33,7 +33,7 @@ from benchsuite.store.keys import content_key
 from benchsuite.suite import ScorerRef
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from benchsuite.contracts.layers import Granularity
@@ -41,13 +41,23 @@ if TYPE_CHECKING:
     from benchsuite.contracts.recipe import TrainingRecipe
     from benchsuite.metrics.dissection.settings import DissectionSettings
     from benchsuite.plan.trial import OwnAmount
-    from benchsuite.pruning.settings import Schedule
+    from benchsuite.pruning.settings import Budget, Schedule, Scope
     from benchsuite.registry.registry import Registry
     from benchsuite.suite import ModelRef, PluginRef, Suite, Workload
+    from benchsuite.suite.pruning_section import LayersTable
 
 
 MOST_CELLS = 1_000_000
 """How many cells a plan lists at most."""
+
+
+@dataclass(frozen=True)
+class _Criterion:
+    """A scorer of the suite, with what identifies it."""
+
+    ref: ScorerRef
+    scorer: Scorer
+    content: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -103,9 +113,15 @@ def _contenders(suite: Suite, registry: Registry) -> Iterator[_Contender]:
                     yield _Contender(ref, control.name, control.draws or 1, served)
 
 
-def scorers_of(suite: Suite, registry: Registry) -> frozenset[str]:
-    """Names of the scorers that a suite runs, those of its controls among them."""
+def criteria_of(suite: Suite, registry: Registry) -> frozenset[str]:
+    """Names of the scorers that a suite compares, those of its controls among them."""
     return frozenset(contender.scorer.name for contender in _contenders(suite, registry))
+
+
+def scorers_of(suite: Suite, registry: Registry) -> frozenset[str]:
+    """Names of the scorers that a suite runs: what it compares, and those that it names for some layers."""
+    own = {table.scorer.name for table in suite.pruning.targets if table.scorer is not None}
+    return criteria_of(suite, registry) | own
 
 
 def _serves(scorer: type[Scorer], granularity: Granularity) -> bool:
@@ -136,9 +152,9 @@ class _Plan:
         self._registry = registry
         self._folder = data_folder
         self._threads = threads
-        self._contenders = [
-            (contender, *self._described(contender.scorer)) for contender in _contenders(suite, registry)
-        ]
+        self._contenders = [(each, self._described(each.scorer)) for each in _contenders(suite, registry)]
+        own = [table.scorer for table in suite.pruning.targets if table.scorer is not None]
+        self._own = {ref.label: self._described(ref) for ref in own}
         latency, dissection = suite.metrics.latency, suite.metrics.dissection
         self._latency_key = latency_key(latency) if latency else None
         self._measured = {
@@ -146,10 +162,10 @@ class _Plan:
             "concepts": self._concepts(dissection) if dissection else None,
         }
 
-    def _described(self, ref: ScorerRef) -> tuple[Scorer, dict[str, Any]]:
+    def _described(self, ref: ScorerRef) -> _Criterion:
         scorer = ref.create(self._registry)
         assert isinstance(scorer, Scorer)
-        return scorer, plugin_content(scorer, scorer.fingerprint)
+        return _Criterion(ref, scorer, plugin_content(scorer, scorer.fingerprint))
 
     def _concepts(self, settings: DissectionSettings) -> dict[str, Any]:
         """What of the concept set decides a result."""
@@ -166,8 +182,8 @@ class _Plan:
             data, chosen = data_key(content), _planned(workload.dataset, content)
             for model in workload.models:
                 for dense in self._dense_tasks(workload, model, chosen, data):
-                    for contender, scorer, content in self._contenders:
-                        yield from self._of_scorer(dense, contender, scorer, content)
+                    for contender, criterion in self._contenders:
+                        yield from self._of_scorer(dense, contender, criterion)
 
     def _dense_tasks(
         self, workload: Workload, ref: ModelRef, dataset: PluginChoice, data: str
@@ -181,46 +197,97 @@ class _Plan:
             key = train_key(data, content, recipe, self._threads, (dataset.label, ref.label), seed)
             yield DenseTask(dataset, _planned(ref, content), recipe, seed, network, data, key)
 
-    def _of_scorer(
-        self, dense: DenseTask, contender: _Contender, scorer: Scorer, content: dict[str, Any]
-    ) -> Iterator[Trial]:
+    def _of_scorer(self, dense: DenseTask, contender: _Contender, criterion: _Criterion) -> Iterator[Trial]:
         suite, pruning = self._suite, self._suite.pruning
         for granularity, draw, schedule, sparsity in itertools.product(
             contender.granularities, range(contender.draws), pruning.schedule, suite.suite.sparsities
         ):
             # The draws of a shuffled variant permute one and the same scoring.
-            scoring_draw = 0 if contender.variant else draw
-            at_init, restriction = schedule == "at-init", pruning.restriction
-            native = sparsity == "native"
+            scoring = partial(self._score, dense, 0 if contender.variant else draw, granularity, schedule)
             if sparsity == LAYERS:
-                restriction = Restriction(tuple(p for each in pruning.targets for p in each.pattern))
-                native = any(each.target == "native" for each in pruning.targets)
-            trace = None
-            if type(scorer).needs_training_trace and not at_init:
-                trace = TraceTask(True, None, trace_key(dense.key, updates=True, rewind_to=None))
-            settings: dict[str, Any] = {
-                "draw": scoring_draw,
-                "granularity": granularity,
-                "scoring": suite.scoring.model_dump(),
-                "at_init": at_init,
-                "native": native,
-                "target": self._target(scorer, schedule, sparsity),
-                "restriction": vars(restriction),
-            }
-            score = ScoreTask(
-                dense=dense,
-                trace=trace,
-                scorer=_planned(contender.scorer, content),
-                draw=scoring_draw,
-                granularity=granularity,
-                scoring=suite.scoring,
-                at_init=at_init,
-                native=native,
-                target=settings["target"],
-                restriction=restriction,
-                key=score_key(dense.key, trace.key if trace else None, content, settings),
+                scores = self._scores_by_layers(criterion, scoring)
+            else:
+                target = self._target(criterion.scorer, schedule, sparsity)
+                native = sparsity == "native"
+                scores = {None: scoring(criterion, pruning.restriction, native=native, target=target)}
+            yield from self._cells(criterion, scores, contender.variant, draw, schedule, sparsity)
+
+    def _score(
+        self,
+        dense: DenseTask,
+        draw: int,
+        granularity: Granularity,
+        schedule: Schedule,
+        criterion: _Criterion,
+        restriction: Restriction,
+        *,
+        native: bool,
+        target: float | None = None,
+    ) -> ScoreTask:
+        at_init, scoring = schedule == "at-init", self._suite.scoring
+        trace = None
+        if type(criterion.scorer).needs_training_trace and not at_init:
+            trace = TraceTask(True, None, trace_key(dense.key, updates=True, rewind_to=None))
+        settings: dict[str, Any] = {
+            "draw": draw,
+            "granularity": granularity,
+            "scoring": scoring.model_dump(),
+            "at_init": at_init,
+            "native": native,
+            "target": target,
+            "restriction": vars(restriction),
+        }
+        return ScoreTask(
+            dense=dense,
+            trace=trace,
+            scorer=_planned(criterion.ref, criterion.content),
+            draw=draw,
+            granularity=granularity,
+            scoring=scoring,
+            at_init=at_init,
+            native=native,
+            target=target,
+            restriction=restriction,
+            key=score_key(dense.key, trace.key if trace else None, criterion.content, settings),
+        )
+
+    def _scores_by_layers(
+        self, criterion: _Criterion, scoring: Callable[..., ScoreTask]
+    ) -> dict[str | None, ScoreTask]:
+        """The scorings of `[[pruning.layers]]`: None for the criterion's, the others by their scorer's label.
+
+        Each scores the layers of all its tables at once.
+        """
+        by: dict[str | None, list[LayersTable]] = {}
+        for table in self._suite.pruning.targets:
+            by.setdefault(table.by, []).append(table)
+        found = {}
+        for label, tables in by.items():
+            restriction = Restriction(tuple(pattern for each in tables for pattern in each.pattern))
+            native = any(each.target == "native" for each in tables)
+            found[label] = scoring(
+                criterion if label is None else self._own[label], restriction, native=native
             )
-            yield from self._cells(scorer, score, contender.variant, draw, schedule, sparsity)
+        return found
+
+    def _target_of(
+        self,
+        table: LayersTable,
+        criterion: _Criterion,
+        scores: Mapping[str | None, ScoreTask],
+        scope: Scope,
+        budget: Budget,
+    ) -> TrialTarget:
+        of = type((criterion if table.by is None else self._own[table.by]).scorer)
+        settings, own = self._settings(of, scope, budget), table.by is not None
+        return TrialTarget(table.layer_target, scores[table.by], settings, of.absolute, own)
+
+    def _settings(self, scorer: type[Scorer], scope: Scope, budget: Budget) -> PruningSettings:
+        pruning = self._suite.pruning
+        aggregate, normalise = declared(
+            pruning.aggregate, pruning.normalise, scale=scorer.scale, coupled=scorer.coupled
+        )
+        return PruningSettings(scope, budget, pruning.floor, aggregate, normalise)
 
     def _schedule(self, name: Schedule) -> ScheduleSettings:
         pruning = self._suite.pruning
@@ -234,33 +301,30 @@ class _Plan:
 
     def _cells(
         self,
-        scorer: Scorer,
-        score: ScoreTask,
+        criterion: _Criterion,
+        scores: Mapping[str | None, ScoreTask],
         variant: Variant | None,
         draw: int,
         schedule: Schedule,
         sparsity: float | OwnAmount,
     ) -> Iterator[Trial]:
         suite, pruning = self._suite, self._suite.pruning
-        rounds = self._schedule(schedule)
+        score, rounds, scorer = scores[None], self._schedule(schedule), type(criterion.scorer)
         widths = dict(pruning.widths) if sparsity == "widths" else {}
         tables = pruning.targets if sparsity == LAYERS else ()
         amount: Any = {"widths": widths} if widths else sparsity
         if tables:
-            amount = {LAYERS: [table.model_dump() for table in tables]}
-        cls = type(scorer)
-        aggregate, normalise = declared(
-            pruning.aggregate, pruning.normalise, scale=cls.scale, coupled=cls.coupled
-        )
-        if threshold_of(sparsity) is not None:
-            normalise = "none"  # a threshold is one on the scores as they are
+            by = {label: each.key for label, each in scores.items() if label is not None}
+            amount = {LAYERS: [table.model_dump() for table in tables], "by": by}
         early = None
         if schedule == "rewind":
             key = trace_key(score.dense.key, updates=False, rewind_to=pruning.rewind_to)
             early = TraceTask(False, pruning.rewind_to, key)
         recipes = _recoveries(suite, score.dense.recipe, schedule)
         for scope, budget, recovery in itertools.product(pruning.scope, pruning.budget, recipes):
-            settings = PruningSettings(scope, budget, pruning.floor, aggregate, normalise)
+            settings = self._settings(scorer, scope, budget)
+            if threshold_of(sparsity) is not None:  # it is one on the scores as they are
+                settings = replace(settings, normalise="none")
             content = {
                 "variant": [variant, draw] if variant else None,
                 "settings": vars(settings),
@@ -282,8 +346,8 @@ class _Plan:
                 recalibrate=suite.recovery.recalibrate,
                 sparsity=sparsity,
                 widths=widths,
-                targets=tuple(table.layer_target for table in tables),
-                absolute=cls.absolute,
+                targets=tuple(self._target_of(table, criterion, scores, scope, budget) for table in tables),
+                absolute=scorer.absolute,
                 latency=suite.metrics.latency,
                 latency_key=self._latency_key,
                 dissection=suite.metrics.dissection,

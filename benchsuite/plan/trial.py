@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from benchsuite.pruning.settings import Restriction
 from benchsuite.store.keys import derived_seed
 
 if TYPE_CHECKING:
@@ -23,6 +24,25 @@ OwnAmount = str
 """What stands in place of a sparsity: "native" for the criterion's own rule, "widths" for the widths that the
 suite names, "layers" for a target of some layers each, or a threshold such as "threshold=0.05"."""
 Variant = Literal["reversed", "shuffled", "scratch"]
+
+
+@dataclass(frozen=True)
+class TrialTarget:
+    """Some layers of a trial's network with a target of their own.
+
+    Attributes:
+        layers: which layers, and how much of them goes.
+        score: the scoring by which it is chosen.
+        settings: how.
+        absolute: whether the scores have a fixed zero and unit.
+        own: whether the suite names a criterion for these layers; a control varies the trial's alone.
+    """
+
+    layers: LayerTarget
+    score: ScoreTask
+    settings: PruningSettings
+    absolute: bool
+    own: bool
 
 
 @dataclass(frozen=True)
@@ -60,7 +80,7 @@ class Trial:
     recalibrate: int
     sparsity: float | OwnAmount
     widths: Mapping[str, int]
-    targets: tuple[LayerTarget, ...]
+    targets: tuple[TrialTarget, ...]
     absolute: bool
     latency: LatencySettings | None
     latency_key: str | None
@@ -72,6 +92,20 @@ class Trial:
     def dense(self) -> DenseTask:
         """The dense model it prunes."""
         return self.score.dense
+
+    @property
+    def scores(self) -> tuple[ScoreTask, ...]:
+        """Every scoring that it prunes by, its criterion's first."""
+        every = (self.score, *(target.score for target in self.targets))
+        return tuple({score.key: score for score in every}.values())
+
+    @property
+    def stages_of_scores(self) -> dict[str, str]:
+        """Content keys of its scorings, by what records call them: score, score_2, score_3, ..."""
+        return {
+            f"score_{number}" if number > 1 else "score": score.key
+            for number, score in enumerate(self.scores, start=1)
+        }
 
     @property
     def last_training(self) -> TrainingRecipe:
@@ -112,11 +146,11 @@ class Trial:
         found = {
             "data": self.dense.data_key,
             "train": self.dense.key,
-            "score": self.score.key,
+            **self.stages_of_scores,
             "trial": self.key,
         }
-        if self.score.trace is not None:
-            found["trace"] = self.score.trace.key
+        if (trace := next((score.trace for score in self.scores if score.trace), None)) is not None:
+            found["trace"] = trace.key  # one for all scorings
         if self.early is not None:
             found["early"] = self.early.key
         return found
@@ -124,7 +158,15 @@ class Trial:
     @property
     def traces(self) -> tuple[TraceTask, ...]:
         """What has to be recorded of the dense model's training."""
-        return tuple(trace for trace in (self.score.trace, self.early) if trace is not None)
+        found = (*(score.trace for score in self.scores), self.early)
+        return tuple(dict.fromkeys(trace for trace in found if trace is not None))
+
+    @property
+    def restriction(self) -> Restriction:
+        """Which layers may lose something."""
+        if not self.targets:
+            return self.score.restriction
+        return Restriction(tuple(name for each in self.targets for name in each.layers.patterns))
 
     def seed_for(self, purpose: str) -> int:
         """A derived seed that all criteria on this dense model share."""

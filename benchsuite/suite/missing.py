@@ -41,6 +41,8 @@ def _named(suite: Mapping[str, Any]) -> Iterator[tuple[Kind, str]]:
     references = [*_list(section.get("scorers"))]
     for control in _list(section.get("controls")):
         references += _list(_table(control).get("of"))
+    for table in _list(_table(suite.get("pruning")).get("layers")):
+        references.append(_table(table).get("scorer"))
     yield from (("scorer", name) for name in _names(references) if name != "all")
     for workload in _list(suite.get("workload")):
         yield from (("dataset", name) for name in _names([_table(workload).get("dataset")]))

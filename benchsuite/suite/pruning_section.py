@@ -11,6 +11,7 @@ from benchsuite.contracts.table import Axis, Table
 from benchsuite.pruning.settings import Aggregate, Budget, Declared, Normalise, Restriction, Schedule, Scope
 from benchsuite.pruning.targets import LayerTarget, Threshold, Width
 from benchsuite.suite.amounts import Target
+from benchsuite.suite.references import ScorerRef
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,10 +49,34 @@ class LayersTable(Table):
         "less"
     )
 
+    scorer: ScorerRef | None = Field(
+        default=None,
+        description="the criterion of these layers, whatever the cell's is; default: the cell's",
+    )
+
     @field_validator("pattern", mode="before")
     @classmethod
     def _one_or_several(cls, pattern: object) -> object:
         return [pattern] if isinstance(pattern, str) else pattern
+
+    @field_validator("scorer", mode="after")
+    @classmethod
+    def _one_scorer(cls, scorer: ScorerRef | None) -> ScorerRef | None:
+        if scorer is not None and scorer.name == "all":
+            raise ValueError('the scorer of some layers is one of them, not "all"')
+        if scorer is not None and scorer.draws is not None:
+            raise ValueError("the scorer of some layers is drawn as often as the cell's: leave out 'draws'")
+        return scorer
+
+    @property
+    def by(self) -> str | None:
+        """The label of the criterion that the table names; None where it is the cell's."""
+        return None if self.scorer is None else self.scorer.label
+
+    @property
+    def as_recorded(self) -> object:
+        """The target, with the criterion where the table names one."""
+        return self.target if self.by is None else {"scorer": self.by, "target": self.target}
 
     @property
     def layer_target(self) -> LayerTarget:
@@ -133,6 +158,11 @@ class Pruning(Table):
             raise ValueError(
                 "[[pruning.layers]] already says which layers lose something: leave out patterns under "
                 "'layers', 'keep' and 'widths'"
+            )
+        if self.targets and all(table.scorer is not None for table in self.targets):
+            raise ValueError(
+                "each of [[pruning.layers]] has a scorer of its own, so that those under [suite] would "
+                "decide nothing: leave out 'scorer' in one of the tables"
             )
         if self.widths and self.restriction:
             raise ValueError("widths already says which layers lose units: leave out 'layers' and 'keep'")

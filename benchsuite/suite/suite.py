@@ -96,5 +96,5 @@ class Suite(Table):
         if sparsity == "widths":
             own["widths"] = self.pruning.widths
         elif sparsity == LAYERS:
-            own[LAYERS] = {", ".join(each.pattern): each.target for each in self.pruning.targets}
+            own[LAYERS] = {", ".join(each.pattern): each.as_recorded for each in self.pruning.targets}
         return {**self.shared, "pruning": {**self.shared["pruning"], **own}} if own else self.shared

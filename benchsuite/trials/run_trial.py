@@ -35,17 +35,22 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from benchsuite.metrics.cost import Cost
-    from benchsuite.plan.trial import Trial
+    from benchsuite.plan.score_task import ScoreTask
+    from benchsuite.plan.trial import Trial, TrialTarget
     from benchsuite.pruning.base import Vary
-    from benchsuite.pruning.targets import LayerTarget
     from benchsuite.training import TrainingLog
     from benchsuite.trials.dense_model import DenseModel
     from benchsuite.trials.scores import ScoredModel
     from benchsuite.trials.worker_context import WorkerContext
 
 
-def run_trial(worker: WorkerContext, trial: Trial, scored: ScoredModel) -> TrialRecord:
+def run_trial(worker: WorkerContext, trial: Trial, scored: Sequence[ScoredModel]) -> TrialRecord:
     """Prune the dense model as the trial says, recover, measure, and keep what came of it.
+
+    Args:
+        worker: where to work.
+        trial: what to do.
+        scored: the dense model with the scores of each of `trial.scores`.
 
     Raises:
         Collapsed: a layer would lose all its units or weights.
@@ -53,9 +58,10 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: ScoredModel) -> Trial
         BenchsuiteError: a check failed, or training diverged.
     """
     started = time.perf_counter()
-    dense = scored.dense
+    by_key = {task.key: each for task, each in zip(trial.scores, scored, strict=True)}
+    dense, facts = scored[0].dense, [each.facts for each in scored]
     dense.check_unchanged()
-    network, earlier = prune(worker, trial, scored)
+    network, earlier = prune(worker, trial, by_key)
     prune_seconds = time.perf_counter() - started
     before = copy.deepcopy(network.model)
     anew = _recalibrated(trial, dense, before)  # ahead of the long recovery, which an error must not waste
@@ -81,16 +87,16 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: ScoredModel) -> Trial
         metric_names.FILE_BYTES: file_bytes,
         metric_names.FILE_BYTES_DENSE: dense.facts.file_bytes,
         metric_names.TRAIN_SECONDS: dense.facts.train_seconds,
-        metric_names.SCORE_SECONDS: scored.facts.seconds,
+        metric_names.SCORE_SECONDS: sum(each.seconds for each in facts),
         metric_names.PRUNE_SECONDS: prune_seconds,
         metric_names.RECOVER_SECONDS: recovery.seconds,
         metric_names.TRIAL_SECONDS: time.perf_counter() - started,
-        metric_names.SCORE_PEAK_MB: scored.facts.peak_memory_mb,
-        metric_names.SCORE_TIES: scored.facts.ties,
+        metric_names.SCORE_PEAK_MB: max(each.peak_memory_mb for each in facts),
+        metric_names.SCORE_TIES: sum(each.ties for each in facts),
     }
     # Permuted scores rank at random, however stable the criterion's own are.
-    if scored.facts.stability is not None and trial.variant != "shuffled":
-        metrics[metric_names.STABILITY] = scored.facts.stability
+    if facts[0].stability is not None and trial.variant != "shuffled":
+        metrics[metric_names.STABILITY] = facts[0].stability
     if rounds:
         keep_rounds(worker, trial, rounds)
     return TrialRecord(
@@ -110,28 +116,35 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: ScoredModel) -> Trial
             "architecture": _architecture(trial, dense, network.removed),
             # So that a stage that is made anew with other numbers is told from the one that was used here.
             "train_content": dense.content,
-            "score_content": scored.content,
+            **{f"{name}_content": by_key[key].content for name, key in trial.stages_of_scores.items()},
         },
     )
 
 
 def prune(
-    worker: WorkerContext, trial: Trial, scored: ScoredModel
+    worker: WorkerContext, trial: Trial, by_key: Mapping[str, ScoredModel]
 ) -> tuple[PrunedNetwork, list[tuple[TrainingLog, RoundOutcome]]]:
-    """The network after its last cut, and of each round before it the recovery and what it came to."""
+    """The network after its last cut, and of each round before it the recovery and what it came to.
+
+    Args:
+        worker: where to work.
+        trial: what to do.
+        by_key: the dense model with the scores of each of the trial's scorings, by key.
+    """
+    scored = by_key[trial.score.key]
     dense = scored.dense
     rounds: list[tuple[TrainingLog, RoundOutcome]] = []
     kind = MaskedNetwork if trial.score.granularity == "weight" else SmallerNetwork
     network: PrunedNetwork = kind(
         dense.model,
-        graph_of(trial.score, dense),
+        graph_of(trial.dense, trial.restriction, dense),
         dense.cost,
         trial.settings,
         trial.seed_for("ties"),
         dense.probe,
     )
     if isinstance(trial.sparsity, str):
-        _cut_once(trial, scored, network)
+        _cut_once(trial, by_key, network)
         return network, rounds
     targets = rounds_of(trial.schedule, trial.sparsity)
     for number, sparsity in enumerate(targets):
@@ -146,8 +159,9 @@ def prune(
     return network, rounds
 
 
-def _cut_once(trial: Trial, scored: ScoredModel, network: PrunedNetwork) -> None:
+def _cut_once(trial: Trial, by_key: Mapping[str, ScoredModel], network: PrunedNetwork) -> None:
     """Prune by what stands in place of a sparsity, of which there are no parts to reach in rounds."""
+    scored = by_key[trial.score.key]
     rounds, vary = trial.schedule.name in ("iterative", "rewind"), partial(_variant, trial, 0)
     if trial.sparsity == "native":
         if rounds or trial.variant in ("reversed", "shuffled"):
@@ -160,7 +174,7 @@ def _cut_once(trial: Trial, scored: ScoredModel, network: PrunedNetwork) -> None
             raise Unsupported(
                 f"a threshold decides in one cut: the schedule {trial.schedule.name} has several"
             )
-        _refuse_relative(trial)
+        _refuse_relative(trial.score, absolute=trial.absolute)
         network.cut_below(scored.scores, threshold, vary)
     else:
         if rounds:
@@ -170,28 +184,38 @@ def _cut_once(trial: Trial, scored: ScoredModel, network: PrunedNetwork) -> None
             )
         try:
             if trial.sparsity == LAYERS:
-                network.cut_layers([_targeted(trial, scored, each, vary) for each in trial.targets])
+                network.cut_layers([_targeted(trial, by_key, each, vary) for each in trial.targets])
             else:
                 network.cut_to_widths(scored.scores, trial.widths, vary)
         except UsageError as error:
             raise UsageError(f"{trial.dense.model.label}: {error}") from error
 
 
-def _targeted(trial: Trial, scored: ScoredModel, layers: LayerTarget, vary: Vary) -> TargetedLayers:
-    """The layers of a target with what the criterion says of them."""
-    if layers.target == "native" and trial.variant in ("reversed", "shuffled"):
+def _targeted(
+    trial: Trial, by_key: Mapping[str, ScoredModel], target: TrialTarget, vary: Vary
+) -> TargetedLayers:
+    """The layers of a target with what its criterion says of them."""
+    layers, scored = target.layers, by_key[target.score.key]
+    if layers.target == "native" and not target.own and trial.variant in ("reversed", "shuffled"):
         raise Unsupported("a criterion's own rule decides by its own scores: no variants")
     if isinstance(layers.target, Threshold):
-        _refuse_relative(trial)
-    native, merges = scored.native, scored.facts.merges
-    return TargetedLayers(layers.patterns, layers.target, trial.settings, scored.scores, native, merges, vary)
+        _refuse_relative(target.score, absolute=target.absolute)
+    return TargetedLayers(
+        layers.patterns,
+        layers.target,
+        target.settings,
+        scored.scores,
+        scored.native,
+        scored.facts.merges,
+        dict if target.own else vary,
+    )
 
 
-def _refuse_relative(trial: Trial) -> None:
-    """Raise `Unsupported` if a threshold means nothing for the criterion."""
-    if not trial.absolute:
+def _refuse_relative(score: ScoreTask, *, absolute: bool) -> None:
+    """Raise `Unsupported` if a threshold means nothing for a criterion."""
+    if not absolute:
         raise Unsupported(
-            f"the scores of {trial.score.scorer.name} have no fixed zero and unit (absolute = False), so "
+            f"the scores of {score.scorer.name} have no fixed zero and unit (absolute = False), so "
             "that a threshold means nothing"
         )
 

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
     from benchsuite.contracts.layers import CoupledGroup, Layer
     from benchsuite.contracts.plugin import PluginChoice
+    from benchsuite.plan.dense_task import DenseTask
     from benchsuite.plan.score_task import ScoreTask
     from benchsuite.pruning.graph import PruningGraph
+    from benchsuite.pruning.settings import Restriction
     from benchsuite.scoring.scorer import Scorer
     from benchsuite.training import DeviceDataset, TrainingTrace
     from benchsuite.trials.worker_context import WorkerContext
@@ -60,7 +62,7 @@ def score_dense(worker: WorkerContext, task: ScoreTask) -> ScoredModel:
     scorer = create_scorer(worker, task.scorer)
     if task.granularity == "weight" and scorer.granularity == "unit":
         raise Unsupported(f"{task.scorer.label} scores whole units; it has no scores for single weights")
-    graph = graph_of(task, dense)
+    graph = graph_of(task.dense, task.restriction, dense)
     if task.granularity == "unit":
         graph.require_units()
     else:
@@ -99,7 +101,7 @@ def _scored(worker: WorkerContext, task: ScoreTask, dense: DenseModel, facts: Sc
     tensors = load_tensors(folder / SCORES)
     scores = {name.removeprefix("score/"): t for name, t in tensors.items() if name.startswith("score/")}
     native = {name.removeprefix("keep/"): t for name, t in tensors.items() if name.startswith("keep/")}
-    graph = graph_of(task, dense)
+    graph = graph_of(task.dense, task.restriction, dense)
     layers = graph.layers if task.granularity == "unit" else graph.weight_layers
     expected = {
         each.name: (each.units,) if task.granularity == "unit" else each.weight.shape for each in layers
@@ -110,16 +112,16 @@ def _scored(worker: WorkerContext, task: ScoreTask, dense: DenseModel, facts: Sc
     return ScoredModel(dense, scores, native, facts, content_digest(folder) or "")
 
 
-def graph_of(task: ScoreTask, dense: DenseModel) -> PruningGraph:
-    """The prunable parts that a task scores, and that its trials may remove something of.
+def graph_of(task: DenseTask, restriction: Restriction, dense: DenseModel) -> PruningGraph:
+    """The prunable parts of a dense model of which something is scored, or may be removed.
 
     Raises:
         UsageError: the suite names a layer that the network does not have.
     """
     try:
-        return dense.graph.restricted(task.restriction)
+        return dense.graph.restricted(restriction)
     except UsageError as error:
-        raise UsageError(f"{task.dense.model.label}: {error}") from error
+        raise UsageError(f"{task.model.label}: {error}") from error
 
 
 def tables_folder(worker: WorkerContext, task: ScoreTask) -> Path:
@@ -135,7 +137,7 @@ def create_scorer(worker: WorkerContext, choice: PluginChoice) -> Scorer:
 def _score(
     worker: WorkerContext, task: ScoreTask, dense: DenseModel, trace: TrainingTrace | None
 ) -> ScoreFacts:
-    graph = graph_of(task, dense)
+    graph = graph_of(task.dense, task.restriction, dense)
     layers = graph.layers if task.granularity == "unit" else graph.weight_layers
     store = TableStore(shared=tables_folder(worker, task))
     scorer = create_scorer(worker, task.scorer)

@@ -11,6 +11,7 @@ from benchsuite.store.counting import counted
 from benchsuite.store.texts import printable
 from benchsuite.upkeep.artifacts import artifacts_of
 from benchsuite.upkeep.orphans import orphans_of
+from benchsuite.upkeep.references import scorings_in
 from benchsuite.upkeep.stage_state import STAGE
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ def _of_trials(seen: Inspected) -> Iterator[Finding]:
             )
         wrong = [
             role
-            for role in ("train", "score")
+            for role in ("train", *scorings_in(record.stages))
             if (stage := seen.stages.get(record.stages.get(role) or "")) is not None
             and stage.content
             and not stage.fault

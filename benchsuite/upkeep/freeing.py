@@ -13,6 +13,7 @@ from benchsuite.store.texts import printable
 from benchsuite.upkeep.inspection import freed_of
 from benchsuite.upkeep.orphans import orphans_of
 from benchsuite.upkeep.own_files import entries_of, remove_files, remove_folder
+from benchsuite.upkeep.references import scorings_in
 from benchsuite.upkeep.repair import drop_temporary, empty
 from benchsuite.upkeep.stage_state import KEPT, KINDS, TABLES, look_at
 
@@ -175,7 +176,8 @@ def _tables_to_come(seen: Inspected) -> set[str]:
     return {
         cell.stages.get("train", "")
         for cell in seen.references.pending
-        if (score := seen.stages.get(cell.stages.get("score", ""))) is None or not _weight(score)
+        for role in scorings_in(cell.stages) or ["score"]
+        if (score := seen.stages.get(cell.stages.get(role, ""))) is None or not _weight(score)
     }
 
 

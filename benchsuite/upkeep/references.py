@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ _ROLES: dict[str, Kind] = {
     "trial": "trial",
 }
 """Names of stages in a record, and what kind of stage each is."""
+_SCORING = re.compile(r"score(_[0-9]+)?")
 _PARENTS = {"train": "data", "trace": "train", "early": "train", "score": "train"}
 
 
@@ -59,14 +61,14 @@ class References:
     def add(self, cell: TrialRecord | Cell) -> None:
         """Note what a record or a cell refers to."""
         stages = {**cell.stages, "trial": cell.key}
-        for role, kind in _ROLES.items():
-            key = stages.get(role)
+        for role in (*_ROLES, *(each for each in scorings_in(stages) if each not in _ROLES)):
+            kind, key = _ROLES.get(role, "score"), stages.get(role)
             if key:
                 self.kinds[key] = kind
                 if self.is_current(cell.key):
                     self.current.add(key)
-                self.titles.setdefault(key, _title(kind, cell.axes))
-                parent = stages.get(_PARENTS.get(role, ""))
+                self.titles.setdefault(key, _title(kind, cell.axes, role))
+                parent = stages.get(_PARENTS.get(kind if kind == "score" else role, ""))
                 if parent:
                     self.parents[key].add(parent)
 
@@ -119,15 +121,21 @@ def _cell(entry: Any) -> Cell:
     return Cell(key, axes, stages)
 
 
-def _title(kind: Kind, axes: Mapping[str, Any]) -> str:
+def scorings_in(stages: Mapping[str, str]) -> list[str]:
+    """What a record's stages call its scorings: score, and where some layers have their own, score_2, ..."""
+    return [role for role in stages if _SCORING.fullmatch(role)]
+
+
+def _title(kind: Kind, axes: Mapping[str, Any], role: str) -> str:
     """What a person calls a stage that a trial with these axes stands on."""
     data, model, seed = (axes.get(name) for name in ("dataset", "model", "seed"))
     network = f"{model} on {data}, seed {seed}"
+    by = axes.get("scorer") if role == "score" else "the criterion of some layers"
     text = {
         "data": f"the data set {data}",
         "train": f"the dense model {network}",
         "trace": f"the training trace of {network}",
-        "score": f"the scores by {axes.get('scorer')} of {network}",
+        "score": f"the scores by {by} of {network}",
         "trial": f"the trial {axes.get('scorer')} at {axes.get('sparsity')} of {network}",
     }[kind]
     return printable(text, 300)

@@ -103,18 +103,25 @@ def is_shared(sparsity: Sparsity) -> bool:
 
 
 def is_shared_target(target: object) -> bool:
-    """Whether a target of layers is the same for all criteria: a fraction, or a number of units."""
+    """Whether a target of layers is the same for all criteria: a fraction, or a number of units.
+
+    So is whatever goes of layers with a criterion of their own, which is the same in all cells.
+    """
+    if isinstance(target, dict) and "scorer" in target:
+        return True
     return isinstance(target, int | float) or (isinstance(target, dict) and "width" in target)
 
 
 def _in_words(target: object) -> str:
+    if isinstance(target, dict) and "scorer" in target:
+        return f"{_in_words(target.get('target'))}, by {target['scorer']}"
     if isinstance(target, int | float):
         return f"{100 * target:.12g}% removed"
     if isinstance(target, dict) and "width" in target:
         return f"{target['width']} units"
     if isinstance(target, dict) and "threshold" in target:
         return f"scores under {target['threshold']} removed"
-    return "by the criterion's own rule"
+    return "by the criterion's own rule" if target == "native" else str(target)
 
 
 def sparsity_order(sparsity: Sparsity) -> tuple[int, float, str]:

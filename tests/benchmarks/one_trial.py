@@ -27,7 +27,7 @@ def main(suite: Path, number: int) -> None:
         configuration = RunConfiguration(Path(folder), Path(folder))
         worker = WorkerContext(configuration, registry, prepare("cpu", 1), 1)
         train_dense(worker, trial.dense)
-        record = run_trial(worker, trial, score_dense(worker, trial.score))
+        record = run_trial(worker, trial, [score_dense(worker, trial.score)])
         assert record.status == "done"
 
 

@@ -124,7 +124,7 @@ def run_suite(folder: Path, text: str, plugins: tuple[Path, ...] = (), skipped: 
         if trial.sparsity == 0.6 and trial.score.granularity == "unit":
             directory.append(without_result(trial, "collapsed", "no unit would be left in hidden1"))
         elif trial.sparsity != skipped:
-            directory.append(run_trial(worker, trial, score_dense(worker, trial.score)))
+            directory.append(run_trial(worker, trial, [score_dense(worker, trial.score)]))
 
 
 @pytest.fixture(scope="module")

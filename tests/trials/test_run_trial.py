@@ -180,7 +180,7 @@ class Workshop:
 
     def run(self, trial: Trial) -> TrialRecord:
         train_with_traces(self.worker, trial.dense, trial.traces)
-        return run_trial.run_trial(self.worker, trial, score_dense(self.worker, trial.score))
+        return run_trial.run_trial(self.worker, trial, [score_dense(self.worker, trial.score)])
 
     def dense_weights(self, trial: Trial) -> dict[str, Tensor]:
         return stages.load_tensors(self.worker.folder(trial.dense.key) / "model.safetensors")

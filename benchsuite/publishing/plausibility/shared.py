@@ -62,6 +62,11 @@ def _stage(record: TrialRecord, *names: str) -> Hashable:
     return found if all(found) else None
 
 
+def _scoring(record: TrialRecord) -> Hashable:
+    """The scoring of a trial that has one alone; with several, the numbers are those of all together."""
+    return None if "score_2" in record.stages else _stage(record, "score", "score_content")
+
+
 def _architecture(record: TrialRecord) -> Hashable:
     """One architecture, on one kind of device: another may keep other tensors meanwhile."""
     stage = _stage(record, "architecture")
@@ -81,7 +86,7 @@ def _timing(record: TrialRecord) -> Hashable:
 
 _FAMILIES = (
     Family(_DENSE, "one dense model", lambda record: _stage(record, "train")),
-    Family(_SCORED, "one scoring", lambda record: _stage(record, "score", "score_content")),
+    Family(_SCORED, "one scoring", _scoring),
     Family(_BUILT, "one architecture", _architecture),
     Family(_REMOVED, "one architecture", _smaller),
     Family(_TIMED, "one architecture", _timing),
