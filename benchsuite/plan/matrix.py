@@ -33,7 +33,7 @@ from benchsuite.store.keys import content_key
 from benchsuite.suite import ScorerRef
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from benchsuite.contracts.layers import Granularity
@@ -58,6 +58,10 @@ class _Criterion:
     ref: ScorerRef
     scorer: Scorer
     content: dict[str, Any]
+
+
+_Scores = dict[tuple["str | None", "Granularity"], ScoreTask]
+"""The scorings of a cell, by criterion (the label of one that a table names, or None) and granularity."""
 
 
 @dataclass(frozen=True)
@@ -203,22 +207,25 @@ class _Plan:
             contender.granularities, range(contender.draws), pruning.schedule, suite.suite.sparsities
         ):
             # The draws of a shuffled variant permute one and the same scoring.
-            scoring = partial(self._score, dense, 0 if contender.variant else draw, granularity, schedule)
+            scoring = partial(self._score, dense, 0 if contender.variant else draw, schedule)
             if sparsity == LAYERS:
-                scores = self._scores_by_layers(criterion, scoring)
+                scores = self._scores_by_layers(criterion, scoring, granularity)
             else:
                 target = self._target(criterion.scorer, schedule, sparsity)
                 native = sparsity == "native"
-                scores = {None: scoring(criterion, pruning.restriction, native=native, target=target)}
-            yield from self._cells(criterion, scores, contender.variant, draw, schedule, sparsity)
+                task = scoring(criterion, granularity, pruning.restriction, native=native, target=target)
+                scores = {(None, granularity): task}
+            yield from self._cells(
+                criterion, scores, granularity, contender.variant, draw, schedule, sparsity
+            )
 
     def _score(
         self,
         dense: DenseTask,
         draw: int,
-        granularity: Granularity,
         schedule: Schedule,
         criterion: _Criterion,
+        granularity: Granularity,
         restriction: Restriction,
         *,
         native: bool,
@@ -252,35 +259,31 @@ class _Plan:
         )
 
     def _scores_by_layers(
-        self, criterion: _Criterion, scoring: Callable[..., ScoreTask]
-    ) -> dict[str | None, ScoreTask]:
-        """The scorings of `[[pruning.layers]]`: None for the criterion's, the others by their scorer's label.
-
-        Each scores the layers of all its tables at once.
-        """
-        by: dict[str | None, list[LayersTable]] = {}
+        self, criterion: _Criterion, scoring: Callable[..., ScoreTask], granularity: Granularity
+    ) -> _Scores:
+        """The scorings of `[[pruning.layers]]`. Each scores the layers of all its tables at once."""
+        by: dict[tuple[str | None, Granularity], list[LayersTable]] = {}
         for table in self._suite.pruning.targets:
-            by.setdefault(table.by, []).append(table)
-        found = {}
-        for label, tables in by.items():
+            by.setdefault(table.scored(granularity), []).append(table)
+        found: _Scores = {}
+        for (label, of_tables), tables in by.items():
             restriction = Restriction(tuple(pattern for each in tables for pattern in each.pattern))
             native = any(each.target == "native" for each in tables)
-            found[label] = scoring(
-                criterion if label is None else self._own[label], restriction, native=native
-            )
+            of = criterion if label is None else self._own[label]
+            found[label, of_tables] = scoring(of, of_tables, restriction, native=native)
         return found
 
     def _target_of(
         self,
         table: LayersTable,
         criterion: _Criterion,
-        scores: Mapping[str | None, ScoreTask],
+        score: ScoreTask,
         scope: Scope,
         budget: Budget,
     ) -> TrialTarget:
         of = type((criterion if table.by is None else self._own[table.by]).scorer)
         settings, own = self._settings(of, scope, budget), table.by is not None
-        return TrialTarget(table.layer_target, scores[table.by], settings, of.absolute, own)
+        return TrialTarget(table.layer_target, score, settings, of.absolute, own)
 
     def _settings(self, scorer: type[Scorer], scope: Scope, budget: Budget) -> PruningSettings:
         pruning = self._suite.pruning
@@ -302,19 +305,21 @@ class _Plan:
     def _cells(
         self,
         criterion: _Criterion,
-        scores: Mapping[str | None, ScoreTask],
+        scores: _Scores,
+        granularity: Granularity,
         variant: Variant | None,
         draw: int,
         schedule: Schedule,
         sparsity: float | OwnAmount,
     ) -> Iterator[Trial]:
         suite, pruning = self._suite, self._suite.pruning
-        score, rounds, scorer = scores[None], self._schedule(schedule), type(criterion.scorer)
+        rounds, scorer = self._schedule(schedule), type(criterion.scorer)
+        score = next(score for (own, _), score in scores.items() if own is None)
         widths = dict(pruning.widths) if sparsity == "widths" else {}
         tables = pruning.targets if sparsity == LAYERS else ()
         amount: Any = {"widths": widths} if widths else sparsity
         if tables:
-            by = {label: each.key for label, each in scores.items() if label is not None}
+            by = [scores[table.scored(granularity)].key for table in tables]
             amount = {LAYERS: [table.model_dump() for table in tables], "by": by}
         early = None
         if schedule == "rewind":
@@ -346,7 +351,10 @@ class _Plan:
                 recalibrate=suite.recovery.recalibrate,
                 sparsity=sparsity,
                 widths=widths,
-                targets=tuple(self._target_of(table, criterion, scores, scope, budget) for table in tables),
+                targets=tuple(
+                    self._target_of(table, criterion, scores[table.scored(granularity)], scope, budget)
+                    for table in tables
+                ),
                 absolute=scorer.absolute,
                 latency=suite.metrics.latency,
                 latency_key=self._latency_key,

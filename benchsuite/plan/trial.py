@@ -100,6 +100,12 @@ class Trial:
         return tuple({score.key: score for score in every}.values())
 
     @property
+    def granularity(self) -> str:
+        """What goes: "unit", "weight", or "unit+weight" where some layers lose units and others weights."""
+        found = {target.score.granularity for target in self.targets} or {self.score.granularity}
+        return "+".join(sorted(found))
+
+    @property
     def stages_of_scores(self) -> dict[str, str]:
         """Content keys of its scorings, by what records call them: score, score_2, score_3, ..."""
         return {
@@ -131,7 +137,7 @@ class Trial:
             "seed": self.dense.seed,
             "scorer": self.scorer_label,
             "scorer_params": self.score.scorer.parameters,
-            "granularity": self.score.granularity,
+            "granularity": self.granularity,
             "scope": self.settings.scope,
             "budget": self.settings.budget,
             "schedule": self.schedule.name,

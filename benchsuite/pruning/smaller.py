@@ -118,7 +118,9 @@ class SmallerNetwork(PrunedNetwork):
         for each, part in zip(targets, parts, strict=True):
             gone, tied = units_that_go(part, each, seed)
             removed, ties = {**removed, **gone}, ties + tied
-            merges |= {name: pairs for name, pairs in each.merges.items() if each.target == "native"}
+            if each.target == "native":
+                names = {layer.name for layer in part.layers}
+                merges |= {name: pairs for name, pairs in each.merges.items() if name in names}
         self._remove_at_once(removed, merges, ties)
 
     def cut_by_rule(self, keep: Mapping[str, Tensor], merges: Merges) -> None:

@@ -45,7 +45,8 @@ class TrialRecord:
         settings: what all trials of the suite share: aggregation, normalisation, recipes.
         stages: content keys of the stages behind the trial (data, train, trace, early, score, trial), of the
             network's architecture and of how its latency was measured, and what identifies the numbers of
-            the dense model and of the scores (train_content, score_content).
+            the dense model and of the scores (train_content, score_content). Where some layers have a
+            criterion of their own, its scores stand in score_2, score_3, ...
         error: the reason of any status but done.
     """
 

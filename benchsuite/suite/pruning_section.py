@@ -49,6 +49,9 @@ class LayersTable(Table):
         "less"
     )
 
+    granularity: Granularity | None = Field(
+        default=None, description="whether these layers lose units or weights; default: the cell's"
+    )
     scorer: ScorerRef | None = Field(
         default=None,
         description="the criterion of these layers, whatever the cell's is; default: the cell's",
@@ -68,15 +71,27 @@ class LayersTable(Table):
             raise ValueError("the scorer of some layers is drawn as often as the cell's: leave out 'draws'")
         return scorer
 
+    @model_validator(mode="after")
+    def _units_have_widths(self) -> LayersTable:
+        if self.granularity == "weight" and isinstance(self.target, dict) and "width" in self.target:
+            raise ValueError('a width is a number of units: it needs granularity = "unit"')
+        return self
+
     @property
     def by(self) -> str | None:
         """The label of the criterion that the table names; None where it is the cell's."""
         return None if self.scorer is None else self.scorer.label
 
+    def scored(self, granularity: Granularity) -> tuple[str | None, Granularity]:
+        """By which criterion and granularity its layers are scored in cells of a granularity; see `by`."""
+        return self.by, self.granularity or granularity
+
     @property
     def as_recorded(self) -> object:
-        """The target, with the criterion where the table names one."""
-        return self.target if self.by is None else {"scorer": self.by, "target": self.target}
+        """The target, with the criterion and the granularity where the table names them."""
+        own = {"granularity": self.granularity, "scorer": self.by}
+        named = {name: value for name, value in own.items() if value is not None}
+        return {**named, "target": self.target} if named else self.target
 
     @property
     def layer_target(self) -> LayerTarget:

@@ -37,7 +37,7 @@ def latency_metrics(worker: WorkerContext, trial: Trial) -> dict[str, float]:
                 layers, found = _on_sparse_kernels(worker, pruned, threads, size)
                 sparse_layers += layers
                 metrics |= found
-    if trial.score.granularity == "weight":
+    if "weight" in trial.granularity.split("+"):
         # Masked weights run on dense kernels; only what stands under sparse_half was measured without them.
         metrics[metric_names.SPARSE_KERNELS] = float(sparse_layers > 0)
     if 1 in settings.threads:

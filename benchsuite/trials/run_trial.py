@@ -19,6 +19,7 @@ from benchsuite.pruning.rounds import rounds_of
 from benchsuite.pruning.signature import architecture_signature
 from benchsuite.pruning.targets import LAYERS, Threshold
 from benchsuite.pruning.threshold import threshold_of
+from benchsuite.pruning.units_and_weights import without_units_and_weights
 from benchsuite.scoring.controls import reversed_scores, shuffled_scores
 from benchsuite.store import metric_names
 from benchsuite.store.keys import content_key, derived_seed
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from benchsuite.plan.score_task import ScoreTask
     from benchsuite.plan.trial import Trial, TrialTarget
     from benchsuite.pruning.base import Vary
+    from benchsuite.pruning.graph import PruningGraph
+    from benchsuite.pruning.settings import PruningSettings
     from benchsuite.training import TrainingLog
     from benchsuite.trials.dense_model import DenseModel
     from benchsuite.trials.scores import ScoredModel
@@ -134,8 +137,7 @@ def prune(
     scored = by_key[trial.score.key]
     dense = scored.dense
     rounds: list[tuple[TrainingLog, RoundOutcome]] = []
-    kind = MaskedNetwork if trial.score.granularity == "weight" else SmallerNetwork
-    network: PrunedNetwork = kind(
+    start = (
         dense.model,
         graph_of(trial.dense, trial.restriction, dense),
         dense.cost,
@@ -143,8 +145,12 @@ def prune(
         trial.seed_for("ties"),
         dense.probe,
     )
+    if trial.sparsity == LAYERS:
+        return _by_layers(trial, by_key, start), rounds
+    kind = MaskedNetwork if trial.granularity == "weight" else SmallerNetwork
+    network: PrunedNetwork = kind(*start)
     if isinstance(trial.sparsity, str):
-        _cut_once(trial, by_key, network)
+        _cut_once(trial, scored, network)
         return network, rounds
     targets = rounds_of(trial.schedule, trial.sparsity)
     for number, sparsity in enumerate(targets):
@@ -159,9 +165,8 @@ def prune(
     return network, rounds
 
 
-def _cut_once(trial: Trial, by_key: Mapping[str, ScoredModel], network: PrunedNetwork) -> None:
+def _cut_once(trial: Trial, scored: ScoredModel, network: PrunedNetwork) -> None:
     """Prune by what stands in place of a sparsity, of which there are no parts to reach in rounds."""
-    scored = by_key[trial.score.key]
     rounds, vary = trial.schedule.name in ("iterative", "rewind"), partial(_variant, trial, 0)
     if trial.sparsity == "native":
         if rounds or trial.variant in ("reversed", "shuffled"):
@@ -178,24 +183,44 @@ def _cut_once(trial: Trial, by_key: Mapping[str, ScoredModel], network: PrunedNe
         network.cut_below(scored.scores, threshold, vary)
     else:
         if rounds:
-            what = "targets of layers" if trial.sparsity == LAYERS else "widths"
             raise Unsupported(
-                f"{what} are reached in one cut: the schedule {trial.schedule.name} has several"
+                f"widths are reached in one cut: the schedule {trial.schedule.name} has several"
             )
         try:
-            if trial.sparsity == LAYERS:
-                network.cut_layers([_targeted(trial, by_key, each, vary) for each in trial.targets])
-            else:
-                network.cut_to_widths(scored.scores, trial.widths, vary)
+            network.cut_to_widths(scored.scores, trial.widths, vary)
         except UsageError as error:
             raise UsageError(f"{trial.dense.model.label}: {error}") from error
 
 
-def _targeted(
-    trial: Trial, by_key: Mapping[str, ScoredModel], target: TrialTarget, vary: Vary
-) -> TargetedLayers:
+def _by_layers(
+    trial: Trial,
+    by_key: Mapping[str, ScoredModel],
+    start: tuple[nn.Module, PruningGraph, Cost, PruningSettings, int, Tensor],
+) -> PrunedNetwork:
+    """The network after some layers have lost what the target of each says."""
+    if trial.schedule.name in ("iterative", "rewind"):
+        raise Unsupported(
+            f"targets of layers are reached in one cut: the schedule {trial.schedule.name} has several"
+        )
+    found: dict[str, list[TargetedLayers]] = {"unit": [], "weight": []}
+    for each in trial.targets:
+        found[each.score.granularity].append(
+            _targeted(trial, by_key[each.score.key], each, partial(_variant, trial, 0))
+        )
+    units, weights = found["unit"], found["weight"]
+    try:
+        if units and weights:
+            return without_units_and_weights(*start, (units, weights))
+        network = MaskedNetwork(*start) if weights else SmallerNetwork(*start)
+        network.cut_layers(weights or units)
+    except UsageError as error:
+        raise UsageError(f"{trial.dense.model.label}: {error}") from error
+    return network
+
+
+def _targeted(trial: Trial, scored: ScoredModel, target: TrialTarget, vary: Vary) -> TargetedLayers:
     """The layers of a target with what its criterion says of them."""
-    layers, scored = target.layers, by_key[target.score.key]
+    layers = target.layers
     if layers.target == "native" and not target.own and trial.variant in ("reversed", "shuffled"):
         raise Unsupported("a criterion's own rule decides by its own scores: no variants")
     if isinstance(layers.target, Threshold):

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from benchsuite.store import metric_names
-from benchsuite_leaderboard.protocol import Protocol, Sparsity, sparsity_order
+from benchsuite_leaderboard.protocol import Protocol, Sparsity, is_masked, sparsity_order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,7 +103,8 @@ class BoardTrial:
         if cost.startswith(LATENCY):
             speedup = self.metric(metric_names.latency(1, threads_of(cost), "speedup"))
             return 1 / speedup if speedup else None
-        kept = f"{cost}_nonzero" if self.record.axes.get("granularity") == "weight" else cost
+        masked = is_masked(self.record.axes.get("granularity"))
+        kept = f"{cost}_nonzero" if masked else cost
         left, dense = self.metric(metric_names.cost(kept)), self.metric(metric_names.cost(cost, "dense"))
         return left / dense if left is not None and dense else None
 

@@ -97,6 +97,11 @@ class Protocol:
         return hashlib.sha256(repr(self).encode()).hexdigest()[:8]
 
 
+def is_masked(granularity: object) -> bool:
+    """Whether weights are held at zero, perhaps ("unit+weight") in some layers alone."""
+    return isinstance(granularity, str) and "weight" in granularity.split("+")
+
+
 def is_shared(sparsity: Sparsity) -> bool:
     """Whether all criteria had it as their target, and none chose its own, so that they can be compared."""
     return sparsity in (WIDTHS, TARGETS) or not isinstance(sparsity, str)
@@ -107,14 +112,16 @@ def is_shared_target(target: object) -> bool:
 
     So is whatever goes of layers with a criterion of their own, which is the same in all cells.
     """
-    if isinstance(target, dict) and "scorer" in target:
-        return True
+    if isinstance(target, dict) and "target" in target:
+        return "scorer" in target or is_shared_target(target["target"])
     return isinstance(target, int | float) or (isinstance(target, dict) and "width" in target)
 
 
 def _in_words(target: object) -> str:
-    if isinstance(target, dict) and "scorer" in target:
-        return f"{_in_words(target.get('target'))}, by {target['scorer']}"
+    if isinstance(target, dict) and "target" in target:
+        how = [f"{target['granularity']}s"] if "granularity" in target else []
+        how += [f"by {target['scorer']}"] if "scorer" in target else []
+        return ", ".join([_in_words(target["target"]), *how])
     if isinstance(target, int | float):
         return f"{100 * target:.12g}% removed"
     if isinstance(target, dict) and "width" in target:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 from fnmatch import fnmatchcase
@@ -12,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pruning_networks import build, check_cut, example
+from torch import nn
 
 from benchsuite import cli
 from benchsuite.errors import Collapsed, Unsupported, UsageError
@@ -21,18 +23,19 @@ from benchsuite.pruning.networks import MaskedNetwork, PrunedNetwork, SmallerNet
 from benchsuite.pruning.settings import PruningSettings
 from benchsuite.pruning.targets import Threshold, Width
 from benchsuite.pruning.tracing.trace import trace
+from benchsuite.pruning.units_and_weights import without_units_and_weights
 from benchsuite.registry.discovery import discover_shipped
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.store.stages import load_tensors
 from benchsuite.suite.reading import load_suite
-from benchsuite.trials.facts import PRUNED
+from benchsuite.trials.facts import PRUNED, SCORES, pruned_stage
 from benchsuite_leaderboard.grouping import boards
 from benchsuite_leaderboard.protocol import OWN_TARGETS, TARGETS, is_shared
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from benchsuite.pruning.graph import PruningGraph
     from benchsuite.pruning.targets import Target
@@ -148,6 +151,121 @@ def test_units_that_the_rule_merges_are_merged() -> None:
         ]
     )
     assert torch.equal(by_rule.model(example()), by_target.model(example()))
+
+
+def test_units_that_the_rule_would_merge_elsewhere_stay_as_they_are() -> None:
+    network = build("mlp")
+    scores = scores_of(trace(network, example()))
+    keep = {name: torch.ones(len(score), dtype=torch.bool) for name, score in scores.items()}
+    keep["1"][2] = keep["3"][1] = False
+    scores["3"][1] = -1  # it goes by its score, not by the rule
+    with_rule, without = (network_of(SmallerNetwork, network, BY_LAYER) for _ in range(2))
+    merges = {"1": [(2, 0)], "3": [(1, 0)]}
+    with_rule.cut_layers(
+        [
+            TargetedLayers(("1",), "native", BY_LAYER, scores, keep, merges),
+            TargetedLayers(("3",), 0.25, BY_LAYER, scores, keep, merges),
+        ]
+    )
+    without.cut_layers(
+        [
+            TargetedLayers(("1",), "native", BY_LAYER, scores, keep, {"1": [(2, 0)]}),
+            TargetedLayers(("3",), 0.25, BY_LAYER, scores),
+        ]
+    )
+    assert torch.equal(with_rule.model(example()), without.model(example()))
+
+
+@settings(max_examples=20, deadline=None)
+@given(units=st.floats(0, 0.85), weights=st.floats(0, 0.9), seed=st.integers(0, 100))
+def test_of_what_the_units_leave_weights_go(units: float, weights: float, seed: int) -> None:
+    """A network of three linear layers by hand: units of the first two, weights of the last."""
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 8), nn.ReLU())
+    network.append(nn.Linear(8, 10))
+    graph, inputs = trace(network.eval(), example()), example()
+    of_units = {"1": torch.rand(12), "3": torch.rand(8)}
+    of_weights = {"5": torch.rand(10, 8), "3": torch.rand(8, 12), "1": torch.rand(12, 64)}
+    cut = without_units_and_weights(
+        *(network, graph, measure_cost(network, inputs[:1]), BY_LAYER, 0, inputs),
+        (
+            [
+                TargetedLayers(("1",), units, BY_LAYER, of_units),
+                TargetedLayers(("3",), 0.5, BY_LAYER, of_units),
+            ],
+            [TargetedLayers(("5",), weights, BY_LAYER, of_weights)],
+        ),
+    )
+    first, second = (
+        sorted(range(len(of_units[name])), key=of_units[name].__getitem__)[count:]
+        for name, count in (("1", len(cut.removed.get("1", ()))), ("3", 4))
+    )
+    assert abs((12 - len(first)) / 12 - units) <= 0.5 / 12 + 1e-9
+    masked = copy.deepcopy(network)
+    last = of_weights["5"][:, sorted(second)]
+    gone = int((cut.model.get_submodule("5").weight == 0).sum())
+    assert abs(gone - weights * 40) <= 0.5 + 1e-9
+    worst = last.flatten().sort().values[gone - 1] if gone else -1
+    with torch.no_grad():
+        masked[1].weight[[i for i in range(12) if i not in first]] = 0
+        masked[1].bias[[i for i in range(12) if i not in first]] = 0
+        masked[5].weight[:, [i for i in range(8) if i not in second]] = 0
+        masked[5].weight[of_weights["5"] <= worst] = 0
+    torch.testing.assert_close(cut.model(inputs), masked(inputs))
+    left = 64 * len(first) + len(first) + 4 * len(first) + 4 + 40 + 10
+    dense = sum(parameter.numel() for parameter in network.parameters())
+    assert cut.metrics["sparsity/params"] == pytest.approx(1 - (left - gone) / dense)
+    assert cut.metrics["sparsity/macs"] == pytest.approx(
+        1 - (68 * len(first) + 40 - gone) / (64 * 12 + 12 * 8 + 80)
+    )
+    assert cut.metrics["sparsity/units"] == pytest.approx((12 - len(first) + 4) / 20)
+    assert (cut.cost.params, cut.cost.nonzero_params) == (left, left - gone)
+
+
+@pytest.mark.parametrize("target", [0.4, Threshold(0.3), "native"])
+def test_of_convolutions_too(target: Any) -> None:
+    """Half of the units of one block, then weights of what reads them and of others."""
+    network, inputs = build("resnet"), example()
+    graph = trace(network, inputs)
+    of_units, of_weights = scores_of(graph), scores_of(graph, of_weights=True)
+    keep = {name: score > 0.6 for name, score in of_weights.items()}
+    cut = without_units_and_weights(
+        *(network, graph, measure_cost(network, inputs[:1]), BY_LAYER, 0, inputs),
+        (
+            [TargetedLayers(("stage1.conv1",), 0.5, BY_LAYER, of_units)],
+            [TargetedLayers(("stage1.conv2", "stage2.conv*"), target, BY_LAYER, of_weights, keep)],
+        ),
+    )
+    ((name, gone),) = cut.removed.items()
+    masked = copy.deepcopy(network)
+    (group,) = (each for each in graph.groups if each.name == name)
+    ((member),) = group.members
+    units = [unit for position in gone for unit in member.units[position]]
+    stays = [unit for unit in range(graph_layer(graph, "stage1.conv1").units) if unit not in units]
+    for layer in ("stage1.conv2", "stage2.conv1", "stage2.conv2"):
+        weight, here = masked.get_submodule(layer).weight, of_weights[layer]
+        small = cut.model.get_submodule(layer).weight
+        left = here[:, stays] if layer == "stage1.conv2" else here
+        assert small.shape == left.shape
+        zeros = small == 0
+        if target == "native":
+            assert torch.equal(zeros, left <= 0.6)
+        elif isinstance(target, Threshold):
+            assert torch.equal(zeros, left < 0.3)
+        else:
+            assert abs(int(zeros.sum()) - 0.4 * left.numel()) <= 0.5
+            assert left[zeros].max() <= left[~zeros].min()
+        with torch.no_grad():
+            if layer == "stage1.conv2":
+                weight[:, units] = 0
+                weight[:, stays] = weight[:, stays] * ~zeros
+            else:
+                weight *= ~zeros
+    torch.testing.assert_close(cut.model(inputs), masked(inputs))
+
+
+def graph_layer(graph: PruningGraph, name: str) -> Any:
+    return next(layer for layer in graph.layers if layer.name == name)
 
 
 @pytest.mark.parametrize("scope", ["layer", "global", "protected", "row"])
@@ -303,6 +421,16 @@ def read(folder: Path, sparsities: str, pruning: str) -> Any:
         ('["layers"]', '[[pruning.layers]]\npattern = "a"', "target"),
         ('["layers"]', "[[pruning.layers]]\ntarget = 0.5\npattern = []", "pattern"),
         ('["layers"]', ONE.format("0.5") + "wrong = 1", "wrong"),
+        ('["layers"]', ONE.format("0.5") + 'scorer = "fishr"', "did you mean 'fisher'"),
+        ('["layers"]', ONE.format("0.5") + 'scorer = "all"', 'one of them, not "all"'),
+        ('["layers"]', ONE.format("0.5") + 'scorer = { name = "random", draws = 2 }', "leave out 'draws'"),
+        ('["layers"]', ONE.format("0.5") + 'scorer = "fisher"', "each of .* has a scorer of its own"),
+        ('["layers"]', ONE.format("0.5") + 'granularity = "units"', "'units' is not one of unit, weight"),
+        (
+            '["layers"]',
+            ONE.format("{ width = 2 }") + 'granularity = "weight"',
+            "a width is a number of units",
+        ),
         ('["layers"]', "layers = [5]", "layers"),
     ],
 )
@@ -371,3 +499,101 @@ def test_a_suite_of_targets_compares_criteria_at_them(
     assert "two of [[pruning.layers]] name hidden1" in twice[0].error
     trained = tmp_path / "twice" / "run" / "stages" / twice[0].stages["train"] / "model.safetensors"
     assert not trained.exists(), "found before the training"
+
+
+OWN = """
+[[pruning.layers]]
+pattern = "hidden1"
+target = 0.5
+
+[[pruning.layers]]
+pattern = "hidden2"
+target = 0.25
+scorer = "fisher"
+
+[[pruning.layers]]
+pattern = "output"
+target = {{ threshold = 1e-4 }}
+scorer = {{ name = "obd" }}
+granularity = "weight"
+"""
+
+
+@pytest.mark.slow
+def test_layers_have_a_criterion_and_a_granularity_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their share of the network is the same in every cell, whatever the cell's criterion or control."""
+
+    def run(name: str, pruning: str) -> dict[str, Any]:
+        text = SUITE.format(sparsities='["layers"]', pruning=pruning.format())
+        text = text.replace('"mlp"', '{ name = "mlp", hidden = [20, 16] }').replace(
+            "epochs = 0.5", "epochs = 0"
+        )
+        (tmp_path / f"{name}.toml").write_text(text)
+        words = ["run", str(tmp_path / f"{name}.toml"), "--output", str(tmp_path / name), "--jobs", "1"]
+        assert cli.main(words) == 0
+        return {
+            r.axes["scorer"]: r for r in RunDirectory(tmp_path / name).results().records if not r.axes["draw"]
+        }
+
+    def removed(name: str, record: Any) -> dict[str, tuple[int, ...]]:
+        facts = pruned_stage(tmp_path / name / "stages" / record.key).read()
+        assert facts is not None
+        return facts.removed
+
+    records, alone = run("own", OWN), run("alone", OWN.replace('scorer = "fisher"\n', ""))
+    assert {record.status for record in records.values()} == {"done"}
+    cut = {label: removed("own", record) for label, record in records.items()}
+    fishers = removed("alone", alone["fisher"])
+    assert {label: each["hidden2"] for label, each in cut.items()} == dict.fromkeys(cut, fishers["hidden2"])
+    assert cut["fisher"] == fishers
+    assert len({each["hidden1"] for each in cut.values()}) == len(cut), "by the cell's criterion"
+    outputs = set()
+    for record in records.values():
+        weights = load_tensors(tmp_path / "own" / "stages" / record.key / PRUNED)
+        assert [len(weights[f"{name}.weight"]) for name in ("hidden1", "hidden2", "output")] == [10, 12, 10]
+        zeros = weights["output.weight"] == 0
+        assert zeros.any()
+        outputs.add(tuple(zeros.flatten().tolist()))
+        assert not (weights["hidden1.weight"] == 0).all(1).any()
+        left = sum(weight.numel() for name, weight in weights.items()) - int(zeros.sum())
+        assert record.metrics["cost/params_nonzero"] <= left
+        assert record.metrics["sparsity/params"] == pytest.approx(
+            1 - left / record.metrics["cost/params_dense"]
+        )
+        assert record.axes["granularity"] == "unit+weight"
+        assert record.settings["pruning"]["layers"] == {
+            "hidden1": 0.5,
+            "hidden2": {"scorer": "fisher", "target": 0.25},
+            "output": {"granularity": "weight", "scorer": "obd", "target": {"threshold": 0.0001}},
+        }
+        assert {"score_2_content", "score_3_content"} <= record.stages.keys()
+    assert len(outputs) == 1
+
+    (board,) = boards(list(records.values()))
+    assert {t.block.sparsity for t in board.trials} == {TARGETS}
+    assert board.protocol.layers == (
+        "hidden1: 50% removed; hidden2: 25% removed, by fisher; "
+        "output: scores under 0.0001 removed, weights, by obd"
+    )
+    for trial in board.trials:
+        metrics = trial.record.metrics
+        assert trial.remaining("params") == metrics["cost/params_nonzero"] / metrics["cost/params_dense"]
+    folder = str(tmp_path / "own")
+    assert cli.main(["doctor", folder]) == 0
+    packed = str(tmp_path / "own.jsonl.gz")
+    assert cli.main(["submit", folder, "--output", packed]) == 0
+    assert cli.main(["verify", packed]) == 0
+    capsys.readouterr()
+    assert cli.main(["clean", folder, "--dry-run"]) == 0
+    assert "criterion of some layers" not in capsys.readouterr().out
+    assert cli.main(["run", str(tmp_path / "own.toml"), "--output", folder, "--jobs", "1"]) == 0
+    assert "0 to run" in capsys.readouterr().out
+
+    # What one of the others stands on is damaged: all cells that stand on it are made anew.
+    second = records["random"].stages["score_2"]
+    assert {record.stages["score_2"] for record in records.values()} == {second}
+    (tmp_path / "own" / "stages" / second / SCORES).write_bytes(b"")
+    assert cli.main(["doctor", folder]) != 0
+    assert "the criterion of some layers" in capsys.readouterr().out

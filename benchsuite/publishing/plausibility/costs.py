@@ -47,10 +47,10 @@ def _budget(budget: str, record: TrialRecord, metrics: Mapping[str, float]) -> O
     left, dense = metrics.get(metric_names.cost(budget)), metrics.get(metric_names.cost(budget, "dense"))
     if left is None or dense is None:
         return
-    masked = _is_masked(record)
+    masked, whole = _is_masked(record), _keeps_units(record)
     if left > dense:
         yield Oddity(f"cost/{budget} is above the dense network's", f"{left} > {dense}")
-    elif masked and left != dense:
+    elif whole and left != dense:
         yield Oddity(
             f"cost/{budget} is not the dense network's, though weights are masked", f"{left}, {dense}"
         )
@@ -60,6 +60,10 @@ def _budget(budget: str, record: TrialRecord, metrics: Mapping[str, float]) -> O
     if not masked and not is_close(1 - left / dense, removed):
         detail = f"{removed} where {left} of {dense} are left"
         yield Oddity(f"sparsity/{budget} does not fit the costs", detail)
+    if masked and removed < 1 - left / dense and not is_close(1 - left / dense, removed):
+        yield Oddity(
+            f"sparsity/{budget} does not fit the costs", f"{removed} where {left} of {dense} are left"
+        )
     if masked and not is_whole(removed * dense):
         yield Oddity(f"sparsity/{budget} is no share of the dense network's", f"{removed} of {dense}")
     nonzero = metrics.get(metric_names.cost(budget, "nonzero"))
@@ -98,7 +102,7 @@ def _files(record: TrialRecord, metrics: Mapping[str, float]) -> Oddities:
             )
     if size is None or dense is None:
         return
-    if _is_masked(record) and size != dense:
+    if _keeps_units(record) and size != dense:
         yield Oddity(
             "cost/file_bytes is not the dense network's, though weights are masked", f"{size}, {dense}"
         )
@@ -116,4 +120,9 @@ def _uncounted(record: TrialRecord, metrics: Mapping[str, float]) -> Oddities:
 
 
 def _is_masked(record: TrialRecord) -> bool:
+    """Whether weights are masked, perhaps beside units that are removed."""
+    return "weight" in str(record.axes.get("granularity")).split("+")
+
+
+def _keeps_units(record: TrialRecord) -> bool:
     return record.axes.get("granularity") == "weight"
