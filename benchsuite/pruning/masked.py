@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from benchsuite.errors import Collapsed, Unsupported
 from benchsuite.metrics.cost import measure_cost
 from benchsuite.pruning.base import GONE, Merges, PrunedNetwork, Vary
+from benchsuite.pruning.copying import copy_of
 from benchsuite.pruning.group_scores import normalised
 from benchsuite.pruning.layer_targets import layers_apart, weights_that_stay
 from benchsuite.pruning.masks import WeightMasks, WeightSelection, select_weights
@@ -34,7 +35,7 @@ class MaskedNetwork(PrunedNetwork):
     """A network some of whose weights are held at zero. See `PrunedNetwork`."""
 
     def _begin(self) -> None:
-        self.model = copy.deepcopy(self.model)
+        self.model = copy_of(self.model)
         self._masks = WeightMasks({})
 
     @property
@@ -166,7 +167,7 @@ class MaskedNetwork(PrunedNetwork):
 
     def take_weights(self, dense: nn.Module) -> None:
         """Replace the weights by those of another dense network, pruned in the same places."""
-        self.model = copy.deepcopy(dense)
+        self.model = copy_of(dense)
         self.after_step = self._masks.bind(self.model)
 
     def _kept(self, name: str, score: Tensor) -> Tensor:

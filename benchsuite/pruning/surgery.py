@@ -14,6 +14,7 @@ from benchsuite.errors import BenchsuiteError, Collapsed
 from benchsuite.hardware.devices import exact_float32
 from benchsuite.hardware.kernels import trusted_gradients
 from benchsuite.metrics.cost import evaluating
+from benchsuite.pruning.copying import copy_of
 from benchsuite.pruning.cuts import cut, size_of
 from benchsuite.pruning.masked_reference import masked_output
 
@@ -79,13 +80,14 @@ def remove_units(model: nn.Module, graph: PruningGraph, removed: Mapping[str, Se
 
     Raises:
         Collapsed: a layer would lose all its units.
+        Unsupported: the network cannot be copied.
     """
     entries = removed_entries(graph, removed)
     sizes = {axis: size_of(model, axis) for axis in entries if axis.side != "rows"}
     empty = [axis.name for axis, size in sizes.items() if len(entries[axis]) >= size]
     if empty:
         raise Collapsed(f"no unit would be left in {', '.join(sorted(set(empty)))}")
-    pruned = copy.deepcopy(model)
+    pruned = copy_of(model)
     _forget(pruned)
     cut(pruned, entries)
     smaller = dict(pruned.named_parameters())  # by this, since programs of TorchScript refuse get_parameter

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from benchsuite.pruning.copying import copy_of
 from benchsuite.pruning.layer_targets import layers_apart
 from benchsuite.pruning.masked import MaskedNetwork
 from benchsuite.pruning.smaller import SmallerNetwork
@@ -88,7 +88,7 @@ def _left(
     removed: Mapping[str, tuple[int, ...]],
 ) -> dict[str, Tensor]:
     """Values of single weights, cut as the weights are: they take their places in a copy of the network."""
-    carrier = copy.deepcopy(dense)
+    carrier = copy_of(dense)
     for name, value in values.items():
         module = carrier.get_submodule(name)
         module.register_parameter("weight", nn.Parameter(value.to(torch.float64), requires_grad=False))

@@ -16,6 +16,7 @@ from benchsuite.hardware import devices
 from benchsuite.hardware.kernels import trusted_gradients
 from benchsuite.scoring.context import ScoringContext, sum_over_units
 from benchsuite.scoring.guard import untouched
+from benchsuite.scoring.reports import Reports
 
 if TYPE_CHECKING:
     from benchsuite.scoring.scorer import Scorer
@@ -37,6 +38,7 @@ class ScoringResult:
         skipped: reasons for the layers that the scorer could not score.
         native: by layer, what the criterion's own rule keeps; None unless asked for.
         merges: by layer, pairs (removed unit, kept unit) whose outgoing weights the rule adds up.
+        reports: what the scorer said of its own work.
     """
 
     scores: dict[str, Tensor]
@@ -46,6 +48,7 @@ class ScoringResult:
     skipped: dict[str, str]
     native: dict[str, Tensor] | None = None
     merges: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    reports: Reports = field(default_factory=Reports)
 
 
 def run_scorer(scorer: Scorer, context: ScoringContext, *, native: bool = False) -> ScoringResult:
@@ -91,7 +94,14 @@ def run_scorer(scorer: Scorer, context: ScoringContext, *, native: bool = False)
         raise Unsupported(f"{scorer.name} can serve no layer of this network: {reasons or 'it has none'}")
     compared = scores if context.granularity == "weight" else of_removable_units(scores, context.groups)
     return ScoringResult(
-        scores, seconds, max(peak.megabytes, 0.0), count_ties(compared), dict(context.skipped), kept, merges
+        scores,
+        seconds,
+        max(peak.megabytes, 0.0),
+        count_ties(compared),
+        dict(context.skipped),
+        kept,
+        merges,
+        context.reports,
     )
 
 

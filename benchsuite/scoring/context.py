@@ -10,6 +10,7 @@ from benchsuite.errors import Unsupported
 from benchsuite.scoring.backward import gradient_batches
 from benchsuite.scoring.gradients import GradientStatistic, find_statistic
 from benchsuite.scoring.reductions import Reduction, find_reduction
+from benchsuite.scoring.reports import Reports
 from benchsuite.scoring.sampled_network import SampledNetwork, Sampling, seeded
 from benchsuite.scoring.shared import SharedPasses
 from benchsuite.scoring.tables import TableStore
@@ -82,6 +83,25 @@ class ScoringContext(SampledNetwork):
         """A seeded generator on the CPU, the scorer's only source of randomness."""
         self.skipped: dict[str, str] = {}
         """Reasons for the layers that the scorer could not score, by name."""
+        self.reports = Reports()
+        """What the scorer said of its own work; see `report`."""
+
+    def report(self, name: str, value: object) -> None:
+        """Keep something of the scorer's own work for people, such as a standard error; it decides nothing.
+
+        A number becomes the metric `reported/<name>` of the trials. An array or a table becomes the file
+        `report-<name>.csv` in their folders, which MLflow and the leaderboard show too. Only the scoring of
+        the dense network is reported, with all of its samples.
+
+        Args:
+            name: lower-case letters, digits and underscores, at most 40; each once.
+            value: a finite number; an array or tensor of one or two dimensions; or a table as a list of rows,
+                dicts with the same columns, of numbers and short texts. NaN stands for what is not known.
+
+        Raises:
+            PluginError: it is none of these.
+        """
+        self.reports.add(name, value)
 
     def spread(
         self, positions: Mapping[str, Tensor], reasons: Mapping[str, str] | None = None

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 ACCURACY, COST, SPARSITY = "accuracy/", "cost/", "sparsity/"
 LATENCY, ENERGY, TIME = "latency/", "energy/", "time/"
 INTERPRETABILITY, ROUNDS, SYSTEM = "interpretability/", "rounds/", "system/"
+REPORTED = "reported/"
 """Groups; names begin with them."""
 
 TOP1 = "accuracy/top1"

@@ -93,6 +93,7 @@ class ScoreFacts(Facts):
         merges: by layer, pairs (removed unit, kept unit) of the criterion's own rule.
         stability: see `benchsuite.scoring.stability`; None of a criterion that reads no samples.
         removable: by layer of which not all units can be removed, those that can; empty for weights.
+        reported: by name, numbers that the scorer said of its own work.
     """
 
     decide = ("skipped", "merges")
@@ -104,6 +105,7 @@ class ScoreFacts(Facts):
     merges: dict[str, list[tuple[int, int]]]
     stability: float | None = None
     removable: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    reported: dict[str, float] = Field(default_factory=dict)
 
 
 class DissectionFacts(Facts):

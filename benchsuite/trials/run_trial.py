@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from benchsuite.errors import Unsupported, UsageError
 from benchsuite.hardware import devices
 from benchsuite.metrics.accuracy import Evaluation, evaluate
+from benchsuite.pruning.copying import copy_of
 from benchsuite.pruning.layer_targets import TargetedLayers
 from benchsuite.pruning.networks import MaskedNetwork, PrunedNetwork, SmallerNetwork
 from benchsuite.pruning.rounds import rounds_of
@@ -29,6 +29,7 @@ from benchsuite.trials.artifacts import RoundOutcome, keep_rounds, keep_trial
 from benchsuite.trials.dense_training import evaluation_metrics, finite_or_none
 from benchsuite.trials.dissection import dissect_pruned
 from benchsuite.trials.recovery import recover
+from benchsuite.trials.reported import keep_tables, tables_in
 from benchsuite.trials.round_scores import score_round
 from benchsuite.trials.scores import graph_of
 
@@ -66,7 +67,7 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: Sequence[ScoredModel]
     dense.check_unchanged()
     network, earlier = prune(worker, trial, by_key)
     prune_seconds = time.perf_counter() - started
-    before = copy.deepcopy(network.model)
+    before = copy_of(network.model)
     anew = _recalibrated(trial, dense, before)  # ahead of the long recovery, which an error must not waste
     logs = [log for log, _ in earlier]
     recovery = recover(worker, trial, dense, network, before=logs, last=True)
@@ -97,9 +98,11 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: Sequence[ScoredModel]
         metric_names.SCORE_PEAK_MB: max(each.peak_memory_mb for each in facts),
         metric_names.SCORE_TIES: sum(each.ties for each in facts),
     }
-    # Permuted scores rank at random, however stable the criterion's own are.
-    if facts[0].stability is not None and trial.variant != "shuffled":
-        metrics[metric_names.STABILITY] = facts[0].stability
+    if trial.variant != "shuffled":  # permuted scores rank at random, whatever is true of the criterion's own
+        if facts[0].stability is not None:
+            metrics[metric_names.STABILITY] = facts[0].stability
+        metrics |= {f"{metric_names.REPORTED}{name}": value for name, value in facts[0].reported.items()}
+        keep_tables(worker.folder(trial.key), tables_in(worker.folder(trial.score.key)))
     if rounds:
         keep_rounds(worker, trial, rounds)
     return TrialRecord(

@@ -18,6 +18,7 @@ from benchsuite.store.keys import derived_seed
 from benchsuite.store.stages import Stage, StageDamaged, content_digest, load_tensors, save_tensors
 from benchsuite.trials.dense_model import DenseModel, load_dense
 from benchsuite.trials.facts import SCORES, ScoreFacts
+from benchsuite.trials.reported import keep_tables
 from benchsuite.trials.training_trace import load_trace
 
 if TYPE_CHECKING:
@@ -158,7 +159,9 @@ def _score(
     worker.check_content("scorer", task.scorer, scorer.fingerprint)
     tensors = {f"score/{name}": score for name, score in result.scores.items()}
     tensors |= {f"keep/{name}": keep for name, keep in (result.native or {}).items()}
-    save_tensors(worker.folder(task.key) / SCORES, tensors)
+    folder = worker.folder(task.key)
+    save_tensors(folder / SCORES, tensors)
+    keep_tables(folder, result.reports.tables)
     return ScoreFacts(
         seconds=result.seconds,
         peak_memory_mb=result.peak_memory_mb,
@@ -167,6 +170,7 @@ def _score(
         merges=result.merges,
         stability=halves,
         removable={} if task.granularity == "weight" else _partly_removable(graph),
+        reported=result.reports.numbers,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from typing import TYPE_CHECKING
 
 from benchsuite.store.keys import is_content_key
@@ -21,6 +22,10 @@ PICTURES = {"detectors.jpg": b"\xff\xd8\xff", "concepts.png": b"\x89PNG\r\n\x1a\
 _LARGEST = 1 << 18
 _MOST_CLASSES = 20
 _MOST_LAYERS = 1000
+_MOST_REPORTS = 50
+_MOST_COLUMNS = 30
+_SHOWN_ROWS = 50
+_REPORT = re.compile(r"report-[a-z][a-z0-9_]{0,39}\.csv")
 _LAYER_COLUMNS = ["layer", "units_dense", "units", "weights_dense", "weights_nonzero"]
 
 Layer = tuple[str, int, int, int, int]
@@ -46,7 +51,8 @@ class RunFolders:
         for key in keys:
             folder = self.find(key)
             if folder is not None:
-                found.append((key, [_size(folder / name) for name in (*TEXTS, *PICTURES)]))
+                shown = [folder / name for name in (*TEXTS, *PICTURES)]
+                found.append((key, [(path.name, _size(path)) for path in (*shown, *_report_files(folder))]))
         return repr(found)
 
 
@@ -89,6 +95,25 @@ def confusion(folder: Path) -> tuple[list[str], list[list[int]]] | None:
         return None
     names = rows[0][1:]
     return (names, counts) if all(len(row) == len(names) == len(counts) for row in counts) else None
+
+
+def reports(folder: Path) -> dict[str, tuple[list[str], list[list[str]], int]] | None:
+    """By name, the tables that the criterion reported: columns, first rows, and how many rows there are."""
+    found = {}
+    for path in _report_files(folder):
+        columns, *rows = _rows(path) or [[]]
+        if 0 < len(columns) <= _MOST_COLUMNS and all(len(row) == len(columns) for row in rows):
+            name = path.name.removeprefix("report-").removesuffix(".csv")
+            found[name] = columns, rows[:_SHOWN_ROWS], len(rows)
+    return found or None
+
+
+def _report_files(folder: Path) -> list[Path]:
+    try:
+        found = sorted(path for path in folder.iterdir() if _REPORT.fullmatch(path.name))
+    except OSError:
+        return []
+    return found[:_MOST_REPORTS]
 
 
 def picture(folder: Path, name: str, most: int) -> bytes | None:

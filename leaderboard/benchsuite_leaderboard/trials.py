@@ -27,6 +27,7 @@ from benchsuite_leaderboard.run_folders import (
     layers,
     picture,
     recovery_losses,
+    reports,
 )
 
 if TYPE_CHECKING:
@@ -207,6 +208,7 @@ def _from_folders(
                 "layers": layers(folder),
                 "losses": recovery_losses(folder),
                 "confusion": confusion(folder),
+                "reports": reports(folder),
             }
         found = _plain({name: value for name, value in found.items() if value is not None})
         letters -= len(json.dumps(found))

@@ -11,7 +11,7 @@ from pydantic import Field
 from benchsuite import Scorer, Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import torch
     from torch import Tensor
@@ -86,13 +86,14 @@ class Shapley(Scorer):
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
         """Return the Shapley value by unit."""
-        positions, skipped = {}, {}
+        found, skipped = {}, {}
         for group in context.groups:
             try:
-                positions[group.name] = self.estimate(context, group).values
+                found[group.name] = self.estimate(context, group)
             except Unsupported as reason:
                 skipped[group.name] = str(reason)
-        return context.spread(positions, skipped)
+        _report(context, found)
+        return context.spread({name: each.values for name, each in found.items()}, skipped)
 
     def estimate(self, context: ScoringContext, group: CoupledGroup) -> ShapleyEstimate:
         """Return one coupled group's Shapley values with their standard error.
@@ -113,6 +114,25 @@ class Shapley(Scorer):
         if method == "coalitions":
             return limited_values(game.payoffs, group.size, self.coalition_size)
         return sampled_values(game.payoffs, group.size, self.permutations, self.stable, context.generator)
+
+
+def _report(context: ScoringContext, found: Mapping[str, ShapleyEstimate]) -> None:
+    """Say of each group's positions the value and how sure it is, and how many payoffs all of them took."""
+    if not found:
+        return
+    unknown = float("nan")
+    context.report("coalitions", sum(each.coalitions for each in found.values()))
+    rows: list[dict[str, str | float]] = []
+    for name, each in found.items():
+        errors = [unknown] * len(each.values) if each.standard_error is None else each.standard_error.tolist()
+        rows += [
+            {"group": name, "position": number, "value": value, "standard_error": error}
+            for number, (value, error) in enumerate(zip(each.values.tolist(), errors, strict=True))
+        ]
+    context.report("values", rows)
+    largest = [float(each.standard_error.max()) for each in found.values() if each.standard_error is not None]
+    if largest:
+        context.report("largest_standard_error", max(largest))
 
 
 def exact_values(payoffs: Payoffs, units: int) -> ShapleyEstimate:

@@ -47,15 +47,21 @@ class TreeGain(Scorer):
 
         labels = torch.cat([labels for _, labels in context.batches()]).cpu().numpy()
         seed = int(torch.randint(2**31 - 1, (1,), generator=context.generator))
-        scores = {}
+        scores, trees = {}, []
         for name, table in context.activations(table_name(self.reduction, self.k)).items():
             depth = self.depth or tree_depth(table.shape[1])
             order = column_order(table.numpy())
             tree = DecisionTreeClassifier(max_depth=depth, random_state=seed)
-            gains = tree.fit(table.numpy()[:, order], labels).feature_importances_
+            columns = table.numpy()[:, order]
+            gains = tree.fit(columns, labels).feature_importances_
+            right = float(tree.score(columns, labels))
+            grown = {"depth": int(tree.get_depth()), "leaves": int(tree.get_n_leaves())}
+            trees.append({"layer": name, "training_accuracy": right, **grown})
             scores[name] = torch.zeros(len(order), dtype=torch.float64)
             scores[name][torch.from_numpy(order)] = torch.from_numpy(gains)
         skip_unreached(context, scores)
+        if trees:
+            context.report("trees", trees)
         return scores
 
     def reductions(self) -> Sequence[str]:

@@ -53,7 +53,7 @@ class XgboostGain(Scorer):
         if len(classes) < 2:
             raise Unsupported("all samples are of one class, so there is nothing to tell apart")
         seed = int(torch.randint(2**31 - 1, (1,), generator=context.generator))
-        scores = {}
+        scores, trees = {}, []
         for name, table in context.activations(table_name(self.reduction, self.k)).items():
             model = XGBClassifier(
                 n_estimators=self.rounds,
@@ -64,12 +64,16 @@ class XgboostGain(Scorer):
                 n_jobs=torch.get_num_threads(),
             )
             order = column_order(table.numpy())
-            booster = model.fit(table.numpy()[:, order], numbers).get_booster()
+            columns = table.numpy()[:, order]
+            booster = model.fit(columns, numbers).get_booster()
+            trees.append({"layer": name, "training_accuracy": float(model.score(columns, numbers))})
             gains: Any = booster.get_score(importance_type=self.importance_type)
             scores[name] = torch.zeros(len(order), dtype=torch.float64)
             for column, unit in enumerate(order):
                 scores[name][int(unit)] = gains.get(f"f{column}", 0.0)
         skip_unreached(context, scores)
+        if trees:
+            context.report("trees", trees)
         return scores
 
     def reductions(self) -> Sequence[str]:

@@ -8,7 +8,14 @@ from shipped_trials import shipped_trials
 
 from benchsuite_leaderboard import trials
 from benchsuite_leaderboard.pages.addresses import slug, trial_id
-from benchsuite_leaderboard.run_folders import RunFolders, confusion, layers, picture, recovery_losses
+from benchsuite_leaderboard.run_folders import (
+    RunFolders,
+    confusion,
+    layers,
+    picture,
+    recovery_losses,
+    reports,
+)
 from benchsuite_leaderboard.site import render
 
 if TYPE_CHECKING:
@@ -37,6 +44,7 @@ def run(tmp_path: Path) -> Path:
     (folder / "layers.csv").write_text(LAYERS, "utf-8")
     (folder / "recovery.json").write_text('{"losses": [0.5, 0.25], "steps": 4}', "utf-8")
     (folder / "confusion.csv").write_text("true \\ predicted,a,b\na,3,1\nb,0,4\n", "utf-8")
+    (folder / "report-trees.csv").write_text('layer,note\n"a, b",<b>\nc,2.5\n', "utf-8")
     (folder / "detectors.jpg").write_bytes(JPEG)
     return tmp_path / "run"
 
@@ -86,6 +94,7 @@ def test_a_run_directory_adds_what_only_it_keeps(record: Make, run: Path, tmp_pa
     assert trial["layers"] == [["conv1", 16, 4, 144, 36], ["linear", 10, 10, 640, 160]]
     assert trial["losses"] == [0.5, 0.25]
     assert trial["confusion"] == [["a", "b"], [[3, 1], [0, 4]]]
+    assert trial["reports"] == {"trees": [["layer", "note"], [["a, b", "<b>"], ["c", "2.5"]], 2]}
     assert trial["classes"] == {"accuracy/class/cat": 0.75}
     assert found[trial_id(other.key)]["classes"] == {}
     assert trial["pictures"] == ["detectors.jpg"]
@@ -130,6 +139,26 @@ def test_damaged_confusions_are_none(content: str, run: Path) -> None:
     folder = run / "stages" / KEY
     (folder / "confusion.csv").write_text(content, "utf-8")
     assert confusion(folder) is None
+
+
+@pytest.mark.parametrize("content", ["", "\n", "a,b\n1\n", ",".join("a" * 31) + "\n", "\0" * 9 + "\n1,2"])
+def test_damaged_reports_are_none(content: str, run: Path) -> None:
+    folder = run / "stages" / KEY
+    (folder / "report-trees.csv").write_text(content, "utf-8")
+    assert reports(folder) is None
+
+
+def test_of_reports_the_first_rows_are_shown_and_odd_names_are_none(run: Path) -> None:
+    folder = run / "stages" / KEY
+    (folder / "report-long.csv").write_text("a\n" + "1\n" * 70, "utf-8")
+    for name in ("report-Big.csv", "report-.csv", "report-__proto__.csv", "report-a.csv.csv"):
+        (folder / name).write_text("a\n1\n")
+    found = reports(folder)
+    assert found is not None
+    assert {name: (len(rows), count) for name, (_, rows, count) in found.items()} == {
+        "long": (50, 70),
+        "trees": (2, 2),
+    }
 
 
 def test_only_pictures_are_copied(run: Path) -> None:

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchsuite.errors import Unsupported
+from benchsuite.metrics.cost import measure_cost
+from benchsuite.pruning.networks import MaskedNetwork, PrunedNetwork, SmallerNetwork
+from benchsuite.pruning.settings import PruningSettings
 from benchsuite.pruning.tracing import dependency_walk
 from benchsuite.pruning.tracing.proof import randomise
 from benchsuite.pruning.tracing.trace import trace
@@ -265,3 +268,22 @@ def test_a_fault_of_the_engine_is_not_called_unsupported(monkeypatch: pytest.Mon
     monkeypatch.setattr(dependency_walk.Walk, "_note", faulty)
     with pytest.raises(KeyError, match="a fault"):
         trace(around(nn.ReLU()), example())
+
+
+@pytest.mark.parametrize("kind", [SmallerNetwork, MaskedNetwork])
+def test_a_network_that_collects_what_it_computes_is_refused_in_a_sentence(kind: type[PrunedNetwork]) -> None:
+    """As between the rounds of a schedule, after training has left its last outputs in it."""
+
+    class Collects(nn.Sequential):
+        def forward(self, inputs: Tensor) -> Tensor:
+            self.seen.append(super().forward(inputs))
+            return self.seen[-1]
+
+    network = Collects(nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 10)).eval()
+    inputs, network.seen = torch.randn(3, 64), []
+    graph, cost = trace(network, inputs), measure_cost(network, inputs[:1])
+    network(inputs)
+    rules = PruningSettings(scope="layer", budget="params")
+    scores = {"0": torch.rand(8) if kind is SmallerNetwork else torch.rand(8, 64)}
+    with pytest.raises(Unsupported, match=r"the network cannot be copied: .*parameters or buffers"):
+        kind(network, graph, cost, rules, 0, inputs).cut(scores, 0.5, dict)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
 from benchsuite.errors import Unsupported
+from benchsuite.pruning.copying import copy_of
 
 
 def twin_of(model: nn.Module) -> nn.Module:
@@ -22,15 +21,8 @@ def twin_of(model: nn.Module) -> nn.Module:
             "the network is a TorchScript program, and its layers cannot be cut; the model's build() must "
             "return the network as it is without torch.jit"
         )
-    try:
-        # Networks that keep what they computed from parameters forget it when their mode is set.
-        twin = copy.deepcopy(model).train().eval()
-    except Exception as error:
-        # What a network holds can refuse to be copied in any way.
-        raise Unsupported(
-            f"the network cannot be copied: {type(error).__name__}: {error}; it must hold its tensors as "
-            "parameters or buffers"
-        ) from error
+    # Networks that keep what they computed from parameters forget it when their mode is set.
+    twin = copy_of(model).train().eval()
     for parameter in twin.parameters():
         parameter.requires_grad_(True)
     return twin

@@ -73,6 +73,9 @@ globalThis.benchsuiteMetrics = (() => {
       [/^interpretability\/([^/]+)\/detectors$/, "detectors of the category $1", quantity],
       [/^interpretability\/([^/]+)\/concepts$/, "different concepts of the category $1", quantity],
     ]],
+    ["Reported by the criterion", "of its own work, in its own words", [
+      [/^reported\/(.+)$/, "$1", tiny],
+    ]],
     ["Time and memory", "on the run’s own machine", [
       ["time/train_s", "training the dense network (shared by all criteria)", s],
       ["time/score_s", "scoring", s],

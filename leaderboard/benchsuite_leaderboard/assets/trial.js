@@ -103,6 +103,11 @@
     if (trial.losses && trial.losses.length) {
       found.push(section(next(trial) === "training" ? "Training" : "Recovery", "Mean training loss of each epoch.", made("p", { class: "losses" }, trial.losses.map(tiny).join(" → "))));
     }
+    for (const [name, [columns, rows, total]] of Object.entries(trial.reports || {})) {
+      const about = total > rows.length ? `The first ${rows.length} of ${total} rows; all are in ${folder}/report-${name}.csv.` : "";
+      const body = rows.map((row) => made("tr", {}, ...row.map((cell) => made("td", { class: cell === "" || isNaN(cell) ? "" : "num" }, named(cell)))));
+      found.push(section(`Reported by the criterion: ${name}`, about, table(`Report ${name}`, columns.map((column) => [column, ""]), body, "report")));
+    }
     const missing = trial.cut ? `Layers, losses and counts by class of this trial are left out to keep the site small; they lie in the run directory, ${folder}.`
       : !trial.kept ? "This record came without its run directory, so what only that keeps (layers, losses, confusion matrix, pictures, the pruned network) is not here."
       : !trial.layers && trial.status === "done" ? `The run directory has no readable ${folder}/layers.csv.` : "";
