@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import typing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -77,7 +78,27 @@ class PluginChoice:
         """How records and pages name it: the name, with the parameters that are no defaults."""
         if not self.parameters:
             return self.name
-        return f"{self.name}({', '.join(f'{k}={v}' for k, v in sorted(self.parameters.items()))})"
+        return f"{self.name}({', '.join(f'{k}={_shown(v)}' for k, v in sorted(self.parameters.items()))})"
+
+
+_PLAIN = re.compile(r"[^\s,=()\[\]{}'\"][^,=()\[\]{}'\"]*(?<!\s)")
+"""Texts that are shown without quotes, since nothing else is shown so."""
+
+
+def _shown(value: object) -> str:
+    """A parameter's value in a label, from which it can be told from every other value."""
+    if not isinstance(value, str):
+        return str(value)
+    others = ("True", "False", "None")
+    try:
+        float(value)
+    except ValueError:
+        return (
+            value
+            if _PLAIN.fullmatch(value) and value not in others
+            else json.dumps(value, ensure_ascii=False)
+        )
+    return json.dumps(value)
 
 
 def planned_facts(plugin: Plugin) -> dict[str, Any]:
@@ -148,10 +169,18 @@ def canonical_parameters(
         defaults = _in_json(plugins.create(kind, name, {}).parameters)
     except UsageError:  # it cannot be made without them
         defaults = {}
-    absent = object()
-    found = {k: chosen[k] for k in parameters if k in chosen and chosen[k] != defaults.get(k, absent)}
-    same = _in_json(plugins.create(kind, name, found).parameters) == chosen
+    # As texts, since 1 == True and 0.0 == -0.0.
+    found = {
+        k: chosen[k]
+        for k in parameters
+        if k in chosen and (k not in defaults or _text(chosen[k]) != _text(defaults[k]))
+    }
+    same = _text(_in_json(plugins.create(kind, name, found).parameters)) == _text(chosen)
     return found if same else dict(parameters)
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, sort_keys=True)
 
 
 def _in_json(value: object) -> Any:

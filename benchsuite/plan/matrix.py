@@ -33,7 +33,7 @@ from benchsuite.store.keys import content_key
 from benchsuite.suite import ScorerRef
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from benchsuite.contracts.layers import Granularity
@@ -61,7 +61,7 @@ class _Criterion:
 
 
 _Scores = dict[tuple["str | None", "Granularity"], ScoreTask]
-"""The scorings of a cell, by criterion (the label of one that a table names, or None) and granularity."""
+"""The scorings of a cell; see `LayersTable.scored`."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ class _Contender:
     scorer: ScorerRef
     variant: Variant | None
     draws: int
-    granularities: tuple[Granularity, ...]
+    named: bool
+    """Whether the suite names it; one that "all" stands for has no cells that it cannot serve."""
 
 
 def build_plan(suite: Suite, registry: Registry, data_folder: Path, threads: int = 1) -> list[Trial]:
@@ -89,32 +90,35 @@ def build_plan(suite: Suite, registry: Registry, data_folder: Path, threads: int
 
 
 def _contenders(suite: Suite, registry: Registry) -> Iterator[_Contender]:
-    section, granularities = suite.suite, tuple(suite.pruning.granularity)
-    listed: list[tuple[ScorerRef, tuple[Granularity, ...]]] = []
+    section = suite.suite
+    cells = [
+        _decided(suite, g, s) for g, s in itertools.product(suite.pruning.granularity, section.sparsities)
+    ]
+    listed: list[tuple[ScorerRef, bool]] = []
     named = {ref.name for ref in section.scorers}
     for ref in section.scorers:
         if ref.name == "all":
             # A scorer that the suite also names, to set its parameters, is not added again with its defaults.
             for name in registry.names("scorer"):
                 one = ScorerRef(name=name)
-                served = tuple(g for g in granularities if _serves(_scorer_class(registry, one), g))
+                served = any(_serves(_scorer_class(registry, one), cell) for cell in cells)
                 if name != "random" and name not in named and served:
-                    listed.append((one, served))
+                    listed.append((one, False))
         elif ref.label not in {other.label for other, _ in listed}:
-            listed.append((ref, granularities))
-    for ref, served in listed:
-        yield _Contender(ref, None, ref.draws or _scorer_class(registry, ref).draws, served)
+            listed.append((ref, True))
+    for ref, is_named in listed:
+        yield _Contender(ref, None, ref.draws or _scorer_class(registry, ref).draws, is_named)
     for control in section.controls:
         if control.name == "random":
             random = ScorerRef(name="random")
             draws = control.draws or _scorer_class(registry, random).draws
-            yield _Contender(random, None, draws, granularities)
+            yield _Contender(random, None, draws, named=True)
         else:
             wanted = control.of or [ScorerRef(name="all")]
             every = any(ref.name == "all" for ref in wanted)
-            for ref, served in listed if every else [(ref, granularities) for ref in wanted]:
+            for ref, is_named in listed if every else [(ref, True) for ref in wanted]:
                 if ref.name != "random":
-                    yield _Contender(ref, control.name, control.draws or 1, served)
+                    yield _Contender(ref, control.name, control.draws or 1, is_named)
 
 
 def criteria_of(suite: Suite, registry: Registry) -> frozenset[str]:
@@ -128,11 +132,17 @@ def scorers_of(suite: Suite, registry: Registry) -> frozenset[str]:
     return criteria_of(suite, registry) | own
 
 
-def _serves(scorer: type[Scorer], granularity: Granularity) -> bool:
+def _decided(suite: Suite, granularity: Granularity, sparsity: object) -> set[Granularity]:
+    """What the criterion of a cell decides of: units, weights, or units of some layers, weights of others."""
+    tables = suite.pruning.targets if sparsity == LAYERS else ()
+    return {t.scored(granularity)[1] for t in tables if t.by is None} or {granularity}
+
+
+def _serves(scorer: type[Scorer], decided: set[Granularity]) -> bool:
     """Whether "all" means a scorer there: not a criterion of weights whose sums say nothing of a unit."""
-    if granularity == "weight":
-        return scorer.granularity != "unit"
-    return scorer.granularity != "weight" or scorer.sums_to_units
+    if "weight" in decided and scorer.granularity == "unit":
+        return False
+    return "unit" not in decided or scorer.granularity != "weight" or scorer.sums_to_units
 
 
 def _scorer_class(registry: Registry, ref: ScorerRef) -> type[Scorer]:
@@ -157,8 +167,8 @@ class _Plan:
         self._folder = data_folder
         self._threads = threads
         self._contenders = [(each, self._described(each.scorer)) for each in _contenders(suite, registry)]
-        own = [table.scorer for table in suite.pruning.targets if table.scorer is not None]
-        self._own = {ref.label: self._described(ref) for ref in own}
+        own = ((t.by, t.scorer) for t in suite.pruning.targets if t.scorer is not None)
+        self._own = {by: self._described(ref) for by, ref in own}
         latency, dissection = suite.metrics.latency, suite.metrics.dissection
         self._latency_key = latency_key(latency) if latency else None
         self._measured = {
@@ -204,16 +214,22 @@ class _Plan:
     def _of_scorer(self, dense: DenseTask, contender: _Contender, criterion: _Criterion) -> Iterator[Trial]:
         suite, pruning = self._suite, self._suite.pruning
         for granularity, draw, schedule, sparsity in itertools.product(
-            contender.granularities, range(contender.draws), pruning.schedule, suite.suite.sparsities
+            pruning.granularity, range(contender.draws), pruning.schedule, suite.suite.sparsities
         ):
+            decided = _decided(suite, granularity, sparsity)
+            if not (contender.named or _serves(type(criterion.scorer), decided)):
+                continue
             # The draws of a shuffled variant permute one and the same scoring.
-            scoring = partial(self._score, dense, 0 if contender.variant else draw, schedule)
+            scoring_draw = 0 if contender.variant else draw
             if sparsity == LAYERS:
-                scores = self._scores_by_layers(criterion, scoring, granularity)
+                scores = self._scores_by_layers(dense, criterion, scoring_draw, granularity, schedule)
             else:
                 target = self._target(criterion.scorer, schedule, sparsity)
-                native = sparsity == "native"
-                task = scoring(criterion, granularity, pruning.restriction, native=native, target=target)
+                task = self._score(
+                    *(dense, criterion, scoring_draw, granularity, schedule, pruning.restriction),
+                    native=sparsity == "native",
+                    target=target,
+                )
                 scores = {(None, granularity): task}
             yield from self._cells(
                 criterion, scores, granularity, contender.variant, draw, schedule, sparsity
@@ -222,14 +238,15 @@ class _Plan:
     def _score(
         self,
         dense: DenseTask,
-        draw: int,
-        schedule: Schedule,
         criterion: _Criterion,
+        draw: int,
         granularity: Granularity,
+        schedule: Schedule,
         restriction: Restriction,
         *,
         native: bool,
         target: float | None = None,
+        stream: str = "",
     ) -> ScoreTask:
         at_init, scoring = schedule == "at-init", self._suite.scoring
         trace = None
@@ -243,6 +260,7 @@ class _Plan:
             "native": native,
             "target": target,
             "restriction": vars(restriction),
+            **({"stream": stream} if stream else {}),
         }
         return ScoreTask(
             dense=dense,
@@ -255,22 +273,39 @@ class _Plan:
             native=native,
             target=target,
             restriction=restriction,
+            stream=stream,
             key=score_key(dense.key, trace.key if trace else None, criterion.content, settings),
         )
 
     def _scores_by_layers(
-        self, criterion: _Criterion, scoring: Callable[..., ScoreTask], granularity: Granularity
+        self,
+        dense: DenseTask,
+        criterion: _Criterion,
+        draw: int,
+        granularity: Granularity,
+        schedule: Schedule,
     ) -> _Scores:
-        """The scorings of `[[pruning.layers]]`. Each scores the layers of all its tables at once."""
+        """The scorings of `[[pruning.layers]]`. Each scores the layers of all its tables at once.
+
+        Those by a criterion that a table names are the same in all cells. Each has its own random numbers.
+        """
         by: dict[tuple[str | None, Granularity], list[LayersTable]] = {}
         for table in self._suite.pruning.targets:
             by.setdefault(table.scored(granularity), []).append(table)
         found: _Scores = {}
-        for (label, of_tables), tables in by.items():
+        for (own, of_tables), tables in by.items():
             restriction = Restriction(tuple(pattern for each in tables for pattern in each.pattern))
-            native = any(each.target == "native" for each in tables)
-            of = criterion if label is None else self._own[label]
-            found[label, of_tables] = scoring(of, of_tables, restriction, native=native)
+            first = own is None and of_tables == granularity
+            found[own, of_tables] = self._score(
+                dense,
+                criterion if own is None else self._own[own],
+                draw if own is None else 0,
+                of_tables,
+                schedule,
+                restriction,
+                native=any(each.target == "native" for each in tables),
+                stream="" if first else ", ".join(restriction.layers or ()),
+            )
         return found
 
     def _target_of(
@@ -320,7 +355,8 @@ class _Plan:
         amount: Any = {"widths": widths} if widths else sparsity
         if tables:
             by = [scores[table.scored(granularity)].key for table in tables]
-            amount = {LAYERS: [table.model_dump() for table in tables], "by": by}
+            targets = [table.model_dump(include={"pattern", "target"}) for table in tables]
+            amount = {LAYERS: targets, "by": by}
         early = None
         if schedule == "rewind":
             key = trace_key(score.dense.key, updates=False, rewind_to=pruning.rewind_to)
@@ -359,7 +395,7 @@ class _Plan:
                 latency=suite.metrics.latency,
                 latency_key=self._latency_key,
                 dissection=suite.metrics.dissection,
-                shared=suite.shared_at(sparsity),
+                shared=suite.shared_at(sparsity, granularity),
                 key=trial_key(score.key, content),
             )
 

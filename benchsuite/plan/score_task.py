@@ -23,6 +23,7 @@ class ScoreTask:
         native: also ask for the criterion's own rule of how much to remove.
         target: for a scorer that depends on it, the share of the budget that the first cut removes.
         restriction: which layers are scored.
+        stream: tells its random numbers from those of other scorings of the same trial; empty for most.
         key: content key of the stage.
     """
 
@@ -36,6 +37,7 @@ class ScoreTask:
     native: bool
     target: float | None
     restriction: Restriction
+    stream: str
     key: str
 
 

@@ -45,6 +45,7 @@ class PrunedNetwork(ABC):
         model: the network as it is now; recovery trains it in place.
         after_step: a function that training has to call after every step, if any.
         removed: by coupled group of the dense network, the removed positions; empty for masks.
+        masked: names of the layers with weights held at zero.
         metrics: of the last cut: achieved sparsities, ties, surgery.
         cost: of the network as it is now.
     """
@@ -61,6 +62,7 @@ class PrunedNetwork(ABC):
         self.model = dense
         self.after_step: Callable[[], None] | None = None
         self.removed: dict[str, tuple[int, ...]] = {}
+        self.masked: tuple[str, ...] = ()
         self.metrics: dict[str, float] = {}
         self.cost = dense_cost
         self._graph, self._dense_cost = graph, dense_cost

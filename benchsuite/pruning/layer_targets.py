@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from benchsuite.errors import Collapsed, Unsupported, UsageError
+from benchsuite.pruning.graph import UNITS
 from benchsuite.pruning.group_scores import group_scores, normalised
 from benchsuite.pruning.masks import select_weights
 from benchsuite.pruning.native import positions_to_remove
@@ -15,6 +16,7 @@ from benchsuite.pruning.targets import Threshold, Width
 from benchsuite.pruning.threshold import positions_below, weights_from
 from benchsuite.pruning.two_four import select_two_four
 from benchsuite.pruning.widths import select_widths
+from benchsuite.store.keys import derived_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -50,6 +52,10 @@ class TargetedLayers:
     merges: Mapping[str, Sequence[Sequence[int]]] = field(default_factory=dict)
     vary: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = dict
 
+    def seed(self, of_cut: int) -> int:
+        """The seed of the order among equal scores: each target of a cut has its own."""
+        return derived_seed("target", of_cut, *self.patterns)
+
 
 def layers_apart(graph: PruningGraph, patterns: Sequence[tuple[str, ...]]) -> list[PruningGraph]:
     """The graph restricted to the layers of each target.
@@ -81,11 +87,14 @@ def units_that_go(
         Unsupported: the layers cannot lose so much; the message says why.
     """
     settings, target = replace(layers.settings, budget="units"), layers.target
+    seed = layers.seed(seed)
     if settings.scope in WEIGHT_SCOPES:
         raise Unsupported(
             f'the scope {settings.scope} is one of single weights: it needs granularity = "weight"'
         )
+    _refuse_half_of_a_shared_weight(graph, layers.patterns)
     graph.require_units()
+    _refuse_what_stays(graph, layers)
     if target == "native":
         _refuse_unsaid(layers, [layer.name for layer in graph.layers if layer.name not in layers.native])
         return {group.name: positions_to_remove(group, layers.native) for group in graph.groups}, 0
@@ -115,7 +124,9 @@ def weights_that_stay(
         Collapsed: a layer would lose all its weights.
         Unsupported: the layers cannot lose so much; the message says why.
     """
+    _refuse_half_of_a_shared_weight(graph, layers.patterns)
     graph.require_weights()
+    seed = layers.seed(seed)
     names, target = [layer.name for layer in graph.weight_layers], layers.target
     if isinstance(target, Width):
         raise Unsupported('widths are numbers of units: they need granularity = "unit"')
@@ -140,6 +151,32 @@ def weights_that_stay(
         settings = replace(layers.settings, normalise="none")
         selection = select_weights(graph, varied, settings, target, seed, of_scored=True)
     return selection.keep, selection.ties
+
+
+def _refuse_half_of_a_shared_weight(graph: PruningGraph, patterns: tuple[str, ...]) -> None:
+    """Raise `Unsupported` if a target names one of several layers with one weight: it would stay."""
+    named = Restriction(patterns).names
+    for name, first in graph.shared.items():
+        if named(name) != named(first):
+            here, there = (name, first) if named(name) else (first, name)
+            raise Unsupported(
+                f"{here} shares its weight with {there}: one of [[pruning.layers]] names both, or none does"
+            )
+
+
+def _refuse_what_stays(graph: PruningGraph, layers: TargetedLayers) -> None:
+    """Raise `Unsupported` if no unit can go of a layer that a target names by its whole name."""
+    can_go = {
+        cut.axis.name for group in graph.groups for cut in graph.cuts[group.name] if cut.axis.side in UNITS
+    }
+    why = {**graph.left_out, **{pin.layer: pin.reason for pin in reversed(graph.pinned)}}
+    units = {layer.name: layer.units for layer in graph.weight_layers}
+    for name in layers.patterns:
+        asked = layers.target != 0 and layers.target != Width(units.get(name, 0))
+        if asked and name in why and name not in can_go:
+            raise Unsupported(
+                f"no unit of {name} can go, for which [[pruning.layers]] has a target: {why[name]}"
+            )
 
 
 def _refuse_unsaid(layers: TargetedLayers, unsaid: Sequence[str]) -> None:

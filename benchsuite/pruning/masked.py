@@ -124,6 +124,7 @@ class MaskedNetwork(PrunedNetwork):
 
     def _mask(self, keep: dict[str, Tensor], ties: int) -> None:
         self._masks = WeightMasks(keep)
+        self.masked = tuple(sorted(name for name, mask in keep.items() if not mask.all()))
         self.after_step = self._masks.bind(self.model)
         self.cost = measure_cost(self.model, self._probe[:1])
         self._check_zeros_arrive()

@@ -26,6 +26,19 @@ if TYPE_CHECKING:
     from benchsuite.pruning.settings import PruningSettings
 
 
+class _MaskedAfterUnits(MaskedNetwork):
+    """What is left of a network whose units have gone, with weights held at zero."""
+
+    def follows(self, smaller: SmallerNetwork) -> None:
+        """Be the network that comes of what another has left."""
+        self._smaller, self.removed = smaller, smaller.removed
+
+    def take_weights(self, dense: nn.Module) -> None:
+        """Replace the weights by those of another dense network, pruned in the same places."""
+        self._smaller.take_weights(dense)
+        super().take_weights(self._smaller.model)
+
+
 def without_units_and_weights(
     dense: nn.Module,
     graph: PruningGraph,
@@ -60,9 +73,9 @@ def without_units_and_weights(
     smaller = SmallerNetwork(dense, graph, dense_cost, settings, seed, probe)
     smaller.cut_layers(of_units)
     left = graph.without(smaller.removed, smaller.model)
-    masked = MaskedNetwork(smaller.model, left, dense_cost, settings, seed, probe)
+    masked = _MaskedAfterUnits(smaller.model, left, dense_cost, settings, seed, probe)
     masked.cut_layers([_of_what_is_left(each, dense, graph, smaller.removed) for each in of_weights])
-    masked.removed = smaller.removed
+    masked.follows(smaller)
     units = masked.metrics[metric_names.SPARSITY_UNITS] * left.units / graph.units
     added = {**masked.metrics, metric_names.SPARSITY_UNITS: units}
     masked.metrics = {name: value + added.get(name, 0) for name, value in smaller.metrics.items()}

@@ -44,6 +44,7 @@ class ScoringContext(SampledNetwork):
         statistics: what they will ask `gradient_statistic` for: the first backward pass computes these too.
         trace: the training trace, if training recorded one.
         at_init: whether the network is as it was before training.
+        stream: tells the generator from that of another scoring with the same seed and draw.
         options: the optional arguments of `SampledNetwork`.
     """
 
@@ -62,6 +63,7 @@ class ScoringContext(SampledNetwork):
         statistics: Sequence[str | GradientStatistic] = (),
         trace: TrainingTrace | None = None,
         at_init: bool = False,
+        stream: str = "",
         **options: Unpack[Sampling],
     ) -> None:
         super().__init__(model, layers, inputs, labels, **options)
@@ -73,13 +75,14 @@ class ScoringContext(SampledNetwork):
             [find_reduction(reduction) for reduction in reductions],
             [find_statistic(statistic) for statistic in statistics],
         )
-        self._trace = trace
+        self._trace, self._stream = trace, stream
         self.restart()
 
     def restart(self) -> None:
         """Prepare for a new scorer: reset the generator and the skipped layers."""
         later = f" round {self.round_number}" if self.round_number else ""
-        self.generator = seeded(self.seed, f"draw {self.draw}{later}")
+        own = f" of {self._stream}" if self._stream else ""
+        self.generator = seeded(self.seed, f"draw {self.draw}{later}{own}")
         """A seeded generator on the CPU, the scorer's only source of randomness."""
         self.skipped: dict[str, str] = {}
         """Reasons for the layers that the scorer could not score, by name."""

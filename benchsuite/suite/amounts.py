@@ -19,12 +19,19 @@ def _is_finite(number: float) -> bool:
         return False
 
 
+def _fraction(value: float) -> float:
+    """A fraction of few digits: what a program wrote as .1 + .2 is .3, and no other column beside it."""
+    found = round(value, 12) + 0 if isinstance(value, float) else value  # no sign on a zero
+    if found >= 1:
+        raise ValueError(f"a fraction is less than 1, and {value!r} is 1 to 12 digits")
+    return found
+
+
 def _sparsity(value: object) -> object:
     if value in ("native", "widths", LAYERS) or (
         isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
     ):
-        # What a program wrote as .1 + .2 is the sparsity .3, and no other column beside it.
-        return round(value, 12) if isinstance(value, float) else value
+        return value if isinstance(value, str) else _fraction(value)
     if isinstance(value, dict) and value.keys() == {"threshold"}:
         threshold = value["threshold"]
         if isinstance(threshold, int | float) and not isinstance(threshold, bool) and _is_finite(threshold):
@@ -66,7 +73,7 @@ def _target(value: object) -> object:
     if value == "native":
         return value
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1:
-        return round(float(value), 12)
+        return float(_fraction(value))
     if isinstance(value, dict) and len(value) == 1:
         ((name, number),) = value.items()
         if name == "width" and isinstance(number, int) and not isinstance(number, bool) and number >= 1:

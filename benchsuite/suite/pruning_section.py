@@ -62,6 +62,11 @@ class LayersTable(Table):
     def _one_or_several(cls, pattern: object) -> object:
         return [pattern] if isinstance(pattern, str) else pattern
 
+    @field_validator("pattern", mode="after")
+    @classmethod
+    def _in_any_order(cls, pattern: list[str]) -> list[str]:
+        return sorted(set(pattern))
+
     @field_validator("scorer", mode="after")
     @classmethod
     def _one_scorer(cls, scorer: ScorerRef | None) -> ScorerRef | None:
@@ -79,17 +84,20 @@ class LayersTable(Table):
 
     @property
     def by(self) -> str | None:
-        """The label of the criterion that the table names; None where it is the cell's."""
-        return None if self.scorer is None else self.scorer.label
+        """What tells the criterion that the table names from others; None where it is the cell's."""
+        return None if self.scorer is None else self.scorer.identity
 
     def scored(self, granularity: Granularity) -> tuple[str | None, Granularity]:
         """By which criterion and granularity its layers are scored in cells of a granularity; see `by`."""
         return self.by, self.granularity or granularity
 
-    @property
-    def as_recorded(self) -> object:
-        """The target, with the criterion and the granularity where the table names them."""
-        own = {"granularity": self.granularity, "scorer": self.by}
+    def as_recorded(self, granularity: Granularity | None) -> object:
+        """The target as records have it.
+
+        Args:
+            granularity: that of the layers, where it is another than that of other tables; else None.
+        """
+        own = {"granularity": granularity, "scorer": self.scorer and self.scorer.label}
         named = {name: value for name, value in own.items() if value is not None}
         return {**named, "target": self.target} if named else self.target
 
@@ -174,6 +182,14 @@ class Pruning(Table):
                 "[[pruning.layers]] already says which layers lose something: leave out patterns under "
                 "'layers', 'keep' and 'widths'"
             )
+        patterns = [pattern for table in self.targets for pattern in table.pattern]
+        if twice := sorted({pattern for pattern in patterns if patterns.count(pattern) > 1}):
+            raise ValueError(f"two of [[pruning.layers]] name {twice[0]!r}, and a layer has one target")
+        below = [
+            table for table in self.targets if isinstance(table.target, dict) and "threshold" in table.target
+        ]
+        if below and self.normalise not in ("declared", "none"):
+            raise ValueError("a threshold is one on the scores as they are: leave out 'normalise'")
         if self.targets and all(table.scorer is not None for table in self.targets):
             raise ValueError(
                 "each of [[pruning.layers]] has a scorer of its own, so that those under [suite] would "
@@ -191,5 +207,6 @@ class Pruning(Table):
 
     @property
     def targets(self) -> tuple[LayersTable, ...]:
-        """The tables `[[pruning.layers]]`."""
-        return tuple(each for each in self.layers or () if isinstance(each, LayersTable))
+        """The tables `[[pruning.layers]]`, in an order that is not the file's: it decides nothing."""
+        tables = (each for each in self.layers or () if isinstance(each, LayersTable))
+        return tuple(sorted(tables, key=lambda table: table.pattern))

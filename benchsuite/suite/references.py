@@ -86,6 +86,11 @@ class PluginRef(Table):
         return self.choice.create(self.kind, plugins)
 
     @property
+    def identity(self) -> str:
+        """What two references to the same plugin with the same parameters have in common, and no others."""
+        return json.dumps([self.name, self.parameters], sort_keys=True)
+
+    @property
     def label(self) -> str:
         """Its name in records and pages: the plugin's name, with the parameters that a suite sets."""
         return self.choice.label

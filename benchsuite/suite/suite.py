@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -19,6 +19,9 @@ from benchsuite.suite.sections import (
     SuiteSection,
     Workload,
 )
+
+if TYPE_CHECKING:
+    from benchsuite.contracts.layers import Granularity
 
 _SHARED_PRUNING = {"floor", "aggregate", "normalise", "rounds", "rewind_share", "rewind_to"}
 _DENSE_RECIPE = {"at-init", "rewind"}
@@ -90,11 +93,16 @@ class Suite(Table):
             "scoring": self.scoring.model_dump(),
         }
 
-    def shared_at(self, sparsity: object) -> dict[str, Any]:
-        """The same for the cells of one sparsity."""
+    def shared_at(self, sparsity: object, granularity: Granularity) -> dict[str, Any]:
+        """The same for the cells of one sparsity and granularity."""
         own: dict[str, Any] = {}
         if sparsity == "widths":
             own["widths"] = self.pruning.widths
         elif sparsity == LAYERS:
-            own[LAYERS] = {", ".join(each.pattern): each.as_recorded for each in self.pruning.targets}
+            tables = [(each, each.scored(granularity)[1]) for each in self.pruning.targets]
+            mixed = len({of_table for _, of_table in tables}) > 1
+            own[LAYERS] = {
+                ", ".join(each.pattern): each.as_recorded(of_table if mixed else None)
+                for each, of_table in tables
+            }
         return {**self.shared, "pruning": {**self.shared["pruning"], **own}} if own else self.shared

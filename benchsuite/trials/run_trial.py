@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from benchsuite.metrics.cost import Cost
     from benchsuite.plan.score_task import ScoreTask
     from benchsuite.plan.trial import Trial, TrialTarget
-    from benchsuite.pruning.base import Vary
     from benchsuite.pruning.graph import PruningGraph
     from benchsuite.pruning.settings import PruningSettings
     from benchsuite.training import TrainingLog
@@ -119,7 +118,7 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: Sequence[ScoredModel]
         settings=dict(trial.shared),
         stages={
             **trial.stages,
-            "architecture": _architecture(trial, dense, network.removed),
+            "architecture": _architecture(trial, dense, network),
             # So that a stage that is made anew with other numbers is told from the one that was used here.
             "train_content": dense.content,
             **{f"{name}_content": by_key[key].content for name, key in trial.stages_of_scores.items()},
@@ -207,9 +206,7 @@ def _by_layers(
         )
     found: dict[str, list[TargetedLayers]] = {"unit": [], "weight": []}
     for each in trial.targets:
-        found[each.score.granularity].append(
-            _targeted(trial, by_key[each.score.key], each, partial(_variant, trial, 0))
-        )
+        found[each.score.granularity].append(_targeted(trial, by_key[each.score.key], each))
     units, weights = found["unit"], found["weight"]
     try:
         if units and weights:
@@ -221,7 +218,7 @@ def _by_layers(
     return network
 
 
-def _targeted(trial: Trial, scored: ScoredModel, target: TrialTarget, vary: Vary) -> TargetedLayers:
+def _targeted(trial: Trial, scored: ScoredModel, target: TrialTarget) -> TargetedLayers:
     """The layers of a target with what its criterion says of them."""
     layers = target.layers
     if layers.target == "native" and not target.own and trial.variant in ("reversed", "shuffled"):
@@ -235,7 +232,7 @@ def _targeted(trial: Trial, scored: ScoredModel, target: TrialTarget, vary: Vary
         scored.scores,
         scored.native,
         scored.facts.merges,
-        dict if target.own else vary,
+        dict if target.own else partial(_variant, trial, 0, of=layers.patterns),
     )
 
 
@@ -286,13 +283,22 @@ def _round(dense: DenseModel, network: PrunedNetwork, recovery: TrainingLog) -> 
     )
 
 
-def _variant(trial: Trial, round_number: int, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The scores as a control changes them: each layer or coupled group keeps its own values."""
+def _variant(
+    trial: Trial, round_number: int, scores: Mapping[str, Tensor], of: tuple[str, ...] = ()
+) -> dict[str, Tensor]:
+    """The scores as a control changes them: each layer or coupled group keeps its own values.
+
+    Args:
+        trial: with the control.
+        round_number: how many cuts there were before.
+        scores: of all, or of the layers of one target.
+        of: the patterns of these layers; each target draws random numbers of its own.
+    """
     if trial.variant == "reversed":
         return reversed_scores(scores)
     if trial.variant == "shuffled":
         later = (round_number,) if round_number else ()
-        seed = derived_seed("shuffle", *_names(trial), trial.draw, *later)
+        seed = derived_seed("shuffle", *_names(trial), trial.draw, *later, *of)
         return shuffled_scores(scores, torch.Generator().manual_seed(seed))
     return dict(scores)
 
@@ -301,11 +307,11 @@ def _names(trial: Trial) -> tuple[str, str, int]:
     return trial.dense.dataset.label, trial.dense.model.label, trial.dense.seed
 
 
-def _architecture(trial: Trial, dense: DenseModel, removed: Mapping[str, tuple[int, ...]]) -> str:
+def _architecture(trial: Trial, dense: DenseModel, network: PrunedNetwork) -> str:
     """A key that networks of the same model and the same widths share, whatever their weights."""
     # Weights of the 2:4 pattern may run on kernels of their own.
-    pattern = ["2:4"] if trial.settings.scope == "2:4" else []
-    widths = architecture_signature(dense.graph, removed)
+    pattern = ["2:4", *network.masked] if trial.settings.scope == "2:4" else []
+    widths = architecture_signature(dense.graph, network.removed)
     structure = str(dense.model)  # a model may draw its structure by the seed
     return content_key(["architecture", trial.dense.network, structure, widths, *pattern])
 

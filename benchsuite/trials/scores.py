@@ -241,6 +241,7 @@ def score_network(
         statistics=scorer.gradient_statistics(),
         trace=trace,
         at_init=task.at_init,
+        stream=task.stream,
     )
     return run_scorer(scorer, context, native=task.native)
 

@@ -7,9 +7,11 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from benchsuite.contracts.model import ModelFamily, ModelPlugin
-from benchsuite.contracts.plugin import Plugin, canonical_parameters, validated_parameters
+from benchsuite.contracts.plugin import Plugin, PluginChoice, canonical_parameters, validated_parameters
 from benchsuite.errors import UsageError
 from benchsuite.plan.matrix import build_plan
 from benchsuite.plan.stage_keys import train_key
@@ -121,6 +123,62 @@ WRONG: dict[str, list[Any]] = {
 def test_another_type_is_refused(name: str, value: object) -> None:
     with pytest.raises(UsageError, match=rf"^some: {name}"):
         Some(**{name: value})
+
+
+class Odd(Plugin):
+    name = "odd"
+    text: str = "x"
+    other: str = "y"
+    flag: bool | int = 1
+    number: float = 0.0
+    several: list[str] = []  # noqa: RUF012 - a parameter
+
+
+odd_texts = st.one_of(
+    st.text("abx,=()[]'\"\\ 1.T", max_size=8), st.sampled_from(["True", "1", "None", "nan", "1e3"])
+)
+odd_values = st.fixed_dictionaries(
+    {},
+    optional={
+        "text": odd_texts,
+        "other": odd_texts,
+        "flag": st.sampled_from([True, False, 0, 1, 2]),
+        "number": st.sampled_from([0.0, -0.0, 1.0, 0.5]),
+        "several": st.lists(odd_texts, max_size=2),
+    },
+)
+
+
+class OfOdd:
+    def create(self, _kind: Kind, _name: str, parameters: dict[str, Any]) -> Plugin:
+        return Odd(**parameters)
+
+
+@settings(max_examples=300)
+@given(odd_values, odd_values)
+def test_labels_are_equal_where_the_parameters_are_and_nowhere_else(
+    one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    labels, made = [], []
+    for parameters in (one, other):
+        chosen = canonical_parameters(OfOdd(), "scorer", "odd", parameters)
+        labels.append(PluginChoice("odd", chosen).label)
+        made.append(json.dumps(Odd(**parameters).parameters, sort_keys=True))
+        assert json.dumps(Odd(**chosen).parameters, sort_keys=True) == made[-1]
+    assert (labels[0] == labels[1]) == (made[0] == made[1])
+
+
+def test_everyday_labels_are_plain() -> None:
+    parameters = {
+        "a": "mean",
+        "b": "../weights/1.pt",
+        "c": [20, 20],
+        "d": 0.5,
+        "e": True,
+        "f": "two words",
+    }
+    label = PluginChoice("it", parameters).label
+    assert label == "it(a=mean, b=../weights/1.pt, c=[20, 20], d=0.5, e=True, f=two words)"
 
 
 def test_what_is_set_stays_and_is_the_same_in_json() -> None:
