@@ -71,7 +71,8 @@ def axes_of(name: str, module: nn.Module) -> Iterator[tuple[Axis, int]]:
 def is_prunable(module: nn.Module) -> bool:
     """Whether it is a convolution or linear layer whose units or weights pruning may remove.
 
-    The units of a transposed convolution, whose weight has its inputs first, stay; what it reads may go.
+    The units of a transposed convolution as torch has it stay, since its weight has its inputs first; what it
+    reads may go. See `TransposedConvolution` for the others.
     """
     if isinstance(module, nn.modules.conv._ConvNd) and module.transposed:
         return False

@@ -17,6 +17,7 @@ from benchsuite.pruning.group_scores import normalised
 from benchsuite.pruning.layer_targets import layers_apart, weights_that_stay
 from benchsuite.pruning.masks import WeightMasks, WeightSelection, select_weights
 from benchsuite.pruning.threshold import weights_from
+from benchsuite.pruning.transposed import with_layers_of_torch
 from benchsuite.pruning.two_four import select_two_four
 from benchsuite.store import metric_names
 
@@ -126,7 +127,7 @@ class MaskedNetwork(PrunedNetwork):
         self._masks = WeightMasks(keep)
         self.masked = tuple(sorted(name for name, mask in keep.items() if not mask.all()))
         self.after_step = self._masks.bind(self.model)
-        self.cost = measure_cost(self.model, self._probe[:1])
+        self.cost = measure_cost(with_layers_of_torch(self.model), self._probe[:1])
         self._check_zeros_arrive()
         gone = {name: int((~mask).sum()) for name, mask in keep.items()}
         macs = sum(count * self._graph.weight_macs[name] for name, count in gone.items())

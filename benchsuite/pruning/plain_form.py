@@ -9,6 +9,7 @@ from benchsuite.pruning.folding import fold
 from benchsuite.pruning.joined_biases import join, join_biases, joined_state
 from benchsuite.pruning.own_width import give_own_widths, widen
 from benchsuite.pruning.packed_attention import separate, separate_attentions, separate_state
+from benchsuite.pruning.units_first import put_units_first, units_first, units_first_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,21 +26,27 @@ class PlainForm:
         separated: names of the attentions that got a layer each for queries, keys and values.
         joined: names of those whose layer got the bias that was put together in every forward pass.
         widened: names of those that got a width of their own.
+        units_first: by name of each transposed convolution whose weight got its units first, its groups.
     """
 
     folded: Mapping[str, str]
     separated: tuple[str, ...]
     joined: tuple[str, ...]
     widened: tuple[str, ...]
+    units_first: Mapping[str, int]
 
     @property
     def other_operations(self) -> bool:
-        """Whether the network computes the same by other operations, which cost something else."""
+        """Whether the network computes the same by other operations, which cost something else.
+
+        Transposed convolutions do not count: what a network costs is measured with those of torch.
+        """
         return bool(self.folded or self.separated or self.joined)
 
     def state(self, as_built: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Tensors by names of parameters as the network was built, by the names that it has in this form."""
-        return joined_state(separate_state(as_built, self.separated), self.joined)
+        state = joined_state(separate_state(as_built, self.separated), self.joined)
+        return units_first_state(state, self.units_first)
 
     def apply(self, model: nn.Module, example: Tensor) -> None:
         """Bring another network that was built in the same way into this form, in place.
@@ -54,13 +61,14 @@ class PlainForm:
         fold(model, example)
         separate(model, self.separated)
         join(model, self.joined)
+        units_first(model, [*self.units_first])
         widen(model, self.widened)
 
 
 def make_plain(model: nn.Module, example: Tensor) -> PlainForm:
     """Bring a network into the form in which it is pruned, in place.
 
-    See `fold`, `separate_attentions`, `join_biases` and `give_own_widths`.
+    See `fold`, `separate_attentions`, `join_biases`, `put_units_first` and `give_own_widths`.
 
     Args:
         model: the network as it was built, with its trained weights.
@@ -72,4 +80,5 @@ def make_plain(model: nn.Module, example: Tensor) -> PlainForm:
     folded = fold(model, example)
     separated = separate_attentions(model, example)
     joined = join_biases(model, example)
-    return PlainForm(folded, separated, joined, give_own_widths(model, example))
+    transposed = put_units_first(model, example)
+    return PlainForm(folded, separated, joined, give_own_widths(model, example), transposed)

@@ -18,6 +18,7 @@ from benchsuite.pruning.selection import UnitSelection, select_units, selection_
 from benchsuite.pruning.settings import WEIGHT_SCOPES
 from benchsuite.pruning.surgery import check_surgery, remove_units
 from benchsuite.pruning.threshold import positions_below
+from benchsuite.pruning.transposed import with_layers_of_torch
 from benchsuite.pruning.widths import select_widths
 from benchsuite.store import metric_names
 
@@ -144,7 +145,7 @@ class SmallerNetwork(PrunedNetwork):
         self._graph = graph.without(selection.removed, smaller)
 
     def _become(self, smaller: nn.Module, selection: UnitSelection, difference: float) -> None:
-        cost = measure_cost(smaller, self._probe[:1])
+        cost = measure_cost(with_layers_of_torch(smaller), self._probe[:1])
         if (cost.params, cost.macs) != (selection.params, selection.macs):
             raise BenchsuiteError(
                 f"the pruned network has {cost.params} parameters and {cost.macs} MACs, but the selection "

@@ -22,6 +22,7 @@ from mlflow.types import Schema, TensorSpec
 from benchsuite._version import __version__
 from benchsuite.errors import BenchsuiteError
 from benchsuite.hardware.devices import prepare
+from benchsuite.pruning.transposed import with_layers_of_torch
 from benchsuite.registry.loading import installed, load_plugins
 from benchsuite.store import metric_names
 from benchsuite.store.stages import load_tensors
@@ -137,10 +138,10 @@ def _network(worker: WorkerContext, choice: ChosenModel) -> Network:
     task = dense_task(worker.configuration.run / "suite.toml", choice.record)
     if choice.kind == "dense":
         dense = load_dense(worker, task)
-        return Network(dense.model, dense)
+        return Network(with_layers_of_torch(dense.model), dense)
     pruned = load_pruned(worker, cast("Trial", _Finished(choice.key, task)))
     stored = load_tensors(worker.folder(choice.key) / OUTPUTS)["outputs"]
-    return Network(pruned.model, pruned.dense, stored)
+    return Network(with_layers_of_torch(pruned.model), pruned.dense, stored)
 
 
 def save(network: Network, path: Path, form: Model, choice: ChosenModel) -> None:

@@ -9,6 +9,7 @@ from benchsuite.errors import PluginError, Unsupported
 from benchsuite.metrics.cost import measure_cost
 from benchsuite.pruning.plain_form import make_plain
 from benchsuite.pruning.tracing.trace import trace
+from benchsuite.pruning.transposed import with_layers_of_torch
 from benchsuite.store.stages import content_digest, load_tensors
 from benchsuite.training import on_device
 from benchsuite.trials.data import load_data
@@ -124,7 +125,8 @@ def load_dense(worker: WorkerContext, task: DenseTask, *, at_init: bool = False)
         _check_as_trained(model, inputs, load_tensors(folder / OUTPUTS)["outputs"])
     form = make_plain(model, example(data))
     if form.other_operations:
-        facts = facts.model_copy(update={"cost": measure_cost(model, example(data))})
+        cost = measure_cost(with_layers_of_torch(model), example(data))
+        facts = facts.model_copy(update={"cost": cost})
     return DenseModel(
         model=model,
         data=data,

@@ -11,6 +11,7 @@ import torch
 
 from benchsuite._version import __version__
 from benchsuite.errors import BenchsuiteError, UsageError
+from benchsuite.pruning.transposed import with_layers_of_torch
 from benchsuite.store import metric_names, stages
 from benchsuite.store.files import write_atomically
 from benchsuite.trials.dissection import kept_units
@@ -82,10 +83,11 @@ def export_trial(worker: WorkerContext, trial: Trial, record: TrialRecord, folde
     for file in (program, readme):
         file.unlink(missing_ok=True)
     history = _history(pruned, record)
-    stages.save_tensors(folder / "model.safetensors", pruned.model.state_dict())
+    model = with_layers_of_torch(pruned.model)
+    stages.save_tensors(folder / "model.safetensors", model.state_dict())
     write_atomically(folder / "pruning.json", json.dumps(history, indent=1, ensure_ascii=False) + "\n")
     try:
-        content, difference = exported_program(pruned.model, pruned.dense)
+        content, difference = exported_program(model, pruned.dense)
     except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), "")
         raise BenchsuiteError(

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _CONVOLUTIONS = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
+_TRANSPOSED = {3: nn.ConvTranspose1d, 4: nn.ConvTranspose2d, 5: nn.ConvTranspose3d}
+_GEOMETRY = ("stride", "padding", "output_padding", "dilation")
 _BATCH_NORMS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
 _STATE = ("weight", "bias", "running_mean", "running_var")
 
@@ -116,6 +118,18 @@ def _convolution(given: dict[str, Any], state: dict[str, Any]) -> nn.Module | No
     )
 
 
+def _transposed_convolution(given: dict[str, Any], state: dict[str, Any]) -> nn.Module | None:
+    weight = state.get("weight")
+    if weight is None:
+        return None
+    kind: Callable[..., nn.Module] = _TRANSPOSED[weight.ndim]
+    count = weight.ndim - 2
+    numbers = {name: _each(given[name], count) for name in _GEOMETRY}
+    units = weight.shape[1] * given["groups"]
+    kernel = tuple(weight.shape[2:])
+    return kind(weight.shape[0], units, kernel, groups=given["groups"], bias="bias" in state, **numbers)
+
+
 def _each(value: Any, count: int) -> Any:
     """One number for each dimension."""
     numbers = [value] if isinstance(value, int) else list(value)
@@ -167,6 +181,7 @@ def _dropout(given: dict[str, Any], _: dict[str, Any]) -> nn.Module | None:
 
 _MODULES: dict[str, Callable[[dict[str, Any], dict[str, Any]], nn.Module | None]] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _convolution),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _transposed_convolution),
     "linear": _linear,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,

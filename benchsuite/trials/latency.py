@@ -4,21 +4,31 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from benchsuite.hardware.devices import cpu_threads, searched_convolutions
 from benchsuite.metrics.energy import measure_energy
 from benchsuite.metrics.latency import Latency, measure_latency
 from benchsuite.metrics.sparse_kernels import device_has_sparse_kernels
+from benchsuite.pruning.transposed import with_layers_of_torch
 from benchsuite.store import metric_names
 from benchsuite.trials.pruned_model import load_pruned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from torch import Tensor, nn
+
     from benchsuite.plan.trial import Trial
-    from benchsuite.trials.pruned_model import PrunedModel
     from benchsuite.trials.worker_context import WorkerContext
+
+
+class _Pair(NamedTuple):
+    """What is timed: both networks as they are given away, and an input of one sample."""
+
+    dense: nn.Module
+    pruned: nn.Module
+    example: Tensor
 
 
 def latency_metrics(worker: WorkerContext, trial: Trial) -> dict[str, float]:
@@ -30,11 +40,14 @@ def latency_metrics(worker: WorkerContext, trial: Trial) -> dict[str, float]:
     sparse = trial.settings.scope == "2:4" and device_has_sparse_kernels(worker.device)
     metrics: dict[str, float] = {}
     sparse_layers = 0
+    pair = _Pair(
+        with_layers_of_torch(pruned.dense.model), with_layers_of_torch(pruned.model), pruned.dense.probe[:1]
+    )
     for threads, size in product(settings.threads, settings.batch_sizes):
         with cpu_threads(threads):
-            metrics |= _ordinary(worker, pruned, threads, size)
+            metrics |= _ordinary(worker, pair, threads, size)
             if sparse:
-                layers, found = _on_sparse_kernels(worker, pruned, threads, size)
+                layers, found = _on_sparse_kernels(worker, pair, threads, size)
                 sparse_layers += layers
                 metrics |= found
     if "weight" in trial.granularity.split("+"):
@@ -45,12 +58,10 @@ def latency_metrics(worker: WorkerContext, trial: Trial) -> dict[str, float]:
     return metrics
 
 
-def _ordinary(worker: WorkerContext, pruned: PrunedModel, threads: int, size: int) -> dict[str, float]:
-    dense = pruned.dense
-    example = dense.probe[:1]
-    found = measure_latency(dense.model, pruned.model, example, size, worker.device)
+def _ordinary(worker: WorkerContext, pair: _Pair, threads: int, size: int) -> dict[str, float]:
+    found = measure_latency(*pair, size, worker.device)
     metrics = _timings(partial(metric_names.latency, size, threads), found)
-    energy = measure_energy(dense.model, pruned.model, example, found, worker.device)
+    energy = measure_energy(*pair, found, worker.device)
     if energy is not None:
         metrics |= {
             metric_names.energy(size, threads): energy.pruned_mj,
@@ -60,14 +71,11 @@ def _ordinary(worker: WorkerContext, pruned: PrunedModel, threads: int, size: in
 
 
 def _on_sparse_kernels(
-    worker: WorkerContext, pruned: PrunedModel, threads: int, size: int
+    worker: WorkerContext, pair: _Pair, threads: int, size: int
 ) -> tuple[int, dict[str, float]]:
     """How many layers ran on kernels for the 2:4 pattern, and the latencies with them."""
-    dense = pruned.dense
     try:
-        half = measure_latency(
-            dense.model, pruned.model, dense.probe[:1], size, worker.device, sparse_kernels=True
-        )
+        half = measure_latency(*pair, size, worker.device, sparse_kernels=True)
     except RuntimeError as error:  # of the kernels: the ordinary latencies stand all the same
         worker.tell(f"no latency on 2:4 kernels at batch size {size}: {error}")
         return 0, {}

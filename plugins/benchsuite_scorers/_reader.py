@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from benchsuite import call_input
+from benchsuite import Unsupported, call_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,10 +65,17 @@ class Reader:
 def inputs_of(
     model: nn.Module, modules: list[nn.Module], inputs: Tensor
 ) -> tuple[dict[nn.Module, list[Tensor]], Tensor]:
-    """Return the input of each module at each of its calls in a forward pass, copied, and the outputs."""
+    """Return the input of each module at each of its calls in a forward pass, copied, and the outputs.
+
+    Raises:
+        Unsupported: a module is called with more than its input, as a transposed convolution with the size of
+            its output: what it computes of the input alone is something else.
+    """
     kept: dict[nn.Module, list[Tensor]] = {module: [] for module in modules}
 
     def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if len(args) + len(kwargs) > 1:
+            raise Unsupported("a layer that reads its units is called with more than its input")
         kept[module].append(call_input(args, kwargs).clone())
 
     handles = [module.register_forward_pre_hook(keep, with_kwargs=True) for module in modules]

@@ -31,6 +31,7 @@ from benchsuite.trials.dense_training import train_dense
 from benchsuite.trials.facts import PrunedFacts, pruned_stage
 from benchsuite.trials.run_trial import run_trial
 from benchsuite.trials.scores import score_dense
+from benchsuite.trials.usable_model import usable
 from benchsuite.trials.worker_context import RunConfiguration, WorkerContext
 
 if TYPE_CHECKING:
@@ -321,3 +322,77 @@ def test_the_resolved_suite_of_a_run_gives_the_same_trials_again(name, pytestcon
     directory.suite_file.write_text(tomli_w.dumps(resolved(loaded)))
     again = planned(directory, loaded.registry, tmp_path)
     assert [trial.key for trial in again] == [trial.key for trial in loaded.trials]
+
+
+DECODER = """
+import benchsuite
+import torch
+from torch import nn
+
+class Decoder(nn.Module):
+    def __init__(self, classes, maps=8, up=12, grouped=12, groups=3):
+        super().__init__()
+        self.width = maps
+        self.features = nn.Linear(64, maps * 4)
+        self.up, self.norm = nn.ConvTranspose2d(maps, up, 4, 2, 1, bias=False), nn.BatchNorm2d(up)
+        self.grouped = nn.ConvTranspose2d(up, grouped, 2, 2, groups=groups)
+        self.head = nn.Linear(grouped, classes)
+
+    def forward(self, x):
+        x = self.features(x.flatten(1)).relu().view(-1, self.width, 2, 2)
+        x = self.norm(self.up(x)).relu()
+        return self.head(self.grouped(x).relu().mean((2, 3)))
+
+class Plugin(benchsuite.ModelPlugin):
+    name = "decoder"
+
+    def build(self, input_shape, classes):
+        return Decoder(classes)
+
+@benchsuite.hookimpl
+def benchsuite_register_models(register):
+    register(Plugin)
+"""
+
+
+@pytest.fixture(scope="module")
+def decoders(tmp_path_factory) -> tuple[Path, Path]:
+    """A run of a network with transposed convolutions, and the plugin's file."""
+    folder = tmp_path_factory.mktemp("runs")
+    plugin = folder / "decoder.py"
+    plugin.write_text(DECODER)
+    mlp = next(line for line in SUITE.splitlines() if line.startswith("models"))
+    run_suite(folder / "small", SUITE.replace(mlp, 'models = ["decoder"]'), (plugin,), skipped=0.7)
+    return folder / "small", plugin
+
+
+@pytest.mark.parametrize("granularity", ["unit", "weight"])
+def test_transposed_convolutions_are_those_of_torch_and_load_into_the_code_that_built_them(
+    decoders, granularity, tmp_path
+):
+    folder, plugin = decoders
+    record = record_of(folder, granularity, 0.5)
+    out = tmp_path / "out"
+    words = ["export", str(folder), record.key, "--plugin", str(plugin), "--output", str(out)]
+    assert cli.main(words) == 0
+    data = folder / "stages" / record.stages["data"] / "data.safetensors"
+    command = [sys.executable, "-I", "-c", ELSEWHERE, str(data), str(out)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert said == [repr(record.metrics["accuracy/top1"]), str(int(record.metrics["cost/params"])), "False"]
+
+    kept = json.loads((out / "pruning.json").read_text())["kept_units"]
+    scope = {}
+    exec(DECODER, scope)
+    maps = len(kept.get("features", range(32))) // 4
+    up, grouped = (len(kept.get(name, range(12))) for name in ("up", "grouped"))
+    assert granularity == "weight" or grouped < 12
+    own = scope["Decoder"](10, maps, up, grouped, grouped // 4).eval()
+    own.load_state_dict(load_file(out / "model.safetensors"))
+    program = torch.export.load(out / "model.pt2").module()
+    inputs = torch.rand(3, 1, 8, 8)
+    torch.testing.assert_close(own(inputs), program(inputs))
+
+    again = usable(program, (1, 8, 8))
+    types = {name: type(module) for name, module in again.named_modules()}
+    assert types["up"] is types["grouped"] is torch.nn.ConvTranspose2d
+    torch.testing.assert_close(again.eval()(inputs), own(inputs))

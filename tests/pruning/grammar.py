@@ -87,6 +87,8 @@ class Grown(nn.Module):
                 return x.flatten(1)
             case "tokens":
                 return x.flatten(2).transpose(1, 2)
+            case "maps":
+                return x.view(x.shape[0], -1, *step.options)
         raise AssertionError(step.kind)
 
 
@@ -141,6 +143,10 @@ def _masked_value(
             return x.flatten(1), there.repeat_interleave(x.shape[2] * x.shape[3])
         case "tokens":
             return x.flatten(2).transpose(1, 2), there
+        case "maps":
+            of_maps = there.view(-1, step.options[0] * step.options[1])
+            assert (of_maps.all(1) == of_maps.any(1)).all(), "a part of a map is gone"
+            return x.view(len(x), -1, *step.options), of_maps[:, 0]
     raise AssertionError(step.kind)
 
 
@@ -150,6 +156,8 @@ def _masked_layer(
     dim = 2 if x.ndim == 3 else 1
     if isinstance(layer, nn.Conv2d | nn.Linear):
         return layer(_zeroed(x, there, dim)), _left(layer.weight.shape[0], gone.get(name, ()))
+    if isinstance(layer, nn.ConvTranspose2d):
+        return layer(_zeroed(x, there, dim)), _left(layer.out_channels, gone.get(name, ()))
     if isinstance(layer, nn.GroupNorm):
         blocks = torch.arange(layer.num_channels).chunk(layer.num_groups)
         axes = tuple(range(1, x.ndim))
@@ -297,6 +305,50 @@ class Grower:
     def depthwise_conv(self, x: int, channels: int, side: int) -> tuple[int, int, int]:
         return self._layer(x, nn.Conv2d(channels, channels, 3, padding=1, groups=channels)), channels, side
 
+    def _transposed(
+        self, x: int, channels: int, width: int, side: int, groups: int = 1
+    ) -> tuple[int, int, int]:
+        """One that keeps the size of the map, or doubles that of a small one."""
+        same = [(1, 1, 0, 0, 1), (3, 1, 1, 0, 1), (3, 1, 2, 0, 2)]
+        double = [(2, 2, 0, 0, 1), (4, 2, 1, 0, 1), (3, 2, 1, 1, 1)]
+        grows = side < SIDE
+        size, stride, padding, more, dilation = self.chance.choice(double if grows else same)
+        options: dict[str, Any] = {"groups": groups, "bias": self._coin(), "dilation": dilation}
+        layer = nn.ConvTranspose2d(channels, width, size, stride, padding, more, **options)
+        return self._layer(x, layer), width, 2 * side if grows else side
+
+    def transposed_conv(self, x: int, channels: int, side: int) -> tuple[int, int, int]:
+        x, channels, side = self._transposed(x, channels, self._width(), side)
+        if self._coin():
+            x = self._layer(x, nn.BatchNorm2d(channels))
+        return self._act(x), channels, side
+
+    def grouped_transposed_conv(self, x: int, channels: int, side: int) -> tuple[int, int, int]:
+        groups = self.chance.choice([2, 3])
+        x, channels, side = self._conv(x, channels, self._width(groups), side)
+        x, channels, side = self._transposed(x, channels, self._width(groups), side, groups)
+        return self._act(x), channels, side
+
+    def depthwise_transposed_conv(self, x: int, channels: int, side: int) -> tuple[int, int, int]:
+        width = channels * self.chance.choice([1, 1, 2])
+        return self._transposed(x, channels, width, side, channels)
+
+    def hourglass(self, x: int, channels: int, side: int) -> tuple[int, int, int]:
+        """As in a U-Net: a map that was made smaller and larger again meets what it was made of."""
+        if side % 2:
+            return x, channels, side
+        small = self._width()
+        inner = self._act(self._layer(x, nn.Conv2d(channels, small, 3, stride=2, padding=1)))
+        inner, width, _ = self._transposed(inner, small, self._width(), side // 2)
+        return self._step("cat", x, self._act(inner)), channels + width, side
+
+    def generator(self, x: int, channels: int, side: int) -> tuple[int, int, int]:
+        """As in DCGAN: features become maps, which grow."""
+        width, size = self._width(), self.chance.choice([1, 2])
+        x = self._layer(self._step("mean", x), nn.Linear(channels, width * size * size))
+        x = self._step("maps", self._act(x) if self._coin() else x, options=(size, size))
+        return self.transposed_conv(x, width, size)
+
     def batch_norm(self, x: int, channels: int, side: int) -> tuple[int, int, int]:
         return self._act(self._layer(x, nn.BatchNorm2d(channels, affine=self._coin()))), channels, side
 
@@ -422,6 +474,11 @@ _ON_MAPS: dict[str, Callable[[Grower, int, int, int], tuple[int, int, int]]] = {
     "strided convolution": Grower.strided_conv,
     "grouped convolution": Grower.grouped_conv,
     "depthwise convolution": Grower.depthwise_conv,
+    "transposed convolution": Grower.transposed_conv,
+    "grouped transposed convolution": Grower.grouped_transposed_conv,
+    "depthwise transposed convolution": Grower.depthwise_transposed_conv,
+    "hourglass": Grower.hourglass,
+    "generator": Grower.generator,
     "batch norm": Grower.batch_norm,
     "instance norm": Grower.instance_norm,
     "group norm": Grower.group_norm,

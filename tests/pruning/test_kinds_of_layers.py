@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from benchsuite.pruning.tracing.trace import trace
+from benchsuite.pruning.units_first import put_units_first
 
 if TYPE_CHECKING:
     from benchsuite.pruning.graph import PruningGraph
@@ -83,6 +84,10 @@ class Tied(nn.Module):
         return found
 
 
+class OwnTransposed(nn.ConvTranspose2d):
+    """A subclass, whose code nobody knows."""
+
+
 def encoder() -> nn.Module:
     return nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
 
@@ -91,7 +96,10 @@ KINDS = {
     "convolution": (Maps(nn.Conv2d(8, 16, 3)), {"first", "between", "behind"}),
     "grouped": (Maps(nn.Conv2d(8, 16, 3, groups=4)), {"first", "between", "behind"}),
     "depthwise": (Maps(nn.Conv2d(8, 16, 3, groups=8)), {"first", "between", "behind"}),
-    "transposed": (Maps(nn.ConvTranspose2d(8, 16, 2, stride=2)), {"first", "behind"}),
+    "transposed": (Maps(nn.ConvTranspose2d(8, 16, 2, stride=2)), {"first", "between", "behind"}),
+    "transposed, of a subclass": (Maps(OwnTransposed(8, 16, 2, stride=2)), {"first", "behind"}),
+    "grouped transposed": (Maps(nn.ConvTranspose2d(8, 16, 2, groups=4)), {"first", "between", "behind"}),
+    "depthwise transposed": (Maps(nn.ConvTranspose2d(8, 16, 2, groups=8)), {"first", "between", "behind"}),
     "linear": (Sequences(nn.Linear(16, 16)), {"first", "between", "behind"}),
     "qkv": (
         Sequences(Attention(16, num_heads=4, qkv_bias=True)),
@@ -113,7 +121,9 @@ KINDS = {
 
 def traced(kind: str) -> PruningGraph:
     torch.manual_seed(0)
-    return trace(KINDS[kind][0].eval(), torch.randn(2, 1, 8, 8))
+    network, images = KINDS[kind][0].eval(), torch.randn(2, 1, 8, 8)
+    put_units_first(network, images)
+    return trace(network, images)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -138,6 +148,8 @@ def test_the_units_that_can_go_are_those_of_the_table(kind: str) -> None:
     [
         ("grouped", "between", 4),
         ("depthwise", "between", 8),
+        ("grouped transposed", "between", 4),
+        ("depthwise transposed", "between", 8),
         ("qkv", "between.qkv", 4),
         ("q, k, v by heads", "between.to_k", 4),
     ],
@@ -147,7 +159,7 @@ def test_groups_and_heads_go_whole(kind: str, layer: str, positions: int) -> Non
     assert group.size == positions
 
 
-@pytest.mark.parametrize("kind", ["transposed", "q, k, v", "multihead", "encoder", "lstm"])
+@pytest.mark.parametrize("kind", ["transposed, of a subclass", "q, k, v", "multihead", "encoder", "lstm"])
 def test_what_stays_is_named_with_its_reason(kind: str) -> None:
     graph = traced(kind)
     said = graph.what_stays()

@@ -33,6 +33,9 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "separated": lambda: classifier("encoder"),
     "joined": lambda: around(Joining()),
     "widened": lambda: around(Divided()),
+    "units_first": lambda: nn.Sequential(
+        nn.ConvTranspose2d(1, 6, 3, groups=1), nn.ConvTranspose2d(6, 4, 3, groups=2)
+    ),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import random
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +20,8 @@ from test_packed_attention import classifier
 from test_sequences import sequence
 from test_stated_sizes import KINDS
 from torch import Tensor, nn
+from transposed_networks import NETWORKS as TRANSPOSED
+from transposed_networks import network as transposed_network
 
 from benchsuite.errors import Unsupported
 from benchsuite.pruning.graph import BESIDE_UNSAMPLED
@@ -75,6 +78,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "a network of positions by a method": lambda: around(Positioned(PositionMethod)),
     "a table of positions": lambda: around(Positioned(PositionTable)),
     "positions added": lambda: around(Counted()),
+    **{f"transposed: {kind}": partial(transposed_network, kind) for kind in TRANSPOSED},
 }
 
 

@@ -1208,3 +1208,95 @@ def test_attentions_are_pruned_in_their_plain_form(with_attentions, scorer, sche
     else:
         assert queries.shape == (8, 8)
     assert 0.3 < record.metrics["sparsity/params"] < 0.7
+
+
+class DecodingNetwork(nn.Module):
+    """Features become maps, which transposed convolutions make larger."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.width = 6
+        self.code, self.maps = nn.Linear(36, 10), nn.Linear(10, 6 * 4)
+        self.up, self.norm = nn.ConvTranspose2d(6, 6, 2, 2, bias=False), nn.BatchNorm2d(6)
+        self.wide, self.head = nn.ConvTranspose2d(6, 8, 3), nn.Linear(8, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.maps(torch.relu(self.code(x.flatten(1)))).view(-1, self.width, 2, 2)
+        x = torch.relu(self.norm(self.up(torch.relu(x))))
+        return self.head(torch.relu(self.wide(x)).mean((2, 3)))
+
+
+class Decoding(benchsuite.ModelPlugin):
+    """A network of transposed convolutions, which have their units first while it is pruned."""
+
+    name = "decoding"
+    recipe = benchsuite.TrainingRecipe(epochs=3, batch_size=40, learning_rate=0.05)
+
+    def build(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+        return DecodingNetwork(classes)
+
+
+@pytest.fixture(scope="module")
+def with_decoding(workshop: Workshop) -> Workshop:
+    workshop.worker.plugins.add("model", Decoding, "this test", "-")
+    return workshop
+
+
+@pytest.mark.parametrize("control", ["", "scratch"])
+@pytest.mark.parametrize(
+    ("scorer", "schedule", "granularity"),
+    [
+        *itertools.product(["magnitude-l1"], SCHEDULES, ["unit", "weight"]),
+        *itertools.product(["taylor-activation"], SCHEDULES, ["unit"]),
+        *itertools.product(["karnin"], ["one-shot"], ["unit", "weight"]),
+    ],
+)
+def test_transposed_convolutions_are_pruned_with_their_units_first(
+    with_decoding, scorer, schedule, granularity, control
+):
+    rounds = {"pruning_rounds": "2"} if schedule == "rewind" else {}
+    controls = {"suite_controls": f'["{control}"]'} if control else {}
+    trials = with_decoding.plan(
+        model="decoding",
+        scorer=f'"{scorer}"',
+        pruning_schedule=f'"{schedule}"',
+        pruning_granularity=f'"{granularity}"',
+        **rounds,
+        **controls,
+    )
+    trial = next(each for each in trials if (each.variant or "") == control)
+    record = with_decoding.run(trial)
+    assert record.status == "done"
+    as_built = dict(DecodingNetwork(3).named_parameters())
+    dense, weights = with_decoding.dense_weights(trial), with_decoding.weights(trial)
+    assert all(dense[name].shape == value.shape for name, value in as_built.items())
+    assert record.metrics["cost/params_dense"] == sum(value.numel() for value in as_built.values())
+    up, wide = weights["up.weight"], weights["wide.weight"]
+    assert up.shape[0] == weights["norm.weight"].shape[0] == wide.shape[1]
+    if granularity == "unit":
+        named = sum(value.numel() for name, value in weights.items() if name in as_built)
+        assert record.metrics["cost/params"] == named
+        assert up.shape[0] < 6
+        assert wide.shape[0] < 8
+    else:
+        assert (up.shape, wide.shape) == ((6, 6, 2, 2), (8, 6, 3, 3))
+        assert 0 < int((wide == 0).sum()) < wide.numel()
+    assert 0.3 < record.metrics["sparsity/params"] < 0.7
+    network = load_pruned(with_decoding.worker, trial).model
+    assert with_decoding.accuracy(trial, network) == record.metrics["accuracy/top1"]
+
+
+def test_latencies_are_those_of_the_transposed_convolutions_of_torch(with_decoding, monkeypatch):
+    (trial,) = with_decoding.plan(model="decoding")
+    with_decoding.run(trial)
+    timed: list[dict[str, nn.Module]] = []
+
+    def measured(dense: nn.Module, pruned: nn.Module, example: Tensor, size: int, *_: Any) -> Latency:
+        timed.extend(dict(each.named_modules()) for each in (dense, pruned))
+        timing = Timing(1.0, 2.0, 3.0)
+        return Latency(timing, timing, MedianInterval(1.0, 0.9, 1.1), True, size, samples=12, threads=1)
+
+    monkeypatch.setattr(latency, "measure_latency", measured)
+    latency.latency_metrics(with_decoding.worker, replace(trial, latency=LatencySettings(batch_sizes=[1])))
+    assert [type(each["up"]) for each in timed] == [nn.ConvTranspose2d] * 2
+    assert [each["wide"].weight.shape[1] < 8 for each in timed] == [False, True]

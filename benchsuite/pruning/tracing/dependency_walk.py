@@ -22,6 +22,7 @@ from benchsuite.pruning.tracing.module_couplings import tie_inside_modules
 from benchsuite.pruning.tracing.node_axes import NodeAxes
 from benchsuite.pruning.tracing.parts import parted
 from benchsuite.pruning.tracing.recorded_graph import record
+from benchsuite.pruning.transposed import LEFT_AS_IT_IS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -143,11 +144,11 @@ class Walk:
                 self.couplings.parted.append(parted(self.seen[reached], taken))
 
     def _pin_transposed(self) -> None:
-        """Keep the units of transposed convolutions: their weights have the inputs first."""
+        """Keep the units of transposed convolutions that are as torch has them, with the inputs first."""
         for axis, size in self.couplings.sizes.items():
             module = None if axis.side == "parameter" else self.model.get_submodule(axis.name)
             if isinstance(module, nn.modules.conv._ConvNd) and module.transposed and axis.side != "in":
-                reason = f"{axis.name} is a transposed convolution, whose units are not removed"
+                reason = f"{axis.name} is {LEFT_AS_IT_IS}"
                 self.couplings.pin(self.couplings.of(axis, np.arange(size)), reason)
 
     def _follow_positions(self, layer: nn.Module) -> None:

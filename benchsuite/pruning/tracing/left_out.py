@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from benchsuite.pruning.axes import own_weight
+from benchsuite.pruning.transposed import LEFT_AS_IT_IS
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -37,7 +38,7 @@ def _reason(name: str, modules: dict[str, nn.Module]) -> str:
     if not isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
         return f"of type {type(module).__name__}; only convolutions and linear layers are pruned"
     if isinstance(module, nn.modules.conv._ConvNd) and module.transposed:
-        return "a transposed convolution, which is not pruned"
+        return LEFT_AS_IT_IS
     if own_weight(module) is None:
         return "its weight is no parameter of its own"
     if isinstance(owner, nn.MultiheadAttention):

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from benchsuite.errors import Unsupported
 from benchsuite.pruning.tracing.stated_sizes import stated_sizes
+from benchsuite.pruning.transposed import TransposedConvolution
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,7 +159,7 @@ class _Recorder:
         self._layers: dict[Any, nn.Module] = {}
         """The layer that ended with an operation."""
         self._given: dict[Any, list[tuple[Any, int]]] = {}
-        """What a recurrent layer or a copied view was made of, by the operation that stands for it."""
+        """What some layers and copied views were made of, by the operation that stands for them."""
         self._of_operation: dict[Any, Node] = {}
         own = {p for module in model.modules() if isinstance(module, _LAYERS) for p in module.parameters()}
         self._alone = {p for p in model.parameters() if p not in own and p.numel() > 1}
@@ -180,6 +181,8 @@ class _Recorder:
         first = first.data if isinstance(first, nn.utils.rnn.PackedSequence) else first
         if isinstance(first, Tensor) and first.grad_fn is not None:
             self._layers[first.grad_fn] = module
+            if isinstance(module, TransposedConvolution):  # how its weight is turned is inside it
+                self._given.setdefault(first.grad_fn, [first.grad_fn.next_functions[0]])
         if isinstance(module, nn.RNNBase):
             self._note_sequence(module, inputs, outputs)
         return outputs if copied else None
