@@ -9,6 +9,7 @@ from benchsuite.pruning.folding import fold
 from benchsuite.pruning.joined_biases import join, join_biases, joined_state
 from benchsuite.pruning.own_width import give_own_widths, widen
 from benchsuite.pruning.packed_attention import separate, separate_attentions, separate_state
+from benchsuite.pruning.recurrent import separate_named, separate_recurrent, separate_recurrent_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,21 +26,24 @@ class PlainForm:
         separated: names of the attentions that got a layer each for queries, keys and values.
         joined: names of those whose layer got the bias that was put together in every forward pass.
         widened: names of those that got a width of their own.
+        recurrent: by name of each recurrent layer that became several, how its last states are returned.
     """
 
     folded: Mapping[str, str]
     separated: tuple[str, ...]
     joined: tuple[str, ...]
     widened: tuple[str, ...]
+    recurrent: Mapping[str, bool]
 
     @property
     def other_operations(self) -> bool:
         """Whether the network computes the same by other operations, which cost something else."""
-        return bool(self.folded or self.separated or self.joined)
+        return bool(self.folded or self.separated or self.joined or self.recurrent)
 
     def state(self, as_built: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Tensors by names of parameters as the network was built, by the names that it has in this form."""
-        return joined_state(separate_state(as_built, self.separated), self.joined)
+        separated = separate_recurrent_state(separate_state(as_built, self.separated), self.recurrent)
+        return joined_state(separated, self.joined)
 
     def apply(self, model: nn.Module, example: Tensor) -> None:
         """Bring another network that was built in the same way into this form, in place.
@@ -53,6 +57,7 @@ class PlainForm:
         """
         fold(model, example)
         separate(model, self.separated)
+        separate_named(model, self.recurrent)
         join(model, self.joined)
         widen(model, self.widened)
 
@@ -60,7 +65,7 @@ class PlainForm:
 def make_plain(model: nn.Module, example: Tensor) -> PlainForm:
     """Bring a network into the form in which it is pruned, in place.
 
-    See `fold`, `separate_attentions`, `join_biases` and `give_own_widths`.
+    See `fold`, `separate_attentions`, `separate_recurrent`, `join_biases` and `give_own_widths`.
 
     Args:
         model: the network as it was built, with its trained weights.
@@ -71,5 +76,6 @@ def make_plain(model: nn.Module, example: Tensor) -> PlainForm:
     """
     folded = fold(model, example)
     separated = separate_attentions(model, example)
+    recurrent = separate_recurrent(model, example)
     joined = join_biases(model, example)
-    return PlainForm(folded, separated, joined, give_own_widths(model, example))
+    return PlainForm(folded, separated, joined, give_own_widths(model, example), recurrent)

@@ -10,6 +10,7 @@ from pruning_networks import around, build, example
 from test_joined_biases import Joining
 from test_own_width import Divided
 from test_packed_attention import classifier
+from test_sequences import sequence
 from torch import Tensor, nn
 
 from benchsuite.pruning.plain_form import make_plain
@@ -33,6 +34,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "separated": lambda: classifier("encoder"),
     "joined": lambda: around(Joining()),
     "widened": lambda: around(Divided()),
+    "recurrent": lambda: sequence("both directions"),
 }
 
 
