@@ -16,11 +16,11 @@ Side = Literal["out", "in", "grouped", "channels", "heads", "sequence", "rows", 
 """An axis of a module that can lose entries.
 
 "out" and "in" of a convolution or linear layer; "grouped": the output channels of a convolution with groups,
-whose input channels are removed with them; "channels" of a normalisation or PReLU; "sequence": what a
-recurrent layer reads at each step, where its own units, which are "out", stand behind its inputs; "rows": the
-channels beside which a linear layer mixes positions, for each of which it is computed anew; "heads" of an
-attention module; "size": what a number in an attribute of a module counts; "parameter": one axis of a
-parameter that belongs to no such module.
+whose input channels are removed with them; "channels" of a normalisation or PReLU, and the columns of an
+embedding; "sequence": what a recurrent layer reads at each step, where its own units, which are "out", stand
+behind its inputs; "rows": the channels beside which a linear layer mixes positions, for each of which it is
+computed anew; "heads" of an attention module; "size": what a number in an attribute of a module counts;
+"parameter": one axis of a parameter that belongs to no such module.
 """
 
 _NORMS = (
@@ -67,6 +67,10 @@ def axes_of(name: str, module: nn.Module) -> Iterator[tuple[Axis, int]]:
     elif isinstance(module, nn.RNNBase):
         if all(weight.shape[dim] == module.input_size for weight, dim in read_weights(module)):
             yield Axis(name, "sequence"), module.input_size
+    elif isinstance(module, nn.Embedding | nn.EmbeddingBag):
+        # A largest norm is one of all columns together.
+        if module.max_norm is None and own_weight(module) is not None:
+            yield Axis(name, "channels"), module.embedding_dim
     elif isinstance(module, nn.PReLU):
         if module.num_parameters > 1:
             yield Axis(name, "channels"), module.num_parameters

@@ -137,8 +137,10 @@ def _cut_conv_groups(module: nn.Module, gone: NDArray[np.int64], smaller: _Small
 
 
 def _cut_channels(module: nn.Module, gone: NDArray[np.int64], smaller: _Smaller) -> None:
-    """Cut a normalisation or PReLU: its size, and its parameters and statistics where it has them."""
-    if isinstance(module, nn.PReLU):
+    """Cut a normalisation, PReLU or embedding: its size, and its parameters and statistics if it has any."""
+    if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+        module.embedding_dim -= len(gone)
+    elif isinstance(module, nn.PReLU):
         module.num_parameters -= len(gone)
     elif isinstance(module, nn.GroupNorm):
         if module.num_groups > 1:

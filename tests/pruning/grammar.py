@@ -88,6 +88,8 @@ class Grown(nn.Module):
                 return x.flatten(1)
             case "tokens":
                 return x.flatten(2).transpose(1, 2)
+            case "places":
+                return x + self.layers[step.layer](torch.arange(x.shape[1]))
             case "recurrent":
                 return self._recurrent(x, self.layers[step.layer], step.options)
         raise AssertionError(step.kind)
@@ -152,6 +154,8 @@ def _masked_value(
             return x.flatten(1), there.repeat_interleave(x.shape[2] * x.shape[3])
         case "tokens":
             return x.flatten(2).transpose(1, 2), there
+        case "places":
+            return x + network.layers[step.layer].get_parameter("weight"), there
         case "recurrent":
             layer = network.layers[step.layer]
             return _masked_recurrent(network, layer, f"layers.{step.layer}", (x, there), step.options, gone)
@@ -431,6 +435,9 @@ class Grower:
         width = heads * self.chance.randint(2, 3)
         x = self._step("tokens", self._layer(x, nn.Conv2d(channels, width, 1)))
         if self._coin():
+            self.used["embedding"] += 1
+            x = self._layer(x, nn.Embedding(tokens, width), "places")
+        if self._coin():
             self.used["token mixing"] += 1
             y = self._layer(self._layer(x, nn.LayerNorm(width)), Mixing(tokens, self._width()))
             x = self._step("add", x, y)
@@ -498,6 +505,7 @@ PRODUCTIONS = (
     "recurrent, steps",
     "recurrent, last states",
     "token mixing",
+    "embedding",
     *(said for _, said in _ATTENTIONS),
 )
 

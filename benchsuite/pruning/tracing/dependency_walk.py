@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 MOST_STEPS = 200_000
 """Nodes that a walk may visit; the largest networks of torchvision and timm take some thousands."""
-_LAST_OF_SEQUENCES = 2
-"""The dimension of the units of a recurrent layer, whatever operations it consists of."""
+_CHANNELS_LAST = (RecurrentLayer, nn.Embedding, nn.EmbeddingBag)
+"""Modules with their channels in the last dimension, whatever operations they consist of."""
 _TOGETHER = ("CloneBackward", "AliasBackward", "ToCopyBackward", "ContiguousBackward")
 """Operations after which channels are as they were."""
 _SHIFTED = "it meets other channels by a shift or selection along the channels, as in LocalResponseNorm"
@@ -87,9 +87,9 @@ class Walk:
         self.couplings = Couplings()
         self.layouts = Layouts(
             {
-                operation: _LAST_OF_SEQUENCES
+                operation: len(output_shape(operation, 0)) - 1
                 for node in graph.nodes
-                if isinstance(node.owner, RecurrentLayer)
+                if isinstance(node.owner, _CHANNELS_LAST)
                 for operation in node.uses
             }
         )

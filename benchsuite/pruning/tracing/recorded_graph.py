@@ -32,6 +32,7 @@ _LAYERS = (
     nn.RNNBase,
     RecurrentLayer,
     nn.Embedding,
+    nn.EmbeddingBag,
     nn.MultiheadAttention,
     nn.modules.batchnorm._BatchNorm,
     nn.modules.instancenorm._InstanceNorm,
