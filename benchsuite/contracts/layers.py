@@ -14,40 +14,46 @@ if TYPE_CHECKING:
 Granularity = Literal["unit", "weight"]
 """What is pruned: whole units, or single weights."""
 
+LayerKind = Literal["conv", "linear", "recurrent"]
+"""What a layer is: a convolution, a linear layer, or one layer of a recurrent network in one direction."""
+
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A convolution or linear layer whose output units can be pruned.
+    """A convolution, linear or recurrent layer whose output units can be pruned.
 
     Attributes:
         name: the module's dotted path in the network.
-        kind: "conv" or "linear".
+        kind: "conv", "linear" or "recurrent".
         module: the layer itself; read it, do not change it.
         norm: the batch normalisation that directly follows, if one does.
         norm_name: its dotted path.
     """
 
     name: str
-    kind: Literal["conv", "linear"]
+    kind: LayerKind
     module: nn.Module
     norm: nn.Module | None = None
     norm_name: str | None = None
 
     @property
     def weight(self) -> Tensor:
-        """The weight, detached, units first: (units, inputs, ...)."""
+        """The weight, detached, units first: (units, inputs, ...).
+
+        Of a recurrent layer (units, inputs + units, gates): it also reads its own units of the step before.
+        """
         weight: Tensor = self.module.get_parameter("weight")
         return weight.detach()
 
     @property
     def bias(self) -> Tensor | None:
-        """The bias, detached, shape (units,), or None."""
+        """The bias, detached, shape (units,), or None; of a recurrent layer (units, 2, gates)."""
         bias = getattr(self.module, "bias", None)
         return None if bias is None else bias.detach()
 
     @property
     def units(self) -> int:
-        """Number of units: output channels or output features."""
+        """Number of units: output channels, output features or hidden units."""
         return int(self.weight.shape[0])
 
 

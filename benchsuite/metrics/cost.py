@@ -11,6 +11,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from benchsuite.contracts.recurrent import RecurrentLayer
 from benchsuite.metrics.macs import MacCount, count_macs
 from benchsuite.metrics.network_cost import Cost
 from benchsuite.metrics.storages import storages_of
@@ -54,8 +55,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def _weights(model: nn.Module) -> list[Tensor]:
-    """Weights of the convolutions and linear layers, shared ones once."""
-    layers = (m for m in model.modules() if isinstance(m, nn.Linear | nn.modules.conv._ConvNd))
+    """Weights of the convolutions, linear and recurrent layers, shared ones once."""
+    kinds = nn.Linear | nn.modules.conv._ConvNd | RecurrentLayer
+    layers = (module for module in model.modules() if isinstance(module, kinds))
     return list({id(weight): weight for weight in (layer.weight for layer in layers)}.values())
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
+from benchsuite.contracts.recurrent import RecurrentLayer
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -14,10 +16,11 @@ Side = Literal["out", "in", "grouped", "channels", "heads", "sequence", "rows", 
 """An axis of a module that can lose entries.
 
 "out" and "in" of a convolution or linear layer; "grouped": the output channels of a convolution with groups,
-whose input channels are removed with them; "channels" of a normalisation or PReLU; "sequence": what a
-recurrent layer reads at each step; "rows": the channels beside which a linear layer mixes positions, for each
-of which it is computed anew; "heads" of an attention module; "size": what a number in an attribute of a
-module counts; "parameter": one axis of a parameter that belongs to no such module.
+whose input channels are removed with them; "channels" of a normalisation or PReLU, and the columns of an
+embedding; "sequence": what a recurrent layer reads at each step, where its own units, which are "out", stand
+behind its inputs; "rows": the channels beside which a linear layer mixes positions, for each of which it is
+computed anew; "heads" of an attention module; "size": what a number in an attribute of a module counts;
+"parameter": one axis of a parameter that belongs to no such module.
 """
 
 _NORMS = (
@@ -58,9 +61,16 @@ def axes_of(name: str, module: nn.Module) -> Iterator[tuple[Axis, int]]:
         transposed = isinstance(module, nn.modules.conv._ConvNd) and module.transposed
         yield Axis(name, "out"), weight.shape[1 if transposed else 0]
         yield Axis(name, "in"), weight.shape[0 if transposed else 1]
+    elif isinstance(module, RecurrentLayer):
+        yield Axis(name, "out"), module.weight.shape[0]
+        yield Axis(name, "sequence"), module.weight.shape[1]
     elif isinstance(module, nn.RNNBase):
         if all(weight.shape[dim] == module.input_size for weight, dim in read_weights(module)):
             yield Axis(name, "sequence"), module.input_size
+    elif isinstance(module, nn.Embedding | nn.EmbeddingBag):
+        # A largest norm is one of all columns together.
+        if module.max_norm is None and own_weight(module) is not None:
+            yield Axis(name, "channels"), module.embedding_dim
     elif isinstance(module, nn.PReLU):
         if module.num_parameters > 1:
             yield Axis(name, "channels"), module.num_parameters
@@ -69,21 +79,23 @@ def axes_of(name: str, module: nn.Module) -> Iterator[tuple[Axis, int]]:
 
 
 def is_prunable(module: nn.Module) -> bool:
-    """Whether it is a convolution or linear layer whose units or weights pruning may remove.
+    """Whether it is a convolution, linear or recurrent layer whose units or weights pruning may remove.
 
     The units of a transposed convolution as torch has it stay, since its weight has its inputs first; what it
     reads may go. See `TransposedConvolution` for the others.
     """
     if isinstance(module, nn.modules.conv._ConvNd) and module.transposed:
         return False
-    return isinstance(module, nn.modules.conv._ConvNd | nn.Linear) and own_weight(module) is not None
+    kinds = nn.modules.conv._ConvNd | nn.Linear | RecurrentLayer
+    return isinstance(module, kinds) and own_weight(module) is not None
 
 
 def read_weights(module: nn.Module) -> list[tuple[nn.Parameter, int]]:
     """The weights with which a layer reads its input, each with the dimension of the inputs.
 
     Args:
-        module: a convolution, a linear layer, or a recurrent one, whose first layer reads in each direction.
+        module: a convolution, a linear layer, or a recurrent one; of torch's recurrent layers the first layer
+            reads in each direction.
     """
     if isinstance(module, nn.RNNBase):
         own = module.named_parameters(recurse=False)
@@ -97,7 +109,7 @@ def input_dim(layer: nn.Module) -> int:
 
 
 def own_weight(layer: nn.Module) -> nn.Parameter | None:
-    """The weight of a convolution or linear layer, or None if it is no parameter of the layer itself."""
+    """The weight of a convolution, linear or recurrent layer; None if it is no parameter of its own."""
     return layer._parameters.get("weight")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from benchsuite.contracts.recurrent import RecurrentLayer
 from benchsuite.pruning.axes import read_weights
 
 if TYPE_CHECKING:
@@ -140,6 +141,13 @@ def build_cost_model(
                 add(first, second, fixed * kernel * share(weight), fixed * kernel * positions)
             if module.bias is not None and first:
                 add(first, 0, share(module.bias), 0)
+        elif isinstance(module, RecurrentLayer):
+            units, reads, gates = module.weight.shape
+            fixed = gates * (1 if "out" in sides else units) * (1 if "sequence" in sides else reads)
+            steps = counted.of_module.get(name, 0) // module.weight.numel()
+            add(sides.get("out", 0), sides.get("sequence", 0), fixed * share(module.weight), fixed * steps)
+            if module.bias is not None and "out" in sides:
+                add(sides["out"], 0, module.bias[0].numel() * share(module.bias), 0)
         elif "sequence" in sides:
             every = sum(weight.numel() for weight in module.parameters() if weight.ndim > 1)
             steps = counted.of_module.get(name, 0) // every

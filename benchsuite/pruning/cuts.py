@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchsuite.contracts.recurrent import RecurrentLayer
 from benchsuite.pruning.attention import heads_of, take_heads
 from benchsuite.pruning.axes import axes_of, read_weights
 
@@ -48,6 +49,8 @@ def cut(model: nn.Module, entries: Mapping[Axis, NDArray[np.int64]]) -> None:
             take_heads(module, len(gone))
         elif axis.side == "size":
             _restate(module, axis, _stated(module, axis) - len(gone))
+        elif isinstance(module, RecurrentLayer):
+            _cut_recurrent(module, axis.side, gone, smaller)
         elif axis.side == "sequence":
             _cut_sequence(module, gone, smaller)
         elif axis.side == "grouped":
@@ -104,8 +107,15 @@ def _cut_layer(layer: nn.Module, side: Side, gone: NDArray[np.int64], smaller: _
     setattr(layer, size, getattr(layer, size) - len(gone))
 
 
+def _cut_recurrent(layer: RecurrentLayer, side: Side, gone: NDArray[np.int64], smaller: _Smaller) -> None:
+    """Cut the units of a recurrent layer, or what it reads, its own units included."""
+    layer.weight = smaller.without(layer.weight, int(side == "sequence"), gone)
+    if side == "out" and layer.bias is not None:
+        layer.bias = smaller.without(layer.bias, 0, gone)
+
+
 def _cut_sequence(module: nn.Module, gone: NDArray[np.int64], smaller: _Smaller) -> None:
-    """Cut what a recurrent layer reads at each step."""
+    """Cut what a recurrent layer of torch reads at each step."""
     assert isinstance(module, nn.RNNBase)
     names = {id(weight): name for name, weight in module.named_parameters(recurse=False)}
     for weight, dim in read_weights(module):
@@ -127,8 +137,10 @@ def _cut_conv_groups(module: nn.Module, gone: NDArray[np.int64], smaller: _Small
 
 
 def _cut_channels(module: nn.Module, gone: NDArray[np.int64], smaller: _Smaller) -> None:
-    """Cut a normalisation or PReLU: its size, and its parameters and statistics where it has them."""
-    if isinstance(module, nn.PReLU):
+    """Cut a normalisation, PReLU or embedding: its size, and its parameters and statistics if it has any."""
+    if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+        module.embedding_dim -= len(gone)
+    elif isinstance(module, nn.PReLU):
         module.num_parameters -= len(gone)
     elif isinstance(module, nn.GroupNorm):
         if module.num_groups > 1:

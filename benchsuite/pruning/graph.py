@@ -70,12 +70,12 @@ class PruningGraph:
     """The prunable parts of a network, given by module names, so that it fits every copy of the network.
 
     Attributes:
-        layers: convolutions and linear layers with removable units, in the order of the network's modules; of
-            layers that share a weight the first.
+        layers: convolutions, linear and recurrent layers with removable units, in the order of the network's
+            modules; of layers that share a weight the first.
         groups: coupled groups; every removable unit is in exactly one position of one group.
         cuts: by group, every axis that its positions cut, the inputs of reading layers included.
-        weight_layers: all convolutions and linear layers that are used, the output layer included; of layers
-            that share a weight the first.
+        weight_layers: all convolutions, linear and recurrent layers that are used, the output layer included;
+            of layers that share a weight the first.
         cost_model: parameters and MACs as a function of removed positions.
         weight_macs: by layer of `weight_layers`, MACs of one sample per weight, in all layers that share it.
         pinned: layers with units that cannot be removed, and why.
@@ -164,7 +164,7 @@ class PruningGraph:
 
     def _none(self, what: str, why: list[str]) -> str:
         why = [*why, *(f"{name}: {reason}" for name, reason in self.left_out.items())][:_REASONS]
-        return f"no {what} ({'; '.join(why) or 'it has no convolution and no linear layer'})"
+        return f"no {what} ({'; '.join(why) or 'it has no convolution, linear or recurrent layer'})"
 
     def of(self, model: nn.Module) -> PruningGraph:
         """The same graph with its layers taken from another copy of the network."""
@@ -235,7 +235,8 @@ def members_of(cuts: Sequence[Cut], names: Collection[str]) -> tuple[GroupMember
 def readers_of(cuts: Sequence[Cut]) -> tuple[GroupReader, ...]:
     """The layers that lose inputs where a group's positions are cut.
 
-    Beside a recurrent layer none is named, since there is no more to see of it than its input.
+    Beside a recurrent layer none is named, since there is no more to see of it than its input: what it reads
+    of its own units stays inside.
     """
     if any(cut.axis.side == "sequence" for cut in cuts):
         return ()

@@ -9,6 +9,7 @@ from benchsuite.pruning.folding import fold
 from benchsuite.pruning.joined_biases import join, join_biases, joined_state
 from benchsuite.pruning.own_width import give_own_widths, widen
 from benchsuite.pruning.packed_attention import separate, separate_attentions, separate_state
+from benchsuite.pruning.recurrent import separate_named, separate_recurrent, separate_recurrent_state
 from benchsuite.pruning.units_first import put_units_first, units_first, units_first_state
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class PlainForm:
         joined: names of those whose layer got the bias that was put together in every forward pass.
         widened: names of those that got a width of their own.
         units_first: by name of each transposed convolution whose weight got its units first, its groups.
+        recurrent: by name of each recurrent layer that became several, how its last states are returned.
     """
 
     folded: Mapping[str, str]
@@ -34,6 +36,7 @@ class PlainForm:
     joined: tuple[str, ...]
     widened: tuple[str, ...]
     units_first: Mapping[str, int]
+    recurrent: Mapping[str, bool]
 
     @property
     def other_operations(self) -> bool:
@@ -41,12 +44,12 @@ class PlainForm:
 
         Transposed convolutions do not count: what a network costs is measured with those of torch.
         """
-        return bool(self.folded or self.separated or self.joined)
+        return bool(self.folded or self.separated or self.joined or self.recurrent)
 
     def state(self, as_built: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Tensors by names of parameters as the network was built, by the names that it has in this form."""
-        state = joined_state(separate_state(as_built, self.separated), self.joined)
-        return units_first_state(state, self.units_first)
+        separated = separate_recurrent_state(separate_state(as_built, self.separated), self.recurrent)
+        return units_first_state(joined_state(separated, self.joined), self.units_first)
 
     def apply(self, model: nn.Module, example: Tensor) -> None:
         """Bring another network that was built in the same way into this form, in place.
@@ -60,6 +63,7 @@ class PlainForm:
         """
         fold(model, example)
         separate(model, self.separated)
+        separate_named(model, self.recurrent)
         join(model, self.joined)
         units_first(model, [*self.units_first])
         widen(model, self.widened)
@@ -68,7 +72,8 @@ class PlainForm:
 def make_plain(model: nn.Module, example: Tensor) -> PlainForm:
     """Bring a network into the form in which it is pruned, in place.
 
-    See `fold`, `separate_attentions`, `join_biases`, `put_units_first` and `give_own_widths`.
+    See `fold`, `separate_attentions`, `separate_recurrent`, `join_biases`, `put_units_first` and
+    `give_own_widths`.
 
     Args:
         model: the network as it was built, with its trained weights.
@@ -79,6 +84,7 @@ def make_plain(model: nn.Module, example: Tensor) -> PlainForm:
     """
     folded = fold(model, example)
     separated = separate_attentions(model, example)
+    recurrent = separate_recurrent(model, example)
     joined = join_biases(model, example)
     transposed = put_units_first(model, example)
-    return PlainForm(folded, separated, joined, give_own_widths(model, example), transposed)
+    return PlainForm(folded, separated, joined, give_own_widths(model, example), transposed, recurrent)

@@ -86,6 +86,8 @@ class _Watcher:
         self._gradients: dict[str, Tensor] = {}
 
     def watch(self, name: str, tensor: Tensor) -> None:
+        if self._network.layer(name).kind == "recurrent":
+            return  # what its units do from step to step is not in the gradient of its output
         # Copied, since a later operation may overwrite it in place.
         self._maps[name] = self._ordered(name, tensor.detach().clone())
         tensor.register_hook(partial(self._keep, name))

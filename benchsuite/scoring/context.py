@@ -225,9 +225,9 @@ class ScoringContext(SampledNetwork):
         """Return a float32 table (samples, units) on the CPU for each layer: its reduced activation maps.
 
         Maps are read after the non-linearity (`benchsuite.scoring.points` says where exactly); a
-        convolution's positions are pixels, a linear layer's are tokens. Layers that the network's forward
-        pass does not reach are absent. One pass over the samples computes every reduction that any scorer of
-        the suite has announced by `Scorer.reductions`.
+        convolution's positions are pixels, a linear layer's are tokens, a recurrent layer's are steps. Layers
+        that the network's forward pass does not reach are absent. One pass over the samples computes every
+        reduction that any scorer of the suite has announced by `Scorer.reductions`.
 
         Args:
             reduction: a `Reduction`, or the name of one: "mean", "max", "variance", "zero-fraction",
@@ -239,7 +239,8 @@ class ScoringContext(SampledNetwork):
         """Yield for each batch, by layer, its activation maps and the gradients of each sample's own loss.
 
         Both have the shape (samples, units, positions...). In evaluation mode a sample's loss depends only on
-        its own activations.
+        its own activations. Recurrent layers are absent: a gradient at their output lacks what their units do
+        from step to step inside.
         """
         for batch in gradient_batches(self, activations=True):
             yield dict(batch.activations)

@@ -26,7 +26,8 @@ class GradientBatch:
         parameters: the network's parameters by name, detached.
         gradients: by parameter name, the gradient of the batch's mean loss; zero for unused parameters.
         activations: by layer, its activation maps and the gradients of each sample's own loss, both
-            (samples, units, positions...). Empty for a statistic that does not ask for them.
+            (samples, units, positions...). Recurrent layers are absent: a gradient at their output lacks
+            what their units do from step to step inside. Empty for a statistic that does not ask for them.
         groups: the coupled groups that the layers form.
         gates: by group, (samples, positions): the derivative of each sample's own loss with respect to the
             presence of a position, see `benchsuite.scoring.gates`. Groups whose gates cannot be read are
@@ -106,7 +107,7 @@ class ActivationChange(GradientStatistic):
     """The mean over samples of abs(mean over positions of a x g_a), (units,) for each layer.
 
     a is the activation after the non-linearity, g_a the gradient of the sample's own loss. Layers that the
-    forward pass does not reach are absent.
+    forward pass does not reach are absent, and so are recurrent layers, which also read their units inside.
     """
 
     name: ClassVar[str] = "activation-change"

@@ -248,13 +248,14 @@ def reading(
 def as_maps(layer: Layer, tensor: Tensor, samples: int) -> Tensor:
     """Order a layer's output as (samples, units, positions...), with at least one position dimension.
 
-    Convolutions have their units in the second dimension, linear layers in the last (after tokens or
-    positions, if any). Windows that a network has moved into the sample dimension become positions.
+    Convolutions have their units in the second dimension, linear and recurrent layers in the last (after
+    tokens, steps or positions, if any). Windows that a network has moved into the sample dimension become
+    positions.
 
     Raises:
         Unsupported: the first dimension is not a multiple of the number of samples.
     """
-    maps = tensor.movedim(-1, 1) if layer.kind == "linear" else tensor
+    maps = tensor if layer.kind == "conv" else tensor.movedim(-1, 1)
     if maps.ndim == 2:
         maps = maps.unsqueeze(-1)
     if maps.shape[0] == samples:

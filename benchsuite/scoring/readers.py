@@ -52,7 +52,7 @@ def ungated_groups(
     for group in groups:
         found = [fault for reader in group.readers if (fault := faults[reader.layer]) is not None]
         if not group.readers:
-            found = ["no layer is known that reads its units"]
+            found = ["no layer is known that reads its units, or a recurrent one does, which hides how"]
         if found:
             reasons[group.name] = found[0]
     return reasons

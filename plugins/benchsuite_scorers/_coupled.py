@@ -26,11 +26,13 @@ def member_gates(context: ScoringContext, group: CoupledGroup) -> Gates:
 
     Raises:
         Unsupported: layers share a weight, and a normalisation follows the first: what follows the others is
-            not known.
+            not known; or a layer is a recurrent one.
     """
     gates: dict[nn.Module, Gate] = {}
     for member in group.members:
         layer = context.layer(member.layer)
+        if layer.kind == "recurrent":
+            raise Unsupported(f"{layer.name} reads its units itself from step to step, where no gate is")
         places = _places(member.units, layer.units, group.size, layer.weight)
         same = [(layer.name, layer.module), *_sharing(context.model, layer.module)]
         if layer.norm is None:

@@ -64,8 +64,8 @@ class ImportanceSwitch(Scorer):
         groups = by_first_call(context, context.groups)
         with ExitStack() as learnt:
             for group in groups[::-1] if self.order == "backward" else groups:
-                gates = member_gates(context, group)
                 try:
+                    gates = member_gates(context, group)
                     mean = self._learn(context, gates)
                 except Unsupported as reason:
                     skipped[group.name] = str(reason)

@@ -30,6 +30,8 @@ class TaylorActivation(Scorer):
     units: here a group's score is the sum of the divided scores of its maps, where a map that several of its
     layers share counts once, since it is one term of the paper's expansion.
 
+    Recurrent layers are skipped: they read their units themselves, and that part of the gradient is not seen.
+
     Cost: one shared backward pass per batch. It fails where the gradient vanishes but the loss is curved, as
     at a minimum.
 
@@ -43,6 +45,9 @@ class TaylorActivation(Scorer):
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
         """Return the normalised mean absolute first-order change by unit."""
         scores = context.gradient_statistic("activation-change")
+        for layer in context.layers:
+            if layer.kind == "recurrent":
+                context.skip(layer, "it reads its units itself from step to step, where no gradient is seen")
         skip_unreached(context, scores)
         divided = {name: score / score.norm().clamp_min(1e-30) for name, score in scores.items()}
         owners = {name: context.map_owner(name) for name in divided}

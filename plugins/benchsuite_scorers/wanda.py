@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchsuite import Scorer
 from benchsuite_scorers._reached import skip_unreached
@@ -18,7 +18,8 @@ class Wanda(Scorer):
 
     A small weight on a strong input may matter more than a large one on a weak input. For convolutions the
     input is what each position of the kernel reads, over samples and output positions; for linear layers over
-    samples and tokens. Cost: one forward pass. Scores are comparable within a unit's weights, where the paper
+    samples and tokens; for recurrent layers over samples and steps, their own units of the step before
+    among the inputs. Cost: one forward pass. Scores are comparable within a unit's weights, where the paper
     ranks them, so neither over layers nor by their sum; it fails as a ranking of units, whose scales differ
     like those of magnitudes.
 
@@ -53,6 +54,11 @@ def squared_inputs(layer: Layer, inputs: Tensor) -> Tensor:
     import torch
     from torch.func import functional_call
 
+    if layer.kind == "recurrent":
+        module: Any = layer.module
+        with torch.no_grad():
+            read: Tensor = module.reads(inputs)
+        return read.square().sum((0, 1))[:, None].expand(layer.weight.shape)
     weight = torch.zeros_like(layer.weight, requires_grad=True)
     with torch.enable_grad():
         total = functional_call(layer.module, {"weight": weight}, (inputs.detach() ** 2,)).sum()

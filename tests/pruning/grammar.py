@@ -8,6 +8,7 @@ each layer loses.
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
@@ -89,7 +90,19 @@ class Grown(nn.Module):
                 return x.flatten(2).transpose(1, 2)
             case "maps":
                 return x.view(x.shape[0], -1, *step.options)
+            case "places":
+                return x + self.layers[step.layer](torch.arange(x.shape[1]))
+            case "recurrent":
+                return self._recurrent(x, self.layers[step.layer], step.options)
         raise AssertionError(step.kind)
+
+    def _recurrent(self, x: Tensor, layer: nn.Module, options: tuple[int, ...]) -> Tensor:
+        """All steps, or the last states of the last layer."""
+        out, state = layer(x)
+        if not options[0]:
+            return out  # type: ignore[no-any-return]
+        state = state[0] if isinstance(state, tuple) else state
+        return torch.cat((state[-2], state[-1]), 1) if options[1] else state[-1]  # type: ignore[no-any-return]
 
 
 def masked(network: Grown, x: Tensor, gone: Mapping[str, Collection[int]]) -> Tensor:
@@ -147,7 +160,32 @@ def _masked_value(
             of_maps = there.view(-1, step.options[0] * step.options[1])
             assert (of_maps.all(1) == of_maps.any(1)).all(), "a part of a map is gone"
             return x.view(len(x), -1, *step.options), of_maps[:, 0]
+        case "places":
+            return x + network.layers[step.layer].get_parameter("weight"), there
+        case "recurrent":
+            layer = network.layers[step.layer]
+            return _masked_recurrent(network, layer, f"layers.{step.layer}", (x, there), step.options, gone)
     raise AssertionError(step.kind)
+
+
+def _masked_recurrent(
+    network: Grown,
+    layer: Any,
+    name: str,
+    given: Value,
+    options: tuple[int, ...],
+    gone: Mapping[str, Collection[int]],
+) -> Value:
+    """Units whose weights and biases are zero are zero at every step."""
+    layer, left = copy.deepcopy(layer), {}
+    for key, parameter in layer.named_parameters():
+        suffix = key.split("_", 2)[2]
+        left[suffix] = _left(layer.hidden_size, gone.get(f"{name}.{suffix}", ()))
+        every = left[suffix].repeat(len(parameter) // layer.hidden_size)
+        with torch.no_grad():
+            parameter[~every] = 0
+    last = [mask for suffix, mask in left.items() if suffix.startswith(f"l{layer.num_layers - 1}")]
+    return network._recurrent(_zeroed(*given, 2), layer, options), torch.cat(last)
 
 
 def _masked_layer(
@@ -254,12 +292,14 @@ class Grower:
             production = self.chance.choice(list(_ON_MAPS))
             self.used[production] += 1
             x, channels, side = _ON_MAPS[production](self, x, channels, side)
-        end = self.chance.choice(["tokens", "mean", "flatten"])
+        end = self.chance.choice(["tokens", "mean", "flatten", "steps"])
         self.used[end] += 1
         if end == "tokens":
             x, channels = self._transformer(x, channels, side * side)
         elif end == "mean":
             x = self._step("mean", x)
+        elif end == "steps":
+            x, channels = self._recurrent(self._step("tokens", x), channels)
         else:
             x, channels = self._step("flatten", x), channels * side * side
         for _ in range(self.chance.randint(0, 2)):
@@ -447,6 +487,9 @@ class Grower:
         width = heads * self.chance.randint(2, 3)
         x = self._step("tokens", self._layer(x, nn.Conv2d(channels, width, 1)))
         if self._coin():
+            self.used["embedding"] += 1
+            x = self._layer(x, nn.Embedding(tokens, width), "places")
+        if self._coin():
             self.used["token mixing"] += 1
             y = self._layer(self._layer(x, nn.LayerNorm(width)), Mixing(tokens, self._width()))
             x = self._step("add", x, y)
@@ -459,6 +502,16 @@ class Grower:
             y = self._layer(self._layer(x, nn.LayerNorm(width)), nn.Linear(width, inner))
             x = self._step("add", x, self._layer(self._act(y), nn.Linear(inner, width)))
         return self._step("mean", self._layer(x, nn.LayerNorm(width))), width
+
+    def _recurrent(self, x: int, channels: int) -> tuple[int, int]:
+        kind, width = self.chance.choice([nn.LSTM, nn.GRU, nn.RNN]), self._width()
+        both, states = self._coin(), self._coin()
+        self.used[f"recurrent, {'last states' if states else 'steps'}"] += 1
+        layer = kind(channels, width, self.chance.randint(1, 2), batch_first=True, bidirectional=both)
+        name = f"{kind.__name__.lower()}{len(self.layers)}"
+        self.layers[name] = layer
+        x = self._step("recurrent", x, layer=name, options=(states, both))
+        return x if states else self._step("mean", x), width * (1 + both)
 
     def _coin(self) -> bool:
         return self.chance.random() < 0.5
@@ -505,7 +558,11 @@ PRODUCTIONS = (
     "tokens",
     "mean",
     "flatten",
+    "steps",
+    "recurrent, steps",
+    "recurrent, last states",
     "token mixing",
+    "embedding",
     *(said for _, said in _ATTENTIONS),
 )
 

@@ -203,7 +203,7 @@ LEFT_OUT: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "attention": (
         Attending,
-        r"attention: of type MultiheadAttention; only convolutions and linear layers are pruned; "
+        r"attention: of type MultiheadAttention; only convolutions, linear and recurrent layers are pruned; "
         r"attention\.out_proj: a part of a MultiheadAttention, which multiplies by its weight without",
     ),
 }

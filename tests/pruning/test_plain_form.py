@@ -10,6 +10,7 @@ from pruning_networks import around, build, example
 from test_joined_biases import Joining
 from test_own_width import Divided
 from test_packed_attention import classifier
+from test_sequences import sequence
 from torch import Tensor, nn
 
 from benchsuite.pruning.plain_form import make_plain
@@ -36,6 +37,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "units_first": lambda: nn.Sequential(
         nn.ConvTranspose2d(1, 6, 3, groups=1), nn.ConvTranspose2d(6, 4, 3, groups=2)
     ),
+    "recurrent": lambda: sequence("both directions"),
 }
 
 

@@ -70,6 +70,8 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "in place behind a view": lambda: around(InPlace()),
     "token mixing": lambda: mixer(Mixing(4, 7)),
     "LSTM": sequence,
+    "GRU": lambda: sequence("GRU", "last state"),
+    "both directions": lambda: sequence("both directions", "last step"),
     "own width": lambda: around(Divided()),
     "packed attention": lambda: classifier("encoder"),
     "joined biases": lambda: around(Joining()),

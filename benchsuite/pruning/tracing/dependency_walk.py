@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
+from benchsuite.contracts.recurrent import RecurrentLayer
 from benchsuite.errors import BenchsuiteError, Unsupported
 from benchsuite.pruning.axes import Axis, axes_of, is_prunable
 from benchsuite.pruning.graph import OUTPUT
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 MOST_STEPS = 200_000
 """Nodes that a walk may visit; the largest networks of torchvision and timm take some thousands."""
+_CHANNELS_LAST = (RecurrentLayer, nn.Embedding, nn.EmbeddingBag)
+"""Modules with their channels in the last dimension, whatever operations they consist of."""
 _TOGETHER = ("CloneBackward", "AliasBackward", "ToCopyBackward", "ContiguousBackward")
 """Operations after which channels are as they were."""
 _SHIFTED = "it meets other channels by a shift or selection along the channels, as in LocalResponseNorm"
@@ -83,7 +86,14 @@ class Walk:
         self.model = model
         self.names = graph.names
         self.couplings = Couplings()
-        self.layouts = Layouts()
+        self.layouts = Layouts(
+            {
+                operation: len(output_shape(operation, 0)) - 1
+                for node in graph.nodes
+                if isinstance(node.owner, _CHANNELS_LAST)
+                for operation in node.uses
+            }
+        )
         self.axes = NodeAxes(graph.names, self.layouts)
         self.attention = AttentionLayers()
         """What takes part in attentions with removable heads."""

@@ -11,7 +11,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _SECOND = ("ConvolutionBackward", "NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm", "NativeGroupNorm")
 _LAST = ("AddmmBackward", "MmBackward", "NativeLayerNorm")
@@ -63,10 +63,14 @@ def viewed(whole: Sequence[int], made: Sequence[int], dim: int) -> Viewed | None
 
 
 class Layouts:
-    """Finds the channel dimensions of the tensors of one recorded network, and caches them."""
+    """Finds the channel dimensions of the tensors of one recorded network, and caches them.
 
-    def __init__(self) -> None:
-        self._found: dict[Any, int | None] = {}
+    Args:
+        known: the channel dimensions of the outputs of some operations.
+    """
+
+    def __init__(self, known: Mapping[Any, int]) -> None:
+        self._found: dict[Any, int | None] = {**known}
 
     def channel_dim(self, operation: Any) -> int | None:
         """The channel dimension of an operation's output, or None if it is not known.

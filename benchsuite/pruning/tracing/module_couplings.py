@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import nn
 
+from benchsuite.contracts.recurrent import RecurrentLayer
 from benchsuite.pruning.axes import Axis
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ def tie_inside_modules(model: nn.Module, couplings: Couplings) -> None:
         conv = Axis(name, "grouped")
         if conv in couplings.sizes:
             _tie_blocks(couplings, conv, module.out_channels // module.groups)
+        if isinstance(module, RecurrentLayer) and Axis(name, "out") in couplings.sizes:
+            # It reads its own units, behind its inputs.
+            own = np.arange(len(module.weight))
+            read = couplings.of(Axis(name, "sequence"), module.inputs + own)
+            couplings.tie(read, couplings.of(Axis(name, "out"), own))
 
 
 def _tie_shared(model: nn.Module, couplings: Couplings) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from benchsuite.contracts.recurrent import RecurrentLayer
 from benchsuite.errors import Unsupported
 from benchsuite.pruning.tracing.stated_sizes import stated_sizes
 from benchsuite.pruning.transposed import TransposedConvolution
@@ -30,7 +31,9 @@ _LAYERS = (
     nn.modules.conv._ConvNd,
     nn.Linear,
     nn.RNNBase,
+    RecurrentLayer,
     nn.Embedding,
+    nn.EmbeddingBag,
     nn.MultiheadAttention,
     nn.modules.batchnorm._BatchNorm,
     nn.modules.instancenorm._InstanceNorm,
@@ -77,7 +80,7 @@ class Node:
     def _has_two_ends(self) -> bool:
         if isinstance(self.owner, nn.modules.conv._ConvNd):
             return not is_depthwise(self.owner)
-        return isinstance(self.owner, nn.Linear | nn.RNNBase) and not self.mixes
+        return isinstance(self.owner, nn.Linear | nn.RNNBase | RecurrentLayer) and not self.mixes
 
     def only_readers(self) -> Iterator[Node]:
         """The node that alone reads this one, the one that alone reads that, and so on, each once."""
@@ -183,11 +186,11 @@ class _Recorder:
             self._layers[first.grad_fn] = module
             if isinstance(module, TransposedConvolution):  # how its weight is turned is inside it
                 self._given.setdefault(first.grad_fn, [first.grad_fn.next_functions[0]])
-        if isinstance(module, nn.RNNBase):
+        if isinstance(module, nn.RNNBase | RecurrentLayer):
             self._note_sequence(module, inputs, outputs)
         return outputs if copied else None
 
-    def _note_sequence(self, module: nn.RNNBase, inputs: tuple[Any, ...], outputs: Any) -> None:
+    def _note_sequence(self, module: nn.Module, inputs: tuple[Any, ...], outputs: Any) -> None:
         """Of a recurrent layer nothing inside counts: all that it returns comes from what it was given."""
         given, made = (
             [each for each in tree_leaves(some) if isinstance(each, Tensor) and each.grad_fn is not None]

@@ -9,6 +9,7 @@ import numpy as np
 from torch import nn
 
 from benchsuite.contracts.layers import CoupledGroup, GroupMember, Layer
+from benchsuite.contracts.recurrent import RecurrentLayer
 from benchsuite.metrics.cost import MacCount, count_macs, evaluating
 from benchsuite.pruning.axes import is_prunable
 from benchsuite.pruning.cost_model import AxisCut, build_cost_model
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from benchsuite.contracts.layers import LayerKind
     from benchsuite.pruning.axes import Axis
     from benchsuite.pruning.tracing.couplings import Component
     from benchsuite.pruning.tracing.dependency_walk import Dependencies
@@ -214,10 +216,16 @@ def _used_layers(model: nn.Module, counted: MacCount, norms: Mapping[str, str]) 
             layers.append(
                 Layer(
                     name,
-                    "linear" if isinstance(module, nn.Linear) else "conv",
+                    _kind(module),
                     module,
                     model.get_submodule(norm) if norm else None,
                     norm,
                 )
             )
     return tuple(layers)
+
+
+def _kind(module: nn.Module) -> LayerKind:
+    if isinstance(module, RecurrentLayer):
+        return "recurrent"
+    return "linear" if isinstance(module, nn.Linear) else "conv"
