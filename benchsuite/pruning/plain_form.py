@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from benchsuite.contracts.inputs import Inputs
+
 
 @dataclass(frozen=True)
 class PlainForm:
@@ -41,7 +43,7 @@ class PlainForm:
         """Tensors by names of parameters as the network was built, by the names that it has in this form."""
         return joined_state(separate_state(as_built, self.separated), self.joined)
 
-    def apply(self, model: nn.Module, example: Tensor) -> None:
+    def apply(self, model: nn.Module, example: Inputs) -> None:
         """Bring another network that was built in the same way into this form, in place.
 
         Args:
@@ -57,7 +59,7 @@ class PlainForm:
         widen(model, self.widened)
 
 
-def make_plain(model: nn.Module, example: Tensor) -> PlainForm:
+def make_plain(model: nn.Module, example: Inputs) -> PlainForm:
     """Bring a network into the form in which it is pruned, in place.
 
     See `fold`, `separate_attentions`, `join_biases` and `give_own_widths`.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from benchsuite.contracts.inputs import Inputs
     from benchsuite.contracts.layers import Layer
     from benchsuite.training import TrainingTrace
 
@@ -29,7 +30,7 @@ class ScoringContext(SampledNetwork):
     Args:
         model: the dense network; moved to `device` and put into evaluation mode.
         layers: the layers to score.
-        inputs: the training split's inputs, samples first: floats, or what `normalise` accepts.
+        inputs: the training split's inputs, samples first: floats, a `TensorMap`, or what `normalise` takes.
         labels: their class numbers.
         draw: number of the independent draw of a random criterion; with `seed` and `round_number` it decides
             the generator.
@@ -50,7 +51,7 @@ class ScoringContext(SampledNetwork):
         self,
         model: nn.Module,
         layers: Sequence[Layer],
-        inputs: Tensor,
+        inputs: Inputs,
         labels: Tensor,
         *,
         draw: int = 0,
@@ -203,8 +204,8 @@ class ScoringContext(SampledNetwork):
 
         Maps are read after the non-linearity (`benchsuite.scoring.points` says where exactly); a
         convolution's positions are pixels, a linear layer's are tokens. Layers that the network's forward
-        pass does not reach are absent. One pass over the samples computes every reduction that any scorer of
-        the suite has announced by `Scorer.reductions`.
+        pass does not reach are absent; positions of padding are left out. One pass over the samples computes
+        every reduction that any scorer of the suite has announced by `Scorer.reductions`.
 
         Args:
             reduction: a `Reduction`, or the name of one: "mean", "max", "variance", "zero-fraction",

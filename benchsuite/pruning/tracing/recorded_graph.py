@@ -20,6 +20,7 @@ from benchsuite.pruning.tracing.stated_sizes import stated_sizes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from benchsuite.contracts.inputs import Inputs
     from benchsuite.pruning.tracing.stated_sizes import StatedSizes
 
 End = Literal["in", "out", "through"]
@@ -123,7 +124,7 @@ def is_depthwise(conv: nn.modules.conv._ConvNd) -> bool:
     return 1 < conv.groups == conv.in_channels == conv.out_channels
 
 
-def record(model: nn.Module, example: Tensor) -> RecordedGraph:
+def record(model: nn.Module, example: Inputs) -> RecordedGraph:
     """Run the network once and return its graph.
 
     Args:
