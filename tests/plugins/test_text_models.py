@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,11 +17,15 @@ from benchsuite.pruning.plain_form import make_plain
 from benchsuite.pruning.surgery import check_surgery, remove_units
 from benchsuite.pruning.tracing.proof import randomise
 from benchsuite.pruning.tracing.trace import trace
+from benchsuite.scoring.check import run_scorer
+from benchsuite.scoring.context import ScoringContext
+from benchsuite.testing import tiny_trace
 from benchsuite.trials.usable_model import place_of_class_scores, return_class_scores, usable
 from benchsuite_models.huggingface import HuggingFaceModel
 from benchsuite_models.mlp import Mlp
 from benchsuite_models.small_resnet import SmallResNet
 from benchsuite_models.text_encoder import SmallTextEncoder
+from benchsuite_scorers.registration import SCORERS
 
 if TYPE_CHECKING:
     from benchsuite.pruning.graph import PruningGraph
@@ -185,3 +190,43 @@ def test_what_a_type_of_the_library_cannot_is_said(kind: str, config: dict[str, 
 def test_a_type_for_texts_takes_no_images() -> None:
     with pytest.raises(benchsuite.Unsupported, match="huggingface/bert classifies texts, not images"):
         HuggingFaceModel(architecture="bert").build((3, 32, 32), CLASSES)
+
+
+@needs_transformers
+@pytest.mark.parametrize("scorer", SCORERS, ids=lambda scorer: scorer.name)
+def test_every_criterion_scores_bert_or_says_why_not(scorer: type[benchsuite.Scorer]) -> None:
+    network, graph = bert()
+    inputs, labels = texts(samples=14), torch.arange(14) % CLASSES
+    for granularity in ("unit",) if scorer.granularity == "unit" else ("unit", "weight"):
+        own = scorer()
+        for name, value in {"permutations": 4, "probes": 8, "fewest": 4}.items():
+            if hasattr(own, name):
+                setattr(own, name, value)
+        context = ScoringContext(
+            network,
+            graph.layers if granularity == "unit" else graph.weight_layers,
+            inputs,
+            labels,
+            groups=graph.groups,
+            batch_size=6,
+            granularity=granularity,
+            trace=tiny_trace(network),
+            target=0.5 if own.needs_target else None,
+        )
+        if own.name in NOT_BERT:
+            with pytest.raises(benchsuite.Unsupported):
+                run_scorer(own, context)
+        else:
+            found = run_scorer(own, context).scores
+            assert found.keys() == {layer.name for layer in context.layers}
+
+
+NOT_BERT = {"apoz", "bn-scale", "hrank", "synflow"}
+"""They need a ReLU, a batch normalisation, maps, and inputs that can be ones."""
+
+
+@cache
+def bert() -> tuple[nn.Module, PruningGraph]:
+    network, graph = traced("bert")
+    randomise(network)
+    return network, graph

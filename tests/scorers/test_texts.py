@@ -15,7 +15,9 @@ from benchsuite.scoring.check import run_scorer
 from benchsuite.scoring.context import ScoringContext
 from benchsuite.testing import tiny_trace
 from benchsuite_models.nets.text_encoder import TextEncoder
+from benchsuite_scorers.fisher import Fisher
 from benchsuite_scorers.registration import SCORERS
+from benchsuite_scorers.taylor_weight import TaylorWeight
 
 if TYPE_CHECKING:
     from benchsuite.pruning.graph import PruningGraph
@@ -117,3 +119,32 @@ def test_the_table_of_a_text_is_that_of_the_text_alone() -> None:
             model(input_ids=ids[None, :length], attention_mask=torch.ones(1, length))
         hook.remove()
         assert torch.allclose(table["blocks.0.hidden"][row], seen["hidden"][0].mean(0), atol=1e-5)
+
+
+class Looking(TextEncoder):
+    """Looks at the numbers of its mask, as much code does to save work where nothing is padded."""
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        if bool(attention_mask.all()):
+            attention_mask = torch.ones_like(attention_mask)
+        return super().forward(input_ids, attention_mask)
+
+
+@pytest.mark.parametrize(
+    "scorer", [Fisher(), TaylorWeight(average="sample")], ids=["fisher", "taylor-weight"]
+)
+def test_gradients_of_samples_are_those_of_a_network_that_looks_at_no_number(
+    scorer: benchsuite.Scorer,
+) -> None:
+    model, graph = network_and_graph()
+    looking = Looking(VOCABULARY, STEPS + 4, CLASSES, width=8, heads=2, hidden=10, blocks=2)
+    looking.load_state_dict(model.state_dict())
+    take_by_name(looking)
+    found = []
+    for each in (model, looking):
+        layers = trace(each, texts()[0]).weight_layers
+        context = ScoringContext(each, layers, *texts(), batch_size=10, granularity="weight")
+        found.append(run_scorer(scorer, context).scores)
+    assert found[0].keys() == found[1].keys() == {layer.name for layer in graph.weight_layers}
+    for name, score in found[0].items():
+        assert torch.allclose(found[1][name], score, rtol=1e-3, atol=1e-6 * float(score.abs().max())), name
