@@ -29,6 +29,12 @@ from .contracts.fingerprint import (
 from .contracts.fingerprint import (
     files_fingerprint as files_fingerprint,
 )
+from .contracts.inputs import (
+    TensorMap as TensorMap,
+)
+from .contracts.inputs import (
+    joined as joined,
+)
 from .contracts.layers import (
     CoupledGroup as CoupledGroup,
 )
@@ -46,6 +52,12 @@ from .contracts.model import (
 )
 from .contracts.model import (
     ModelPlugin as ModelPlugin,
+)
+from .contracts.named_inputs import (
+    NamedInputs as NamedInputs,
+)
+from .contracts.named_inputs import (
+    Tokens as Tokens,
 )
 from .contracts.other_parameters import (
     functional_call as functional_call,
@@ -94,6 +106,9 @@ from .scoring.gradients import (
 )
 from .scoring.gradients import (
     GradientStatistic as GradientStatistic,
+)
+from .scoring.padding import (
+    without_padding as without_padding,
 )
 from .scoring.reductions import (
     Reduction as Reduction,

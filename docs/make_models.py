@@ -76,14 +76,14 @@ def all_models() -> list[str]:
     """Every classifier of torchvision, the small ones first, between architectures of the others."""
     from torchvision.models import get_model_weights
 
-    from benchsuite_models.huggingface import HuggingFaceModel
+    from benchsuite_models.huggingface import IMAGES, listed
     from benchsuite_models.torchvision import TorchvisionModel
 
     def parameters(name: str) -> int:
         return int(next(iter(get_model_weights(name))).meta["num_params"])
 
     own = sorted(TorchvisionModel.architectures(), key=parameters)
-    families = {"torchvision": own, "timm": TIMM, HUGGING_FACE: HuggingFaceModel.architectures()}
+    families = {"torchvision": own, "timm": TIMM, HUGGING_FACE: list(listed(IMAGES))}
     names = [[f"{family}/{name}" for name in of_family] for family, of_family in families.items()]
     return [name for name in chain.from_iterable(zip_longest(*names)) if name]
 

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, ClassVar
 from benchsuite.contracts.plugin import Plugin
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from torch import Tensor
+
+    from benchsuite.contracts.inputs import Inputs
+    from benchsuite.contracts.named_inputs import NamedInputs, Tokens
 
 
 @dataclass(frozen=True)
@@ -18,11 +22,13 @@ class Split:
     """Samples and their labels.
 
     Attributes:
-        inputs: uint8 images (samples, channels, height, width), or float32 features (samples, features).
+        inputs: uint8 images (samples, channels, height, width), or float32 features (samples, features); or
+            by name several tensors of the same samples, int64, bool or float32, which a network gets as
+            keyword arguments. The host makes a `TensorMap` of such a mapping.
         labels: class numbers, int64, shape (samples,).
     """
 
-    inputs: Tensor
+    inputs: Inputs | Mapping[str, Tensor]
     labels: Tensor
 
     def __len__(self) -> int:
@@ -48,23 +54,28 @@ class Dataset:
         validation: for choices; disjoint from `train`, taken from the published training part.
         test: the published test part; read once per trial, at the end.
         classes: class names in label order.
-        mean: per channel (images, on the scale 0..1) or per feature; subtracted from inputs.
+        mean: per channel (images, on the scale 0..1) or per feature; subtracted from inputs. Empty for inputs
+            by name, which are not normalised.
         std: likewise; inputs are divided by it.
         augmentation: what a recipe with `augment = true` does to training images.
+        tokens: what a data set of texts says of its inputs.
     """
 
     train: Split
     validation: Split
     test: Split
     classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
     augmentation: Augmentation = Augmentation()
+    tokens: Tokens | None = None
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """One sample's shape."""
-        return tuple(self.train.inputs.shape[1:])
+    def input_shape(self) -> tuple[int, ...] | NamedInputs:
+        """One sample's shape, or what inputs by name are like."""
+        from benchsuite.contracts.inputs import shape_of
+
+        return shape_of(self.train.inputs, self.tokens)
 
 
 class DatasetPlugin(Plugin):

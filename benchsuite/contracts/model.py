@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from benchsuite.contracts.plugin import Plugin
 from benchsuite.contracts.recipe import TrainingRecipe
+from benchsuite.errors import Unsupported
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from benchsuite.contracts.named_inputs import NamedInputs
 
 
 class ModelPlugin(Plugin):
@@ -40,6 +43,22 @@ class ModelPlugin(Plugin):
             Unsupported: the network cannot take that shape; the message says which it can.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define build()")
+
+    def build_named(self, inputs: NamedInputs, classes: int) -> nn.Module:
+        """Return a fresh network whose inputs come by name: each is a keyword argument of its `forward`.
+
+        Args:
+            inputs: the names, and what each input is like.
+            classes: as for `build`.
+
+        Raises:
+            Unsupported: the network cannot take them, as those cannot whose class does not override this.
+        """
+        del classes
+        raise Unsupported(
+            f"{self.name} takes one tensor, and the data set's inputs come by name ({inputs}); models for "
+            "them define build_named()"
+        )
 
     def fingerprint(self) -> str:
         """Identify the content of files that `build` reads, such as a local checkpoint; empty without any.

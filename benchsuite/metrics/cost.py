@@ -11,6 +11,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from benchsuite.contracts.inputs import tensors_of
 from benchsuite.contracts.recurrent import RecurrentLayer
 from benchsuite.metrics.macs import MacCount, count_macs
 from benchsuite.metrics.network_cost import Cost
@@ -19,10 +20,12 @@ from benchsuite.metrics.storages import storages_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from benchsuite.contracts.inputs import Inputs
+
 __all__ = ["Cost", "MacCount", "count_macs", "evaluating", "measure_cost"]
 
 
-def measure_cost(model: nn.Module, example: Tensor) -> Cost:
+def measure_cost(model: nn.Module, example: Inputs) -> Cost:
     """Count the cost of one sample, by running the network on the first sample of `example`.
 
     The network is put into evaluation mode and back. Operations are counted as they are executed, so the
@@ -64,11 +67,11 @@ def _weights(model: nn.Module) -> list[Tensor]:
 class _LiveBytes(TorchDispatchMode):
     """Tracks the storages that operations create, and how many bytes of them are alive at the same time."""
 
-    def __init__(self, model: nn.Module, example: Tensor) -> None:
+    def __init__(self, model: nn.Module, example: Inputs) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch gives no types here
         self._given = {
             storage._cdata
-            for tensor in (*model.parameters(), *model.buffers(), example)
+            for tensor in (*model.parameters(), *model.buffers(), *tensors_of(example))
             for storage in storages_of(tensor)
         }
         self._live: dict[int, tuple[StorageWeakRef, int]] = {}
@@ -92,7 +95,7 @@ class _LiveBytes(TorchDispatchMode):
         return result
 
 
-def _peak_activation_bytes(model: nn.Module, example: Tensor) -> int:
+def _peak_activation_bytes(model: nn.Module, example: Inputs) -> int:
     with torch.no_grad(), _LiveBytes(model, example) as live:
         model(example)
     peak: int = live.peak

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from torch import Tensor, nn
+    from torch import nn
 
+    from benchsuite.contracts.inputs import Inputs
     from benchsuite.metrics.latency import Latency
 
 _ORDER = (0, 1, 1, 0)
@@ -43,7 +44,7 @@ class Energy:
 def measure_energy(
     dense: nn.Module,
     pruned: nn.Module,
-    example: Tensor,
+    example: Inputs,
     latency: Latency,
     device: torch.device | str,
     *,
@@ -119,7 +120,7 @@ def energy_between(
 class _Work:
     """Forward passes without a pause."""
 
-    def __init__(self, model: nn.Module, batch: Tensor, milliseconds: float) -> None:
+    def __init__(self, model: nn.Module, batch: Inputs, milliseconds: float) -> None:
         self._model, self._batch = model, batch
         self._calls = max(1, int(1000 * _CHUNK_SECONDS / milliseconds))
 

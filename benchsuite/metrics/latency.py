@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from benchsuite.contracts.inputs import joined, laid_out, memory_format_of
 from benchsuite.hardware.devices import (
     exact_float32,
-    memory_format_for,
     searched_convolutions,
     synchronise,
 )
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor, nn
+
+    from benchsuite.contracts.inputs import Inputs
 
 _WARM_UP_CALLS = 3
 _BLOCK_SECONDS = 0.015
@@ -88,7 +90,7 @@ class Latency:
 def measure_latency(
     dense: nn.Module,
     pruned: nn.Module,
-    example: Tensor,
+    example: Inputs,
     batch_size: int,
     device: torch.device | str,
     *,
@@ -163,17 +165,17 @@ class _Block:
 class _Pair:
     """Copies of both networks, warm and ready to be timed."""
 
-    def __init__(self, dense: nn.Module, pruned: nn.Module, batch: Tensor, *, sparse_kernels: bool) -> None:
+    def __init__(self, dense: nn.Module, pruned: nn.Module, batch: Inputs, *, sparse_kernels: bool) -> None:
         self._originals = (dense, pruned)
         self._batch = batch
         self._copies: dict[int, nn.Module] = {}
-        self._time_call = _time_on_gpu if batch.is_cuda else _time_on_cpu
+        self._time_call = _time_on_gpu if batch.device.type == "cuda" else _time_on_cpu
         self.sparse_layers = 0
         start = time.perf_counter()
         self._copy(0)
         self._renews = not sparse_kernels and time.perf_counter() - start < _BLOCK_SECONDS
         if sparse_kernels:
-            self._batch = batch.half()
+            self._batch = batch.to(torch.half)
             self._copies = {which: network.half() for which, network in self._copies.items()}
             self.sparse_layers = use_sparse_kernels(self._copies[1], self._batch)
         self._call(_WARM_UP_CALLS)
@@ -195,7 +197,7 @@ class _Pair:
 
     def _interruptions(self) -> int:
         """How often the system has taken a processor away from this process; no matter to events on a GPU."""
-        return 0 if self._batch.is_cuda else resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+        return 0 if self._batch.device.type == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
     def _copy(self, first: int) -> None:
         """Make new copies, the first or the second network's before the other's."""
@@ -255,26 +257,26 @@ def _ratio(blocks: Sequence[Sequence[_TwoRounds]]) -> MedianInterval:
     return median_interval([statistics.median(of_pair(*two) for two in block) for block in blocks])
 
 
-def batch_of(example: Tensor, size: int, device: torch.device) -> Tensor:
+def batch_of(example: Inputs, size: int, device: torch.device) -> Inputs:
     """A batch on the device in its fastest layout, of inputs that are repeated or cut to the size."""
     repeats = -(-size // len(example))
-    batch = torch.cat([example] * repeats)[:size].to(device)
-    return batch.contiguous(memory_format=memory_format_for(example))
+    batch: Inputs = laid_out(joined([example] * repeats)[:size].to(device))
+    return batch
 
 
-def prepared(network: nn.Module, device: torch.device, batch: Tensor) -> nn.Module:
+def prepared(network: nn.Module, device: torch.device, batch: Inputs) -> nn.Module:
     """A copy of the network on the device, in evaluation mode and in the layout of the batch."""
     network = copy.deepcopy(network).to(device).eval()
-    return network.to(memory_format=memory_format_for(batch))
+    return network.to(memory_format=memory_format_of(batch))
 
 
-def _time_on_cpu(network: Callable[[Tensor], Tensor], batch: Tensor) -> float:
+def _time_on_cpu(network: Callable[[Inputs], Tensor], batch: Inputs) -> float:
     start = time.perf_counter_ns()
     network(batch)
     return (time.perf_counter_ns() - start) / 1e6
 
 
-def _time_on_gpu(network: Callable[[Tensor], Tensor], batch: Tensor) -> float:
+def _time_on_gpu(network: Callable[[Inputs], Tensor], batch: Inputs) -> float:
     with torch.cuda.device(batch.device):
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()

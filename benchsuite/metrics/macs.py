@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.utils.hooks import RemovableHandle
 
+    from benchsuite.contracts.inputs import Inputs
+
 _TOTAL = "Global"
 """The name under which torch's counter keeps the total."""
 _NONZERO = "Nonzero"
@@ -50,7 +52,7 @@ class MacCount:
     unknown: tuple[str, ...]
 
 
-def count_macs(model: nn.Module, example: Tensor, *, zeros: bool = False) -> MacCount:
+def count_macs(model: nn.Module, example: Inputs, *, zeros: bool = False) -> MacCount:
     """Count the MACs of the first sample of `example`; the network must be in evaluation mode.
 
     Args:

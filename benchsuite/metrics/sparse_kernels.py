@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from benchsuite.contracts.inputs import Inputs
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +29,7 @@ def is_two_four(weight: Tensor) -> bool:
     return bool(((weight.reshape(-1, 4) != 0).sum(1) <= 2).all())
 
 
-def use_sparse_kernels(network: nn.Module, batch: Tensor) -> int:
+def use_sparse_kernels(network: nn.Module, batch: Inputs) -> int:
     """Give linear layers of the 2:4 pattern weights that are multiplied by sparse kernels.
 
     Convolutions have no such kernels in torch and stay as they are, as do matrices of a shape that the
@@ -45,7 +49,7 @@ def use_sparse_kernels(network: nn.Module, batch: Tensor) -> int:
     return changed
 
 
-def _try_sparse(network: nn.Module, name: str, layer: nn.Linear, batch: Tensor) -> bool:
+def _try_sparse(network: nn.Module, name: str, layer: nn.Linear, batch: Inputs) -> bool:
     """Make one layer's weight sparse if the network then runs, and say whether it does."""
     dense = layer.weight
     try:

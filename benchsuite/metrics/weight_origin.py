@@ -9,12 +9,15 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._pytree import tree_leaves
 
+from benchsuite.contracts.inputs import tensors_of
 from benchsuite.metrics.storages import parts_of, stored_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from torch import nn
+
+    from benchsuite.contracts.inputs import Inputs
 
 
 class _Origin(IntEnum):
@@ -33,11 +36,12 @@ class WeightOrigin:
         example: the input.
     """
 
-    def __init__(self, model: nn.Module, example: Tensor) -> None:
+    def __init__(self, model: nn.Module, example: Inputs) -> None:
         self._known: dict[int, tuple[StorageWeakRef, _Origin]] = {}
         for parameter in model.parameters():
             self._note(parameter, _Origin.WEIGHT)
-        self._note(example, _Origin.ACTIVATION)
+        for tensor in tensors_of(example):
+            self._note(tensor, _Origin.ACTIVATION)
 
     def follow(self, given: Any, made: Any) -> None:
         """Note what an operation made of what it was given."""

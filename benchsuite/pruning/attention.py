@@ -32,6 +32,8 @@ class Attention:
 
     Attributes:
         heads: how many heads.
+        holder: name of the module, within this one, that knows how many; empty for the module itself. It is
+            another one where the layer that reads what the heads give lies beside it.
         makers: by name of each layer, within the module, that makes queries, keys and values, how many of
             these it makes.
         reader: name of the layer that reads what the heads give.
@@ -39,6 +41,7 @@ class Attention:
     """
 
     heads: int
+    holder: str
     makers: dict[str, int]
     reader: str
     width: int
@@ -50,12 +53,18 @@ def attention_of(module: nn.Module) -> Attention | None:
     It has an attribute with its number of heads and layers of fitting widths. Whether the rest of its code
     does with fewer heads, only a trial removal shows.
     """
-    attribute = heads_attribute(module)
-    if attribute is None or (heads := int(getattr(module, attribute))) < 1:
+    holder = _holder(module)
+    if holder is None:
         return None
+    inner = module.get_submodule(holder)
+    heads = int(getattr(inner, _own_attribute(inner) or ""))
     layers = dict(_layers(module))
-    made = _makers(layers)
-    if not made:
+    within = dict(_layers(inner))
+    if holder:
+        layers = {name: layer for name, layer in layers.items() if name.partition(".")[0] != holder}
+        layers |= {f"{holder}.{name}": layer for name, layer in within.items()}
+    made = {part: f"{holder}.{name}" if holder else name for part, name in _makers(within).items()}
+    if not made or heads < 1:
         return None
     makers = {name: len(part) for part, name in made.items()}
     parts = {name: layers[name].weight.shape[0] / count for name, count in makers.items()}
@@ -69,27 +78,47 @@ def attention_of(module: nn.Module) -> Attention | None:
         readers = [name for name, size in others.items() if size % heads == 0]
     if len(readers) != 1 or others[readers[0]] % heads:
         return None
-    return Attention(heads, makers, readers[0], others[readers[0]])
+    return Attention(heads, holder, makers, readers[0], others[readers[0]])
 
 
-def heads_attribute(module: nn.Module) -> str | None:
-    """The name of the attribute with the number of heads, or None."""
+def _holder(module: nn.Module) -> str | None:
+    """The name of the module, within this one, that knows how many heads there are; None if it is not clear.
+
+    It is the module itself, or the only one of its children that makes queries, keys and values, if no layer
+    in there reads what the heads give.
+    """
+    if _own_attribute(module) is not None:
+        return ""
+    found = [
+        name
+        for name, child in module.named_children()
+        if _own_attribute(child) is not None and _makers(dict(_layers(child)))
+    ]
+    return found[0] if len(found) == 1 and attention_of(module.get_submodule(found[0])) is None else None
+
+
+def _own_attribute(module: nn.Module) -> str | None:
     found = [name for name in HEADS if type(getattr(module, name, None)) is int]
     return found[0] if found else None
 
 
+def heads_attribute(module: nn.Module) -> tuple[nn.Module, str]:
+    """The module, it or one in it, and the name of its attribute with the number of heads of an attention."""
+    holder = _holder(module)
+    assert holder is not None
+    inner = module.get_submodule(holder)
+    return inner, _own_attribute(inner) or ""
+
+
 def heads_of(module: nn.Module) -> int:
     """How many heads an attention has."""
-    attribute = heads_attribute(module)
-    assert attribute is not None
-    return int(getattr(module, attribute))
+    return int(getattr(*heads_attribute(module)))
 
 
 def take_heads(module: nn.Module, count: int) -> None:
     """Tell an attention, in place, that it has so many heads less; its layers are cut separately."""
-    attribute = heads_attribute(module)
-    assert attribute is not None
-    setattr(module, attribute, int(getattr(module, attribute)) - count)
+    inner, attribute = heads_attribute(module)
+    setattr(inner, attribute, int(getattr(inner, attribute)) - count)
 
 
 def is_pointwise(module: nn.Module) -> bool:

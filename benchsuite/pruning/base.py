@@ -14,6 +14,7 @@ from benchsuite.store.keys import derived_seed
 if TYPE_CHECKING:
     from torch import nn
 
+    from benchsuite.contracts.inputs import Inputs
     from benchsuite.contracts.layers import CoupledGroup, Layer
     from benchsuite.metrics.cost import Cost
     from benchsuite.pruning.graph import PruningGraph
@@ -57,7 +58,7 @@ class PrunedNetwork(ABC):
         dense_cost: Cost,
         settings: PruningSettings,
         seed: int,
-        probe: Tensor,
+        probe: Inputs,
     ) -> None:
         self.model = dense
         self.after_step: Callable[[], None] | None = None

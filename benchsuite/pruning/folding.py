@@ -20,6 +20,8 @@ from benchsuite.pruning.trial_change import equal_outputs, run_once
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from benchsuite.contracts.inputs import Inputs
+
 
 @dataclass(frozen=True)
 class _Parametrised:
@@ -49,7 +51,7 @@ class _Parametrised:
         return f"{self.owner}.{self.name}" if self.owner else self.name
 
 
-def fold(model: nn.Module, example: Tensor) -> dict[str, str]:
+def fold(model: nn.Module, example: Inputs) -> dict[str, str]:
     """Replace every parametrised weight by the plain one that it is in evaluation mode, in place.
 
     These are weights under `torch.nn.utils.parametrize`, under the older `weight_norm` and `spectral_norm`,

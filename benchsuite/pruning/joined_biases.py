@@ -12,10 +12,12 @@ from benchsuite.pruning.trial_change import change_where_possible
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from benchsuite.contracts.inputs import Inputs
+
 _NAMES = ("q_bias", "k_bias", "v_bias")
 
 
-def join_biases(model: nn.Module, example: Tensor) -> tuple[str, ...]:
+def join_biases(model: nn.Module, example: Inputs) -> tuple[str, ...]:
     """Make `q_bias`, `k_bias` and `v_bias` of attentions the bias of their layer `qkv`, in place.
 
     BEiT (Bao et al. 2022) has none for keys, and puts zeros in its place: the layer is then called through a

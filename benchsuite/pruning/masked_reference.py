@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch.utils.hooks import RemovableHandle
 
+    from benchsuite.contracts.inputs import Inputs
     from benchsuite.pruning.axes import Axis
 
 
-def masked_output(model: nn.Module, entries: Mapping[Axis, NDArray[np.int64]], inputs: Tensor) -> Tensor:
+def masked_output(model: nn.Module, entries: Mapping[Axis, NDArray[np.int64]], inputs: Inputs) -> Tensor:
     """The output of the network with the removed entries masked.
 
     During the pass, the weights with which other layers read removed units are zero. Layer, group and root

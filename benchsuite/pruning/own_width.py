@@ -21,6 +21,8 @@ from benchsuite.pruning.trial_change import Trial
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from benchsuite.contracts.inputs import Inputs
+
 
 class _ShapeAlone(Tensor):
     """A tensor of which only the shape may be asked: whatever else is done with it is an error."""
@@ -124,7 +126,7 @@ class _Over:
         self.stand_in.end()
 
 
-def give_own_widths(model: nn.Module, example: Tensor) -> tuple[str, ...]:
+def give_own_widths(model: nn.Module, example: Inputs) -> tuple[str, ...]:
     """Let attentions whose width is taken from their input do with fewer heads and narrower inputs, in place.
 
     The dense network computes what it did, by the same operations. Attentions that use their input, but for

@@ -13,6 +13,8 @@ from benchsuite.pruning.trial_change import change_where_possible
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from benchsuite.contracts.inputs import Inputs
+
 _PARTS = ("q", "k", "v")
 
 
@@ -118,7 +120,7 @@ class SeparateAttention(nn.Module):
         return nothing.masked_fill(mask, float("-inf"))
 
 
-def separate_attentions(model: nn.Module, example: Tensor) -> tuple[str, ...]:
+def separate_attentions(model: nn.Module, example: Inputs) -> tuple[str, ...]:
     """Replace every `nn.MultiheadAttention` by a `SeparateAttention`, in place.
 
     Those stay as they are with which the network would compute something else or not run, in evaluation or in

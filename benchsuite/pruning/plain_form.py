@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from benchsuite.contracts.inputs import Inputs
+
 
 @dataclass(frozen=True)
 class PlainForm:
@@ -51,7 +53,7 @@ class PlainForm:
         separated = separate_recurrent_state(separate_state(as_built, self.separated), self.recurrent)
         return units_first_state(joined_state(separated, self.joined), self.units_first)
 
-    def apply(self, model: nn.Module, example: Tensor) -> None:
+    def apply(self, model: nn.Module, example: Inputs) -> None:
         """Bring another network that was built in the same way into this form, in place.
 
         Args:
@@ -69,7 +71,7 @@ class PlainForm:
         widen(model, self.widened)
 
 
-def make_plain(model: nn.Module, example: Tensor) -> PlainForm:
+def make_plain(model: nn.Module, example: Inputs) -> PlainForm:
     """Bring a network into the form in which it is pruned, in place.
 
     See `fold`, `separate_attentions`, `separate_recurrent`, `join_biases`, `put_units_first` and

@@ -14,7 +14,8 @@ from benchsuite.contracts.recurrent import RecurrentLayer
 from benchsuite.pruning.trial_change import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping, Sequence    from benchsuite.contracts.inputs import Inputs
+
 
     from benchsuite.contracts.recurrent import Cell
 
@@ -110,7 +111,7 @@ class SeparateRecurrent(nn.Module):
         return self.get_submodule(f"l{number}{behind}")
 
 
-def separate_recurrent(model: nn.Module, example: Tensor) -> dict[str, bool]:
+def separate_recurrent(model: nn.Module, example: Inputs) -> dict[str, bool]:
     """Replace every `nn.LSTM`, `nn.GRU` and `nn.RNN` by a `SeparateRecurrent`, in place.
 
     Those stay as they are with which the network would compute something else or not run, in evaluation or in

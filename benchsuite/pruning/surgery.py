@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from benchsuite.contracts.inputs import Inputs
     from benchsuite.pruning.axes import Axis
     from benchsuite.pruning.graph import PruningGraph
 
@@ -110,7 +111,7 @@ def check_surgery(
     pruned: nn.Module,
     graph: PruningGraph,
     removed: Mapping[str, Sequence[int]],
-    probe: Tensor,
+    probe: Inputs,
 ) -> SurgeryCheck:
     """Compare a pruned network with the dense one whose removed units are masked, on a probe batch.
 
@@ -128,12 +129,12 @@ def check_surgery(
     with evaluating(dense), evaluating(pruned):
         dtype = computing_dtype(dense, probe)
         small, twin = (in_precision(copy.deepcopy(model), dtype) for model in (pruned, dense))
-        result = compare(small, twin, entries, probe.to(dtype))
+        result = compare(small, twin, entries, probe.to(dtype), dtype)
         _check_state(pruned)
     return result
 
 
-def computing_dtype(model: nn.Module, probe: Tensor) -> torch.dtype:
+def computing_dtype(model: nn.Module, probe: Inputs) -> torch.dtype:
     """float64, or float32 for a network that creates float32 tensors itself or is very large.
 
     In float64 the copies that a comparison needs take 40 bytes per parameter.
@@ -142,7 +143,7 @@ def computing_dtype(model: nn.Module, probe: Tensor) -> torch.dtype:
         return torch.float32
     try:
         with torch.no_grad():
-            in_precision(copy.deepcopy(model), torch.float64)(probe[:1].double())
+            in_precision(copy.deepcopy(model), torch.float64)(probe[:1].to(torch.float64))
     except Exception:  # noqa: BLE001 - a network's code may refuse another precision in any way
         return torch.float32
     return torch.float64
@@ -165,14 +166,18 @@ def in_precision(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 def compare(
-    small: nn.Module, twin: nn.Module, entries: Mapping[Axis, NDArray[np.int64]], probe: Tensor
+    small: nn.Module,
+    twin: nn.Module,
+    entries: Mapping[Axis, NDArray[np.int64]],
+    probe: Inputs,
+    dtype: torch.dtype,
 ) -> SurgeryCheck:
-    """Compare a pruned network with the masked one, both in evaluation mode and in the probe's precision.
+    """Compare a pruned network with the masked one, both in evaluation mode and in one precision.
 
     Raises:
         SurgeryFailed: the outputs differ, or a parameter has lost its gradient.
     """
-    tolerance = TOLERANCE if probe.dtype == torch.float64 else _TOLERANCE_FLOAT32
+    tolerance = TOLERANCE if dtype == torch.float64 else _TOLERANCE_FLOAT32
     # TF32, which cuDNN uses for float32 by default, has errors as large as the tolerance.
     with exact_float32():
         output, unused = _output_and_unused(small, probe)
@@ -191,10 +196,10 @@ def compare(
         )
     if unused and (lost := unused - _output_and_unused(twin, probe)[1]):
         raise SurgeryFailed(f"no gradient reaches {', '.join(sorted(lost)[:3])} of the pruned network")
-    return SurgeryCheck(difference, relative, tolerance, str(probe.dtype).removeprefix("torch."))
+    return SurgeryCheck(difference, relative, tolerance, str(dtype).removeprefix("torch."))
 
 
-def _output_and_unused(model: nn.Module, probe: Tensor) -> tuple[Tensor, set[str]]:
+def _output_and_unused(model: nn.Module, probe: Inputs) -> tuple[Tensor, set[str]]:
     """The output, and the names of the parameters that get no gradient from it."""
     names, parameters = zip(*model.named_parameters(), strict=True)
     for parameter in parameters:

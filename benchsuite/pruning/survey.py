@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from benchsuite.contracts.inputs import Inputs
     from benchsuite.pruning.graph import PruningGraph
     from benchsuite.pruning.selection import UnitSelection
 
@@ -65,7 +66,7 @@ def _reachable(
 
 def survey(
     build: Callable[[], nn.Module],
-    example: Tensor,
+    example: Inputs,
     sparsity: float = 0.3,
     trace_limit: float = TRACE_SECONDS,
 ) -> SurveyLine:

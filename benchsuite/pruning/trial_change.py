@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from benchsuite.contracts.inputs import joined
 from benchsuite.errors import Unsupported
 from benchsuite.hardware.devices import exact_float32
 from benchsuite.metrics.cost import evaluating
@@ -17,6 +18,8 @@ from benchsuite.pruning.tracing.twin import twin_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from benchsuite.contracts.inputs import Inputs
+
     Change = Callable[[nn.Module, Sequence[str]], None]
     """A function of a network and names of its modules that changes these, in place."""
 
@@ -24,7 +27,7 @@ _TOLERANCE = 1e-4
 """Largest difference that a change may make, relative to the largest output, in the network's precision."""
 
 
-def run_once(model: nn.Module, example: Tensor) -> Any:
+def run_once(model: nn.Module, example: Inputs) -> Any:
     """What a network computes; raises `Unsupported` if it does not run."""
     try:
         return model(example)
@@ -42,7 +45,7 @@ def equal_outputs(before: Any, after: Any) -> bool:
 
 
 def change_where_possible(
-    model: nn.Module, example: Tensor, names: Sequence[str], change: Change
+    model: nn.Module, example: Inputs, names: Sequence[str], change: Change
 ) -> tuple[str, ...]:
     """Change those modules with which the network computes the same, in place, and return their names.
 
@@ -67,7 +70,7 @@ class Trial:
         Unsupported: the network cannot be copied, or does not run.
     """
 
-    def __init__(self, model: nn.Module, example: Tensor) -> None:
+    def __init__(self, model: nn.Module, example: Inputs) -> None:
         self._twin = twin_of(model)
         randomise(self._twin)
         self._example = example[:1].detach()
@@ -100,8 +103,8 @@ class Trial:
 
     def _learns(self, model: nn.Module) -> bool:
         # One sample is not enough if a batch normalisation gets a map of one position.
-        samples = torch.cat((self._example, self._example))
-        devices = [samples.device] if samples.is_cuda else []
+        samples = joined([self._example, self._example])
+        devices = [samples.device] if samples.device.type == "cuda" else []
         try:
             with torch.random.fork_rng(devices), torch.enable_grad():
                 outputs = model.train()(samples)

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from benchsuite.contracts.inputs import Inputs
 
-def put_units_first(model: nn.Module, example: Tensor) -> dict[str, int]:
+
+def put_units_first(model: nn.Module, example: Inputs) -> dict[str, int]:
     """Make every transposed convolution of torch a `TransposedConvolution`, in place.
 
     Those stay as they are with which the network would compute something else or not run, as where other code

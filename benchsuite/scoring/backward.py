@@ -12,6 +12,7 @@ from torch import Tensor
 from benchsuite.contracts.other_parameters import functional_call
 from benchsuite.scoring.gates import GateWatcher
 from benchsuite.scoring.gradients import GradientBatch
+from benchsuite.scoring.padding import kept_positions
 from benchsuite.scoring.points import as_maps
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def gradient_batches(
             samples=len(labels),
             of_samples=network.samples,
             of_batches=of_batches,
+            counting=kept_positions(inputs),
         )
 
 

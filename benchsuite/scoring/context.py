@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from benchsuite.contracts.inputs import Inputs
     from benchsuite.contracts.layers import Layer
     from benchsuite.training import TrainingTrace
 
@@ -30,7 +31,7 @@ class ScoringContext(SampledNetwork):
     Args:
         model: the dense network; moved to `device` and put into evaluation mode.
         layers: the layers to score.
-        inputs: the training split's inputs, samples first: floats, or what `normalise` accepts.
+        inputs: the training split's inputs, samples first: floats, a `TensorMap`, or what `normalise` takes.
         labels: their class numbers.
         draw: number of the independent draw of a random criterion; with `seed` and `round_number` it decides
             the generator.
@@ -52,7 +53,7 @@ class ScoringContext(SampledNetwork):
         self,
         model: nn.Module,
         layers: Sequence[Layer],
-        inputs: Tensor,
+        inputs: Inputs,
         labels: Tensor,
         *,
         draw: int = 0,
@@ -226,8 +227,9 @@ class ScoringContext(SampledNetwork):
 
         Maps are read after the non-linearity (`benchsuite.scoring.points` says where exactly); a
         convolution's positions are pixels, a linear layer's are tokens, a recurrent layer's are steps. Layers
-        that the network's forward pass does not reach are absent. One pass over the samples computes every
-        reduction that any scorer of the suite has announced by `Scorer.reductions`.
+        that the network's forward pass does not reach are absent; positions of padding are left out. One pass
+        over the samples computes every reduction that any scorer of the suite has announced by
+        `Scorer.reductions`.
 
         Args:
             reduction: a `Reduction`, or the name of one: "mean", "max", "variance", "zero-fraction",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from benchsuite.errors import PluginError
+from benchsuite.scoring.padding import mean_over_positions
 from benchsuite.scoring.reductions import source_of
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class GradientBatch:
             presence of a position, see `benchsuite.scoring.gates`. Groups whose gates cannot be read are
             absent (`ScoringContext.ungated` has the reasons). Empty for a statistic that does not ask for
             them, and where weights are pruned.
+        counting: which positions count, bool (samples, steps); None where all do.
         samples: how many samples the batch has.
         of_samples: how many all batches have together.
         of_batches: how many batches there are.
@@ -48,6 +50,7 @@ class GradientBatch:
     samples: int
     of_samples: int
     of_batches: int
+    counting: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ class ActivationChange(GradientStatistic):
     def __call__(self, batch: GradientBatch) -> dict[str, Tensor]:
         """Add up the absolute changes of the batch's samples."""
         return {
-            name: (maps * gradients).flatten(2).mean(-1).abs().sum(0) / batch.of_samples
+            name: mean_over_positions(maps * gradients, batch.counting).abs().sum(0) / batch.of_samples
             for name, (maps, gradients) in batch.activations.items()
         }
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from benchsuite.contracts.inputs import another, joined
 from benchsuite.contracts.other_parameters import functional_call
 from benchsuite.scoring.calls import call_input
 from benchsuite.scoring.points import in_rows
@@ -19,11 +20,12 @@ from benchsuite.scoring.points import in_rows
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from benchsuite.contracts.inputs import Inputs
     from benchsuite.contracts.layers import CoupledGroup
 
 
 def ungated_groups(
-    model: nn.Module, groups: Sequence[CoupledGroup], parameters: Mapping[str, Tensor], sample: Tensor
+    model: nn.Module, groups: Sequence[CoupledGroup], parameters: Mapping[str, Tensor], sample: Inputs
 ) -> dict[str, str]:
     """Return the groups whose readers' inputs cannot be seen or given to samples, with the reasons.
 
@@ -35,7 +37,7 @@ def ungated_groups(
         model: the network.
         groups: the coupled groups.
         parameters: its parameters by name, as leaves that require a gradient.
-        sample: an input of one sample.
+        sample: an input, as for `benchsuite.contracts.inputs.another`.
     """
     names = {reader.layer for group in groups for reader in group.readers}
     modules = {name: model.get_submodule(name) for name in names}
@@ -43,9 +45,9 @@ def ungated_groups(
     first = {id(parameter): name for name, parameter in model.named_parameters()}
     weights = {name: first[id(module.get_parameter("weight"))] for name, module in modules.items()}
     one, other, two = (_Probe(modules, parameters, weights) for _ in range(3))
-    another = 0.5 * sample.flip(-1) + 0.1
+    given, changed = sample[:1], another(sample)
     with torch.enable_grad():
-        for probe, inputs in ((one, sample), (other, another), (two, torch.cat([sample, another]))):
+        for probe, inputs in ((one, given), (other, changed), (two, joined([given, changed]))):
             probe.run(model, inputs)
     faults = {name: _fault(name, one, other, two) for name in names}
     reasons: dict[str, str] = {}
@@ -85,7 +87,7 @@ class _Probe(TorchFunctionMode):
             self._weights[id(parameters[weight])].append(name)
         self._inside: dict[str, int] = defaultdict(int)
 
-    def run(self, model: nn.Module, inputs: Tensor) -> None:
+    def run(self, model: nn.Module, inputs: Inputs) -> None:
         """Run the network once."""
         with ExitStack() as stack:
             for name, module in self._modules.items():

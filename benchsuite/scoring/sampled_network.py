@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from benchsuite.contracts.inputs import example_of, under_names
 from benchsuite.contracts.layers import CoupledGroup, GroupMember
 from benchsuite.errors import PluginError, Unsupported
 from benchsuite.scoring.calls import call_input
 from benchsuite.scoring.gates import places_of
 from benchsuite.scoring.gradients import own_parameters
+from benchsuite.scoring.padding import without_padding
 from benchsuite.scoring.points import ActivationPoint, find_points, reading
 from benchsuite.scoring.readers import ungated_groups
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
+    from benchsuite.contracts.inputs import Inputs
     from benchsuite.contracts.layers import Granularity, Layer
     from benchsuite.scoring.gates import Places
 
@@ -31,7 +34,7 @@ class Sampling(TypedDict, total=False):
     """The optional arguments of `SampledNetwork`, for classes built on it."""
 
     groups: Sequence[CoupledGroup]
-    normalise: Callable[[Tensor], Tensor] | None
+    normalise: Callable[[Any], Any] | None
     classes: int | None
     samples: int | None
     half: Literal[0, 1] | None
@@ -47,7 +50,7 @@ class SampledNetwork:
     Args:
         model: the network; moved to `device` and put into evaluation mode.
         layers: the layers to score.
-        inputs: the training split's inputs, samples first: floats, or what `normalise` accepts.
+        inputs: the training split's inputs, samples first: floats, a `TensorMap`, or what `normalise` takes.
         labels: their class numbers.
         groups: the coupled groups that `layers` form; without any, each layer is one, whose readers are not
             known.
@@ -65,11 +68,11 @@ class SampledNetwork:
         self,
         model: nn.Module,
         layers: Sequence[Layer],
-        inputs: Tensor,
+        inputs: Inputs,
         labels: Tensor,
         *,
         groups: Sequence[CoupledGroup] = (),
-        normalise: Callable[[Tensor], Tensor] | None = None,
+        normalise: Callable[[Any], Any] | None = None,
         classes: int | None = None,
         samples: int | None = None,
         half: Literal[0, 1] | None = None,
@@ -90,7 +93,7 @@ class SampledNetwork:
         chosen = torch.randperm(len(labels), generator=seeded(seed, "samples"))[:count].to(inputs.device)
         if half is not None:
             chosen = chosen[: count // 2] if half == 0 else chosen[count // 2 : count // 2 * 2]
-        self._inputs = inputs[chosen].to(self.device)
+        self._inputs: Any = inputs[chosen].to(self.device)
         self._labels = labels[chosen].to(self.device)
         self.classes = int(labels.max()) + 1 if classes is None else classes
 
@@ -112,10 +115,14 @@ class SampledNetwork:
     @property
     def raw_samples(self) -> dict[str, Tensor]:
         """The samples' "inputs", not normalised, and "labels"."""
-        return {"inputs": self._inputs, "labels": self._labels}
+        return {**under_names(self._inputs, "inputs"), "labels": self._labels}
 
-    def batches(self, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield normalised inputs and labels on the device, always the same samples in the same order."""
+    def batches(self, batch_size: int | None = None) -> Iterator[tuple[Any, Tensor]]:
+        """Yield normalised inputs and labels on the device, always the same samples in the same order.
+
+        Inputs are a tensor or, of a data set whose inputs come by name, a `TensorMap`; the network takes both
+        as its only argument.
+        """
         size = batch_size or self.batch_size
         for inputs, labels in zip(self._inputs.split(size), self._labels.split(size), strict=True):
             yield (inputs if self._normalise is None else self._normalise(inputs)), labels
@@ -146,7 +153,8 @@ class SampledNetwork:
     @cached_property
     def ungated(self) -> dict[str, str]:
         """The groups whose gates cannot be read, with the reasons (`benchsuite.scoring.readers`)."""
-        inputs, _ = next(self.batches(1))
+        inputs = example_of(self._inputs)
+        inputs = inputs if self._normalise is None else self._normalise(inputs)
         return ungated_groups(self.model, self.groups, self.leaf_parameters(), inputs)
 
     @cached_property
@@ -166,6 +174,8 @@ class SampledNetwork:
     def layer_inputs(self) -> Iterator[dict[str, Tensor]]:
         """Yield for each batch, by layer, its input tensor at its first call, in the network's own layout.
 
+        What a layer reads at positions of padding is zero there.
+
         Raises:
             Unsupported: a layer is called anew for each sample.
         """
@@ -177,16 +187,16 @@ class SampledNetwork:
             )
         for inputs, _ in self.batches():
             kept: dict[str, Tensor] = {}
-            self._run_with(inputs, lambda name: partial(_keep_input, kept, name))  # noqa: B023 - called at once
+            self._run_with(inputs, lambda name: partial(_keep_input, kept, name, inputs))  # noqa: B023 - called at once
             yield kept
 
-    def _calls(self, inputs: Tensor) -> Counter[str]:
+    def _calls(self, inputs: Inputs) -> Counter[str]:
         """How often a forward pass calls each layer."""
         calls: Counter[str] = Counter()
         self._run_with(inputs, lambda name: lambda *_: calls.update([name]))
         return calls
 
-    def _run_with(self, inputs: Tensor, hook: Callable[[str], Callable[..., None]]) -> None:
+    def _run_with(self, inputs: Inputs, hook: Callable[[str], Callable[..., None]]) -> None:
         """Run the network once, with a forward pre-hook with keyword arguments on each layer."""
         handles = [
             layer.module.register_forward_pre_hook(hook(layer.name), with_kwargs=True)
@@ -207,11 +217,16 @@ def _alone(layer: Layer) -> CoupledGroup:
 
 
 def _keep_input(
-    kept: dict[str, Tensor], name: str, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    kept: dict[str, Tensor],
+    name: str,
+    inputs: Inputs,
+    _module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> None:
     # The first use counts; the input is copied, since a later operation may overwrite it in place.
     if name not in kept:
-        kept[name] = call_input(args, kwargs).detach().clone()
+        kept[name] = without_padding(call_input(args, kwargs).detach(), inputs).clone()
 
 
 def seeded(seed: int, purpose: str) -> torch.Generator:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from benchsuite.scoring.backward import sum_statistics
+from benchsuite.scoring.padding import alike, kept_positions
 from benchsuite.scoring.points import as_maps
 from benchsuite.scoring.tables import TableStore, fingerprint
 from benchsuite.store.files import StorageError
@@ -134,16 +135,25 @@ class SharedPasses:
             for inputs, _ in network.batches():
                 count = len(inputs)
                 filled = [torch.zeros(count, width, device=network.device) for _ in missing]
-                with network.reading(partial(self._reduce, list(missing.values()), filled)):
+                counting = kept_positions(inputs)
+                with network.reading(partial(self._reduce, list(missing.values()), filled, counting)):
                     network.model(inputs)
                 for array, table in zip(arrays, filled, strict=True):
                     array[row : row + count] = table.cpu().numpy()
                 row += count
 
-    def _reduce(self, reductions: list[Reduction], tables: list[Tensor], name: str, tensor: Tensor) -> None:
+    def _reduce(
+        self,
+        reductions: list[Reduction],
+        tables: list[Tensor],
+        counting: Tensor | None,
+        name: str,
+        tensor: Tensor,
+    ) -> None:
         maps = as_maps(self._network.layer(name), tensor, len(tables[0]))
-        for table, reduction in zip(tables, reductions, strict=True):
-            table[:, self._columns[name]] = reduction(maps)
+        for rows, some in alike(maps, counting):
+            for table, reduction in zip(tables, reductions, strict=True):
+                table[rows, self._columns[name]] = reduction(some)
 
     def _fill_statistics(self, wanted: GradientStatistic) -> None:
         """Compute every statistic that is not in the store with one backward pass per batch."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import nn
 
+from benchsuite.contracts.inputs import example_of
 from benchsuite.contracts.layers import Layer
 from benchsuite.errors import Unsupported
 from benchsuite.pruning.tracing.trace import trace
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from benchsuite.contracts.inputs import Inputs
     from benchsuite.contracts.layers import CoupledGroup, Granularity
     from benchsuite.scoring.scorer import Scorer
 
@@ -55,7 +57,7 @@ def simple_layers(model: nn.Module, *, classifier: bool = False) -> list[Layer]:
 
 def context_for(
     model: nn.Module,
-    inputs: Tensor,
+    inputs: Inputs,
     labels: Tensor,
     *,
     layers: Sequence[Layer] | None = None,
@@ -81,15 +83,15 @@ def context_for(
 def traced_groups(
     model: nn.Module,
     layers: Sequence[Layer],
-    inputs: Tensor,
-    normalise: Callable[[Tensor], Tensor] | None = None,
+    inputs: Inputs,
+    normalise: Callable[[Any], Any] | None = None,
 ) -> tuple[CoupledGroup, ...]:
     """Return the coupled groups that these layers form, as the suite finds them.
 
     None where nothing can be pruned; groups that couple other layers as well are left out.
     """
     place = next(model.parameters()).device
-    example = inputs[:1].to(place)
+    example = example_of(inputs).to(place)
     known = {layer.name for layer in layers}
     try:
         graph = trace(model, example if normalise is None else normalise(example))

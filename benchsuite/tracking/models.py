@@ -20,6 +20,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from benchsuite._version import __version__
+from benchsuite.contracts.inputs import TensorMap, tensors_of
 from benchsuite.errors import BenchsuiteError
 from benchsuite.hardware.devices import prepare
 from benchsuite.pruning.transposed import with_layers_of_torch
@@ -30,6 +31,7 @@ from benchsuite.tracking import mlflow_fields
 from benchsuite.tracking.connection import connect, search
 from benchsuite.tracking.dense_tasks import dense_task
 from benchsuite.trials.dense_model import DenseModel, load_dense
+from benchsuite.trials.export import what_it_takes
 from benchsuite.trials.facts import OUTPUTS
 from benchsuite.trials.pruned_model import load_pruned, outputs_on, relative_difference
 from benchsuite.trials.worker_context import RunConfiguration, WorkerContext
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+    from benchsuite.contracts.inputs import Inputs
     from benchsuite.plan.dense_task import DenseTask
     from benchsuite.plan.trial import Trial
     from benchsuite.tracking.model_choice import ChosenModel
@@ -152,7 +155,8 @@ def save(network: Network, path: Path, form: Model, choice: ChosenModel) -> None
             in its trial.
     """
     model, probe = network.model, network.dense.probe
-    example = probe.cpu().numpy()
+    parts = [part.cpu().numpy() for part in tensors_of(probe)]
+    names = list(probe.parts) if isinstance(probe, TensorMap) else [None]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # from torch and MLflow, about what is intended here
         outputs = outputs_on(model, probe).numpy()
@@ -160,8 +164,9 @@ def save(network: Network, path: Path, form: Model, choice: ChosenModel) -> None
             model.eval(),
             path,
             mlflow_model=form,
-            signature=ModelSignature(Schema([_spec(example)]), Schema([_spec(outputs)])),
-            input_example=example,
+            signature=ModelSignature(Schema(list(map(_spec, parts, names))), Schema([_spec(outputs)])),
+            # Programs take inputs by position: those by name in the order of the data set.
+            input_example=tuple(parts) if isinstance(probe, TensorMap) else parts[0],
             # It consists of a graph and tensors: loading it runs none of our code.
             serialization_format="pt2",
             conda_env=_environment(),
@@ -175,17 +180,17 @@ def save(network: Network, path: Path, form: Model, choice: ChosenModel) -> None
 
 
 def _compare(
-    program: torch.nn.Module, inputs: torch.Tensor, expected: torch.Tensor, tolerance: float, what: str
+    program: torch.nn.Module, inputs: Inputs, expected: torch.Tensor, tolerance: float, what: str
 ) -> None:
     with torch.no_grad():
-        difference = relative_difference(program(inputs), expected)
+        difference = relative_difference(program(*tensors_of(inputs)), expected)
     if not difference <= tolerance:
         raise BenchsuiteError(f"its program differs from {what} by {difference:.2g} of the largest output")
 
 
-def _spec(values: np.ndarray[Any, Any]) -> TensorSpec:
+def _spec(values: np.ndarray[Any, Any], name: str | None = None) -> TensorSpec:
     """The tensor specification of such values for any number of samples."""
-    return TensorSpec(values.dtype, (-1, *values.shape[1:]))
+    return TensorSpec(values.dtype, (-1, *values.shape[1:]), name)
 
 
 def _environment() -> dict[str, Any]:
@@ -207,15 +212,13 @@ def _release(package: str) -> str:
 
 def _history(dense: DenseModel, choice: ChosenModel) -> dict[str, Any]:
     """What a user needs to know besides the program, for the file MLmodel."""
-    image = dense.data.train.inputs.dtype == torch.uint8
+    entered = what_it_takes(dense)
+    if "scale" in entered:
+        image = dense.data.train.inputs.dtype == torch.uint8
+        entered["scale"] = "pixels from 0 to 1, normalised" if image else "features, normalised"
     return {
         "axes": choice.record.axes,
-        "input": {
-            "shape": list(dense.data.input_shape),
-            "scale": "pixels from 0 to 1, normalised" if image else "features, normalised",
-            "mean": list(dense.mean),
-            "std": list(dense.std),
-        },
+        "input": entered,
         "classes": list(dense.data.classes),
         "chosen": choice.reason,
         "benchsuite": __version__,

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from benchsuite.hardware.devices import memory_format_for
+from benchsuite.contracts.inputs import TensorMap, memory_format_of, shape_of
 from benchsuite.training.data_checks import checked
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from benchsuite.contracts.dataset import Augmentation, Dataset, Split
+    from benchsuite.contracts.named_inputs import NamedInputs, Tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,13 +22,13 @@ class DeviceSplit:
     """One split on the device.
 
     Attributes:
-        inputs: as in `Split`: uint8 images or float32 features.
+        inputs: as in `Split`: uint8 images or float32 features, or a `TensorMap`.
         labels: int64, shape (samples,).
-        shift: subtracted from an input by `normalise`, on the scale of `inputs`.
+        shift: subtracted from an input by `normalise`, on the scale of `inputs`; inputs by name have none.
         scale: what the difference is multiplied by.
     """
 
-    inputs: Tensor
+    inputs: Any
     labels: Tensor
     shift: Tensor
     scale: Tensor
@@ -35,9 +36,11 @@ class DeviceSplit:
     def __len__(self) -> int:
         return int(self.labels.shape[0])
 
-    def normalise(self, inputs: Tensor) -> Tensor:
-        """Return a float32 copy of some of the split's inputs as the network wants them."""
-        copy = inputs.to(torch.float32, memory_format=memory_format_for(inputs), copy=True)
+    def normalise(self, inputs: Any) -> Any:
+        """Return a copy of some of the split's inputs as the network wants them; of one tensor in float32."""
+        if isinstance(inputs, TensorMap):
+            return inputs.clone()
+        copy = inputs.to(torch.float32, memory_format=memory_format_of(inputs), copy=True)
         return copy.sub_(self.shift).mul_(self.scale)
 
 
@@ -50,24 +53,22 @@ class DeviceDataset:
     test: DeviceSplit
     classes: tuple[str, ...]
     augmentation: Augmentation
+    tokens: Tokens | None = None
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """One sample's shape."""
-        return tuple(self.train.inputs.shape[1:])
+    def input_shape(self) -> tuple[int, ...] | NamedInputs:
+        """One sample's shape, or what inputs by name are like."""
+        return shape_of(self.train.inputs, self.tokens)
 
 
 def on_device(dataset: Dataset, device: torch.device | str) -> DeviceDataset:
     """Copy a data set to the device; raises `DataError` where its parts do not fit together."""
     dataset = checked(dataset)
-    image = dataset.train.inputs.dtype == torch.uint8
-    shape = (1, -1) + (1,) * (dataset.train.inputs.dim() - 2)
-    largest = 255.0 if image else 1.0
-    shift = (torch.tensor(dataset.mean) * largest).view(shape).to(device)
-    scale = (1.0 / (torch.tensor(dataset.std) * largest)).view(shape).to(device)
+    shift, scale = (each.to(device) for each in _normalisation(dataset))
 
     def move(split: Split) -> DeviceSplit:
-        return DeviceSplit(split.inputs.to(device), split.labels.to(device), shift, scale)
+        inputs: Any = split.inputs
+        return DeviceSplit(inputs.to(device), split.labels.to(device), shift, scale)
 
     return DeviceDataset(
         train=move(dataset.train),
@@ -75,7 +76,19 @@ def on_device(dataset: Dataset, device: torch.device | str) -> DeviceDataset:
         test=move(dataset.test),
         classes=dataset.classes,
         augmentation=dataset.augmentation,
+        tokens=dataset.tokens,
     )
+
+
+def _normalisation(dataset: Dataset) -> tuple[Tensor, Tensor]:
+    """What is subtracted from inputs, and what the difference is multiplied by; empty for inputs by name."""
+    inputs: Any = dataset.train.inputs
+    if isinstance(inputs, TensorMap):
+        return torch.empty(0), torch.empty(0)
+    shape = (1, -1) + (1,) * (inputs.dim() - 2)
+    largest = 255.0 if inputs.dtype == torch.uint8 else 1.0
+    shift = (torch.tensor(dataset.mean) * largest).view(shape)
+    return shift, (1.0 / (torch.tensor(dataset.std) * largest)).view(shape)
 
 
 def draw_epoch(
@@ -95,7 +108,7 @@ def draw_epoch(
     return torch.cat([order, offsets, mirror], dim=2)
 
 
-def take_batch(split: DeviceSplit, draws: Tensor, augmentation: Augmentation | None) -> tuple[Tensor, Tensor]:
+def take_batch(split: DeviceSplit, draws: Tensor, augmentation: Augmentation | None) -> tuple[Any, Tensor]:
     """Return the normalised inputs and labels that one step's draws, (batch, 1 or 4), stand for."""
     samples = draws[:, 0]
     inputs = split.inputs.index_select(0, samples)

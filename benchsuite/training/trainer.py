@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from benchsuite.contracts.inputs import memory_format_of
 from benchsuite.errors import BenchsuiteError
-from benchsuite.hardware.devices import exact_float32, memory_format_for, searched_convolutions
+from benchsuite.hardware.devices import exact_float32, searched_convolutions
 from benchsuite.hardware.kernels import trusted_gradients
 from benchsuite.training.finite import named, not_finite
 from benchsuite.training.schedule import learning_rates
@@ -101,7 +102,7 @@ def train(
 
     was_training = model.training
     model.to(device)
-    model.to(memory_format=memory_format_for(data.train.inputs)).train()
+    model.to(memory_format=memory_format_of(data.train.inputs)).train()
     for parameter in model.parameters():
         if parameter.dim() != 4:
             parameter.data = parameter.data.contiguous()  # the fused optimiser takes memory for dense

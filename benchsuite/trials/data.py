@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, cast
 
 from benchsuite.contracts.covered_imports import covered_imports
 from benchsuite.contracts.dataset import Augmentation, Dataset, Split
+from benchsuite.contracts.inputs import TensorMap, from_names, under_names
+from benchsuite.contracts.named_inputs import Tokens
 from benchsuite.errors import DataError, PluginError
 from benchsuite.store.file_digests import read_digest
 from benchsuite.store.stages import Stage, load_tensors, save_tensors
@@ -17,12 +19,15 @@ from benchsuite.trials.facts import DataFacts
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import Tensor
+
     from benchsuite.contracts.dataset import DatasetPlugin
+    from benchsuite.contracts.inputs import Inputs
     from benchsuite.contracts.plugin import PluginChoice
     from benchsuite.trials.worker_context import WorkerContext
 
 _FILE = "data.safetensors"
-_PARTS = [(split, part) for split in ("train", "validation", "test") for part in ("inputs", "labels")]
+_SPLITS = ("train", "validation", "test")
 
 
 def load_data(worker: WorkerContext, choice: PluginChoice, key: str) -> tuple[Dataset, DataFacts]:
@@ -34,14 +39,23 @@ def load_data(worker: WorkerContext, choice: PluginChoice, key: str) -> tuple[Da
     stage = Stage(folder, DataFacts, [_FILE], accept_old=worker.reads_old_runs)
     facts = stage.get(lambda: _keep(worker, choice, folder), worker.tell)
     tensors = load_tensors(folder / _FILE)
+    tokens = None if facts.tokens is None else Tokens(**facts.tokens)
+    mask = None if tokens is None else tokens.mask
     splits = {
-        name: Split(tensors[f"{name}/inputs"], tensors[f"{name}/labels"])
-        for name in ("train", "validation", "test")
+        name: Split(from_names(tensors, f"{name}/inputs", facts.inputs, mask), tensors[f"{name}/labels"])
+        for name in _SPLITS
     }
-    augmentation = Augmentation(**facts.augmentation)
-    return Dataset(
-        **splits, classes=facts.classes, mean=facts.mean, std=facts.std, augmentation=augmentation
-    ), facts
+    dataset = Dataset(
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
+        classes=facts.classes,
+        mean=facts.mean,
+        std=facts.std,
+        augmentation=Augmentation(**facts.augmentation),
+        tokens=tokens,
+    )
+    return dataset, facts
 
 
 def _keep(worker: WorkerContext, choice: PluginChoice, folder: Path) -> DataFacts:
@@ -61,8 +75,7 @@ def _keep(worker: WorkerContext, choice: PluginChoice, folder: Path) -> DataFact
     if shared:
         of = f"{shared} of the {len(dataset.test)}"
         worker.tell(f"data set {choice.label}: {of} test samples are training samples too")
-    tensors = {f"{name}/{part}": getattr(getattr(dataset, name), part) for name, part in _PARTS}
-    save_tensors(folder / _FILE, tensors)
+    save_tensors(folder / _FILE, _tensors(dataset))
     return DataFacts(
         classes=dataset.classes,
         mean=dataset.mean,
@@ -70,4 +83,16 @@ def _keep(worker: WorkerContext, choice: PluginChoice, folder: Path) -> DataFact
         augmentation=asdict(dataset.augmentation),
         digest=read_digest(folder / _FILE),
         overlap=shared,
+        inputs=tuple(inputs.parts) if isinstance(inputs := dataset.train.inputs, TensorMap) else (),
+        tokens=None if dataset.tokens is None else asdict(dataset.tokens),
     )
+
+
+def _tensors(dataset: Dataset) -> dict[str, Tensor]:
+    """What is kept of a checked data set."""
+    tensors: dict[str, Tensor] = {}
+    for name in _SPLITS:
+        split: Split = getattr(dataset, name)
+        tensors |= under_names(cast("Inputs", split.inputs), f"{name}/inputs")
+        tensors[f"{name}/labels"] = split.labels
+    return tensors

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchsuite.errors import PluginError, Unsupported
 from benchsuite.metrics.cost import measure_cost
@@ -27,6 +27,7 @@ from benchsuite.trials.usable_model import return_class_scores
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from benchsuite.contracts.inputs import Inputs
     from benchsuite.metrics.network_cost import Cost
     from benchsuite.plan.dense_task import DenseTask
     from benchsuite.pruning.graph import PruningGraph
@@ -55,7 +56,8 @@ class DenseModel:
         data: the data set on the device.
         graph: its prunable layers and coupled groups.
         probe: a few normalised training inputs for checks.
-        mean: what normalisation subtracts, per channel on the scale 0..1, or per feature.
+        mean: what normalisation subtracts, per channel on the scale 0..1, or per feature; empty for inputs by
+            name.
         std: what it divides by.
         facts: what the training stage noted; the cost is that of the network in its plain form.
         form: what was changed of the network as it was built.
@@ -66,7 +68,7 @@ class DenseModel:
     model: nn.Module
     data: DeviceDataset
     graph: PruningGraph
-    probe: Tensor
+    probe: Any
     mean: tuple[float, ...]
     std: tuple[float, ...]
     facts: DenseFacts
@@ -141,7 +143,7 @@ def load_dense(worker: WorkerContext, task: DenseTask, *, at_init: bool = False)
     )
 
 
-def _check_as_trained(model: nn.Module, inputs: Tensor, expected: Tensor) -> None:
+def _check_as_trained(model: nn.Module, inputs: Inputs, expected: Tensor) -> None:
     """Raise `Unsupported` if a network that was built anew does not compute what the trained one did."""
     if (found := difference(expected.to(inputs.device), outputs_of(model, inputs))) > _TOLERANCE:
         raise Unsupported(

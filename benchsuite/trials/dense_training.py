@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from benchsuite.contracts.covered_imports import covered_imports
+from benchsuite.contracts.inputs import example_of
+from benchsuite.contracts.named_inputs import NamedInputs
 from benchsuite.errors import PluginError, Unsupported
 from benchsuite.hardware import devices
 from benchsuite.metrics.accuracy import Evaluation, evaluate
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from benchsuite.contracts.dataset import Dataset
+    from benchsuite.contracts.inputs import Inputs
     from benchsuite.contracts.model import ModelPlugin
     from benchsuite.plan.dense_task import DenseTask
     from benchsuite.store.stages import Stage
@@ -56,14 +59,18 @@ def build_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(purpose, task.dataset.label, task.model.label, task.seed))
         with covered_imports("model", plugin):
-            model = plugin.build(dataset.input_shape, len(dataset.classes))
+            shape, classes = dataset.input_shape, len(dataset.classes)
+            if isinstance(shape, NamedInputs):
+                model = plugin.build_named(shape, classes)
+            else:
+                model = plugin.build(shape, classes)
             if isinstance(model, torch.export.ExportedProgram):
                 model = model.module()
             if not isinstance(model, nn.Module):
                 raise PluginError(
                     f"model {task.model.label}: build() returned {type(model).__name__}, not an nn.Module"
                 )
-            return usable(model, dataset.input_shape, lambda text: tell(f"model {task.model.label}: {text}"))
+            return usable(model, shape, lambda text: tell(f"model {task.model.label}: {text}"))
 
 
 def dense_stage_of(worker: WorkerContext, task: DenseTask) -> Stage[DenseFacts]:
@@ -150,7 +157,7 @@ def check_evaluation(model: nn.Module, data: DeviceDataset, name: str) -> None:
     """
     inputs = probe(data)
     together, again = outputs_of(model, inputs), outputs_of(model, inputs)
-    alone = torch.cat([outputs_of(model, one[None]) for one in inputs]) if len(inputs) > 1 else together
+    alone = torch.cat([outputs_of(model, inputs[n : n + 1]) for n in range(len(inputs))])
     if not isinstance(together, Tensor) or not together.isfinite().all():
         return  # said with more detail where the network is evaluated
     for other, fault in (
@@ -195,12 +202,12 @@ def finite_or_none(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def probe(data: DeviceDataset) -> Tensor:
+def probe(data: DeviceDataset) -> Any:
     """A few normalised training samples for checks, as a batch."""
     return data.train.normalise(data.train.inputs[:_SAMPLES])
 
 
-def outputs_of(model: nn.Module, inputs: Tensor) -> Tensor:
+def outputs_of(model: nn.Module, inputs: Inputs) -> Tensor:
     """What a network computes in evaluation."""
     with evaluating(model), torch.no_grad(), devices.exact_float32():
         outputs: Tensor = model(inputs)
@@ -219,9 +226,9 @@ def difference(one: Tensor, other: Tensor) -> float:
     return float((one - other).abs().max()) / (float(one.abs().max()) or 1.0) if len(one) else 0.0
 
 
-def example(data: DeviceDataset) -> Tensor:
-    """One normalised sample as a batch."""
-    return data.train.normalise(data.train.inputs[:1])
+def example(data: DeviceDataset) -> Any:
+    """As few normalised samples as an analysis of a network needs; one, unless inputs come by name."""
+    return data.train.normalise(example_of(data.train.inputs))
 
 
 def evaluation_metrics(evaluation: Evaluation, classes: tuple[str, ...]) -> dict[str, float]:

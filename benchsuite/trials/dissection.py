@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from benchsuite.contracts.digests import code_digest, code_libraries
+from benchsuite.contracts.named_inputs import NamedInputs
 from benchsuite.drawing.dissection import write_pictures
 from benchsuite.errors import Unsupported
 from benchsuite.metrics.cost import evaluating
@@ -206,6 +207,9 @@ def _measured(
     concepts: PackedConcepts,
     settings: DissectionSettings,
 ) -> Dissection:
+    shape = dense.data.input_shape
+    if isinstance(shape, NamedInputs):
+        raise Unsupported(f"dissection needs a network for images; this one's inputs come by name ({shape})")
     return dissect(
         model,
         concepts,
@@ -213,5 +217,5 @@ def _measured(
         device=worker.device,
         mean=dense.mean,
         std=dense.std,
-        input_shape=dense.data.input_shape,
+        input_shape=shape,
     )

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import json
 import math
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from benchsuite._version import __version__
+from benchsuite.contracts.inputs import TensorMap
+from benchsuite.contracts.named_inputs import NamedInputs
 from benchsuite.errors import BenchsuiteError, UsageError
 from benchsuite.pruning.transposed import with_layers_of_torch
 from benchsuite.store import metric_names, stages
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from benchsuite.contracts.inputs import Inputs
     from benchsuite.plan.trial import Trial
     from benchsuite.store.record import TrialRecord
     from benchsuite.trials.dense_model import DenseModel
@@ -49,11 +53,10 @@ Made by benchsuite {version} from trial {key}: {params:,.0f} parameters and {mac
 ```python
 import torch
 model = torch.export.load("model.pt2").module()
-logits = model(inputs)
+logits = model({call})
 ```
 
-`inputs` is a float32 tensor of shape ({shape}) on the CPU with any number of samples, normalised as in
-training: {normalisation}.
+{inputs}
 `logits` has one column for each of the {classes} classes, whose names `pruning.json` lists in order.
 
 | file | what it is |
@@ -114,8 +117,7 @@ def exported_program(model: nn.Module, dense: DenseModel) -> tuple[bytes, float]
         BenchsuiteError: the program, read back, computes something else than the network.
         Exception: whatever torch.export raises for a network that it cannot take.
     """
-    samples = torch.export.Dim("samples")
-    exported = torch.export.export(model, (dense.probe[:2],), dynamic_shapes=({0: samples},))
+    exported = _exported(model, dense.probe[:2])
     buffer = io.BytesIO()
     torch.export.save(exported, buffer)
     content = buffer.getvalue()
@@ -123,7 +125,7 @@ def exported_program(model: nn.Module, dense: DenseModel) -> tuple[bytes, float]
     largest = 0.0
     for inputs in (dense.probe, dense.probe[:1]):
         with torch.no_grad():
-            outputs = program(inputs)
+            outputs = program(**inputs.parts) if isinstance(inputs, TensorMap) else program(inputs)
         expected = outputs_on(model, inputs)
         relative = relative_difference(outputs, expected)
         if not relative <= _TOLERANCE:
@@ -132,33 +134,70 @@ def exported_program(model: nn.Module, dense: DenseModel) -> tuple[bytes, float]
     return content, largest
 
 
+def _exported(model: nn.Module, inputs: Inputs) -> torch.export.ExportedProgram:
+    """The program; inputs by name are its keyword arguments."""
+    each = {0: torch.export.Dim("samples")}
+    if isinstance(inputs, TensorMap):
+        shapes = dict.fromkeys(inputs.parts, each)
+        return torch.export.export(model, (), kwargs=inputs.parts, dynamic_shapes=shapes)
+    return torch.export.export(model, (inputs,), dynamic_shapes=(each,))
+
+
 def _history(pruned: PrunedModel, record: TrialRecord) -> dict[str, Any]:
     dense = pruned.dense
-    image = dense.data.train.inputs.dtype == torch.uint8
     return {
         "key": record.key,
         "axes": record.axes,
         "settings": record.settings,
         "removed": {name: list(positions) for name, positions in pruned.removed.items()},
         "kept_units": kept_units(dense.graph, pruned.removed),
-        "input": {
-            "shape": list(dense.data.input_shape),
-            "scale": "pixels from 0 to 1" if image else "features as they are",
-            "mean": list(dense.mean),
-            "std": list(dense.std),
-        },
+        "input": what_it_takes(dense),
         "classes": list(dense.data.classes),
         "metrics": record.metrics,
         "provenance": {**record.provenance, "exported_by": __version__, "exported_torch": torch.__version__},
     }
 
 
-def _readme(record: TrialRecord, history: dict[str, Any]) -> str:
-    axes, metrics = record.axes, record.metrics
-    entered = history["input"]
+def what_it_takes(dense: DenseModel) -> dict[str, Any]:
+    """What the network takes, as plain data: shape and normalisation, or the tensors by name."""
+    shape = dense.data.input_shape
+    if isinstance(shape, NamedInputs):
+        kinds = {n: str(kind).removeprefix("torch.") for n, kind in shape.types.items()}
+        return {
+            "tensors": {n: {"shape": list(size), "type": kinds[n]} for n, size in shape.shapes.items()},
+            "tokens": None if shape.tokens is None else asdict(shape.tokens),
+        }
+    image = dense.data.train.inputs.dtype == torch.uint8
+    return {
+        "shape": list(shape),
+        "scale": "pixels from 0 to 1" if image else "features as they are",
+        "mean": list(dense.mean),
+        "std": list(dense.std),
+    }
+
+
+def _of_inputs(entered: dict[str, Any]) -> tuple[str, str]:
+    """How the page calls the network, and what it says of the inputs."""
+    if "tensors" in entered:
+        kinds = [
+            f"`{name}` is {kind['type']} of shape ({', '.join(['samples', *map(str, kind['shape'])])})"
+            for name, kind in entered["tensors"].items()
+        ]
+        call = ", ".join(f"{name}={name}" for name in entered["tensors"])
+        return call, f"Any number of samples, on the CPU: {'; '.join(kinds)}."
     many = len(entered["mean"]) > 4
     mean, std = ("`mean`", "`std`") if many else (_listed(entered["mean"]), _listed(entered["std"]))
     where = " (in `pruning.json`)" if many else ""
+    shape = ", ".join(["samples", *map(str, entered["shape"])])
+    return "inputs", (
+        f"`inputs` is a float32 tensor of shape ({shape}) on the CPU with any number of samples, normalised "
+        f"as in\ntraining: {entered['scale']}, less {mean}, divided by {std}{where}."
+    )
+
+
+def _readme(record: TrialRecord, history: dict[str, Any]) -> str:
+    axes, metrics = record.axes, record.metrics
+    call, inputs = _of_inputs(history["input"])
     return _README.format(
         title="{model} on {dataset}, pruned by {scorer} at sparsity {sparsity}".format_map(axes),
         version=__version__,
@@ -168,8 +207,8 @@ def _readme(record: TrialRecord, history: dict[str, Any]) -> str:
         macs=metrics[metric_names.MACS],
         macs_dense=metrics[metric_names.MACS_DENSE],
         top1=metrics[metric_names.TOP1],
-        shape=", ".join(["samples", *map(str, entered["shape"])]),
-        normalisation=f"{entered['scale']}, less {mean}, divided by {std}{where}",
+        call=call,
+        inputs=inputs,
         classes=len(history["classes"]),
         torch=torch.__version__,
     )

@@ -23,9 +23,11 @@ class DataFacts(Facts):
         augmentation: fields of `Augmentation`.
         digest: SHA-256 of the file that holds the splits.
         overlap: how many test samples are training samples too.
+        inputs: the names of inputs that come by name, in the order of the data set.
+        tokens: fields of `Tokens`, of a data set of texts.
     """
 
-    decide = ("classes", "mean", "std", "augmentation")
+    decide = ("classes", "mean", "std", "augmentation", "tokens")
 
     classes: tuple[str, ...]
     mean: tuple[float, ...]
@@ -33,6 +35,8 @@ class DataFacts(Facts):
     augmentation: dict[str, Any]
     digest: str
     overlap: int = 0
+    inputs: tuple[str, ...] = ()
+    tokens: dict[str, Any] | None = None
 
 
 class DenseFacts(Facts):

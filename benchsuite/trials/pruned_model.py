@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from benchsuite.contracts.inputs import Inputs
     from benchsuite.plan.dense_task import DenseTask
     from benchsuite.plan.trial import Trial
     from benchsuite.trials.worker_context import WorkerContext
@@ -66,7 +67,7 @@ def keep_pruned(
     trial: Trial,
     model: nn.Module,
     removed: Mapping[str, tuple[int, ...]],
-    probe: Tensor,
+    probe: Inputs,
 ) -> int:
     """Leave in the trial's folder what `load_pruned` needs; return the size of the weights' file in bytes."""
     folder = worker.folder(trial.key)
@@ -118,7 +119,7 @@ def _removed(worker: WorkerContext, trial: FinishedTrial) -> dict[str, tuple[int
         ) from error
 
 
-def outputs_on(model: nn.Module, inputs: Tensor) -> Tensor:
+def outputs_on(model: nn.Module, inputs: Inputs) -> Tensor:
     """The network's outputs in evaluation mode and float32, on the CPU."""
     with evaluating(model), torch.no_grad(), exact_float32():
         outputs: Tensor = model(inputs)

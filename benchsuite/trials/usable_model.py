@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter, is_lazy
 
+from benchsuite.contracts.inputs import blank, described, take_by_name
+from benchsuite.contracts.named_inputs import NamedInputs
 from benchsuite.contracts.other_parameters import functional_call
 from benchsuite.errors import Unsupported
 from benchsuite.metrics.cost import evaluating
@@ -18,6 +20,8 @@ from benchsuite.trials.exported_program import as_layers, is_exported
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from benchsuite.contracts.inputs import Inputs
+
 Place = str | int
 """Where among several outputs the class scores stand: a name or a position."""
 
@@ -25,13 +29,17 @@ _SHOWN = 6
 
 
 def usable(
-    model: nn.Module, input_shape: tuple[int, ...], tell: Callable[[str], None] = lambda _: None
+    model: nn.Module,
+    input_shape: tuple[int, ...] | NamedInputs,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> nn.Module:
     """The network that trains: without wrappers, initialised, in single precision.
 
+    It takes inputs by name as one argument.
+
     Args:
         model: as `build` returned it; changed in place.
-        input_shape: one sample's shape.
+        input_shape: one sample's shape, or what inputs by name are like.
         tell: told in a sentence what was changed.
 
     Raises:
@@ -48,10 +56,12 @@ def usable(
     if is_exported(model):
         model = as_layers(model)
         tell("the exported program is made a network of layers again, which has a training mode")
+    if isinstance(input_shape, NamedInputs):
+        take_by_name(model)
     model.train()
     if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
         with evaluating(model), torch.no_grad():
-            _run(model, torch.zeros(2, *input_shape))
+            _run(model, blank(input_shape, 2))
         if any(isinstance(t, UninitializedParameter | UninitializedBuffer) for t in model.parameters()):
             raise Unsupported(
                 "a lazy module of the network is not used in a forward pass, so it has no weights"
@@ -66,7 +76,7 @@ def usable(
 
 
 def place_of_class_scores(
-    model: nn.Module, inputs: Tensor, classes: int, wanted: Place | None = None
+    model: nn.Module, inputs: Inputs, classes: int, wanted: Place | None = None
 ) -> Place | None:
     """Where the class scores stand in what a network returns; None if that is one tensor.
 
@@ -137,16 +147,21 @@ def _to_single_precision(model: nn.Module, tell: Callable[[str], None]) -> None:
         )
 
 
-def _run(model: nn.Module, inputs: Tensor, state: Mapping[str, Tensor] | None = None) -> Any:
-    shape = tuple(inputs.shape)
+def _run(model: nn.Module, inputs: Inputs, state: Mapping[str, Tensor] | None = None) -> Any:
     try:
         return model(inputs) if state is None else functional_call(model, dict(state), (inputs,))
     except Exception as error:
         # A network's own code can fail in any way.
         raise Unsupported(
-            f"the network does not run: it is called with one tensor of shape {shape}, and raises "
+            f"the network does not run: it is called with {_called_with(inputs)}, and raises "
             f"{type(error).__name__}: {error}"
         ) from error
+
+
+def _called_with(inputs: Inputs) -> str:
+    if isinstance(inputs, Tensor):
+        return f"one tensor of shape {tuple(inputs.shape)}"
+    return f"the keyword arguments {described(inputs)}"
 
 
 class _Pass:
@@ -156,7 +171,7 @@ class _Pass:
         outputs: what the network returns.
     """
 
-    def __init__(self, model: nn.Module, inputs: Tensor, *, training: bool) -> None:
+    def __init__(self, model: nn.Module, inputs: Inputs, *, training: bool) -> None:
         modes = {module: module.training for module in model.modules()}
         self._parameters = {
             name: parameter.detach().clone().requires_grad_(parameter.requires_grad)

@@ -1,8 +1,21 @@
-"""Checks of the input shape that the shipped models share."""
+"""Checks of the inputs that the shipped models share."""
 
 from __future__ import annotations
 
 import benchsuite
+
+
+def token_inputs(model: str, inputs: benchsuite.NamedInputs) -> tuple[benchsuite.Tokens, int]:
+    """What a data set says of its token ids, and the length of a text.
+
+    Raises:
+        Unsupported: there are no token ids among the inputs.
+    """
+    if inputs.tokens is None:
+        raise benchsuite.Unsupported(
+            f"{model} takes texts as token ids with a mask; the data set's inputs are {inputs}"
+        )
+    return inputs.tokens, inputs.shapes[inputs.tokens.ids][0]
 
 
 def image_shape(model: str, input_shape: tuple[int, ...], smallest: int = 1) -> tuple[int, int, int]:

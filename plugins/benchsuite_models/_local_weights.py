@@ -20,7 +20,10 @@ class ModelWithWeights(benchsuite.ModelPlugin):
 
     def network(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
         """Return a randomly initialised network; raises `Unsupported` for an input that it cannot take."""
-        raise NotImplementedError(f"{type(self).__name__} does not define network()")
+        del classes
+        raise benchsuite.Unsupported(
+            f"{self.name} takes inputs by name, and the data set's inputs are one tensor, {input_shape}"
+        )
 
     def build(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
         """Return the network, with the weights of the checkpoint if one is named.
@@ -29,7 +32,17 @@ class ModelWithWeights(benchsuite.ModelPlugin):
             Unsupported: the network cannot take that input shape or number of classes.
             DataError: the checkpoint is absent, malformed, or belongs to another network.
         """
-        network = self.network(input_shape, classes)
+        return self._with_weights(self.network(input_shape, classes))
+
+    def network_named(self, inputs: benchsuite.NamedInputs, classes: int) -> nn.Module:
+        """Return a randomly initialised network for inputs by name; raises `Unsupported` if it takes none."""
+        return super().build_named(inputs, classes)
+
+    def build_named(self, inputs: benchsuite.NamedInputs, classes: int) -> nn.Module:
+        """Return the network for inputs by name, as `build` does for one tensor."""
+        return self._with_weights(self.network_named(inputs, classes))
+
+    def _with_weights(self, network: nn.Module) -> nn.Module:
         if self.weights:
             from benchsuite_models._checkpoint import load_checkpoint
 

@@ -11,6 +11,7 @@ from benchsuite_models.lenet import LeNet5, LeNet102010025
 from benchsuite_models.mlp import Mlp
 from benchsuite_models.simple_cnn import SimpleCnn
 from benchsuite_models.small_resnet import SmallResNet
+from benchsuite_models.text_encoder import SmallTextEncoder
 from benchsuite_models.timm import TimmModel
 from benchsuite_models.torchvision import TorchvisionModel
 from benchsuite_models.vgg import SmallVgg, Vgg16Bn, Vgg19Bn
@@ -33,6 +34,7 @@ def benchsuite_register_models(register: Callable[[type[benchsuite.ModelPlugin]]
         SmallVgg,
         Vgg16Bn,
         Vgg19Bn,
+        SmallTextEncoder,
         TorchvisionModel,
         TimmModel,
         HuggingFaceModel,

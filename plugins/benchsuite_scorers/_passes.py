@@ -6,7 +6,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from benchsuite import functional_call
+from benchsuite import functional_call, joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,7 @@ class Passes:
         held: tuple[Tensor, Tensor] | None = None
         for inputs, labels in context.batches(batch_size):
             if held is not None and self.own_statistics and len(labels) == 1:
-                held = torch.cat([held[0], inputs]), torch.cat([held[1], labels])
+                held = joined([held[0], inputs]), torch.cat([held[1], labels])
                 continue
             if held is not None:
                 yield held

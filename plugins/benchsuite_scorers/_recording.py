@@ -43,7 +43,8 @@ class Recorder(TorchFunctionMode):
         self._needed: dict[int, list[Tensor]] = {}
         self._snapshots: dict[int, dict[int, Tensor]] = {}
         # The inputs count as the result of a call before the first.
-        self._born[inputs] = _INPUTS
+        for tensor in tree_leaves(inputs):
+            self._born[tensor] = _INPUTS
         self._calls.results[_INPUTS] = inputs
 
     @contextmanager

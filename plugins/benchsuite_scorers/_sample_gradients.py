@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchsuite import functional_call
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from torch import Tensor
 
@@ -19,11 +19,15 @@ def sample_gradients(
 ) -> Iterator[dict[str, Tensor]]:
     """Yield by parameter name (samples, *parameter's shape), for `chunk` samples at a time.
 
+    A network whose code depends on the numbers that it is given, as on whether a mask has zeros, runs for one
+    sample after the other.
+
     Args:
         context: the network and its samples.
         names: the parameters.
         chunk: how many samples' gradients are in memory at once.
     """
+    import torch
     from torch.func import grad, vmap
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -31,13 +35,27 @@ def sample_gradients(
     others = {name: value for name, value in parameters.items() if name not in names}
     wanted = {name: parameters[name] for name in names}
 
-    def loss(values: dict[str, Tensor], sample: Tensor, label: Tensor) -> Tensor:
-        outputs: Tensor = functional_call(context.model, values | others, (sample.unsqueeze(0),))
-        return context.loss(outputs, label.unsqueeze(0))
+    def loss(values: dict[str, Tensor], inputs: Any, labels: Tensor) -> Tensor:
+        outputs: Tensor = functional_call(context.model, values | others, (inputs,))
+        return context.loss(outputs, labels)
 
-    per_sample = vmap(grad(loss), in_dims=(None, 0, 0))
+    def of_sample(values: dict[str, Tensor], sample: Any, label: Tensor) -> Tensor:
+        return loss(values, sample.unsqueeze(0), label.unsqueeze(0))
+
+    def one_by_one(values: dict[str, Tensor], inputs: Any, labels: Tensor) -> dict[str, Tensor]:
+        rows = [slice(n, n + 1) for n in range(len(labels))]
+        found = [grad(loss)(values, inputs[row], labels[row]) for row in rows]
+        return {name: torch.stack([each[name] for each in found]) for name in values}
+
+    together: Callable[..., dict[str, Tensor]] = vmap(grad(of_sample), in_dims=(None, 0, 0))
     for inputs, labels in context.batches(chunk):
         # Fused attention does not support gradients per sample.
         with sdpa_kernel([SDPBackend.MATH]):
-            gradients: dict[str, Tensor] = per_sample(wanted, inputs, labels)
+            try:
+                gradients = together(wanted, inputs, labels)
+            except RuntimeError as error:
+                if "vmap" not in str(error):
+                    raise
+                together = one_by_one
+                gradients = one_by_one(wanted, inputs, labels)
         yield gradients

@@ -151,6 +151,8 @@ class SynFlow(Scorer):
                 values[f"{name}.weight"] *= mask
         weights = {layer.name: values[f"{layer.name}.weight"].requires_grad_() for layer in context.layers}
         inputs, _ = next(context.batches(1))
+        if not isinstance(inputs, torch.Tensor):
+            raise Unsupported("it feeds ones in place of a sample, which token ids and masks cannot be")
         ones = torch.ones_like(inputs, dtype=torch.float64)
         flow = functional_call(model, values | buffers, (ones,)).sum()
         gradients = torch.autograd.grad(

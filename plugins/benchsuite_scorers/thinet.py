@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from benchsuite import Scorer, Unsupported
+from benchsuite import Scorer, Unsupported, without_padding
 
 if TYPE_CHECKING:
     import torch
@@ -70,7 +70,8 @@ class ThiNet(Scorer):
                 entered, _ = inputs_of(context.model, modules, inputs)
                 for reader in readers:
                     for values in entered[reader.module]:
-                        flat = self._sampled(reader, values, context.generator)
+                        read = without_padding(values, inputs)
+                        flat = self._sampled(reader, read, context.generator)
                         products += flat @ flat.T
         return products
 

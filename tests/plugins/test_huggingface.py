@@ -80,10 +80,13 @@ def test_a_configuration_whose_size_is_a_list_gets_one() -> None:
 
 @needs_transformers
 def test_the_types_are_those_that_the_library_lists() -> None:
-    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as NAMES
+    from transformers.models.auto import modeling_auto as library
 
-    assert HuggingFaceModel.architectures() == sorted(NAMES)
-    assert set(SMALL) < set(NAMES)
+    images = library.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
+    texts = library.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+    assert HuggingFaceModel.architectures() == sorted({*images, *texts})
+    assert set(SMALL) < set(images)
+    assert {"bert", "distilbert", "roberta", "electra"} < set(texts)
 
 
 @needs_transformers
@@ -104,12 +107,12 @@ def test_what_cannot_be_is_said(kind: str, config: dict[str, Any], message: str)
 
 def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    huggingface._listed.cache_clear()
+    huggingface.listed.cache_clear()
     try:
         with pytest.raises(benchsuite.DataError, match=r"pip install 'benchsuite\[huggingface\]'"):
             discover_shipped().create("model", "huggingface/vit", {})
     finally:
-        huggingface._listed.cache_clear()
+        huggingface.listed.cache_clear()
 
 
 @needs_transformers

@@ -25,6 +25,7 @@ def test_all_data_sets_register() -> None:
     found: list[str] = []
     datasets.benchsuite_register_datasets(lambda cls: found.append(cls.name))
     expected = {"digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "npz", "waveform", "image-folder"}
+    expected |= {"word-order", "text-folder"}
     assert expected <= set(found)
     assert len(found) == len(set(found))
 
@@ -33,6 +34,7 @@ def test_all_models_register() -> None:
     found: list[str] = []
     models.benchsuite_register_models(lambda cls: found.append(cls.name))
     expected = {"lenet5", "lenet-10-20-100-25", "mlp", "simple-cnn", "small-resnet", "resnet20", "resnet56"}
+    expected |= {"text-encoder"}
     assert expected | {"small-vgg", "vgg16-bn", "vgg19-bn", "torchvision", "timm", "huggingface"} == set(
         found
     )

@@ -87,6 +87,48 @@ def test_whole_heads_go_whatever_the_names(written: Any) -> None:
     assert inner * HEADS == getattr(attention, written[2]).in_features
 
 
+class Apart(nn.Module):
+    """An attention whose last layer lies beside the module that knows how many heads there are."""
+
+    def __init__(self, others: int = 0) -> None:
+        super().__init__()
+        written = Written(SEPARATE, "num_attention_heads", "out_proj", "head_dim")
+        self.output, written.out_proj = nn.Sequential(written.out_proj, nn.Dropout()), nn.Identity()
+        self.self = written
+        for number in range(others):
+            setattr(self, f"other{number}", nn.Linear(WIDTH, WIDTH))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.self(x))  # type: ignore[no-any-return]
+
+
+def test_heads_go_where_the_layer_that_reads_them_lies_beside() -> None:
+    module = Apart()
+    assert attention_of(module.self) is None
+    found = attention_of(module)
+    assert found is not None
+    assert (found.heads, found.holder, found.reader) == (HEADS, "self", "output.0")
+    network = around(module)
+    graph = trace(network, example())
+    (group,) = (g for g in graph.groups if any(m.layer == "attention.self.q_proj" for m in g.members))
+    assert group.size == HEADS
+    left = check_cut(network, graph, {group.name: (0, 2)}).get_submodule("attention")
+    assert heads_of(left) == 1
+    assert left.self.num_attention_heads == 1  # type: ignore[union-attr]  # a module
+
+
+def test_it_is_not_guessed_which_of_several_layers_reads_the_heads() -> None:
+    assert attention_of(Apart(others=1)) is None
+
+
+def test_an_attention_is_not_that_of_the_block_around_it_too() -> None:
+    block = nn.Module()
+    block.attention = Written(SEPARATE, "num_heads", "out_proj", "head_dim")
+    block.mlp = nn.Linear(WIDTH, WIDTH)
+    assert attention_of(block.attention) is not None
+    assert attention_of(block) is None
+
+
 @pytest.mark.parametrize(
     "change",
     [

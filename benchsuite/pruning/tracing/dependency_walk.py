@@ -27,8 +27,8 @@ from benchsuite.pruning.transposed import LEFT_AS_IT_IS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
 
+    from benchsuite.contracts.inputs import Inputs
     from benchsuite.pruning.tracing.index_maps import IndexMap
     from benchsuite.pruning.tracing.recorded_graph import End, Node, RecordedGraph
     from benchsuite.pruning.tracing.stated_sizes import StatedSize
@@ -60,7 +60,7 @@ class Dependencies:
     norms: dict[str, str]
 
 
-def find_dependencies(model: nn.Module, example: Tensor) -> Dependencies:
+def find_dependencies(model: nn.Module, example: Inputs) -> Dependencies:
     """Run the network once, with gradients, and return the couplings of its channels.
 
     Raises:

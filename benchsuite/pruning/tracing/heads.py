@@ -184,7 +184,8 @@ class _Heads:
 
     def _note_stated(self, widths: Collection[int], found: AttentionLayers) -> None:
         """Tie numbers in attributes that count heads; note those that may count what all heads have."""
-        own = Axis(self._name, "size", attribute=heads_attribute(self._module) or "")
+        holder = self._before + self._parts.holder if self._parts.holder else self._name
+        own = Axis(holder, "size", attribute=heads_attribute(self._module)[1])
         of_heads = self._made_of_heads()
         for operation, every in self._graph.stated.of.items():
             for stated in every:

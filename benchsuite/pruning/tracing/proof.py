@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from benchsuite.contracts.inputs import random_like, twice
 from benchsuite.errors import BenchsuiteError
 from benchsuite.metrics.cost import count_macs
 from benchsuite.pruning.surgery import (
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from benchsuite.contracts.inputs import Inputs
     from benchsuite.contracts.layers import CoupledGroup
     from benchsuite.pruning.graph import PruningGraph
 
@@ -38,7 +40,7 @@ _GOLDEN = (5**0.5 - 1) / 2
 
 
 def failing_groups(
-    twin: nn.Module, graph: PruningGraph, parted: Mapping[str, Collection[int]], example: Tensor
+    twin: nn.Module, graph: PruningGraph, parted: Mapping[str, Collection[int]], example: Inputs
 ) -> dict[str, str]:
     """By name, the groups whose removal goes wrong, each with the reason; usually there are none.
 
@@ -52,18 +54,18 @@ def failing_groups(
         example: an input of one sample.
     """
     randomise(twin)
-    return _Removals(twin, graph, parted, _probe(example)).failing(graph.groups)
+    return _Removals(twin, graph, parted, random_like(example, _SEED)).failing(graph.groups)
 
 
 def undivided(
-    twin: nn.Module, graph: PruningGraph, parted: Mapping[str, Collection[int]], example: Tensor
+    twin: nn.Module, graph: PruningGraph, parted: Mapping[str, Collection[int]], example: Inputs
 ) -> frozenset[int]:
     """The tensors whose parts cannot be cut by equal numbers, since the network then does not run.
 
     Where the parts begin stands in its code as numbers. The arguments are those of `failing_groups`.
     """
     randomise(twin)
-    probe = _probe(example)
+    probe = random_like(example, _SEED)
     by_tensor: dict[int, list[CoupledGroup]] = {}
     for group in graph.groups:
         for tensor in parted[group.name]:
@@ -72,11 +74,6 @@ def undivided(
     if _breakage(twin, graph, every, probe) is None:
         return frozenset()
     return frozenset(t for t, groups in by_tensor.items() if _breakage(twin, graph, groups, probe))
-
-
-def _probe(example: Tensor) -> Tensor:
-    probe = torch.randn(example.shape, generator=torch.Generator().manual_seed(_SEED))
-    return probe.to(example.device).to(example.dtype)
 
 
 def randomise(model: nn.Module) -> None:
@@ -110,13 +107,14 @@ class _Removals:
     """
 
     def __init__(
-        self, twin: nn.Module, graph: PruningGraph, parted: Mapping[str, Collection[int]], probe: Tensor
+        self, twin: nn.Module, graph: PruningGraph, parted: Mapping[str, Collection[int]], probe: Inputs
     ) -> None:
         self._as_built, self._example = copy.deepcopy(twin), probe
         dtype = computing_dtype(twin, probe)
         self._twin = twin = in_precision(twin, dtype)
         self._graph = graph
         self._parted = parted
+        self._dtype = dtype
         self._probe = probe = probe.to(dtype)
         # Code for training alone, such as auxiliary classifiers, may read units or count them as well.
         self._trains = self._trains_at_all()
@@ -127,7 +125,7 @@ class _Removals:
             return {}
         # Finding the groups that stop the network from running is much cheaper than finding those that change
         # its output.
-        single, probe = in_precision(copy.deepcopy(self._twin), torch.float32), self._probe.float()
+        single, probe = in_precision(copy.deepcopy(self._twin), torch.float32), self._probe.to(torch.float32)
 
         failing = _culprits(groups, lambda some: _breakage(single, self._graph, some, probe))
         found = _culprits([group for group in groups if group.name not in failing], self._failure)
@@ -172,7 +170,7 @@ class _Removals:
         predicted = model.cost(model.counts({name: len(positions) for name, positions in removed.items()}))
         try:
             pruned = remove_units(self._twin, self._graph, removed)
-            compare(pruned, self._twin, removed_entries(self._graph, removed), self._probe)
+            compare(pruned, self._twin, removed_entries(self._graph, removed), self._probe, self._dtype)
             smaller = remove_units(self._as_built, self._graph, removed)
             counted = (sum(p.numel() for p in pruned.parameters()), count_macs(smaller, self._example).total)
         except BenchsuiteError as error:
@@ -199,8 +197,8 @@ class _Removals:
         """Why a network does not run in training mode, or None; its mode and buffers are others then."""
         model.train()
         # One sample is not enough if a batch normalisation gets a map of one position.
-        probe = torch.cat((self._probe, -self._probe))
-        devices = [self._probe.device] if self._probe.is_cuda else []
+        probe = twice(self._probe)
+        devices = [probe.device] if probe.device.type == "cuda" else []
         try:
             with torch.random.fork_rng(devices), torch.no_grad():
                 model(probe)
@@ -229,7 +227,7 @@ def _shares(groups: Sequence[CoupledGroup]) -> dict[str, tuple[int, ...]]:
 
 
 def _breakage(
-    model: nn.Module, graph: PruningGraph, groups: Sequence[CoupledGroup], probe: Tensor
+    model: nn.Module, graph: PruningGraph, groups: Sequence[CoupledGroup], probe: Inputs
 ) -> str | None:
     """Why the network does not run without a part of the positions of these groups, or None."""
     try:

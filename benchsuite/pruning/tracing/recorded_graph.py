@@ -22,6 +22,7 @@ from benchsuite.pruning.transposed import TransposedConvolution
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from benchsuite.contracts.inputs import Inputs
     from benchsuite.pruning.tracing.stated_sizes import StatedSizes
 
 End = Literal["in", "out", "through"]
@@ -127,7 +128,7 @@ def is_depthwise(conv: nn.modules.conv._ConvNd) -> bool:
     return 1 < conv.groups == conv.in_channels == conv.out_channels
 
 
-def record(model: nn.Module, example: Tensor) -> RecordedGraph:
+def record(model: nn.Module, example: Inputs) -> RecordedGraph:
     """Run the network once and return its graph.
 
     Args:

@@ -35,8 +35,7 @@ from benchsuite.pruning.tracing.unsampled import unsampled_layers
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from torch import Tensor
-
+    from benchsuite.contracts.inputs import Inputs
     from benchsuite.contracts.layers import LayerKind
     from benchsuite.pruning.axes import Axis
     from benchsuite.pruning.tracing.couplings import Component
@@ -49,7 +48,7 @@ _TASK = "finding the coupled groups"
 _ADVICE = "smaller inputs or a smaller variant of the model take less"
 
 
-def trace(model: nn.Module, example: Tensor, seconds: float = TRACE_SECONDS) -> PruningGraph:
+def trace(model: nn.Module, example: Inputs, seconds: float = TRACE_SECONDS) -> PruningGraph:
     """Find what can be pruned and verify it by a trial removal; the network is not changed.
 
     Each group is tried on a copy with random weights, so that no path is hidden by weights near zero: a part
@@ -58,7 +57,8 @@ def trace(model: nn.Module, example: Tensor, seconds: float = TRACE_SECONDS) -> 
 
     Args:
         model: the dense network.
-        example: an input of any number of samples; the first is used.
+        example: an input of any number of samples; the first is used. Of inputs by name another one that
+            differs is used too, to see which layers compute from samples.
         seconds: how much processor time the analysis may take; no outcome depends on the clock.
 
     Returns:
@@ -71,11 +71,11 @@ def trace(model: nn.Module, example: Tensor, seconds: float = TRACE_SECONDS) -> 
         return _traced(model, example)
 
 
-def _traced(model: nn.Module, example: Tensor) -> PruningGraph:
-    example = example[:1].detach()
+def _traced(model: nn.Module, example: Inputs) -> PruningGraph:
     analysed = twin_of(model)
+    samples, example = example, example[:1].detach()
     check_output(analysed, example)
-    unsampled = unsampled_layers(analysed, example)
+    unsampled = unsampled_layers(analysed, samples.detach())
     found = find_dependencies(analysed, example.clone())
     del analysed  # a network can be large
     assemble = partial(_assemble, model, count_macs(model, example), found, unsampled)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
+from benchsuite.contracts.inputs import described
 from benchsuite.errors import Unsupported
 from benchsuite.pruning.copying import copy_of
+
+if TYPE_CHECKING:
+    from benchsuite.contracts.inputs import Inputs
 
 
 def twin_of(model: nn.Module) -> nn.Module:
@@ -28,7 +34,7 @@ def twin_of(model: nn.Module) -> nn.Module:
     return twin
 
 
-def check_output(model: nn.Module, example: Tensor) -> None:
+def check_output(model: nn.Module, example: Inputs) -> None:
     """Run the network on one sample, with gradients.
 
     Raises:
@@ -48,14 +54,14 @@ def check_output(model: nn.Module, example: Tensor) -> None:
         )
 
 
-def _output(model: nn.Module, example: Tensor) -> object:
-    kind = f"{tuple(example.shape)} and type {str(example.dtype).removeprefix('torch.')}"
+def _output(model: nn.Module, example: Inputs) -> object:
     try:
         with torch.enable_grad():
             output: object = model(example)
     except Exception as error:
         # A network's own code can fail in any way.
         raise Unsupported(
-            f"the network does not run on an input of shape {kind}: {type(error).__name__}: {error}"
+            f"the network does not run on an input of shape {described(example)}: "
+            f"{type(error).__name__}: {error}"
         ) from error
     return output

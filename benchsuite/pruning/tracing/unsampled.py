@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from benchsuite.contracts.inputs import another, joined
 from benchsuite.errors import Unsupported
 from benchsuite.pruning.axes import is_prunable
 
+if TYPE_CHECKING:
+    from benchsuite.contracts.inputs import Inputs
 
-def unsampled_layers(model: nn.Module, example: Tensor) -> frozenset[str]:
+
+def unsampled_layers(model: nn.Module, example: Inputs) -> frozenset[str]:
     """Names of the layers that return the same numbers for any sample, and no more of them for two samples.
 
     So are layers that compute from positions alone, such as those that make the position bias of Swin
@@ -19,14 +23,14 @@ def unsampled_layers(model: nn.Module, example: Tensor) -> frozenset[str]:
 
     Args:
         model: the network, in evaluation mode.
-        example: an input of one sample.
+        example: as for `trace`.
 
     Raises:
         Unsupported: the network does not run on two samples.
     """
-    one, other = _outputs(model, example), _outputs(model, 0.5 * example.flip(-1) + 0.1)
+    one, other = _outputs(model, example[:1]), _outputs(model, another(example))
     try:
-        two = _outputs(model, torch.cat((example, example)))
+        two = _outputs(model, joined([example[:1], example[:1]]))
     except Exception as error:
         # A network's own code can fail in any way.
         raise Unsupported(
@@ -51,7 +55,7 @@ def _alike(one: list[int], two: list[int]) -> bool:
     return any(size == other for size, other in zip(one, two, strict=True))
 
 
-def _outputs(model: nn.Module, inputs: Tensor) -> dict[str, list[Tensor]]:
+def _outputs(model: nn.Module, inputs: Inputs) -> dict[str, list[Tensor]]:
     """By layer, what each of its calls returns."""
     outputs: dict[str, list[Tensor]] = {}
 

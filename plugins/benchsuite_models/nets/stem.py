@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
+
+if TYPE_CHECKING:
+    import benchsuite
 
 STEMS = (("conv1", "maxpool"), ("features.conv0", "features.pool0"))
 """Paths of the first convolution and of the pooling after it in ResNet-like networks and in DenseNet."""
@@ -40,12 +45,22 @@ def change_channels(network: nn.Module, channels: int) -> None:
     network.set_submodule(name, new)
 
 
-@torch.no_grad()
 def probe(network: nn.Module, image: tuple[int, int, int]) -> tuple[int, ...]:
     """Shape of the output for one image, or of its `logits`, in evaluation mode; () if it is not a tensor."""
+    return _shape_for(network, torch.zeros(1, *image))
+
+
+def probe_text(network: nn.Module, inputs: benchsuite.NamedInputs) -> tuple[int, ...]:
+    """Likewise for one text, all of whose positions count."""
+    parts = {name: torch.ones(1, *shape, dtype=inputs.types[name]) for name, shape in inputs.shapes.items()}
+    return _shape_for(network, **parts)
+
+
+@torch.no_grad()
+def _shape_for(network: nn.Module, *args: torch.Tensor, **kwargs: torch.Tensor) -> tuple[int, ...]:
     training = network.training
     network.eval()
-    output = network(torch.zeros(1, *image))
+    output = network(*args, **kwargs)
     output = getattr(output, "logits", output)
     network.train(training)
     return tuple(output.shape) if isinstance(output, torch.Tensor) else ()
