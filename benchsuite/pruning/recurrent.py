@@ -14,9 +14,9 @@ from benchsuite.contracts.recurrent import RecurrentLayer
 from benchsuite.pruning.trial_change import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence    from benchsuite.contracts.inputs import Inputs
+    from collections.abc import Mapping, Sequence
 
-
+    from benchsuite.contracts.inputs import Inputs
     from benchsuite.contracts.recurrent import Cell
 
 _CELLS: dict[type[nn.Module], Cell] = {nn.LSTM: "lstm", nn.GRU: "gru"}
