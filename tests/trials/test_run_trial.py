@@ -7,6 +7,7 @@ import itertools
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -920,8 +921,19 @@ def test_networks_of_other_structure_are_no_equal_architectures(workshop: Worksh
     assert dense is not None
     other = replace(dense, model=nn.Sequential(dense.model, nn.Tanh()))
     same = replace(dense, model=copy.deepcopy(dense.model))
-    keys = [run_trial._architecture(trial, each, {}) for each in (dense, same, other)]
+    whole = SimpleNamespace(removed={}, masked=())
+    keys = [run_trial._architecture(trial, each, whole) for each in (dense, same, other)]
     assert keys[0] == keys[1] != keys[2]
+
+
+def test_networks_with_other_layers_on_sparse_kernels_are_no_equal_architectures(workshop: Workshop) -> None:
+    """Where half of the weights of every four are gone, a layer may be faster."""
+    for scope, equal in (("2:4", False), ("layer", True)):
+        (trial,) = workshop.plan(pruning_granularity='"weight"', pruning_scope=f'"{scope}"')
+        dense = load_dense(workshop.worker, trial.dense) if workshop.run(trial) else None
+        networks = [SimpleNamespace(removed={}, masked=masked) for masked in (("1",), ("1", "3"))]
+        one, other = (run_trial._architecture(trial, dense, network) for network in networks)
+        assert (one == other) is equal
 
 
 # What is reported besides
