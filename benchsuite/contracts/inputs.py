@@ -58,6 +58,19 @@ class TensorMap:
         """Which positions count, bool (samples, steps); None where all do."""
         return None if self.mask is None else self.parts[self.mask] != 0
 
+    def whole(self) -> TensorMap:
+        """The same where all positions count, as if no text were shorter than the longest."""
+        parts = {n: torch.ones_like(part) if n == self.mask else part for n, part in self.parts.items()}
+        return TensorMap(parts, self.mask)
+
+    def shortened(self) -> TensorMap:
+        """The same where the last position of each sample is padding, where it has others that count."""
+        if self.mask is None:
+            return self
+        mask = self.parts[self.mask].clone()
+        mask[(mask[:, :-1] != 0).any(1), -1] = 0
+        return TensorMap({**self.parts, self.mask: mask}, self.mask)
+
     def to(self, *target: Any) -> TensorMap:
         """The same on a device, or its floats in another precision; ids and masks keep their type."""
         if len(target) == 1 and isinstance(target[0], torch.dtype):

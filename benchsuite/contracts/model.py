@@ -42,7 +42,10 @@ class ModelPlugin(Plugin):
         Raises:
             Unsupported: the network cannot take that shape; the message says which it can.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not define build()")
+        del classes
+        raise Unsupported(
+            f"{self.name} takes inputs by name, and the data set's are one tensor of shape {input_shape}"
+        )
 
     def build_named(self, inputs: NamedInputs, classes: int) -> nn.Module:
         """Return a fresh network whose inputs come by name: each is a keyword argument of its `forward`.

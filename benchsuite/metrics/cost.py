@@ -11,7 +11,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from benchsuite.contracts.inputs import tensors_of
+from benchsuite.contracts.inputs import TensorMap, tensors_of
 from benchsuite.contracts.recurrent import RecurrentLayer
 from benchsuite.metrics.macs import MacCount, count_macs
 from benchsuite.metrics.network_cost import Cost
@@ -29,8 +29,11 @@ def measure_cost(model: nn.Module, example: Inputs) -> Cost:
     """Count the cost of one sample, by running the network on the first sample of `example`.
 
     The network is put into evaluation mode and back. Operations are counted as they are executed, so the
-    count is that of the actual network and not of its description.
+    count is that of the actual network and not of its description. Inputs with padding count as if they had
+    none: how long the first text is decides nothing.
     """
+    if isinstance(example, TensorMap):
+        example = example.whole()
     with evaluating(model):
         macs = count_macs(model, example, zeros=True)
         peak = _peak_activation_bytes(model, example[:1])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from benchsuite.contracts.inputs import joined
+from benchsuite.contracts.inputs import TensorMap, joined
 from benchsuite.errors import Unsupported
 from benchsuite.hardware.devices import exact_float32
 from benchsuite.metrics.cost import evaluating
@@ -64,7 +64,7 @@ class Trial:
 
     Args:
         model: the network.
-        example: an input of any number of samples; the first is used.
+        example: an input of any number of samples; the first is used, of inputs by name all.
 
     Raises:
         Unsupported: the network cannot be copied, or does not run.
@@ -73,7 +73,9 @@ class Trial:
     def __init__(self, model: nn.Module, example: Inputs) -> None:
         self._twin = twin_of(model)
         randomise(self._twin)
-        self._example = example[:1].detach()
+        # What code does may depend on whether there is padding.
+        padded = joined([example, example.shortened()]) if isinstance(example, TensorMap) else example[:1]
+        self._example = padded.detach()
         self._before = self._output(self._twin)
         self._trains = self._learns(copy.deepcopy(self._twin))
 

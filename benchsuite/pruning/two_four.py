@@ -36,7 +36,9 @@ def select_two_four(graph: PruningGraph, scores: Mapping[str, Tensor], seed: int
     keep: dict[str, Tensor] = {}
     ties = 0
     for layer in graph.weight_layers:
-        if layer.name not in scores or layer.weight.shape[1] % 4:
+        # A recurrent layer has two matrices, of its inputs and of its units of the step before.
+        parts = (layer.units, layer.weight.shape[1] - layer.units) if layer.kind == "recurrent" else ()
+        if layer.name not in scores or any(size % 4 for size in (layer.weight.shape[1], *parts)):
             continue
         score = scores[layer.name].detach().double().cpu()
         if score.shape != layer.weight.shape:

@@ -166,7 +166,8 @@ def _class_problem(kind: Kind, cls: object) -> str | None:
         return f"{_shown(cls)} is not a subclass of benchsuite.{base.__name__}"
     if not isinstance(cls.name, str) or not re.fullmatch(NAME, cls.name):
         return f"{cls.__name__}.name is {cls.name!r}; it must be lower-case words joined by hyphens"
-    if getattr(cls, method) is getattr(base, method):
+    others = ("build_named",) if issubclass(cls, ModelPlugin) else ()
+    if all(getattr(cls, name) is getattr(base, name) for name in (method, *others)):
         return f"{cls.__name__} does not define {method}(){_near_method(cls, base, method)}"
     if issubclass(cls, Scorer) and (problem := _scorer_problem(cls)) is not None:
         return problem

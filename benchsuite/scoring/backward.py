@@ -12,7 +12,7 @@ from torch import Tensor
 from benchsuite.contracts.other_parameters import functional_call
 from benchsuite.scoring.gates import GateWatcher
 from benchsuite.scoring.gradients import GradientBatch
-from benchsuite.scoring.padding import kept_positions
+from benchsuite.scoring.padding import counted, kept_positions
 from benchsuite.scoring.points import as_maps
 
 if TYPE_CHECKING:
@@ -50,18 +50,22 @@ def gradient_batches(
             allow_unused=True,
             materialize_grads=True,
         )
+        pairs, kept = watcher.pairs(), kept_positions(inputs)
+        of_layers = {
+            n: counted(network.layer(n).module, maps.shape[2:], kept) for n, (maps, _) in pairs.items()
+        }
         yield GradientBatch(
             layers=network.layers,
             granularity=network.granularity,
             parameters=detached,
             gradients=dict(zip(parameters, gradients, strict=True)),
-            activations=watcher.pairs(),
+            activations=pairs,
             groups=network.groups,
             gates=at_readers.gates(),
             samples=len(labels),
             of_samples=network.samples,
             of_batches=of_batches,
-            counting=kept_positions(inputs),
+            counting={name: places for name, places in of_layers.items() if places is not None},
         )
 
 

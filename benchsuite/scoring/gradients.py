@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from benchsuite.errors import PluginError
@@ -34,7 +34,7 @@ class GradientBatch:
             presence of a position, see `benchsuite.scoring.gates`. Groups whose gates cannot be read are
             absent (`ScoringContext.ungated` has the reasons). Empty for a statistic that does not ask for
             them, and where weights are pruned.
-        counting: which positions count, bool (samples, steps); None where all do.
+        counting: by layer with activations, which positions count, bool (samples, steps); others' all do.
         samples: how many samples the batch has.
         of_samples: how many all batches have together.
         of_batches: how many batches there are.
@@ -50,7 +50,7 @@ class GradientBatch:
     samples: int
     of_samples: int
     of_batches: int
-    counting: Tensor | None = None
+    counting: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,8 @@ class ActivationChange(GradientStatistic):
     def __call__(self, batch: GradientBatch) -> dict[str, Tensor]:
         """Add up the absolute changes of the batch's samples."""
         return {
-            name: mean_over_positions(maps * gradients, batch.counting).abs().sum(0) / batch.of_samples
+            name: mean_over_positions(maps * gradients, batch.counting.get(name)).abs().sum(0)
+            / batch.of_samples
             for name, (maps, gradients) in batch.activations.items()
         }
 

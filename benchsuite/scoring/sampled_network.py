@@ -220,13 +220,13 @@ def _keep_input(
     kept: dict[str, Tensor],
     name: str,
     inputs: Inputs,
-    _module: nn.Module,
+    module: nn.Module,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> None:
     # The first use counts; the input is copied, since a later operation may overwrite it in place.
     if name not in kept:
-        kept[name] = without_padding(call_input(args, kwargs).detach(), inputs).clone()
+        kept[name] = without_padding(module, call_input(args, kwargs).detach(), inputs).clone()
 
 
 def seeded(seed: int, purpose: str) -> torch.Generator:

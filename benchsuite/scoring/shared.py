@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchsuite.scoring.backward import sum_statistics
-from benchsuite.scoring.padding import alike, kept_positions
+from benchsuite.scoring.padding import alike, counted, kept_positions
 from benchsuite.scoring.points import as_maps
 from benchsuite.scoring.tables import TableStore, fingerprint
 from benchsuite.store.files import StorageError
@@ -151,7 +151,8 @@ class SharedPasses:
         tensor: Tensor,
     ) -> None:
         maps = as_maps(self._network.layer(name), tensor, len(tables[0]))
-        for rows, some in alike(maps, counting):
+        module = self._network.layer(name).module
+        for rows, some in alike(maps, counted(module, maps.shape[2:], counting)):
             for table, reduction in zip(tables, reductions, strict=True):
                 table[rows, self._columns[name]] = reduction(some)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import cross_entropy
 
+from benchsuite.contracts.recurrent import RecurrentLayer
 from benchsuite.hardware.devices import supports_bf16
 from benchsuite.training.data import draw_epoch, take_batch
 
@@ -67,9 +68,12 @@ class Step:
 
     def _make_optimizer(self) -> torch.optim.SGD:
         trainable = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
+        # In torch's own recurrent layers biases have one dimension.
+        biases = {m.bias for m in self._model.modules() if isinstance(m, RecurrentLayer)}
+        decayed = [p for p in trainable if p.dim() >= 2 and p not in biases]
         groups = [
-            {"params": [p for p in trainable if p.dim() >= 2], "weight_decay": self._recipe.weight_decay},
-            {"params": [p for p in trainable if p.dim() < 2], "weight_decay": 0.0},
+            {"params": decayed, "weight_decay": self._recipe.weight_decay},
+            {"params": [p for p in trainable if p.dim() < 2 or p in biases], "weight_decay": 0.0},
         ]
         momentum = self._recipe.momentum
         optimizer = torch.optim.SGD(

@@ -62,7 +62,7 @@ logits = model({call})
 | file | what it is |
 | --- | --- |
 | `model.pt2` | the network as a program of torch.export, in evaluation mode; written with torch {torch} |
-| `model.safetensors` | its parameters and buffers under the names of the model's own state dict |
+| `model.safetensors` | its parameters and buffers, named as in the form that was pruned |
 | `pruning.json` | what was removed and how, inputs' shape and normalisation, class names, metrics, versions |
 """
 

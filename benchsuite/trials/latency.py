@@ -6,6 +6,7 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
+from benchsuite.contracts.inputs import TensorMap
 from benchsuite.hardware.devices import cpu_threads, searched_convolutions
 from benchsuite.metrics.energy import measure_energy
 from benchsuite.metrics.latency import Latency, measure_latency
@@ -17,8 +18,9 @@ from benchsuite.trials.pruned_model import load_pruned
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import Tensor, nn
+    from torch import nn
 
+    from benchsuite.contracts.inputs import Inputs
     from benchsuite.plan.trial import Trial
     from benchsuite.trials.worker_context import WorkerContext
 
@@ -28,7 +30,7 @@ class _Pair(NamedTuple):
 
     dense: nn.Module
     pruned: nn.Module
-    example: Tensor
+    example: Inputs
 
 
 def latency_metrics(worker: WorkerContext, trial: Trial) -> dict[str, float]:
@@ -40,8 +42,11 @@ def latency_metrics(worker: WorkerContext, trial: Trial) -> dict[str, float]:
     sparse = trial.settings.scope == "2:4" and device_has_sparse_kernels(worker.device)
     metrics: dict[str, float] = {}
     sparse_layers = 0
+    probe = pruned.dense.probe[:1]
     pair = _Pair(
-        with_layers_of_torch(pruned.dense.model), with_layers_of_torch(pruned.model), pruned.dense.probe[:1]
+        with_layers_of_torch(pruned.dense.model),
+        with_layers_of_torch(pruned.model),
+        probe.whole() if isinstance(probe, TensorMap) else probe,
     )
     for threads, size in product(settings.threads, settings.batch_sizes):
         with cpu_threads(threads):

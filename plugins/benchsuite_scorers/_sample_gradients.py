@@ -19,8 +19,8 @@ def sample_gradients(
 ) -> Iterator[dict[str, Tensor]]:
     """Yield by parameter name (samples, *parameter's shape), for `chunk` samples at a time.
 
-    A network whose code depends on the numbers that it is given, as on whether a mask has zeros, runs for one
-    sample after the other.
+    A network that cannot run for several samples apart, as where its code depends on whether a mask has zeros
+    or it packs its inputs, runs for one sample after the other.
 
     Args:
         context: the network and its samples.
@@ -43,9 +43,13 @@ def sample_gradients(
         return loss(values, sample.unsqueeze(0), label.unsqueeze(0))
 
     def one_by_one(values: dict[str, Tensor], inputs: Any, labels: Tensor) -> dict[str, Tensor]:
-        rows = [slice(n, n + 1) for n in range(len(labels))]
-        found = [grad(loss)(values, inputs[row], labels[row]) for row in rows]
-        return {name: torch.stack([each[name] for each in found]) for name in values}
+        own = {name: value.clone().requires_grad_() for name, value in values.items()}
+        found = []
+        with torch.enable_grad():
+            for row in (slice(number, number + 1) for number in range(len(labels))):
+                of_row = loss(own, inputs[row], labels[row])
+                found.append(torch.autograd.grad(of_row, list(own.values()), materialize_grads=True))
+        return {name: torch.stack(each) for name, each in zip(own, zip(*found, strict=True), strict=True)}
 
     together: Callable[..., dict[str, Tensor]] = vmap(grad(of_sample), in_dims=(None, 0, 0))
     for inputs, labels in context.batches(chunk):
@@ -53,9 +57,7 @@ def sample_gradients(
         with sdpa_kernel([SDPBackend.MATH]):
             try:
                 gradients = together(wanted, inputs, labels)
-            except RuntimeError as error:
-                if "vmap" not in str(error):
-                    raise
+            except RuntimeError:  # what vmap cannot do has many messages
                 together = one_by_one
                 gradients = one_by_one(wanted, inputs, labels)
         yield gradients

@@ -70,7 +70,7 @@ class ThiNet(Scorer):
                 entered, _ = inputs_of(context.model, modules, inputs)
                 for reader in readers:
                     for values in entered[reader.module]:
-                        read = without_padding(values, inputs)
+                        read = without_padding(reader.module, values, inputs)
                         flat = self._sampled(reader, read, context.generator)
                         products += flat @ flat.T
         return products

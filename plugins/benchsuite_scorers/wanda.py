@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from benchsuite import Scorer
+from benchsuite import Scorer, Unsupported
 from benchsuite_scorers._reached import skip_unreached
 
 if TYPE_CHECKING:
@@ -31,6 +31,11 @@ class Wanda(Scorer):
 
     def score(self, context: ScoringContext) -> dict[str, Tensor]:
         """Return the magnitude of each weight times its input's norm."""
+        if any(layer.kind == "recurrent" for layer in context.layers) and _has_padding(context):
+            raise Unsupported(
+                "which units of the step before a recurrent layer reads beside padding is not known; "
+                "[pruning] keep leaves such layers out"
+            )
         squares: dict[str, Tensor] = {}
         for batch in context.layer_inputs():
             for layer in context.layers:
@@ -43,6 +48,12 @@ class Wanda(Scorer):
             for layer in context.layers
             if layer.name in squares
         }
+
+
+def _has_padding(context: ScoringContext) -> bool:
+    """Whether texts of the context are padded."""
+    masks = (getattr(inputs, "kept", None) for inputs, _ in context.batches())
+    return any(mask is not None and not bool(mask.all()) for mask in masks)
 
 
 def squared_inputs(layer: Layer, inputs: Tensor) -> Tensor:

@@ -6,11 +6,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor, nn
 
 from benchsuite import TensorMap
-from benchsuite.scoring.padding import alike, kept_positions, mean_over_positions, without_padding
+from benchsuite.errors import Unsupported
+from benchsuite.scoring.padding import alike, counted, kept_positions, mean_over_positions, without_padding
 from benchsuite.scoring.reductions import find_reduction
 
+READS = nn.Linear(3, 2)
 REDUCTIONS = ("mean", "max", "variance", "zero-fraction", "top-2-mean")
 
 
@@ -51,11 +54,13 @@ def test_the_mean_over_positions_is_that_of_those_that_count(lengths: list[int])
 def test_maps_without_steps_are_read_whole() -> None:
     inputs = batch([2, 3], 4)
     pooled = torch.randn(2, 5, 1)
-    ((rows, some),) = alike(pooled, kept_positions(inputs))
+    kept = counted(READS, pooled.shape[2:], kept_positions(inputs))
+    assert kept is None
+    ((rows, some),) = alike(pooled, kept)
     assert rows == slice(None)
     assert some is pooled
-    assert torch.equal(mean_over_positions(pooled, kept_positions(inputs)), pooled[:, :, 0])
-    assert torch.equal(without_padding(pooled[:, :, 0], inputs), pooled[:, :, 0])
+    assert torch.equal(mean_over_positions(pooled, kept), pooled[:, :, 0])
+    assert torch.equal(without_padding(nn.Linear(5, 2), pooled[:, :, 0], inputs), pooled[:, :, 0])
 
 
 def test_without_padding_nothing_changes() -> None:
@@ -63,12 +68,37 @@ def test_without_padding_nothing_changes() -> None:
     values = torch.randn(2, 4, 3)
     assert kept_positions(full) is None
     assert kept_positions(torch.randn(2, 3)) is None
-    assert without_padding(values, full) is values
-    assert without_padding(values, values) is values
+    assert without_padding(READS, values, full) is values
+    assert without_padding(READS, values, values) is values
 
 
 def test_what_is_at_padding_is_zero() -> None:
     inputs, values = batch([1, 3], 4), torch.ones(2, 4, 3)
-    found = without_padding(values, inputs)
+    found = without_padding(READS, values, inputs)
     assert found.sum((1, 2)).tolist() == [3, 9]
     assert torch.equal(found, values * inputs["attention_mask"][:, :, None])
+
+
+@pytest.mark.parametrize("channels", [3, 5])
+def test_of_convolutions_the_last_dimension_is_that_of_steps(channels: int) -> None:
+    inputs, values = batch([1, 3], 4), torch.ones(2, channels, 4)
+    found = without_padding(nn.Conv1d(channels, 2, 3), values, inputs)
+    assert torch.equal(found, values * inputs["attention_mask"][:, None])
+
+
+@pytest.mark.parametrize(
+    ("module", "values"),
+    [
+        (nn.Conv1d(4, 2, 3), torch.ones(2, 4, 4)),  # channels or steps
+        (nn.Linear(4, 2), torch.ones(2, 4, 4)),
+        (nn.Linear(4, 2), torch.ones(2, 3, 4)),  # it mixes steps
+        (nn.Linear(3, 2), torch.ones(2, 5, 3)),  # a token more
+        (nn.Conv1d(3, 2, 3), torch.ones(2, 3, 2)),  # behind a stride
+        (nn.Conv2d(1, 2, 3), torch.ones(2, 1, 4, 3)),
+        (nn.Linear(3, 2), torch.ones(8, 3)),  # steps as samples
+    ],
+)
+def test_where_padding_is_not_known_it_is_refused(module: nn.Module, values: Tensor) -> None:
+    with pytest.raises(Unsupported, match="which positions are padding is not known in a layer"):
+        without_padding(module, values, batch([1, 3], 4))
+    assert without_padding(module, values, batch([4, 4], 4)) is values
