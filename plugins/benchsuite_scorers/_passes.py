@@ -6,7 +6,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from benchsuite import functional_call, joined
+from benchsuite import functional_call
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,6 +61,8 @@ class Passes:
     def _batches(self, context: ScoringContext, batch_size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches; one sample has no statistics, so a last one alone joins the batch before it."""
         import torch
+
+        from benchsuite import joined
 
         held: tuple[Tensor, Tensor] | None = None
         for inputs, labels in context.batches(batch_size):

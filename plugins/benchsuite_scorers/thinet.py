@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from benchsuite import Scorer, Unsupported, without_padding
+from benchsuite import Scorer, Unsupported
 
 if TYPE_CHECKING:
     import torch
@@ -57,6 +57,7 @@ class ThiNet(Scorer):
         """Return the (size, size) matrix of products of contributions, summed over samples and entries."""
         import torch
 
+        from benchsuite import without_padding
         from benchsuite_scorers._completeness import check_readers
         from benchsuite_scorers._coupled import reader_gates
         from benchsuite_scorers._reader import Reader, inputs_of

@@ -157,7 +157,7 @@ def test_surgery_in_float32_is_compared_in_exact_float32() -> None:
             return super().forward(x)
 
     model = Looking(3, 2).eval()
-    assert compare(model, model, {}, torch.ones(1, 3)).dtype == "float32"
+    assert compare(model, model, {}, torch.ones(1, 3), torch.float32).dtype == "float32"
     assert set(seen) == {(False, False)}
     assert torch.backends.cudnn.allow_tf32, "as it was"
 
