@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from benchsuite.errors import PluginError
-from benchsuite.scoring.padding import mean_over_positions
 from benchsuite.scoring.reductions import source_of
 
 if TYPE_CHECKING:
@@ -118,6 +117,8 @@ class ActivationChange(GradientStatistic):
 
     def __call__(self, batch: GradientBatch) -> dict[str, Tensor]:
         """Add up the absolute changes of the batch's samples."""
+        from benchsuite.scoring.padding import mean_over_positions
+
         return {
             name: mean_over_positions(maps * gradients, batch.counting.get(name)).abs().sum(0)
             / batch.of_samples
