@@ -23,12 +23,14 @@ class Tokens:
         ids: the name of the input with the ids, int64 (samples, steps).
         mask: the name of the input that is 1 where a position counts and 0 where it does not, int64 or bool,
             (samples, steps).
+        words: what each id stands for, one for each, for whoever uses a network on other texts; or empty.
     """
 
     vocabulary: int
     padding: int = 0
     ids: str = "input_ids"
     mask: str = "attention_mask"
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from benchsuite.contracts.layers import CoupledGroup, GroupMember, GroupReader, Layer
 from benchsuite.errors import Unsupported
+from benchsuite.pruning.settings import UNNAMED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -103,7 +104,7 @@ class PruningGraph:
     def require_units(self) -> None:
         """Raise `Unsupported`, with the reasons, if no unit can be removed."""
         if not self.groups:
-            why = sorted({f"{pin.layer}: {pin.reason}" for pin in self.pinned})[:_REASONS]
+            why = sorted({f"{pin.layer}: {pin.reason}" for pin in self.pinned})
             raise Unsupported(self._none("layer of this network can be pruned", why))
 
     def require_weights(self) -> None:
@@ -163,8 +164,10 @@ class PruningGraph:
         )
 
     def _none(self, what: str, why: list[str]) -> str:
-        why = [*why, *(f"{name}: {reason}" for name, reason in self.left_out.items())][:_REASONS]
-        return f"no {what} ({'; '.join(why) or 'it has no convolution, linear or recurrent layer'})"
+        why = list(dict.fromkeys([*why, *(f"{name}: {reason}" for name, reason in self.left_out.items())]))
+        # What a suite does not name is no news.
+        why = [each for each in why if not each.endswith(UNNAMED)] or why
+        return f"no {what} ({'; '.join(why[:_REASONS]) or 'it has no layer that is pruned'})"
 
     def of(self, model: nn.Module) -> PruningGraph:
         """The same graph with its layers taken from another copy of the network."""

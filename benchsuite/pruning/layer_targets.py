@@ -93,7 +93,8 @@ def units_that_go(
             f'the scope {settings.scope} is one of single weights: it needs granularity = "weight"'
         )
     _refuse_half_of_a_shared_weight(graph, layers.patterns)
-    graph.require_units()
+    if not graph.groups:
+        raise Unsupported(_nothing_can_go("unit", graph, layers.patterns))
     _refuse_what_stays(graph, layers)
     if target == "native":
         _refuse_unsaid(layers, [layer.name for layer in graph.layers if layer.name not in layers.native])
@@ -125,7 +126,8 @@ def weights_that_stay(
         Unsupported: the layers cannot lose so much; the message says why.
     """
     _refuse_half_of_a_shared_weight(graph, layers.patterns)
-    graph.require_weights()
+    if not graph.weight_layers:
+        raise Unsupported(_nothing_can_go("weight", graph, layers.patterns))
     seed = layers.seed(seed)
     names, target = [layer.name for layer in graph.weight_layers], layers.target
     if isinstance(target, Width):
@@ -162,6 +164,17 @@ def _refuse_half_of_a_shared_weight(graph: PruningGraph, patterns: tuple[str, ..
             raise Unsupported(
                 f"{here} shares its weight with {there}: one of [[pruning.layers]] names both, or none does"
             )
+
+
+def _nothing_can_go(what: str, graph: PruningGraph, patterns: tuple[str, ...]) -> str:
+    """Why no unit or weight of the layers of a target can go."""
+    named = Restriction(patterns).names
+    why = {**graph.left_out, **{pin.layer: pin.reason for pin in reversed(graph.pinned)}}
+    reasons = "; ".join([f"{name}: {reason}" for name, reason in why.items() if named(name)][:3])
+    return (
+        f"no {what} of {', '.join(patterns)} can go, for which [[pruning.layers]] has a target"
+        f"{f' ({reasons})' if reasons else ''}"
+    )
 
 
 def _refuse_what_stays(graph: PruningGraph, layers: TargetedLayers) -> None:

@@ -11,6 +11,8 @@ from benchsuite.errors import UsageError, suggestion
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+UNNAMED = "[pruning] layers does not name it"
+"""Why a layer stays that no pattern matches."""
 Scope = Literal["layer", "global", "protected", "row", "2:4"]
 Budget = Literal["units", "params", "macs"]
 Aggregate = Literal["mean", "sum", "max"]
@@ -79,7 +81,7 @@ class Restriction:
             if any(fnmatchcase(name, pattern) for pattern in self.keep):
                 found[name] = "[pruning] keep names it"
             elif not self.names(name):
-                found[name] = "[pruning] layers does not name it"
+                found[name] = UNNAMED
         return found
 
     def names(self, name: str) -> bool:

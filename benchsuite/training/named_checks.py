@@ -76,6 +76,8 @@ def _check_tokens(split: str, inputs: TensorMap, tokens: Tokens) -> None:
     for name in (tokens.ids, tokens.mask):
         if name not in inputs.parts:
             raise DataError(f"{split} has no input {name!r}, which tokens name")
+    if tokens.words and len(tokens.words) != tokens.vocabulary:
+        raise DataError(f"tokens have {len(tokens.words)} words for {tokens.vocabulary} ids")
     ids, mask = inputs.parts[tokens.ids], inputs.parts[tokens.mask]
     if ids.dtype != torch.int64 or ids.dim() != 2:
         raise DataError(

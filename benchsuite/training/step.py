@@ -26,6 +26,15 @@ logger = logging.getLogger(__name__)
 _WARM_UP_STEPS = 3
 
 
+def by_decay(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The parameters that train and decay, and those that train and do not: biases, scales and shifts."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    # In torch's own recurrent layers biases have one dimension.
+    biases = {module.bias for module in model.modules() if isinstance(module, RecurrentLayer)}
+    decayed = [p for p in trainable if p.dim() >= 2 and p not in biases]
+    return decayed, [p for p in trainable if p.dim() < 2 or p in biases]
+
+
 class Step:
     """One optimisation step that reads and writes only tensors which stay where they are.
 
@@ -67,13 +76,10 @@ class Step:
         self._optimizer = self._make_optimizer()
 
     def _make_optimizer(self) -> torch.optim.SGD:
-        trainable = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
-        # In torch's own recurrent layers biases have one dimension.
-        biases = {m.bias for m in self._model.modules() if isinstance(m, RecurrentLayer)}
-        decayed = [p for p in trainable if p.dim() >= 2 and p not in biases]
+        decayed, others = by_decay(self._model)
         groups = [
             {"params": decayed, "weight_decay": self._recipe.weight_decay},
-            {"params": [p for p in trainable if p.dim() < 2 or p in biases], "weight_decay": 0.0},
+            {"params": others, "weight_decay": 0.0},
         ]
         momentum = self._recipe.momentum
         optimizer = torch.optim.SGD(

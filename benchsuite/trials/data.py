@@ -39,7 +39,9 @@ def load_data(worker: WorkerContext, choice: PluginChoice, key: str) -> tuple[Da
     stage = Stage(folder, DataFacts, [_FILE], accept_old=worker.reads_old_runs)
     facts = stage.get(lambda: _keep(worker, choice, folder), worker.tell)
     tensors = load_tensors(folder / _FILE)
-    tokens = None if facts.tokens is None else Tokens(**facts.tokens)
+    tokens = None
+    if facts.tokens is not None:
+        tokens = Tokens(**{**facts.tokens, "words": tuple(facts.tokens.get("words", ()))})
     mask = None if tokens is None else tokens.mask
     splits = {
         name: Split(from_names(tensors, f"{name}/inputs", facts.inputs, mask), tensors[f"{name}/labels"])

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PADDING, UNKNOWN, START = 0, 1, 2
-SPECIAL = 3
+SPECIAL_NAMES = ("<padding>", "<unknown>", "<start>")
+SPECIAL = len(SPECIAL_NAMES)
 """How many ids are those of no word."""
 
 
@@ -47,8 +48,17 @@ def assemble(
     classes: tuple[str, ...],
     vocabulary: int,
     validation: RawTexts | None = None,
+    words: tuple[str, ...] = (),
 ) -> benchsuite.Dataset:
     """Return the data set; without a validation part a fixed tenth of each class of `train` is it.
+
+    Args:
+        train: the training texts.
+        test: the test texts.
+        classes: the names of the classes.
+        vocabulary: how many ids there are.
+        validation: the validation texts.
+        words: what each id stands for, if anybody needs to know.
 
     Raises:
         DataError: a class has no training text, or one alone where the validation part is taken from it.
@@ -68,7 +78,7 @@ def assemble(
         validation=_split(validation),
         test=_split(test),
         classes=classes,
-        tokens=benchsuite.Tokens(vocabulary, PADDING),
+        tokens=benchsuite.Tokens(vocabulary, PADDING, words=words),
     )
 
 

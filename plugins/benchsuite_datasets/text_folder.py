@@ -44,13 +44,14 @@ class TextFolder(benchsuite.DatasetPlugin):
     def load(self, folder: Path) -> benchsuite.Dataset:
         """Return the splits; raises `DataError` that names the wrong file and line."""
         from benchsuite_datasets._labelled_texts import read, vocabulary_of
-        from benchsuite_datasets._texts import SPECIAL, assemble
+        from benchsuite_datasets._texts import SPECIAL, SPECIAL_NAMES, assemble
 
         parts = {part: read(file) for part, file in self._files(folder).items()}
         known = vocabulary_of(parts["train"].texts, self.vocabulary - SPECIAL)
         classes = tuple(sorted(set(parts["train"].labels)))
         raw = {part: self._raw(labelled, known, classes) for part, labelled in parts.items()}
-        return assemble(raw["train"], raw["test"], classes, len(known) + SPECIAL, raw.get("val"))
+        words = (*SPECIAL_NAMES, *sorted(known, key=known.__getitem__))
+        return assemble(raw["train"], raw["test"], classes, len(words), raw.get("val"), words)
 
     def fingerprint(self, folder: Path) -> str:
         """SHA-256 over the names and the content of the files."""

@@ -120,7 +120,8 @@ def test_a_folder_of_texts(tmp_path: Path, ending: str) -> None:
     data = checked(TextFolder(path=str(write(tmp_path, TEXTS, ending)), steps=6).load(NOWHERE))
     words = "the cat , the dog / a dog sat . / the cat sat “ there ” / x_1 9".replace("/", " ").split()
     ordered = sorted(set(words), key=lambda word: (-words.count(word), word))
-    assert data.tokens == benchsuite.Tokens(len(ordered) + 3)
+    named = ("<padding>", "<unknown>", "<start>", *ordered)
+    assert data.tokens == benchsuite.Tokens(len(ordered) + 3, words=named)
     assert data.classes == ("a", "b")
 
     def ids_of(*of: str) -> list[int]:

@@ -412,7 +412,12 @@ KEEPS_NOTHING = {"1": torch.zeros(1, dtype=torch.bool)}
     [
         (SmallerNetwork, {("q",): 0.5}, UsageError, r"layers has 'q', which no layer of this network"),
         (SmallerNetwork, {("1",): 0.5, ("3", "*"): 0.2}, UsageError, r"two of \[\[pruning.layers\]\] name 1"),
-        (SmallerNetwork, {("5",): 0.5}, Unsupported, "no layer of this network can be pruned"),
+        (
+            SmallerNetwork,
+            {("5",): 0.5},
+            Unsupported,
+            r"no unit of 5 can go, .* \(5: it is the ne",
+        ),
         (SmallerNetwork, {("1",): Width(1000)}, UsageError, "keeps 1000 units of 1, which has"),
         (SmallerNetwork, {("1",): Threshold(2.0)}, Collapsed, r"no unit of 1 scores 2 or more; .*is 0\.9"),
         (MaskedNetwork, {("1",): Threshold(2.0)}, Collapsed, "no weight of 1 scores 2 or more"),

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from benchsuite.contracts.digests import source_digest
-from benchsuite.errors import UsageError
+from benchsuite.errors import Unsupported, UsageError
 from benchsuite.registry.discovery import discover
 
 GOOD = """
@@ -154,3 +154,33 @@ def test_discovery_and_the_public_api_do_not_import_torch():
         "registry, _ = discover()\nassert registry.names('scorer')\nassert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+MODEL = """
+import benchsuite
+from torch import nn
+
+class Mine(benchsuite.ModelPlugin):
+    name = "mine"
+    {method}
+
+@benchsuite.hookimpl
+def benchsuite_register_models(register):
+    register(Mine)
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "works"),
+    [
+        ("def build(self, input_shape, classes): return nn.Linear(2, classes)", True),
+        ("def build_named(self, inputs, classes): return nn.Linear(2, classes)", True),
+        ("def make(self, inputs, classes): return nn.Linear(2, classes)", False),
+    ],
+)
+def test_a_model_builds_for_one_tensor_or_for_inputs_by_name(tmp_path, method, works):
+    registry, _ = discover([plugin(tmp_path, MODEL.format(method=method))])
+    assert ("mine" in registry.names("model")) is works
+    if works and "named" in method:
+        with pytest.raises(Unsupported, match=r"takes inputs by name.*one tensor of shape \(3, 8, 8\)"):
+            registry.create("model", "mine", {}).build((3, 8, 8), 5)
