@@ -13,6 +13,7 @@ from benchsuite.errors import Unsupported
 from benchsuite.metrics.cost import measure_cost
 from benchsuite.pruning.masks import WeightMasks
 from benchsuite.pruning.networks import MaskedNetwork, SmallerNetwork
+from benchsuite.pruning.plain_form import make_plain
 from benchsuite.pruning.settings import PruningSettings
 from benchsuite.pruning.tracing.trace import trace
 from benchsuite.pruning.two_four import select_two_four
@@ -108,3 +109,29 @@ def test_the_scope_is_for_half_of_single_weights() -> None:
         network.cut(scores, 0.3, dict)
     with pytest.raises(Unsupported, match="not native"):
         network.cut_by_rule({}, {})
+
+
+@pytest.mark.parametrize(("inputs", "units", "pruned"), [(8, 12, True), (6, 10, False), (10, 6, False)])
+def test_no_four_of_a_recurrent_layer_lie_in_both_of_its_matrices(
+    inputs: int, units: int, pruned: bool
+) -> None:
+    class Steps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gru, self.head = nn.GRU(inputs, units, batch_first=True), nn.Linear(units, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = self.head(self.gru(x)[0][:, -1])
+            return out
+
+    model, x = Steps().eval(), torch.randn(2, 5, inputs)
+    make_plain(model, x)
+    graph = trace(model, x)
+    scores = {layer.name: layer.weight.abs() for layer in graph.weight_layers if layer.kind == "recurrent"}
+    if not pruned:
+        with pytest.raises(Unsupported, match="divided by four"):
+            select_two_four(graph, scores, seed=0)
+        return
+    (mask,) = select_two_four(graph, scores, seed=0).keep.values()
+    for matrix in (mask[:, :inputs], mask[:, inputs:]):
+        assert (matrix.unflatten(1, (-1, 4)).sum(2) == 2).all()

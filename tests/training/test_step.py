@@ -1,4 +1,4 @@
-"""What trains with weight decay: the same before and after a network is brought into the form that is pruned."""
+"""What trains with weight decay: the same as built and in the form that is pruned."""
 
 from __future__ import annotations
 
