@@ -743,8 +743,8 @@ def test_layers_have_a_criterion_and_a_granularity_of_their_own(
         )
         assert record.axes["granularity"] == "unit+weight"
         assert record.settings["pruning"]["layers"] == {
-            "hidden1": 0.5,
-            "hidden2": {"scorer": "fisher", "target": 0.25},
+            "hidden1": {"granularity": "unit", "target": 0.5},
+            "hidden2": {"granularity": "unit", "scorer": "fisher", "target": 0.25},
             "output": {"granularity": "weight", "scorer": "obd", "target": {"threshold": 0.0001}},
         }
         assert {"score_2_content", "score_3_content"} <= record.stages.keys()
@@ -753,7 +753,7 @@ def test_layers_have_a_criterion_and_a_granularity_of_their_own(
     (board,) = boards(list(records.values()))
     assert {t.block.sparsity for t in board.trials} == {TARGETS}
     assert board.protocol.layers == (
-        "hidden1: 50% removed; hidden2: 25% removed, by fisher; "
+        "hidden1: 50% removed, units; hidden2: 25% removed, units, by fisher; "
         "output: scores under 0.0001 removed, weights, by obd"
     )
     for trial in board.trials:
