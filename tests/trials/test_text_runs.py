@@ -27,7 +27,7 @@ controls = {controls}
 
 [[workload]]
 dataset = {{ name = "word-order", samples = {samples} }}
-models = [{{ name = "text-encoder", width = 16, hidden = 24 }}]
+models = [{{ name = "text-encoder", width = 20, hidden = 24 }}]
 
 [training]
 epochs = {epochs}
