@@ -98,7 +98,7 @@ def test_a_run_its_repetition_and_what_it_exports(tmp_path: Path) -> None:
     history = json.loads((exported / "pruning.json").read_text())
     assert history["input"] == {
         "tensors": {name: {"shape": [16], "type": "int64"} for name in ("input_ids", "attention_mask")},
-        "tokens": {"vocabulary": 64, "padding": 0, "ids": "input_ids", "mask": "attention_mask"},
+        "tokens": {"vocabulary": 64, "padding": 0, "ids": "input_ids", "mask": "attention_mask", "words": []},
     }
     assert (
         "logits = model(input_ids=input_ids, attention_mask=attention_mask)"
