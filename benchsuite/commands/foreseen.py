@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from benchsuite.plan.matrix import criteria_of
+from benchsuite.plan.contenders import criteria_of
 from benchsuite.pruning.threshold import threshold_of
 
 if TYPE_CHECKING:

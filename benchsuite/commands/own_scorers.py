@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchsuite.errors import UsageError
-from benchsuite.plan.matrix import scorers_of
+from benchsuite.plan.contenders import scorers_of
 from benchsuite.suite import ScorerRef
 from benchsuite.suite.missing import HINT, missing_plugins
 

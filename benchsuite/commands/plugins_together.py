@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchsuite.errors import PluginError, UsageError
-from benchsuite.plan.matrix import scorers_of
+from benchsuite.plan.contenders import scorers_of
 from benchsuite.registry.clashes import refuse_clashes
 
 if TYPE_CHECKING:

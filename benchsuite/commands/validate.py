@@ -11,7 +11,7 @@ from benchsuite.commands.loading import data_folder, discover_checked, doubtful_
 from benchsuite.commands.own_scorers import left_out, with_scorers
 from benchsuite.commands.plugins_together import check_together, plugins_of_suite
 from benchsuite.drawing.terminal import open_console
-from benchsuite.plan.matrix import check_size
+from benchsuite.plan.contenders import check_size
 from benchsuite.suite import load_suite
 
 if TYPE_CHECKING:

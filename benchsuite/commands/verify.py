@@ -24,7 +24,8 @@ from benchsuite.commands.printing import say
 from benchsuite.commands.rerun import can_be_run_again, run_again
 from benchsuite.drawing.terminal import open_console
 from benchsuite.errors import UsageError
-from benchsuite.plan.matrix import build_plan, most_cells
+from benchsuite.plan.contenders import most_cells
+from benchsuite.plan.matrix import build_plan
 from benchsuite.publishing import repeated
 from benchsuite.publishing import verify as verification
 from benchsuite.publishing.chances import chance_to_catch

@@ -5,13 +5,12 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, replace
 from functools import partial
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.contracts.concepts import ConceptPlugin
 from benchsuite.contracts.dataset import DatasetPlugin
 from benchsuite.contracts.model import ModelPlugin
-from benchsuite.errors import UsageError
+from benchsuite.plan.contenders import check_size, contenders, decided_in, serves
 from benchsuite.plan.dense_task import DenseTask, TraceTask
 from benchsuite.plan.score_task import ScoreTask
 from benchsuite.plan.stage_keys import (
@@ -30,7 +29,6 @@ from benchsuite.pruning.targets import LAYERS
 from benchsuite.pruning.threshold import threshold_of
 from benchsuite.scoring.scorer import Scorer
 from benchsuite.store.keys import content_key
-from benchsuite.suite import ScorerRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,15 +38,12 @@ if TYPE_CHECKING:
     from benchsuite.contracts.plugin import PluginChoice
     from benchsuite.contracts.recipe import TrainingRecipe
     from benchsuite.metrics.dissection.settings import DissectionSettings
+    from benchsuite.plan.contenders import Contender
     from benchsuite.plan.trial import OwnAmount
     from benchsuite.pruning.settings import Budget, Schedule, Scope
     from benchsuite.registry.registry import Registry
-    from benchsuite.suite import ModelRef, PluginRef, Suite, Workload
+    from benchsuite.suite import ModelRef, PluginRef, ScorerRef, Suite, Workload
     from benchsuite.suite.pruning_section import LayersTable
-
-
-MOST_CELLS = 1_000_000
-"""How many cells a plan lists at most."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +57,6 @@ class _Criterion:
 
 _Scores = dict[tuple["str | None", "Granularity"], ScoreTask]
 """The scorings of a cell; see `LayersTable.scored`."""
-
-
-@dataclass(frozen=True)
-class _Contender:
-    scorer: ScorerRef
-    variant: Variant | None
-    draws: int
-    named: bool
-    """Whether the suite names it; one that "all" stands for has no cells that it cannot serve."""
 
 
 def build_plan(suite: Suite, registry: Registry, data_folder: Path, threads: int = 1) -> list[Trial]:
@@ -89,68 +75,6 @@ def build_plan(suite: Suite, registry: Registry, data_folder: Path, threads: int
     return list(trials.values())
 
 
-def _contenders(suite: Suite, registry: Registry) -> Iterator[_Contender]:
-    section = suite.suite
-    cells = [
-        _decided(suite, g, s) for g, s in itertools.product(suite.pruning.granularity, section.sparsities)
-    ]
-    listed: list[tuple[ScorerRef, bool]] = []
-    named = {ref.name for ref in section.scorers}
-    for ref in section.scorers:
-        if ref.name == "all":
-            # A scorer that the suite also names, to set its parameters, is not added again with its defaults.
-            for name in registry.names("scorer"):
-                one = ScorerRef(name=name)
-                served = any(_serves(_scorer_class(registry, one), cell) for cell in cells)
-                if name != "random" and name not in named and served:
-                    listed.append((one, False))
-        elif ref.label not in {other.label for other, _ in listed}:
-            listed.append((ref, True))
-    for ref, is_named in listed:
-        yield _Contender(ref, None, ref.draws or _scorer_class(registry, ref).draws, is_named)
-    for control in section.controls:
-        if control.name == "random":
-            random = ScorerRef(name="random")
-            draws = control.draws or _scorer_class(registry, random).draws
-            yield _Contender(random, None, draws, named=True)
-        else:
-            wanted = control.of or [ScorerRef(name="all")]
-            every = any(ref.name == "all" for ref in wanted)
-            for ref, is_named in listed if every else [(ref, True) for ref in wanted]:
-                if ref.name != "random":
-                    yield _Contender(ref, control.name, control.draws or 1, is_named)
-
-
-def criteria_of(suite: Suite, registry: Registry) -> frozenset[str]:
-    """Names of the scorers that a suite compares, those of its controls among them."""
-    return frozenset(contender.scorer.name for contender in _contenders(suite, registry))
-
-
-def scorers_of(suite: Suite, registry: Registry) -> frozenset[str]:
-    """Names of the scorers that a suite runs: what it compares, and those that it names for some layers."""
-    own = {table.scorer.name for table in suite.pruning.targets if table.scorer is not None}
-    return criteria_of(suite, registry) | own
-
-
-def _decided(suite: Suite, granularity: Granularity, sparsity: object) -> set[Granularity]:
-    """What the criterion of a cell decides of: units, weights, or units of some layers, weights of others."""
-    tables = suite.pruning.targets if sparsity == LAYERS else ()
-    return {t.scored(granularity)[1] for t in tables if t.by is None} or {granularity}
-
-
-def _serves(scorer: type[Scorer], decided: set[Granularity]) -> bool:
-    """Whether "all" means a scorer there: not a criterion of weights whose sums say nothing of a unit."""
-    if "weight" in decided and scorer.granularity == "unit":
-        return False
-    return "unit" not in decided or scorer.granularity != "weight" or scorer.sums_to_units
-
-
-def _scorer_class(registry: Registry, ref: ScorerRef) -> type[Scorer]:
-    cls = registry.get("scorer", ref.name)
-    assert issubclass(cls, Scorer)
-    return cls
-
-
 class _Plan:
     """Lists the trials of one suite. What many keys share is found once.
 
@@ -166,7 +90,7 @@ class _Plan:
         self._registry = registry
         self._folder = data_folder
         self._threads = threads
-        self._contenders = [(each, self._described(each.scorer)) for each in _contenders(suite, registry)]
+        self._contenders = [(each, self._described(each.scorer)) for each in contenders(suite, registry)]
         own = ((t.by, t.scorer) for t in suite.pruning.targets if t.scorer is not None)
         self._own = {by: self._described(ref) for by, ref in own}
         latency, dissection = suite.metrics.latency, suite.metrics.dissection
@@ -211,13 +135,13 @@ class _Plan:
             key = train_key(data, content, recipe, self._threads, (dataset.label, ref.label), seed)
             yield DenseTask(dataset, _planned(ref, content), recipe, seed, network, data, key)
 
-    def _of_scorer(self, dense: DenseTask, contender: _Contender, criterion: _Criterion) -> Iterator[Trial]:
+    def _of_scorer(self, dense: DenseTask, contender: Contender, criterion: _Criterion) -> Iterator[Trial]:
         suite, pruning = self._suite, self._suite.pruning
         for granularity, draw, schedule, sparsity in itertools.product(
             pruning.granularity, range(contender.draws), pruning.schedule, suite.suite.sparsities
         ):
-            decided = _decided(suite, granularity, sparsity)
-            if not (contender.named or _serves(type(criterion.scorer), decided)):
+            decided = decided_in(suite, granularity, sparsity)
+            if not (contender.named or serves(type(criterion.scorer), decided)):
                 continue
             # The draws of a shuffled variant permute one and the same scoring.
             scoring_draw = 0 if contender.variant else draw
@@ -411,23 +335,6 @@ def _recoveries(suite: Suite, dense: TrainingRecipe, schedule: Schedule) -> list
     if schedule in ("rewind", "at-init"):
         return [dense]
     return [suite.recovery.recipe(dense, epochs) for epochs in suite.recovery.epochs]
-
-
-def check_size(suite: Suite, registry: Registry) -> None:
-    """Raise `UsageError` for a suite that spans more cells than anybody can run."""
-    most = most_cells(suite, registry)
-    if most > MOST_CELLS:
-        raise UsageError(f"the suite {suite.name!r} spans {most} cells, more than {MOST_CELLS}")
-
-
-def most_cells(suite: Suite, registry: Registry) -> int:
-    """At most how many trials a suite has, told without listing them: some may coincide."""
-    draws = sum(contender.draws for contender in _contenders(suite, registry))
-    models = sum(len(workload.models) for workload in suite.workload)
-    section, pruning = suite.suite, suite.pruning
-    axes = (section.seeds, section.sparsities, suite.recovery.epochs)
-    axes_of_pruning = (pruning.granularity, pruning.scope, pruning.budget, pruning.schedule)
-    return draws * models * prod(len(axis) for axis in (*axes, *axes_of_pruning))
 
 
 def count_by_axis(trials: Sequence[Trial]) -> dict[str, dict[str, int]]:

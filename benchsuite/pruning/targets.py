@@ -9,6 +9,11 @@ LAYERS = "layers"
 """What stands in place of a sparsity where a suite names layers with a target each."""
 
 
+def holds_masks(granularity: object) -> bool:
+    """Whether weights are held at zero in trials of a granularity; in "unit+weight" those of some layers."""
+    return isinstance(granularity, str) and "weight" in granularity.split("+")
+
+
 @dataclass(frozen=True)
 class Threshold:
     """What scores less goes."""

@@ -11,6 +11,7 @@ from benchsuite.hardware.devices import cpu_threads, searched_convolutions
 from benchsuite.metrics.energy import measure_energy
 from benchsuite.metrics.latency import Latency, measure_latency
 from benchsuite.metrics.sparse_kernels import device_has_sparse_kernels
+from benchsuite.pruning.targets import holds_masks
 from benchsuite.pruning.transposed import with_layers_of_torch
 from benchsuite.store import metric_names
 from benchsuite.trials.pruned_model import load_pruned
@@ -55,7 +56,7 @@ def latency_metrics(worker: WorkerContext, trial: Trial) -> dict[str, float]:
                 layers, found = _on_sparse_kernels(worker, pair, threads, size)
                 sparse_layers += layers
                 metrics |= found
-    if "weight" in trial.granularity.split("+"):
+    if holds_masks(trial.granularity):
         # Masked weights run on dense kernels; only what stands under sparse_half was measured without them.
         metrics[metric_names.SPARSE_KERNELS] = float(sparse_layers > 0)
     if 1 in settings.threads:

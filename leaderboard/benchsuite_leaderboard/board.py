@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+from benchsuite.pruning.targets import holds_masks
 from benchsuite.store import metric_names
-from benchsuite_leaderboard.protocol import Protocol, Sparsity, is_masked, sparsity_order
+from benchsuite_leaderboard.protocol import Protocol, Sparsity, sparsity_order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,7 +104,7 @@ class BoardTrial:
         if cost.startswith(LATENCY):
             speedup = self.metric(metric_names.latency(1, threads_of(cost), "speedup"))
             return 1 / speedup if speedup else None
-        masked = is_masked(self.record.axes.get("granularity"))
+        masked = holds_masks(self.record.axes.get("granularity"))
         kept = f"{cost}_nonzero" if masked else cost
         left, dense = self.metric(metric_names.cost(kept)), self.metric(metric_names.cost(cost, "dense"))
         return left / dense if left is not None and dense else None

@@ -97,11 +97,6 @@ class Protocol:
         return hashlib.sha256(repr(self).encode()).hexdigest()[:8]
 
 
-def is_masked(granularity: object) -> bool:
-    """Whether weights are held at zero, perhaps ("unit+weight") in some layers alone."""
-    return isinstance(granularity, str) and "weight" in granularity.split("+")
-
-
 def is_shared(sparsity: Sparsity) -> bool:
     """Whether all criteria had it as their target, and none chose its own, so that they can be compared."""
     return sparsity in (WIDTHS, TARGETS) or not isinstance(sparsity, str)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from benchsuite import cli
 from benchsuite.errors import UsageError
-from benchsuite.plan.matrix import build_plan, check_size, most_cells
+from benchsuite.plan.contenders import check_size, most_cells
+from benchsuite.plan.matrix import build_plan
 from benchsuite.registry.discovery import discover_shipped
 from benchsuite.suite import load_suite
 

@@ -373,3 +373,13 @@ def check_cut(model: nn.Module, graph: PruningGraph, removed: Mapping[str, Seque
     assert graph.cost_model.cost(counts) == (cost.params, cost.macs)
     assert cost.params == sum(parameter.numel() for parameter in smaller.parameters())
     return smaller
+
+
+def gone_units(graph: PruningGraph, removed: Mapping[str, tuple[int, ...]]) -> dict[str, set[int]]:
+    """By layer, the units that go."""
+    gone: dict[str, set[int]] = {}
+    for group in graph.groups:
+        for member in group.members:
+            for position in removed.get(group.name, ()):
+                gone.setdefault(member.layer, set()).update(member.units[position])
+    return gone

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from grammar import PRODUCTIONS, SIDE, Grower, masked
-from pruning_networks import check_every_unit
+from pruning_networks import check_every_unit, gone_units
 
 from benchsuite.errors import Collapsed, Unsupported
 from benchsuite.pruning.group_scores import group_scores
@@ -57,11 +57,7 @@ def cut(seed: int) -> tuple[Counter[str], bool]:
             pruned = remove_units(plain, graph, chosen.removed)
         except (Collapsed, Unsupported):
             continue
-        gone: dict[str, set[int]] = {}
-        for group in graph.groups:
-            for member in group.members:
-                for position in chosen.removed.get(group.name, ()):
-                    gone.setdefault(member.layer, set()).update(member.units[position])
+        gone = gone_units(graph, chosen.removed)
         with torch.no_grad():
             found, expected = pruned(x), masked(network, x, gone)
         assert torch.allclose(found, expected, rtol=1e-8, atol=1e-8), (seed, network, chosen.removed)

@@ -748,6 +748,11 @@ def test_layers_have_a_criterion_and_a_granularity_of_their_own(
             "output": {"granularity": "weight", "scorer": "obd", "target": {"threshold": 0.0001}},
         }
         assert {"score_2_content", "score_3_content"} <= record.stages.keys()
+        stages = [record.stages[name] for name in ("score", "score_2", "score_3")]
+        noted = [json.loads((tmp_path / "own" / "stages" / key / "stage.json").read_text()) for key in stages]
+        seconds, ties = ([each["facts"][name] for each in noted] for name in ("seconds", "ties"))
+        assert record.metrics["time/score_s"] == pytest.approx(sum(seconds))
+        assert record.metrics["scoring/ties"] == sum(ties)
     assert len(outputs) == 1
 
     (board,) = boards(list(records.values()))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from pruning_networks import CLASSES
+from pruning_networks import CLASSES, gone_units
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.utils import rnn
@@ -36,7 +36,6 @@ from benchsuite_scorers.wanda import Wanda
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from benchsuite.pruning.graph import PruningGraph
     from benchsuite.scoring.scorer import Scorer
 
 INPUTS, WIDTH, UNITS, STEPS = 5, 4, 6, 7
@@ -98,16 +97,6 @@ def network(kind: str = "LSTM", reader: str = "mean", **options: Any) -> Network
 def sequences(samples: int = 3, seed: int = 1) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(samples, STEPS, INPUTS, generator=generator, dtype=torch.float64)
-
-
-def gone_units(graph: PruningGraph, removed: Mapping[str, tuple[int, ...]]) -> dict[str, set[int]]:
-    """By layer, the units that go."""
-    gone: dict[str, set[int]] = {}
-    for group in graph.groups:
-        for member in group.members:
-            for position in removed.get(group.name, ()):
-                gone.setdefault(member.layer, set()).update(member.units[position])
-    return gone
 
 
 def silenced(built: nn.Module, gone: Mapping[str, set[int]]) -> nn.Module:

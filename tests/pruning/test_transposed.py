@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from pruning_networks import check_every_unit, example
+from pruning_networks import check_every_unit, example, gone_units
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
@@ -138,11 +138,7 @@ def test_what_is_left_computes_what_the_network_without_the_units_does(
             pruned = remove_units(plain, graph, chosen.removed)
         except (Collapsed, Unsupported):
             continue
-        gone: dict[str, set[int]] = {}
-        for group in graph.groups:
-            for member in group.members:
-                for position in chosen.removed.get(group.name, ()):
-                    gone.setdefault(member.layer, set()).update(member.units[position])
+        gone = gone_units(graph, chosen.removed)
         cuts += bool(gone)
         dense.gone = gone
         given_away = with_layers_of_torch(pruned)

@@ -230,3 +230,15 @@ def test_scores_of_positions_are_spread_over_the_coupled_units() -> None:
     scores = context.spread({"a": torch.tensor([5.0, 7.0])})
     assert {name: score.tolist() for name, score in scores.items()} == {"a": [7, 0, 5, 0], "b": [5, 5, 7, 7]}
     assert list(context.skipped) == ["c"]
+
+
+def test_scorings_of_one_trial_draw_other_numbers_of_the_same_samples() -> None:
+    plain, again, named = (
+        context_for(tiny_convnet(), *tiny_samples(20), samples=7, **stream)
+        for stream in ({}, {"stream": ""}, {"stream": "conv1"})
+    )
+    drawn = [torch.rand(8, generator=context.generator) for context in (plain, again, named)]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    (first, _), (other, _) = (next(context.batches()) for context in (plain, named))
+    assert torch.equal(first, other)

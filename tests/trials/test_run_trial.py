@@ -926,6 +926,16 @@ def test_networks_of_other_structure_are_no_equal_architectures(workshop: Worksh
     assert keys[0] == keys[1] != keys[2]
 
 
+def test_each_target_of_layers_is_shuffled_by_itself(workshop: Workshop) -> None:
+    (trial,) = workshop.plan()
+    trial, scores = replace(trial, variant="shuffled"), {"group": torch.arange(16.0)}
+    one, other, again = (
+        run_trial._variant(trial, 0, scores, of)["group"].tolist() for of in (("a",), ("b",), ("a",))
+    )
+    assert sorted(one) == sorted(other) == scores["group"].tolist()
+    assert one == again != other
+
+
 def test_networks_with_other_layers_on_sparse_kernels_are_no_equal_architectures(workshop: Workshop) -> None:
     """Where half of the weights of every four are gone, a layer may be faster."""
     for scope, equal in (("2:4", False), ("layer", True)):

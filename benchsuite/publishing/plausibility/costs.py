@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from benchsuite.pruning.targets import holds_masks
 from benchsuite.publishing.plausibility.oddity import ROUNDING, Oddities, Oddity, is_close, is_whole
 from benchsuite.store import metric_names
 
@@ -121,7 +122,7 @@ def _uncounted(record: TrialRecord, metrics: Mapping[str, float]) -> Oddities:
 
 def _is_masked(record: TrialRecord) -> bool:
     """Whether weights are masked, perhaps beside units that are removed."""
-    return "weight" in str(record.axes.get("granularity")).split("+")
+    return holds_masks(record.axes.get("granularity"))
 
 
 def _keeps_units(record: TrialRecord) -> bool:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from benchsuite.pruning.targets import holds_masks
 from benchsuite.store import metric_names
 from benchsuite_leaderboard.board import LATENCY, threads_of
 from benchsuite_leaderboard.charts.curves import Scale, banded, curves
@@ -13,7 +14,6 @@ from benchsuite_leaderboard.charts.ranks import critical_difference_diagram
 from benchsuite_leaderboard.charts.trade_off import Choice, front, hidden, trade_off
 from benchsuite_leaderboard.pages.choices import choices_of
 from benchsuite_leaderboard.pages.formats import in_words, percent, sparsity, workload
-from benchsuite_leaderboard.protocol import is_masked
 from benchsuite_leaderboard.standings import Standings
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ class Views:
         self, board: BoardReport, standings: Standings, pair: Workload | None, cost: str
     ) -> TradeOff | None:
         name, title = next((name, title) for key, name, title in costs_of([board]) if key == cost)
-        if is_masked(board.board.protocol.granularity) and not cost.startswith(LATENCY):
+        if holds_masks(board.board.protocol.granularity) and not cost.startswith(LATENCY):
             title = title.replace(" left", " with weights that are not zero")
         view = self._view(board, standings, pair)
         choices = choices_of(standings, view, board.board.remaining_cost(pair, cost), pair)
