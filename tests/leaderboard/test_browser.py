@@ -96,6 +96,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[TrialReco
     (folder / "layers.csv").write_text(heads + layers, "utf-8")
     (folder / "confusion.csv").write_text("true \\ predicted,<b>,c\n<b>,3,1\nc,0,4\n", "utf-8")
     (folder / "recovery.json").write_text('{"losses": [0.5, 0.25]}', "utf-8")
+    (folder / "report-trees.csv").write_text("layer,fit\n<b>x</b>,0.123456789\nc,\n", "utf-8")
     png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
     (folder / "concepts.png").write_bytes(base64.b64decode(png))
     site = tmp_path_factory.mktemp("kept")
@@ -777,6 +778,9 @@ def test_a_trial_shows_its_whole_record(browser: Browser, kept: tuple[Path, list
         assert "batch of 1: speedup" in words
         assert "batch of 1, 4 threads: speedup, lower end of its 95% interval" in words
         assert shown_metrics(page)["latency/batch1_speedup_wide"][1].startswith("not settled")
+        reported = page.locator("table.report")
+        assert reported.locator("th, td").all_inner_texts() == ["layer", "fit", "<b>x</b>", "0.1235", "c", ""]
+        assert reported.locator("th.num, td.num").all_inner_texts() == ["fit", "0.1235", ""]
         layers = page.locator("table.layers tbody tr").all_inner_texts()
         assert "4 of 16" in layers[0]
         assert "25.00%" in layers[0]

@@ -105,8 +105,10 @@
     }
     for (const [name, [columns, rows, total]] of Object.entries(trial.reports || {})) {
       const about = total > rows.length ? `The first ${rows.length} of ${total} rows; all are in ${folder}/report-${name}.csv.` : "";
-      const body = rows.map((row) => made("tr", {}, ...row.map((cell) => made("td", { class: cell === "" || isNaN(cell) ? "" : "num" }, named(cell)))));
-      found.push(section(`Reported by the criterion: ${name}`, about, table(`Report ${name}`, columns.map((column) => [column, ""]), body, "report")));
+      const kinds = columns.map((_, place) => (rows.every((row) => row[place] === "" || Number.isFinite(Number(row[place]))) ? "num" : ""));
+      const shown = (cell, kind) => (kind && cell !== "" ? tiny(Number(cell)) : named(cell));
+      const body = rows.map((row) => made("tr", {}, ...row.map((cell, place) => made("td", { class: kinds[place] }, shown(cell, kinds[place])))));
+      found.push(section(`Reported by the criterion: ${name}`, about, table(`Report ${name}`, columns.map((column, place) => [column, kinds[place]]), body, "report")));
     }
     const missing = trial.cut ? `Layers, losses and counts by class of this trial are left out to keep the site small; they lie in the run directory, ${folder}.`
       : !trial.kept ? "This record came without its run directory, so what only that keeps (layers, losses, confusion matrix, pictures, the pruned network) is not here."
