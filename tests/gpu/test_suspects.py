@@ -150,7 +150,7 @@ def counted(model: Error, inputs: Tensor) -> None:
 
 def compared(model: Error, inputs: Tensor) -> None:
     model = model.to(DEVICE).eval()
-    compare(model, model, {}, inputs.to(DEVICE))
+    compare(model, model, {}, inputs.to(DEVICE), torch.float32)
 
 
 @pytest.mark.parametrize("measure", [timed, counted, compared])
