@@ -80,8 +80,20 @@ from .errors import (
 from .errors import (
     Unsupported as Unsupported,
 )
+from .metrics.metric import (
+    Metric as Metric,
+)
+from .metrics.metric import (
+    Quantity as Quantity,
+)
+from .metrics.metric_context import (
+    MetricContext as MetricContext,
+)
 from .registry.hookspecs import (
     RegisterDataset as RegisterDataset,
+)
+from .registry.hookspecs import (
+    RegisterMetric as RegisterMetric,
 )
 from .registry.hookspecs import (
     RegisterModel as RegisterModel,

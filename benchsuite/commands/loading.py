@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from benchsuite.contracts.model import ModelPlugin
     from benchsuite.contracts.plugin import Kind
+    from benchsuite.metrics.metric import Metric
     from benchsuite.plan.trial import Trial
     from benchsuite.registry.registry import Registry
     from benchsuite.registry.strangers import Strangers
@@ -123,6 +124,7 @@ def surroundings_of(
         used["model", trial.dense.model.name] = None
         if trial.dissection is not None:
             used["concepts", trial.dissection.concepts] = None
+        used |= dict.fromkeys(("metric", metric.metric.name) for metric in trial.metrics)
     sources = {plugin: source for plugin in used if (source := strangers.source_of(*plugin)) is not None}
     # Modules that a stranger's scorer imports are for its own processes.
     scorers = [name for kind, name in used if kind == "scorer" and (kind, name) not in sources]
@@ -149,8 +151,9 @@ def missing_files(suite: Suite, registry: Registry, data: Path) -> list[str]:
     refs = [ref for workload in suite.workload for ref in (workload.dataset, *workload.models)]
     refs += [ref for ref in suite.suite.scorers if ref.name != "all"]
     refs += [table.scorer for table in suite.pruning.targets if table.scorer is not None]
+    refs += suite.metrics.plugins
     for ref in refs:
-        plugin = cast("Scorer | ModelPlugin | DatasetPlugin", ref.create(registry))
+        plugin = cast("Scorer | ModelPlugin | DatasetPlugin | Metric", ref.create(registry))
         try:
             found = plugin.fingerprint(data) if isinstance(plugin, DatasetPlugin) else plugin.fingerprint()
             if found.startswith("fingerprint()"):  # a stranger's, told by the process that has it

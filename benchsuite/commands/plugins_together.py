@@ -29,30 +29,35 @@ class PluginsOfTrial:
     model: str
     scorer: str
     concepts: str | None
+    metrics: tuple[str, ...] = ()
 
     def by_process(self) -> Iterator[tuple[tuple[Kind, str], ...]]:
-        """Those that one process loads: a scorer is in none with a concept set."""
+        """Those that one process loads: a scorer or a metric is in none with others of its kind."""
         network: tuple[tuple[Kind, str], ...] = (("dataset", self.dataset), ("model", self.model))
         yield (*network, ("scorer", self.scorer))
         if self.concepts is not None:
             yield (*network, ("concepts", self.concepts))
+        for metric in self.metrics:
+            yield (*network, ("metric", metric))
 
 
 def plugins_of(trial: Trial) -> Iterator[PluginsOfTrial]:
     """The plugins that a trial needs, with each of the scorers that it prunes by."""
     dense, dissection = trial.dense, trial.dissection
     concepts = None if dissection is None else dissection.concepts
+    metrics = tuple(metric.metric.name for metric in trial.metrics)
     for score in trial.scores:
-        yield PluginsOfTrial(dense.dataset.name, dense.model.name, score.scorer.name, concepts)
+        yield PluginsOfTrial(dense.dataset.name, dense.model.name, score.scorer.name, concepts, metrics)
 
 
 def plugins_of_suite(suite: Suite, registry: Registry) -> Iterator[PluginsOfTrial]:
     """The plugins of each trial that a suite may have."""
     dissection = suite.metrics.dissection
     concepts = dissection.concepts if dissection else None
+    metrics = tuple(ref.name for ref in suite.metrics.plugins)
     for workload in suite.workload:
         for model, scorer in product(workload.models, scorers_of(suite, registry)):
-            yield PluginsOfTrial(workload.dataset.name, model.name, scorer, concepts)
+            yield PluginsOfTrial(workload.dataset.name, model.name, scorer, concepts, metrics)
 
 
 def check_together(trials: Iterable[PluginsOfTrial], strangers: Strangers) -> None:

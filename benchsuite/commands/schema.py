@@ -38,6 +38,7 @@ def suite_schema(registry: Registry) -> dict[str, Any]:
         ("model", "ModelRef"),
         ("dataset", "DatasetRef"),
         ("concepts", "ConceptsRef"),
+        ("metric", "MetricRef"),
     ):
         if name in definitions:
             definitions[name] = _reference_schema(registry, kind, definitions[name])

@@ -18,7 +18,7 @@ from benchsuite.store.keys import plain
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Kind = Literal["scorer", "model", "dataset", "concepts"]
+Kind = Literal["scorer", "model", "dataset", "concepts", "metric"]
 
 
 class Plugin:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from benchsuite.contracts.plugin import Kind
     from benchsuite.execution.messages import Message
     from benchsuite.plan.dense_task import DenseTask, TraceTask
+    from benchsuite.plan.metric_task import MeasureTask
     from benchsuite.plan.score_task import RoundTask, ScoreTask
     from benchsuite.plan.trial import Trial
     from benchsuite.store.record import Status
@@ -123,6 +124,24 @@ class RoundJob:
 
 
 @dataclass(frozen=True)
+class MeasureJob:
+    """Measure networks by one metric plugin; started by the trial's own worker."""
+
+    step: ClassVar[str] = "measuring"
+    task: MeasureTask
+
+    @property
+    def key(self) -> str:
+        """Content key of the stage whose log the worker writes."""
+        return self.task.folder
+
+    @property
+    def title(self) -> str:
+        """What a person reads while it runs."""
+        return f"measuring {self.task.metric.called} of {_network(self.task.metric.dense)}"
+
+
+@dataclass(frozen=True)
 class LatencyJob:
     """Time pruned architectures against their dense model; needs the machine for itself.
 
@@ -162,7 +181,7 @@ def way(trial: Trial) -> str:
     return f"{trial.scorer_label} · sparsity {trial.sparsity}{draw}"
 
 
-Job = TrainJob | TablesJob | ScoreJob | RoundJob | TrialsJob | LatencyJob
+Job = TrainJob | TablesJob | ScoreJob | RoundJob | MeasureJob | TrialsJob | LatencyJob
 
 
 def needed_plugins(job: Job) -> list[tuple[Kind, str]]:
@@ -170,21 +189,24 @@ def needed_plugins(job: Job) -> list[tuple[Kind, str]]:
 
     They are in the order in which they are loaded, which is the same in every process.
     """
+    own: tuple[Kind, str] | None = None
     match job:
         case TrainJob(dense=dense):
-            tasks, scorer = [dense], None
+            tasks = [dense]
         case TablesJob(scores=scores):
-            tasks, scorer = [score.dense for score in scores], None
+            tasks = [score.dense for score in scores]
         case ScoreJob(score=score):
-            tasks, scorer = [score.dense], score.scorer.name
+            tasks, own = [score.dense], ("scorer", score.scorer.name)
         case RoundJob(task=task):
-            tasks, scorer = [task.score.dense], task.score.scorer.name
+            tasks, own = [task.score.dense], ("scorer", task.score.scorer.name)
+        case MeasureJob(task=measured):
+            tasks, own = [measured.metric.dense], ("metric", measured.metric.metric.name)
         case TrialsJob(trials=trials) | LatencyJob(trials=trials):
-            tasks, scorer = [trial.dense for trial in trials], None
+            tasks = [trial.dense for trial in trials]
     found: set[tuple[Kind, str]] = {("dataset", task.dataset.name) for task in tasks}
     found |= {("model", task.model.name) for task in tasks}
-    if scorer is not None:
-        found.add(("scorer", scorer))
+    if own is not None:
+        found.add(own)
     if isinstance(job, TrialsJob):
         found |= {("concepts", t.dissection.concepts) for t in job.trials if t.dissection is not None}
     return sorted(found)

@@ -16,6 +16,7 @@ from benchsuite.errors import BenchsuiteError, Collapsed, DataError, PluginError
 from benchsuite.execution.jobs import (
     Job,
     LatencyJob,
+    MeasureJob,
     RoundJob,
     ScoreJob,
     TablesJob,
@@ -42,6 +43,7 @@ from benchsuite.execution.messages import (
 )
 from benchsuite.execution.sampling import SYSTEM_FILE, SystemSampler
 from benchsuite.hardware import devices
+from benchsuite.plan.score_task import RoundTask
 from benchsuite.registry.loading import installed, load_plugins
 from benchsuite.registry.orphans import kill_children
 from benchsuite.registry.raised_at import plugin_line
@@ -49,6 +51,7 @@ from benchsuite.store.files import StorageError, cannot_store, described
 from benchsuite.trials.dense_model import load_dense
 from benchsuite.trials.latency import latency_metrics
 from benchsuite.trials.layer_names import check_layer_names
+from benchsuite.trials.measuring import answer_measurement
 from benchsuite.trials.round_scores import answer_round
 from benchsuite.trials.run_trial import run_trial
 from benchsuite.trials.scores import load_scores, score_dense
@@ -61,7 +64,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from benchsuite.execution.surroundings import Surroundings
-    from benchsuite.plan.score_task import RoundTask
+    from benchsuite.plan.metric_task import MeasureTask
     from benchsuite.registry.registry import Registry
     from benchsuite.store.record import Status
     from benchsuite.trials.dense_model import DenseModel
@@ -92,7 +95,7 @@ def main(connection: Connection, job: Job, surroundings: Surroundings, device: s
             _plugins(job, surroundings),
             torch_device,
             surroundings.threads,
-            score_apart=partial(_score_apart, surroundings, device),
+            apart=partial(_apart, surroundings, device),
             tell=lambda text: tell(Told(text)),
         )
         _do(worker, job, tell, SystemSampler(torch_device))
@@ -129,6 +132,8 @@ def _do(worker: WorkerContext, job: Job, tell: Callable[[Sent], None], sampler: 
             score_dense(worker, score)
         case RoundJob(task=task):
             answer_round(worker, task)
+        case MeasureJob(task=task):
+            answer_measurement(worker, task)
         case LatencyJob(trials=trials):
             for trial in trials:
                 tell(Started(trial.key, f"{job.title} by {way(trial)}"))
@@ -137,14 +142,15 @@ def _do(worker: WorkerContext, job: Job, tell: Callable[[Sent], None], sampler: 
             _run_trials(worker, job, tell, sampler)
 
 
-def _score_apart(surroundings: Surroundings, device: str, task: RoundTask) -> None:
-    """Score between rounds in a process of its own, which dies with this one.
+def _apart(surroundings: Surroundings, device: str, task: RoundTask | MeasureTask) -> None:
+    """Score between rounds, or measure, in a process of its own, which dies with this one.
 
     What it tells people is not passed on: all of it is of the data, and was told when they were loaded here.
     """
     executor = LocalExecutor(main, surroundings, [device])
     try:
-        executor.start(RoundJob(task))
+        job = RoundJob(task) if isinstance(task, RoundTask) else MeasureJob(task)
+        executor.start(job)
         while True:
             for _, _, message in executor.wait(1.0):
                 if isinstance(message, NotStored):
@@ -154,7 +160,7 @@ def _score_apart(surroundings: Surroundings, device: str, task: RoundTask) -> No
                     raise kinds.get(message.status, PluginError)(message.error)
                 if isinstance(message, Ended):
                     if message.reason != "finished":
-                        raise PluginError(f"{task.score.scorer.label} between rounds: {message.detail}")
+                        raise PluginError(f"{job.title}: {message.detail}")
                     return
     finally:
         executor.close()

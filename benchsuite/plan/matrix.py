@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 from benchsuite.contracts.concepts import ConceptPlugin
 from benchsuite.contracts.dataset import DatasetPlugin
 from benchsuite.contracts.model import ModelPlugin
+from benchsuite.metrics.metric import Metric
 from benchsuite.plan.contenders import check_size, contenders, decided_in, serves
 from benchsuite.plan.dense_task import DenseTask, TraceTask
+from benchsuite.plan.metric_task import MetricTask
 from benchsuite.plan.score_task import ScoreTask
 from benchsuite.plan.stage_keys import (
     data_key,
     latency_key,
+    metric_key,
     plugin_content,
     score_key,
     trace_key,
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
     from benchsuite.plan.trial import OwnAmount
     from benchsuite.pruning.settings import Budget, Schedule, Scope
     from benchsuite.registry.registry import Registry
-    from benchsuite.suite import ModelRef, PluginRef, ScorerRef, Suite, Workload
+    from benchsuite.suite import MetricRef, ModelRef, PluginRef, ScorerRef, Suite, Workload
     from benchsuite.suite.pruning_section import LayersTable
 
 
@@ -95,15 +98,23 @@ class _Plan:
         self._own = {by: self._described(ref) for by, ref in own}
         latency, dissection = suite.metrics.latency, suite.metrics.dissection
         self._latency_key = latency_key(latency) if latency else None
-        self._measured = {
+        self._metrics = [(ref, self._described_metric(ref)) for ref in suite.metrics.plugins]
+        self._measured: dict[str, Any] = {
             "dissection": dissection and dissection.model_dump(mode="json"),
             "concepts": self._concepts(dissection) if dissection else None,
         }
+        if self._metrics:
+            self._measured["metrics"] = [[ref.name_in_records, content] for ref, content in self._metrics]
 
     def _described(self, ref: ScorerRef) -> _Criterion:
         scorer = ref.create(self._registry)
         assert isinstance(scorer, Scorer)
         return _Criterion(ref, scorer, plugin_content(scorer, scorer.fingerprint))
+
+    def _described_metric(self, ref: MetricRef) -> dict[str, Any]:
+        metric = ref.create(self._registry)
+        assert isinstance(metric, Metric)
+        return plugin_content(metric, metric.fingerprint)
 
     def _concepts(self, settings: DissectionSettings) -> dict[str, Any]:
         """What of the concept set decides a result."""
@@ -319,6 +330,15 @@ class _Plan:
                 latency=suite.metrics.latency,
                 latency_key=self._latency_key,
                 dissection=suite.metrics.dissection,
+                metrics=tuple(
+                    MetricTask(
+                        ref.name_in_records,
+                        _planned(ref, content),
+                        score.dense,
+                        metric_key(score.dense.key, content),
+                    )
+                    for ref, content in self._metrics
+                ),
                 shared=suite.shared_at(sparsity, granularity),
                 key=trial_key(score.key, content),
             )

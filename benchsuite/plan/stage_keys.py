@@ -24,6 +24,7 @@ TRACE = "benchsuite.trials.training_trace"
 SCORE = "benchsuite.trials.scores"
 TRIAL = "benchsuite.trials.run_trial"
 LATENCY = "benchsuite.trials.latency"
+METRIC = "benchsuite.trials.measuring"
 """The module that makes each kind of stage; what it imports makes the stage too."""
 
 
@@ -85,6 +86,11 @@ def score_key(train: str, trace: str | None, scorer: Mapping[str, Any], settings
 def trial_key(score: str, settings: Mapping[str, Any]) -> str:
     """The key of a trial; `settings` are those of pruning, recovery and what is measured with it."""
     return _key("trial", TRIAL, score=score, settings=settings)
+
+
+def metric_key(train: str, metric: Mapping[str, Any]) -> str:
+    """The key of what a metric plugin measures on a dense model."""
+    return _key("metric", METRIC, train=train, metric=metric)
 
 
 def latency_key(settings: LatencySettings) -> str:

@@ -10,12 +10,13 @@ from benchsuite.pruning.settings import Restriction
 from benchsuite.store.keys import derived_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from benchsuite.contracts.recipe import TrainingRecipe
     from benchsuite.metrics.dissection.settings import DissectionSettings
     from benchsuite.metrics.latency_settings import LatencySettings
     from benchsuite.plan.dense_task import DenseTask, TraceTask
+    from benchsuite.plan.metric_task import MetricTask
     from benchsuite.plan.score_task import ScoreTask
     from benchsuite.pruning.settings import PruningSettings, ScheduleSettings
     from benchsuite.pruning.targets import LayerTarget
@@ -65,6 +66,7 @@ class Trial:
         latency: at which batch sizes inference is timed, if at all.
         latency_key: content key of how it is timed: code, libraries and settings.
         dissection: how interpretability is measured, if it is.
+        metrics: metric plugins that measure its networks and the dense one.
         shared: what is the same for all trials of the suite and is no axis; trials that differ in it are
             not comparable.
         key: its content key.
@@ -85,6 +87,7 @@ class Trial:
     latency: LatencySettings | None
     latency_key: str | None
     dissection: DissectionSettings | None
+    metrics: tuple[MetricTask, ...]
     shared: Mapping[str, Any]
     key: str
 
@@ -108,10 +111,7 @@ class Trial:
     @property
     def stages_of_scores(self) -> dict[str, str]:
         """Content keys of its scorings, by what records call them: score, score_2, score_3, ..."""
-        return {
-            f"score_{number}" if number > 1 else "score": score.key
-            for number, score in enumerate(self.scores, start=1)
-        }
+        return _numbered("score", [score.key for score in self.scores])
 
     @property
     def last_training(self) -> TrainingRecipe:
@@ -153,6 +153,7 @@ class Trial:
             "data": self.dense.data_key,
             "train": self.dense.key,
             **self.stages_of_scores,
+            **_numbered("metric", [metric.key for metric in self.metrics]),
             "trial": self.key,
         }
         if (trace := next((score.trace for score in self.scores if score.trace), None)) is not None:
@@ -177,3 +178,8 @@ class Trial:
     def seed_for(self, purpose: str) -> int:
         """A derived seed that all criteria on this dense model share."""
         return derived_seed(purpose, self.dense.dataset.label, self.dense.model.label, self.dense.seed)
+
+
+def _numbered(name: str, keys: Sequence[str]) -> dict[str, str]:
+    """Content keys by what records call their stages: name, name_2, name_3, ..."""
+    return {f"{name}_{number}" if number > 1 else name: key for number, key in enumerate(keys, start=1)}

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from benchsuite.contracts.concepts import ConceptPlugin
     from benchsuite.contracts.dataset import DatasetPlugin
     from benchsuite.contracts.model import ModelPlugin
+    from benchsuite.metrics.metric import Metric
     from benchsuite.scoring.scorer import Scorer
     from benchsuite.store.record import TrialRecord
 
@@ -37,6 +38,14 @@ class RegisterModel(Protocol):
         ...
 
 
+class RegisterMetric(Protocol):
+    """Adds a metric class to the registry."""
+
+    def __call__(self, metric: type[Metric], /) -> None:
+        """Register the class under its name."""
+        ...
+
+
 class RegisterDataset(Protocol):
     """Adds a data set or concept set class to the registry; a class can be both."""
 
@@ -58,6 +67,11 @@ def benchsuite_register_models(register: RegisterModel) -> None:
 @hookspec
 def benchsuite_register_datasets(register: RegisterDataset) -> None:
     """Call `register(MyDataset)` for each data set."""
+
+
+@hookspec
+def benchsuite_register_metrics(register: RegisterMetric) -> None:
+    """Call `register(MyMetric)` for each metric."""
 
 
 @hookspec

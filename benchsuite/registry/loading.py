@@ -135,6 +135,7 @@ class Host:
             (("scorer",), self.manager.hook.benchsuite_register_scorers),
             (("model",), self.manager.hook.benchsuite_register_models),
             (("dataset", "concepts"), self.manager.hook.benchsuite_register_datasets),
+            (("metric",), self.manager.hook.benchsuite_register_metrics),
         )
         for kinds, hook in hooks:
             for implementation in hook.get_hookimpls():

@@ -13,6 +13,7 @@ from benchsuite.contracts.dataset import DatasetPlugin
 from benchsuite.contracts.model import ModelFamily, ModelPlugin
 from benchsuite.contracts.plugin import Kind, Plugin, parameter_model, validated_parameters
 from benchsuite.errors import UsageError, suggestion
+from benchsuite.metrics.metric import Metric, declaration_problem
 from benchsuite.registry.near_misses import near_misses
 from benchsuite.scoring.scorer import Scorer
 from benchsuite.store.keys import plain
@@ -22,6 +23,7 @@ KINDS: dict[Kind, tuple[type[Plugin], str]] = {
     "model": (ModelPlugin, "build"),
     "dataset": (DatasetPlugin, "load"),
     "concepts": (ConceptPlugin, "concepts"),
+    "metric": (Metric, "measure"),
 }
 _FLAGS = ("coupled", "sums_to_units", "needs_target", "absolute", "data_free", "needs_training_trace")
 NAME = r"^[a-z0-9]+([-_.][a-z0-9]+)*$"
@@ -171,6 +173,8 @@ def _class_problem(kind: Kind, cls: object) -> str | None:
         return f"{cls.__name__} does not define {method}(){_near_method(cls, base, method)}"
     if issubclass(cls, Scorer) and (problem := _scorer_problem(cls)) is not None:
         return problem
+    if issubclass(cls, Metric) and (problem := declaration_problem(cls.quantities, cls.stages)) is not None:
+        return f"{cls.__name__}: {problem}"
     try:
         values = validated_parameters(cls, {})
     except Exception as error:  # noqa: BLE001 - anything a stranger's annotations can raise

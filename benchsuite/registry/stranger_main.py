@@ -18,6 +18,7 @@ from benchsuite.contracts.digests import source_digest, source_libraries
 from benchsuite.contracts.model import ModelFamily, ModelPlugin
 from benchsuite.contracts.plugin import ABSENT, content_of
 from benchsuite.errors import BenchsuiteError
+from benchsuite.metrics.metric import Metric
 from benchsuite.registry.loading import Host, PluginSource
 from benchsuite.registry.raised_at import plugin_line
 from benchsuite.registry.supervising import fork_supervised
@@ -109,7 +110,7 @@ def _content(plugin: Plugin, folder: str | None) -> str:
     if isinstance(plugin, DatasetPlugin | ConceptPlugin):
         fingerprint = partial(plugin.fingerprint, Path(folder or ""))
     else:
-        assert isinstance(plugin, Scorer | ModelPlugin)
+        assert isinstance(plugin, Scorer | ModelPlugin | Metric)
         fingerprint = partial(plugin.fingerprint)
     found = content_of(fingerprint)
     return fingerprint() if found == ABSENT else found

@@ -15,6 +15,7 @@ from benchsuite.contracts.digests import digested_elsewhere
 from benchsuite.contracts.model import ModelFamily, ModelPlugin
 from benchsuite.contracts.recipe import TrainingRecipe
 from benchsuite.errors import PluginError
+from benchsuite.metrics.metric import Metric, declaration_problem
 from benchsuite.registry.memory import recall, remember
 from benchsuite.registry.registry import NAME, PluginInfo, Registry
 from benchsuite.registry.stranger_process import NoAnswer, StrangerProcess
@@ -34,6 +35,7 @@ _BASES: dict[str, type[Plugin]] = {
     "model": ModelPlugin,
     "dataset": DatasetPlugin,
     "concepts": ConceptPlugin,
+    "metric": Metric,
 }
 
 
@@ -70,6 +72,8 @@ class Facts(BaseModel):
     absolute: bool = False
     data_free: bool = False
     recipe: TrainingRecipe | None = None
+    quantities: dict[str, list[str | None]] = Field(default_factory=dict)
+    stages: list[str] = Field(default_factory=list)
 
 
 class Described(BaseModel):
@@ -100,6 +104,9 @@ class Described(BaseModel):
     def _is_one(self) -> Self:
         if self.info.status == "ok" and (self.info.kind not in _BASES or self.facts.name != self.info.name):
             raise ValueError(f"{self.info.kind} {self.info.name[:80]!r} is described as {self.facts.name!r}")
+        problem = declaration_problem(self.facts.quantities, self.facts.stages)
+        if self.info.status == "ok" and self.info.kind == "metric" and problem is not None:
+            raise ValueError(f"metric {self.info.name[:80]!r}: {problem}")
         if self.facts.family and self.info.kind != "model":
             raise ValueError(f"{self.info.kind} {self.info.name[:80]!r} is described as a family of models")
         return self

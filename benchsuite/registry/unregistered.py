@@ -21,6 +21,7 @@ _HOOKS: dict[Kind, str] = {
     "model": "benchsuite_register_models",
     "dataset": "benchsuite_register_datasets",
     "concepts": "benchsuite_register_datasets",
+    "metric": "benchsuite_register_metrics",
 }
 _MARK = f"{hookspecs.PROJECT}_impl"
 _NEAR = 0.85

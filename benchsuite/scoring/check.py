@@ -75,7 +75,7 @@ def run_scorer(scorer: Scorer, context: ScoringContext, *, native: bool = False)
     ):
         start = time.perf_counter()
         try:
-            with untouched(context.model, scorer.name):
+            with untouched(context.model, f"scorer {scorer.name}"):
                 returned = scorer.score(context)
                 devices.synchronise(context.device)
                 seconds = time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""Checks that a scorer does not change the network and the random states."""
+"""Checks that a plugin does not change the network and the random states."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def untouched(model: nn.Module, culprit: str) -> Iterator[None]:
                     del registered[key]
     if problems:
         shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
-        raise PluginError(f"scorer {culprit} did not leave things as they were: {shown}")
+        raise PluginError(f"{culprit} did not leave things as they were: {shown}")
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:

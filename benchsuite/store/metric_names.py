@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 ACCURACY, COST, SPARSITY = "accuracy/", "cost/", "sparsity/"
 LATENCY, ENERGY, TIME = "latency/", "energy/", "time/"
 INTERPRETABILITY, ROUNDS, SYSTEM = "interpretability/", "rounds/", "system/"
-REPORTED = "reported/"
+REPORTED, MEASURED = "reported/", "measured/"
 """Groups; names begin with them."""
 
 TOP1 = "accuracy/top1"
@@ -92,6 +92,11 @@ def energy(batch_size: int, threads: int = 1, what: str = "mj") -> str:
 
 def _setting(batch_size: int, threads: int) -> str:
     return f"batch{batch_size}" if threads == 1 else f"batch{batch_size}_threads{threads}"
+
+
+def measured(metric: str, quantity: str) -> str:
+    """What a metric plugin measured, by what the suite calls it."""
+    return f"{MEASURED}{metric}/{quantity}"
 
 
 def class_recall(name: str) -> str:

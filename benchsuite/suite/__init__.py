@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchsuite.suite.pruning_section import Pruning
 from benchsuite.suite.reading import load_suite
-from benchsuite.suite.references import DatasetRef, ModelRef, PluginRef, ScorerRef
+from benchsuite.suite.references import DatasetRef, MetricRef, ModelRef, PluginRef, ScorerRef
 from benchsuite.suite.sections import (
     Metrics,
     RecipeOverrides,
@@ -16,6 +16,7 @@ from benchsuite.suite.suite import Suite
 
 __all__ = [
     "DatasetRef",
+    "MetricRef",
     "Metrics",
     "ModelRef",
     "PluginRef",

@@ -47,6 +47,8 @@ def _named(suite: Mapping[str, Any]) -> Iterator[tuple[Kind, str]]:
     for workload in _list(suite.get("workload")):
         yield from (("dataset", name) for name in _names([_table(workload).get("dataset")]))
         yield from (("model", name) for name in _names(_list(_table(workload).get("models"))))
+    metrics = _list(_table(suite.get("metrics")).get("plugins"))
+    yield from (("metric", name) for name in _names(metrics))
     dissection = _table(_table(suite.get("metrics")).get("dissection"))
     yield from (("concepts", name) for name in _names([dissection.get("concepts")]))
 

@@ -18,6 +18,7 @@ from pydantic import (
 from benchsuite.contracts.plugin import Kind, Plugin, PluginChoice, Plugins, canonical_parameters
 from benchsuite.contracts.table import Table
 from benchsuite.errors import UsageError
+from benchsuite.registry.registry import NAME
 from benchsuite.suite.registry_context import registry_of
 
 
@@ -110,6 +111,21 @@ class ModelRef(PluginRef):
     """A model."""
 
     kind: ClassVar[Kind] = "model"
+
+
+class MetricRef(PluginRef):
+    """A metric plugin."""
+
+    kind: ClassVar[Kind] = "metric"
+    called: Annotated[str, Field(pattern=NAME, max_length=60)] | None = Field(
+        default=None,
+        description="its name in records; default: the plugin's; needed where one is named twice",
+    )
+
+    @property
+    def name_in_records(self) -> str:
+        """What records call it."""
+        return self.called or self.name
 
 
 class DatasetRef(PluginRef):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -12,7 +13,7 @@ from benchsuite.errors import UsageError
 from benchsuite.metrics.dissection.settings import DissectionSettings
 from benchsuite.metrics.latency_settings import LatencySettings
 from benchsuite.suite.amounts import Sparsity
-from benchsuite.suite.references import DatasetRef, ModelRef, ScorerRef
+from benchsuite.suite.references import DatasetRef, MetricRef, ModelRef, ScorerRef
 from benchsuite.suite.registry_context import registry_of
 
 if TYPE_CHECKING:
@@ -136,11 +137,28 @@ class Metrics(Table):
 
     latency: LatencySettings | None = LatencySettings()
     dissection: DissectionSettings | None = None
+    plugins: list[MetricRef] = Field(default=[], max_length=50, description="metric plugins")
 
     @field_validator("latency", "dissection", mode="before")
     @classmethod
     def _on_or_off(cls, value: object) -> object:
         return {} if value is True else None if value is False else value
+
+    @field_validator("plugins", mode="before")
+    @classmethod
+    def _one_or_several(cls, plugins: object) -> object:
+        return [plugins] if isinstance(plugins, str | dict) else plugins
+
+    @field_validator("plugins", mode="after")
+    @classmethod
+    def _told_apart(cls, plugins: list[MetricRef]) -> list[MetricRef]:
+        names = [plugin.name_in_records for plugin in plugins]
+        if twice := [name for name, number in Counter(names).items() if number > 1]:
+            raise ValueError(
+                f"two metrics are called {twice[0]}: give one another name in records, such as "
+                f'{{ name = "{twice[0]}", called = "{twice[0]}-2" }}'
+            )
+        return plugins
 
     @field_validator("dissection", mode="after")
     @classmethod

@@ -16,6 +16,7 @@ from benchsuite.metrics.dissection.measure import dissect
 from benchsuite.metrics.dissection.packing import PackedConcepts, open_concepts
 from benchsuite.metrics.dissection.report import dissection_metrics
 from benchsuite.metrics.dissection.result import Dissection
+from benchsuite.pruning.kept_units import kept_units
 from benchsuite.store.files import storing
 from benchsuite.store.keys import content_key
 from benchsuite.store.stages import Stage
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from benchsuite.metrics.dissection.settings import DissectionSettings
     from benchsuite.plan.dense_task import DenseTask
     from benchsuite.plan.trial import Trial
-    from benchsuite.pruning.graph import PruningGraph
     from benchsuite.trials.dense_model import DenseModel
     from benchsuite.trials.worker_context import WorkerContext
 
@@ -184,20 +184,6 @@ def kept_in_outputs(
         if left is not None and len(left) != layer.units:
             found[layer.name] = None
     return found
-
-
-def kept_units(graph: PruningGraph, removed: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """By layer, the dense indices of the units that are left."""
-    gone: dict[str, set[int]] = {}
-    for group in graph.groups:
-        for member in group.members:
-            units = (u for position in removed.get(group.name, ()) for u in member.units[position])
-            gone.setdefault(member.layer, set()).update(units)
-    kept = {
-        layer.name: tuple(u for u in range(layer.units) if u not in gone.get(layer.name, ()))
-        for layer in graph.layers
-    }
-    return kept | {name: kept[first] for name, first in graph.shared.items() if first in kept}
 
 
 def _measured(

@@ -14,10 +14,10 @@ from benchsuite._version import __version__
 from benchsuite.contracts.inputs import TensorMap
 from benchsuite.contracts.named_inputs import NamedInputs
 from benchsuite.errors import BenchsuiteError, UsageError
+from benchsuite.pruning.kept_units import kept_units
 from benchsuite.pruning.transposed import with_layers_of_torch
 from benchsuite.store import metric_names, stages
 from benchsuite.store.files import write_atomically
-from benchsuite.trials.dissection import kept_units
 from benchsuite.trials.pruned_model import PrunedModel, load_pruned, outputs_on, relative_difference
 
 if TYPE_CHECKING:

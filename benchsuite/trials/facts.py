@@ -122,6 +122,18 @@ class DissectionFacts(Facts):
     unsupported: str | None = None
 
 
+class MetricFacts(Facts):
+    """What a metric plugin measured on a dense network.
+
+    Attributes:
+        numbers: by quantity.
+        unsupported: why it measured nothing, if so.
+    """
+
+    numbers: dict[str, float] = Field(default_factory=dict)
+    unsupported: str | None = None
+
+
 class PrunedFacts(Facts):
     """The network that a trial ended with, and how it was made.
 

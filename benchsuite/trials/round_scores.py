@@ -6,22 +6,17 @@ does. So the network travels: the trial's process leaves it in a file, a scorer'
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
-
-import torch
 
 from benchsuite.contracts.covered_imports import covered_imports
 from benchsuite.plan.score_task import RoundTask
-from benchsuite.store.files import write_atomically
 from benchsuite.store.stages import load_tensors, save_tensors
 from benchsuite.training import on_device
 from benchsuite.trials.data import load_data
+from benchsuite.trials.handing_over import hand_over, handed_over
 from benchsuite.trials.scores import create_scorer, score_network
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import Tensor
 
     from benchsuite.plan.trial import Trial
@@ -52,7 +47,7 @@ def score_round(
     """
     task = RoundTask(trial.score, trial.key, number, target)
     model = network.model.eval()
-    if worker.score_apart is None:
+    if worker.apart is None:
         return score_network(
             worker,
             task.score,
@@ -65,8 +60,8 @@ def score_round(
         ).scores
     folder = worker.folder(trial.key)
     try:
-        _keep(folder / _NETWORK, (model, network.layers, network.groups))
-        worker.score_apart(task)
+        hand_over(folder / _NETWORK, (model, network.layers, network.groups))
+        worker.apart(task)
         return load_tensors(folder / _SCORES)
     finally:
         for name in (_NETWORK, _SCORES):
@@ -78,8 +73,7 @@ def answer_round(worker: WorkerContext, task: RoundTask) -> None:
     folder = worker.folder(task.trial)
     dense = task.score.dense
     dataset, _ = load_data(worker, dense.dataset, dense.data_key)
-    # The trial's process wrote it a moment ago, and no scorer runs there.
-    model, layers, groups = torch.load(folder / _NETWORK, map_location=worker.device, weights_only=False)
+    model, layers, groups = handed_over(folder / _NETWORK, worker.device)
     with covered_imports("scorer", create_scorer(worker, task.score.scorer)):
         result = score_network(
             worker,
@@ -92,12 +86,3 @@ def answer_round(worker: WorkerContext, task: RoundTask) -> None:
             target=task.target,
         )
     save_tensors(folder / _SCORES, result.scores)
-
-
-def _keep(path: Path, network: object) -> None:
-    """Write a network; cloudpickle also takes what pickle does not, such as functions of a model's own."""
-    import cloudpickle
-
-    content = io.BytesIO()  # torch says of a full disk that a position is unexpected
-    torch.save(network, content, pickle_module=cloudpickle)
-    write_atomically(path, content.getvalue())

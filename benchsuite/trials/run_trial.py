@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from benchsuite.errors import Unsupported, UsageError
 from benchsuite.hardware import devices
 from benchsuite.metrics.accuracy import Evaluation, evaluate
+from benchsuite.metrics.metric_context import MeasuredNetwork
 from benchsuite.pruning.copying import copy_of
+from benchsuite.pruning.kept_units import kept_units
 from benchsuite.pruning.layer_targets import TargetedLayers
 from benchsuite.pruning.networks import MaskedNetwork, PrunedNetwork, SmallerNetwork
 from benchsuite.pruning.rounds import rounds_of
@@ -28,6 +30,7 @@ from benchsuite.training.recalibration import recalibrated
 from benchsuite.trials.artifacts import RoundOutcome, keep_rounds, keep_trial
 from benchsuite.trials.dense_training import evaluation_metrics, finite_or_none
 from benchsuite.trials.dissection import dissect_pruned
+from benchsuite.trials.measuring import Standing, measure_dense, measure_trial
 from benchsuite.trials.recovery import recover
 from benchsuite.trials.reported import keep_tables, tables_in
 from benchsuite.trials.round_scores import score_round
@@ -64,6 +67,7 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: Sequence[ScoredModel]
     by_key = {task.key: each for task, each in zip(trial.scores, scored, strict=True)}
     dense, facts = scored[0].dense, [each.facts for each in scored]
     dense.check_unchanged()
+    measured = measure_dense(worker, trial, dense)
     network, earlier = prune(worker, trial, by_key)
     prune_seconds = time.perf_counter() - started
     before = copy_of(network.model)
@@ -79,6 +83,10 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: Sequence[ScoredModel]
         network.model, dense.data.test, dense.data.classes, network="the network after recovery"
     )
     interpretability = dissect_pruned(worker, trial, dense, network.model, network.removed)
+    last = MeasuredNetwork(
+        network.model, network.layers, network.groups, kept_units(dense.graph, network.removed)
+    )
+    measured = measure_trial(worker, trial, [Standing("end", len(rounds) or 1, last)], measured)
     file_bytes = keep_trial(worker, trial, network, evaluation, dense, recovery)
     metrics = {
         **evaluation_metrics(evaluation, dense.data.classes),
@@ -86,6 +94,7 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: Sequence[ScoredModel]
         metric_names.TOP1_DENSE: dense.top1,
         **network.metrics,
         **interpretability.metrics,
+        **measured.metrics,
         **_cost_metrics(network.cost, dense.cost),
         metric_names.FILE_BYTES: file_bytes,
         metric_names.FILE_BYTES_DENSE: dense.facts.file_bytes,
@@ -114,6 +123,7 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: Sequence[ScoredModel]
             "test_samples": _test_samples(evaluation, dense.data.classes),
             **_uncounted(network.cost),
             **interpretability.notes,
+            **({"measured": measured.notes} if measured.notes else {}),
         },
         settings=dict(trial.shared),
         stages={

@@ -46,7 +46,7 @@ class WorkerContext:
         device: where it computes.
         threads: CPU threads of one operation.
         reads_old_runs: whether stages from before checksums are taken as they are.
-        score_apart: scores between rounds in a process of its own; None does it in this one.
+        apart: has a criterion score, or a metric measure, in a process of its own; None does it in this one.
         tell: told in a sentence what the run should show, such as that a damaged stage was made anew.
     """
 
@@ -55,8 +55,8 @@ class WorkerContext:
     device: torch.device
     threads: int
     reads_old_runs: bool = False
-    # Of a `RoundTask`, which is not named here: training does not depend on how criteria score.
-    score_apart: Callable[[Any], None] | None = None
+    # Of a `RoundTask` or a `MeasureTask`, not named here: training does not depend on either.
+    apart: Callable[[Any], None] | None = None
     tell: Callable[[str], None] = field(default=_logger.warning)
 
     def create(self, kind: Kind, choice: PluginChoice) -> Plugin:

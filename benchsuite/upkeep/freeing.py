@@ -36,6 +36,7 @@ _NAMES: dict[Kind, tuple[str, str]] = {
     "score": ("scores", "scored again for a new sparsity; criteria are compared by those that are left"),
     "trial": ("weights of pruned networks", "export needs one: run --again KEY makes it anew"),
     "dissection": ("dissections of dense models", "dissected again for a new trial"),
+    "metric": ("numbers of metric plugins on dense models", "measured again for a new trial"),
     "concepts": ("packed concept sets", "packed again from the data folder for a new trial"),
 }
 

@@ -26,8 +26,10 @@ _ROLES: dict[str, Kind] = {
     "trial": "trial",
 }
 """Names of stages in a record, and what kind of stage each is."""
-_SCORING = re.compile(r"score(_[0-9]+)?")
-_PARENTS = {"train": "data", "trace": "train", "early": "train", "score": "train"}
+_NUMBERED: dict[str, Kind] = {"score": "score", "metric": "metric"}
+"""Names that may have a number behind, as in score_2."""
+_SEVERAL = re.compile(r"([a-z]+)(?:_[0-9]+)?")
+_PARENTS = {"train": "data", "trace": "train", "early": "train", "score": "train", "metric": "train"}
 
 
 @dataclass
@@ -61,14 +63,13 @@ class References:
     def add(self, cell: TrialRecord | Cell) -> None:
         """Note what a record or a cell refers to."""
         stages = {**cell.stages, "trial": cell.key}
-        for role in (*_ROLES, *(each for each in scorings_in(stages) if each not in _ROLES)):
-            kind, key = _ROLES.get(role, "score"), stages.get(role)
-            if key:
+        for role, key in stages.items():
+            if (kind := _kind_of(role)) is not None and key:
                 self.kinds[key] = kind
                 if self.is_current(cell.key):
                     self.current.add(key)
                 self.titles.setdefault(key, _title(kind, cell.axes, role))
-                parent = stages.get(_PARENTS.get(kind if kind == "score" else role, ""))
+                parent = stages.get(_PARENTS.get(role if role in _PARENTS else kind, ""))
                 if parent:
                     self.parents[key].add(parent)
 
@@ -123,7 +124,13 @@ def _cell(entry: Any) -> Cell:
 
 def scorings_in(stages: Mapping[str, str]) -> list[str]:
     """What a record's stages call its scorings: score, and where some layers have their own, score_2, ..."""
-    return [role for role in stages if _SCORING.fullmatch(role)]
+    return [role for role in stages if _kind_of(role) == "score"]
+
+
+def _kind_of(role: str) -> Kind | None:
+    """What kind of stage a record's name stands for; None for what is no stage."""
+    match = _SEVERAL.fullmatch(role)
+    return _ROLES.get(role) or (_NUMBERED.get(match[1]) if match is not None else None)
 
 
 def _title(kind: Kind, axes: Mapping[str, Any], role: str) -> str:
@@ -136,6 +143,7 @@ def _title(kind: Kind, axes: Mapping[str, Any], role: str) -> str:
         "train": f"the dense model {network}",
         "trace": f"the training trace of {network}",
         "score": f"the scores by {by} of {network}",
+        "metric": f"what a metric plugin measured on {network}",
         "trial": f"the trial {axes.get('scorer')} at {axes.get('sparsity')} of {network}",
     }[kind]
     return printable(text, 300)

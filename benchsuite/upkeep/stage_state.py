@@ -22,6 +22,7 @@ from benchsuite.trials.facts import (
     DataFacts,
     DenseFacts,
     DissectionFacts,
+    MetricFacts,
     PrunedFacts,
     ScoreFacts,
     TraceFacts,
@@ -31,14 +32,16 @@ from benchsuite.upkeep.own_files import Contents, contents_of, digest_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-Kind = Literal["data", "train", "trace", "score", "trial", "dissection", "concepts"]
+Kind = Literal["data", "train", "trace", "score", "trial", "dissection", "concepts", "metric"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 STAGE = "stage.json"
 KEPT = (LOG, SYSTEM_FILE, ".lock")
 """What may lie in the folder of a stage that was never completed: what its worker said, and its lock."""
 TABLES = ("tables/", "tables-at-init/")
 """Folders of a dense model's stage with what its criteria share."""
-_TEMPORARY = re.compile(r"\..+\.\d+(?:-journal)?|.+\.\d+\.part|round\.pt|round-scores\.safetensors")
+_TEMPORARY = re.compile(
+    r"\..+\.\d+(?:-journal)?|.+\.\d+\.part|round\.pt|round-scores\.safetensors|measured\.(?:pt|json)"
+)
 _OLD_TRIAL = "pruning.json"
 _LARGEST = 64 << 20
 _GIB = 1 << 30
@@ -53,6 +56,7 @@ _FACTS: dict[Kind, tuple[type[Facts], tuple[str, ...]]] = {
     "score": (ScoreFacts, (SCORES,)),
     "trial": (PrunedFacts, (PRUNED, OUTPUTS)),
     "dissection": (DissectionFacts, ()),
+    "metric": (MetricFacts, ()),
     "concepts": (Facts, ("images.npy", "masks.i16", "index.npz", "concepts.json")),
 }
 """By kind, what its maker notes, and files that each stage of it has."""
@@ -168,6 +172,7 @@ def _kind_of(name: str, facts: dict[str, Any], files: Any) -> Kind | None:
         "train_seconds": "train",
         "augmentation": "data",
         "ties": "score",
+        "numbers": "metric",
     }
     # A trace without its file says the same; records name it.
     last: list[Kind] = ["dissection"] if "unsupported" in facts else []
