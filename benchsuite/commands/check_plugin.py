@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchsuite.commands.arguments import positive_number
-from benchsuite.commands.checking import FIRST, NOT_CHECKED
+from benchsuite.commands.checking import FIRST, NOT_CHECKED, checks_of
 from benchsuite.commands.exit_codes import FAILED, OK
 from benchsuite.commands.loading import check_named
 from benchsuite.commands.printing import say
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.console import Console
+
+    from benchsuite.registry.registry import PluginInfo
 
 _CHECKING = "benchsuite.commands.checking"
 SECONDS = 120.0
@@ -40,7 +42,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Run the conformance checks on every scorer of a plugin file, in a process of its own."""
+    """Run the conformance checks on every scorer and metric of a plugin file, in a process of its own."""
     check_named([options.file])
     registry, strangers = discover_apart([options.file], third_party=False)
     strangers.close()
@@ -53,44 +55,41 @@ def run(options: Namespace) -> int:
     for info in (info for info in own if info.status == "ok"):
         if info.warning:
             say(console, f"{info.name}: warning: {info.warning}", style="yellow")
-        if info.kind == "scorer":
-            failed |= _check(console, options.file, info.name, options.timeout)
+        if info.kind in ("scorer", "metric"):
+            failed |= _check(console, options.file, info, options.timeout)
         else:
-            say(console, f"{info.name}: {info.kind}: registered; the checks are for scorers")
+            say(console, f"{info.name}: {info.kind}: registered; the checks are for scorers and metrics")
     return FAILED if failed else OK
 
 
-def _check(console: Console, file: Path, scorer: str, seconds: float) -> bool:
-    """Say what each check of a scorer finds; returns whether one failed."""
-    from benchsuite.testing import CHECKS  # imports torch
-
+def _check(console: Console, file: Path, plugin: PluginInfo, seconds: float) -> bool:
+    """Say what each check of a plugin finds; returns whether one failed."""
     found: dict[str, str | None] = {}
-    for check, problem in _problems(file, scorer, seconds):
+    name = plugin.name
+    for check, problem in _problems(file, plugin, seconds):
         found[check] = problem
         wrong = problem is not None and not problem.startswith(NOT_CHECKED)
-        say(console, f"{scorer}: {check}: {problem or 'ok'}", style="red" if wrong else None)
-    if left := [check for check in CHECKS if check not in found]:
-        say(console, f"{scorer}: {NOT_CHECKED}{', '.join(left)}")
+        say(console, f"{name}: {check}: {problem or 'ok'}", style="red" if wrong else None)
+    if left := [check for check in checks_of(plugin.kind) if check not in found]:
+        say(console, f"{name}: {NOT_CHECKED}{', '.join(left)}")
     return any(problem is not None and not problem.startswith(NOT_CHECKED) for problem in found.values())
 
 
-def _problems(file: Path, scorer: str, seconds: float) -> Iterator[tuple[str, str | None]]:
+def _problems(file: Path, plugin: PluginInfo, seconds: float) -> Iterator[tuple[str, str | None]]:
     """Each check with what it says is wrong; after one that kills its process the others have a new one.
 
-    Where the scorer scores no network, or takes too long once, the others are not tried.
+    Where the plugin serves no network, or takes too long once, the others are not tried.
     """
-    from benchsuite.testing import CHECKS
-
     process = None
     try:
-        for check in CHECKS:
+        for check in checks_of(plugin.kind):
             problem: str | None
             late = False
             try:
                 if process is None:
                     process = StrangerProcess(PluginSource.of_file(file), _CHECKING)
                     process.description()
-                question = {"ask": "check", "check": check, "scorer": scorer}
+                question = {"ask": "check", "check": check, "kind": plugin.kind, "name": plugin.name}
                 problem = process.ask(question, seconds)
             except BenchsuiteError as error:
                 problem = str(error)

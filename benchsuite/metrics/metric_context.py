@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from benchsuite.contracts.layers import CoupledGroup, Layer
+    from benchsuite.contracts.layers import Layer
     from benchsuite.metrics.metric_stage import Stage
     from benchsuite.scoring.reductions import Reduction
     from benchsuite.training.data import DeviceDataset, DeviceSplit
@@ -32,14 +32,12 @@ class MeasuredNetwork:
 
     Attributes:
         model: in evaluation mode.
-        layers: its prunable layers, as they are now.
-        groups: their coupled groups.
+        layers: the dense network's prunable layers, as they are now.
         kept: by layer, the units of the dense network that are left, in the network's order.
     """
 
     model: nn.Module
     layers: Sequence[Layer]
-    groups: Sequence[CoupledGroup]
     kept: Mapping[str, tuple[int, ...]]
 
 
@@ -90,7 +88,7 @@ class MetricContext:
 
     @property
     def layers(self) -> Sequence[Layer]:
-        """The prunable layers of the network to measure."""
+        """The layers that could be pruned of the dense network, as they are in the network to measure."""
         return self._network.layers
 
     @property
@@ -209,7 +207,6 @@ class MetricContext:
                 network.layers,
                 data.inputs,
                 data.labels,
-                groups=network.groups,
                 normalise=data.normalise,
                 classes=len(self._data.classes),
                 samples=samples,

@@ -32,6 +32,8 @@ from benchsuite.trials.shown_files import keep_shown
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from torch import nn
+
     from benchsuite.metrics.metric import Metric
     from benchsuite.metrics.metric_stage import Stage as When
     from benchsuite.plan.metric_task import MetricTask
@@ -96,6 +98,19 @@ class Measured:
     metrics: dict[str, float] = field(default_factory=dict)
     rounds: dict[int, dict[str, float]] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+
+
+def network_to_measure(
+    dense: DenseModel, model: nn.Module, removed: Mapping[str, tuple[int, ...]]
+) -> MeasuredNetwork:
+    """A network as metrics see it.
+
+    Args:
+        dense: the dense model.
+        model: what has become of its network.
+        removed: by coupled group, the removed positions.
+    """
+    return MeasuredNetwork(model, dense.graph.of(model).layers, kept_units(dense.graph, removed))
 
 
 def measure_dense(worker: WorkerContext, trial: Trial, dense: DenseModel) -> Measured:
@@ -177,7 +192,7 @@ def measure_trial(
 def answer_measurement(worker: WorkerContext, task: MeasureTask) -> None:
     """Measure what a trial has left, or its dense network, and leave the answer there."""
     dense = load_dense(worker, task.metric.dense)
-    whole = MeasuredNetwork(dense.model, dense.graph.layers, dense.graph.groups, kept_units(dense.graph, {}))
+    whole = network_to_measure(dense, dense.model, {})
     standing = [Standing("dense", 0, whole)]
     folder = worker.folder(task.folder)
     if task.handed_over:

@@ -12,9 +12,7 @@ from torch import Tensor, nn
 from benchsuite.errors import Unsupported, UsageError
 from benchsuite.hardware import devices
 from benchsuite.metrics.accuracy import Evaluation, evaluate
-from benchsuite.metrics.metric_context import MeasuredNetwork
 from benchsuite.pruning.copying import copy_of
-from benchsuite.pruning.kept_units import kept_units
 from benchsuite.pruning.layer_targets import TargetedLayers
 from benchsuite.pruning.networks import MaskedNetwork, PrunedNetwork, SmallerNetwork
 from benchsuite.pruning.rounds import rounds_of
@@ -30,7 +28,7 @@ from benchsuite.training.recalibration import recalibrated
 from benchsuite.trials.artifacts import RoundOutcome, keep_rounds, keep_trial
 from benchsuite.trials.dense_training import evaluation_metrics, finite_or_none
 from benchsuite.trials.dissection import dissect_pruned
-from benchsuite.trials.measuring import Standing, measure_dense, measure_trial
+from benchsuite.trials.measuring import Standing, measure_dense, measure_trial, network_to_measure
 from benchsuite.trials.recovery import recover
 from benchsuite.trials.reported import keep_tables, tables_in
 from benchsuite.trials.round_scores import score_round
@@ -83,9 +81,7 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: Sequence[ScoredModel]
         network.model, dense.data.test, dense.data.classes, network="the network after recovery"
     )
     interpretability = dissect_pruned(worker, trial, dense, network.model, network.removed)
-    last = MeasuredNetwork(
-        network.model, network.layers, network.groups, kept_units(dense.graph, network.removed)
-    )
+    last = network_to_measure(dense, network.model, network.removed)
     measured = measure_trial(worker, trial, [Standing("end", len(rounds) or 1, last)], measured)
     file_bytes = keep_trial(worker, trial, network, evaluation, dense, recovery)
     metrics = {

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TEXTS = ("layers.csv", "recovery.json", "confusion.csv")
-PICTURES = {"detectors.jpg": b"\xff\xd8\xff", "concepts.png": b"\x89PNG\r\n\x1a\n"}
-"""Names of a trial's pictures, with the first bytes of such a file."""
+PNG = b"\x89PNG\r\n\x1a\n"
+PICTURES = {"detectors.jpg": b"\xff\xd8\xff", "concepts.png": PNG}
+"""Names of a trial's pictures of dissection, with the first bytes of such a file."""
 
 _LARGEST = 1 << 18
 _MOST_CLASSES = 20
@@ -25,7 +26,9 @@ _MOST_LAYERS = 1000
 _MOST_REPORTS = 50
 _MOST_COLUMNS = 30
 _SHOWN_ROWS = 50
-_REPORT = re.compile(r"report-[a-z][a-z0-9_]{0,39}\.csv")
+_TABLE = re.compile(r"(?:report|measured-([a-z0-9._-]{1,100}))-([a-z][a-z0-9_]{0,39})\.csv")
+"""Tables of a criterion, and of metric plugins, whose names stand before."""
+_DRAWN = re.compile(r"measured-[a-z0-9._-]{1,100}-[a-z][a-z0-9_]{0,39}\.png")
 _LAYER_COLUMNS = ["layer", "units_dense", "units", "weights_dense", "weights_nonzero"]
 
 Layer = tuple[str, int, int, int, int]
@@ -51,8 +54,8 @@ class RunFolders:
         for key in keys:
             folder = self.find(key)
             if folder is not None:
-                shown = [folder / name for name in (*TEXTS, *PICTURES)]
-                found.append((key, [(path.name, _size(path)) for path in (*shown, *_report_files(folder))]))
+                shown = [folder / name for name in (*TEXTS, *pictures_in(folder))]
+                found.append((key, [(path.name, _size(path)) for path in (*shown, *_tables(folder))]))
         return repr(found)
 
 
@@ -97,20 +100,37 @@ def confusion(folder: Path) -> tuple[list[str], list[list[int]]] | None:
     return (names, counts) if all(len(row) == len(names) == len(counts) for row in counts) else None
 
 
-def reports(folder: Path) -> dict[str, tuple[list[str], list[list[str]], int]] | None:
-    """By name, the tables that the criterion reported: columns, first rows, and how many rows there are."""
-    found = {}
-    for path in _report_files(folder):
+def tables(folder: Path) -> list[tuple[str, str, list[str], list[list[str]], int]] | None:
+    """The tables of the criterion and of metric plugins.
+
+    Of each the file's name, what a person calls it, columns, first rows, and how many rows there are.
+    """
+    found = []
+    for path in _tables(folder):
         columns, *rows = _rows(path) or [[]]
         if 0 < len(columns) <= _MOST_COLUMNS and all(len(row) == len(columns) for row in rows):
-            name = path.name.removeprefix("report-").removesuffix(".csv")
-            found[name] = columns, rows[:_SHOWN_ROWS], len(rows)
+            found.append((path.name, _title(path.name), columns, rows[:_SHOWN_ROWS], len(rows)))
     return found or None
 
 
-def _report_files(folder: Path) -> list[Path]:
+def _title(name: str) -> str:
+    match = _TABLE.fullmatch(name)
+    assert match is not None
+    return f"Reported by the criterion: {match[2]}" if match[1] is None else f"{match[1]}: {match[2]}"
+
+
+def _tables(folder: Path) -> list[Path]:
+    return _matching(folder, _TABLE)
+
+
+def pictures_in(folder: Path) -> list[str]:
+    """Names of the pictures that a trial's folder may have: of dissection, and of metric plugins."""
+    return [*PICTURES, *(path.name for path in _matching(folder, _DRAWN))]
+
+
+def _matching(folder: Path, names: re.Pattern[str]) -> list[Path]:
     try:
-        found = sorted(path for path in folder.iterdir() if _REPORT.fullmatch(path.name))
+        found = sorted(path for path in folder.iterdir() if names.fullmatch(path.name))
     except OSError:
         return []
     return found[:_MOST_REPORTS]
@@ -125,7 +145,7 @@ def picture(folder: Path, name: str, most: int) -> bytes | None:
         content = (folder / name).read_bytes()
     except OSError:
         return None
-    return content if content.startswith(PICTURES[name]) else None
+    return content if content.startswith(PICTURES.get(name, PNG)) else None
 
 
 def has_picture(folder: Path, name: str) -> bool:

@@ -21,13 +21,13 @@ from benchsuite_leaderboard.pages.addresses import board_address, slug, trial_id
 from benchsuite_leaderboard.pages.formats import clean, sparsity, workload
 from benchsuite_leaderboard.protocol import sparsity_order
 from benchsuite_leaderboard.run_folders import (
-    PICTURES,
     confusion,
     has_picture,
     layers,
     picture,
+    pictures_in,
     recovery_losses,
-    reports,
+    tables,
 )
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ _DIGITS = 8
 """Digits of an address in the index; where two trials share them, both are looked at."""
 SHARD = 1000
 """Approximate maximum number of trials in one shard."""
-PICTURE_BYTES = {"detectors.jpg": 3_000_000, "concepts.png": 1_000_000}
-"""Largest total size of all pictures of a kind."""
+PICTURE_BYTES = {"detectors.jpg": 3_000_000, "concepts.png": 1_000_000, "": 6_000_000}
+"""Largest total size of all pictures of a kind; under no name those of metric plugins."""
 DETAIL_LETTERS = 12_000_000
 """Most characters of layers, recoveries and counts by class, before compression to about a tenth."""
 
@@ -208,7 +208,7 @@ def _from_folders(
                 "layers": layers(folder),
                 "losses": recovery_losses(folder),
                 "confusion": confusion(folder),
-                "reports": reports(folder),
+                "tables": tables(folder),
             }
         found = _plain({name: value for name, value in found.items() if value is not None})
         letters -= len(json.dumps(found))
@@ -229,10 +229,11 @@ def _pictures(
 ) -> tuple[list[str], list[str]]:
     """Which pictures were added to the files, and which stay in the run directory because of the limit."""
     shown, elsewhere = [], []
-    for name in PICTURES:
-        content = picture(folder, name, left[name])
+    for name in pictures_in(folder):
+        kind = name if name in left else ""
+        content = picture(folder, name, left[kind])
         if content is not None:
-            left[name] -= len(content)
+            left[kind] -= len(content)
             files[f"pictures/{address}-{name}"] = content
             shown.append(name)
         elif has_picture(folder, name):

@@ -12,6 +12,15 @@ globalThis.benchsuiteMetrics = (() => {
   const batch = (what) => (_, size, threads) => `batch of ${size}${threads ? `, ${threads} threads` : ""}: ${what}`;
   const kib = (value) => `${quantity(value / 1024)} KiB`;
 
+  // A quantity of a metric plugin, by what the record says of it.
+  const described = (trial, metric, name, part) => {
+    const dense = /_dense$/.test(part ?? name);
+    const [quantity, detail] = [part === undefined ? name.replace(/_dense$/, "") : name, part?.replace(/_dense$/, "")];
+    const [title, unit, better] = trial.shared.provenance?.measured?.[metric]?.quantities?.[quantity] ?? [quantity, "", null];
+    const words = [`${metric}: ${title}${detail ? ` (${detail})` : ""}${dense ? " of the dense network" : ""}`, unit && `in ${unit}`, better && `${better} is better`];
+    return words.filter(Boolean).join(", ");
+  };
+
   const groups = [
     ["Accuracy", "on the test split", [
       ["accuracy/top1", "top-1 after recovery", share],
@@ -76,6 +85,9 @@ globalThis.benchsuiteMetrics = (() => {
     ["Reported by the criterion", "of its own work, in its own words", [
       [/^reported\/(.+)$/, "$1", tiny],
     ]],
+    ["Measured by metric plugins", "in their own words", [
+      [/^measured\/([^/]+)\/([^/]+)(?:\/(.+))?$/, described, tiny],
+    ]],
     ["Time and memory", "on the run’s own machine", [
       ["time/train_s", "training the dense network (shared by all criteria)", s],
       ["time/score_s", "scoring", s],
@@ -113,8 +125,9 @@ globalThis.benchsuiteMetrics = (() => {
           continue;
         }
         for (const name of [...left].filter((each) => pattern.test(each))) {
-          const variant = name.match(pattern).slice(1).map((part) => part ?? "").join(" ");
-          variants.push([variant, take(name, name.replace(pattern, words), write)]);
+          const parts = name.match(pattern).slice(1);
+          const said = words === described ? described(trial, ...parts) : name.replace(pattern, words);
+          variants.push([parts.map((part) => part ?? "").join(" "), take(name, said, write)]);
         }
       }
       // What belongs to one batch size or one category stands together.

@@ -103,12 +103,12 @@
     if (trial.losses && trial.losses.length) {
       found.push(section(next(trial) === "training" ? "Training" : "Recovery", "Mean training loss of each epoch.", made("p", { class: "losses" }, trial.losses.map(tiny).join(" → "))));
     }
-    for (const [name, [columns, rows, total]] of Object.entries(trial.reports || {})) {
-      const about = total > rows.length ? `The first ${rows.length} of ${total} rows; all are in ${folder}/report-${name}.csv.` : "";
+    for (const [file, name, columns, rows, total] of trial.tables || []) {
+      const about = total > rows.length ? `The first ${rows.length} of ${total} rows; all are in ${folder}/${file}.` : "";
       const kinds = columns.map((_, place) => (rows.every((row) => row[place] === "" || Number.isFinite(Number(row[place]))) ? "num" : ""));
       const shown = (cell, kind) => (kind && cell !== "" ? tiny(Number(cell)) : named(cell));
       const body = rows.map((row) => made("tr", {}, ...row.map((cell, place) => made("td", { class: kinds[place] }, shown(cell, kinds[place])))));
-      found.push(section(`Reported by the criterion: ${name}`, about, table(`Report ${name}`, columns.map((column, place) => [column, kinds[place]]), body, "report")));
+      found.push(section(name, about, table(name, columns.map((column, place) => [column, kinds[place]]), body, "report")));
     }
     const missing = trial.cut ? `Layers, losses and counts by class of this trial are left out to keep the site small; they lie in the run directory, ${folder}.`
       : !trial.kept ? "This record came without its run directory, so what only that keeps (layers, losses, confusion matrix, pictures, the pruned network) is not here."
@@ -122,13 +122,23 @@
     "concepts.png": "how many detectors each concept has, in the dense network and in this one",
   };
   const pictures = (trial, id, folder) => {
-    const shown = (trial.pictures || []).map((name) => {
+    const drawn = (name, alternative, caption) => {
       const address = `pictures/${id}-${name}`;
-      const image = made("img", { src: address, alt: `Network dissection: ${ALTERNATIVES[name]}`, loading: "lazy" });
-      return made("figure", {}, link(address, image), made("figcaption", {}, `${ALTERNATIVES[name][0].toUpperCase()}${ALTERNATIVES[name].slice(1)}.`));
+      return made("figure", {}, link(address, made("img", { src: address, alt: alternative, loading: "lazy" })), made("figcaption", {}, caption));
+    };
+    const names = trial.pictures || [];
+    const shown = names.filter((name) => ALTERNATIVES[name]).map((name) =>
+      drawn(name, `Network dissection: ${ALTERNATIVES[name]}`, `${ALTERNATIVES[name][0].toUpperCase()}${ALTERNATIVES[name].slice(1)}.`));
+    const measured = names.filter((name) => !ALTERNATIVES[name]).map((name) => {
+      const [, metric, what] = name.match(/^measured-(.+)-([a-z0-9_]+)\.png$/);
+      return drawn(name, `${what}, drawn by the metric ${metric}`, `${metric}: ${what}`);
     });
     const rest = trial.elsewhere ? [made("p", { class: "quiet" }, `To keep the site small, ${trial.elsewhere.join(" and ")} of this trial ${trial.elsewhere.length === 1 ? "is" : "are"} not copied here; see ${folder} in the run directory.`)] : [];
-    return shown.length || rest.length ? [section("Dissection pictures", "", ...shown, ...rest)] : [];
+    return [
+      ...(shown.length ? [section("Dissection pictures", "", ...shown)] : []),
+      ...(measured.length ? [section("Pictures of metric plugins", "", ...measured)] : []),
+      ...rest,
+    ];
   };
 
   // A filter's value is a pattern, and commas outside brackets end it: any one letter stands for those, and for
@@ -179,7 +189,7 @@
       ...pictures(trial, id, folder),
       commands(trial),
       section("Axes", "", listed(facts(trial.axes))),
-      section("Environment", "", listed(facts(shared.provenance)), made("details", {}, made("summary", {}, "Settings of the suite, and keys of the stages"), listed([...facts(shared.settings), ...facts(trial.stages)]))),
+      section("Environment", "", listed(facts(Object.fromEntries(Object.entries(shared.provenance).filter(([name]) => name !== "measured")))), made("details", {}, made("summary", {}, "Settings of the suite, and keys of the stages"), listed([...facts(shared.settings), ...facts(trial.stages)]))),
       made("p", { class: "quiet" }, "Numbers are kept here to six digits; the ", link("index.html#downloads", "downloads"), " have all of them."),
     );
   };

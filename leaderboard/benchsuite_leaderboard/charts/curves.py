@@ -46,14 +46,35 @@ class Scale:
     Attributes:
         title: of the axis.
         is_share: whether it is a number between 0 and 1, shown in percent; otherwise it is a count.
+        unit: of a quantity that may be any number, neither share nor count; None of those.
     """
 
     title: str
     is_share: bool = True
+    unit: str | None = None
 
     def say(self, value: float) -> str:
         """The value as text."""
+        if self.unit is not None:
+            return f"{value:.3g} {self.unit}".rstrip()
         return f"{100 * value:.1f}%" if self.is_share else f"{value:.1f}"
+
+    def around(self, means: Sequence[float]) -> tuple[float, float]:
+        """The ends of an axis on which these means lie: within what the metric can be."""
+        low, high = min(means), max(means)
+        if self.unit is not None:
+            margin = (high - low) * 0.08 or abs(high) * 0.1 or 1.0
+            return low - margin, high + margin
+        margin = max(0.01 if self.is_share else 0.5, (high - low) * 0.08)
+        return max(0.0, low - margin), min(1.0 if self.is_share else math.inf, high + margin)
+
+    def format(self, ends: tuple[float, float]) -> str:
+        """How the axis' numbers are written: without a format, those from ten on are like 5e+1."""
+        if self.unit is not None:
+            return ".3~g"
+        if self.is_share:
+            return share_format(ends, 6)
+        return ",.0f" if ends[1] - ends[0] > 6 else ",.1f"
 
 
 ACCURACY = Scale("test accuracy (top-1)")
@@ -98,9 +119,7 @@ def curves(
         format=f".{_decimals(xs)}%",
         grid=False,
     )
-    # Without a format, numbers from ten on are written like 5e+1.
-    form = share_format(frame.y, 6) if scale.is_share else ",.0f" if frame.y[1] - frame.y[0] > 6 else ",.1f"
-    y = axis("y", frame.y, scale.title, format=form, tickCount=6)
+    y = axis("y", frame.y, _axis_title(scale), format=scale.format(frame.y), tickCount=6)
     detail = {"x": x, "y": y, "color": as_is("colour"), "detail": text("series")}
     layers: list[Layer] = []
     bands = [
@@ -121,6 +140,10 @@ def curves(
     if not compact:
         layers += _names(frame, x, points, drawn, dense, scale)
     return to_svg(layers, width=frame.width, height=frame.height, label=label)
+
+
+def _axis_title(scale: Scale) -> str:
+    return shorten(f"{scale.title}, {scale.unit}" if scale.unit else scale.title, 60)
 
 
 def _labelled(shares: Sequence[float], frame: _Frame) -> list[float]:
@@ -214,14 +237,13 @@ def _frame(points: Sequence[Row], dense: float | None, scale: Scale, *, names: i
     # Wide intervals of few seeds would flatten the lines, so the range is that of the means; bands may be cut
     # off.
     means = [p["y"] for p in points] + ([] if dense is None else [dense])
-    margin = max(0.01 if scale.is_share else 0.5, (max(means) - min(means)) * 0.08)
     xs = [p["x"] for p in points]
     spread = max(max(xs) - min(xs), 0.1)
     return _Frame(
         width=310 if compact else 560,
         height=260 if compact else max(320, round(_LINE * names)),
         x=(min(xs) - 0.03 * spread, max(xs) + 0.03 * spread),
-        y=(max(0.0, min(means) - margin), min(1.0 if scale.is_share else math.inf, max(means) + margin)),
+        y=scale.around(means),
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from benchsuite.pruning.targets import holds_masks
 from benchsuite.store import metric_names
 from benchsuite_leaderboard.board import LATENCY, threads_of
-from benchsuite_leaderboard.charts.curves import Scale, banded, curves
+from benchsuite_leaderboard.charts.curves import banded, curves
 from benchsuite_leaderboard.charts.ranks import critical_difference_diagram
 from benchsuite_leaderboard.charts.trade_off import Choice, front, hidden, trade_off
 from benchsuite_leaderboard.pages.choices import choices_of
@@ -43,16 +43,6 @@ def _time(cost: str) -> tuple[str, str, str]:
     with_threads = "" if cost == LATENCY else f" with {threads_of(cost)} threads"
     title = f"time for one sample{with_threads}, of the dense network’s (measured)"
     return cost, f"latency{with_threads}", title
-
-
-INTERPRETABILITY = (
-    ("detectors", Scale("detectors: units with a concept", is_share=False)),
-    ("detectors_share", Scale("detectors, of all units")),
-    ("concepts", Scale("different concepts detected", is_share=False)),
-    ("still_interpretable", Scale("of the dense detectors, still detectors")),
-    ("same_concept", Scale("of these, with the same concept")),
-)
-"""The metrics of network dissection for a pruned network: metric and scale."""
 
 
 MOST_BANDS = 3
@@ -98,27 +88,6 @@ class Chart:
 
     wide: Markup
     compact: Markup
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """One of several small charts.
-
-    Attributes:
-        dense: the dense networks' mean in words; empty if unknown.
-    """
-
-    svg: Markup
-    title: str
-    dense: str
-
-
-@dataclass(frozen=True)
-class Dissection:
-    """The small charts of network dissection, and the criteria in them in the order of their colours."""
-
-    drawings: tuple[Drawing, ...]
-    criteria: tuple[Criterion, ...]
 
 
 @dataclass(frozen=True)
@@ -196,34 +165,8 @@ class Views:
         whose = "" if len(names) > MOST_BANDS or len(names) == drawn else f" of {in_words(names)}"
         return f"Bands are 95% intervals over seeds{whose}."
 
-    def interpretability(self, board: BoardReport, pair: Workload) -> Dissection | None:
-        """The dissection metrics against sparsity; None without any."""
-        drawings: list[Drawing] = []
-        drawn: set[Criterion] = set()
-        for name, scale in INTERPRETABILITY:
-            metric = f"{metric_names.INTERPRETABILITY}{name}"
-            if metric not in board.board.metrics:
-                continue
-            table = self._standings(board, metric).means(pair)
-            dense = _mean_of(board, pair, f"{metric}_dense")
-            svg = curves(
-                table,
-                board.looks,
-                dense=dense,
-                budget=board.board.protocol.budget,
-                label=f"Line chart: {scale.title} against sparsity for {workload(pair)}.",
-                scale=scale,
-                compact=True,
-                has_notes=True,
-            )
-            if svg is not None:
-                drawings.append(Drawing(svg, scale.title, "" if dense is None else scale.say(dense)))
-                drawn |= {c for c, cells in table.rows.items() if any(cell.estimate for cell in cells)}
-        if not drawings:
-            return None
-        return Dissection(tuple(drawings), tuple(c for c in board.looks if c in drawn))
-
-    def _standings(self, board: BoardReport, metric: str) -> Standings:
+    def standings(self, board: BoardReport, metric: str) -> Standings:
+        """The cells of any metric."""
         key = (board.anchor, metric)
         if key not in self._of_metrics:
             self._of_metrics[key] = Standings(board.board, metric)
@@ -303,16 +246,6 @@ class Views:
             compact = None if wide is None else draw(True)
             self._charts[key] = None if wide is None or compact is None else Chart(wide, compact)
         return self._charts[key]
-
-
-def _mean_of(board: BoardReport, pair: Workload, metric: str) -> float | None:
-    """The mean over the dense networks of a metric that is the same in all trials of a dense network."""
-    values = {
-        trial.block.dense_model: value
-        for trial in board.board.by_workload[pair]
-        if (value := trial.metric(metric)) is not None
-    }
-    return math.fsum(values.values()) / len(values) if values else None
 
 
 def _dense(report: BoardReport, workloads: Sequence[Workload]) -> float | None:
