@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from benchsuite.store.record import TrialRecord
 
-_LOGGED = (".json", ".csv", ".log")
+_LOGGED = (".json", ".csv", ".log", ".png")
 
 
 @dataclass(frozen=True)

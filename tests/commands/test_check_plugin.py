@@ -103,7 +103,7 @@ def test_other_plugins_are_said_to_be_registered(tmp_path: Path, capsys: pytest.
         "@benchsuite.hookimpl\ndef benchsuite_register_models(register):\n    register(Net)\n"
     )
     assert cli.main(["check-plugin", str(file)]) == 0
-    assert capsys.readouterr().out == "net: model: registered; the checks are for scorers\n"
+    assert capsys.readouterr().out == "net: model: registered; the checks are for scorers and metrics\n"
 
 
 def test_what_it_prints_does_not_reach_the_terminal(check) -> None:

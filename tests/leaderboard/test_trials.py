@@ -14,7 +14,7 @@ from benchsuite_leaderboard.run_folders import (
     layers,
     picture,
     recovery_losses,
-    reports,
+    tables,
 )
 from benchsuite_leaderboard.site import render
 
@@ -94,7 +94,9 @@ def test_a_run_directory_adds_what_only_it_keeps(record: Make, run: Path, tmp_pa
     assert trial["layers"] == [["conv1", 16, 4, 144, 36], ["linear", 10, 10, 640, 160]]
     assert trial["losses"] == [0.5, 0.25]
     assert trial["confusion"] == [["a", "b"], [[3, 1], [0, 4]]]
-    assert trial["reports"] == {"trees": [["layer", "note"], [["a, b", "<b>"], ["c", "2.5"]], 2]}
+    rows = [["a, b", "<b>"], ["c", "2.5"]]
+    title = "Reported by the criterion: trees"
+    assert trial["tables"] == [["report-trees.csv", title, ["layer", "note"], rows, 2]]
     assert trial["classes"] == {"accuracy/class/cat": 0.75}
     assert found[trial_id(other.key)]["classes"] == {}
     assert trial["pictures"] == ["detectors.jpg"]
@@ -142,23 +144,39 @@ def test_damaged_confusions_are_none(content: str, run: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "\n", "a,b\n1\n", ",".join("a" * 31) + "\n", "\0" * 9 + "\n1,2"])
-def test_damaged_reports_are_none(content: str, run: Path) -> None:
+def test_damaged_tables_are_none(content: str, run: Path) -> None:
     folder = run / "stages" / KEY
     (folder / "report-trees.csv").write_text(content, "utf-8")
-    assert reports(folder) is None
+    assert tables(folder) is None
 
 
 def test_of_reports_the_first_rows_are_shown_and_odd_names_are_none(run: Path) -> None:
     folder = run / "stages" / KEY
     (folder / "report-long.csv").write_text("a\n" + "1\n" * 70, "utf-8")
-    for name in ("report-Big.csv", "report-.csv", "report-__proto__.csv", "report-a.csv.csv"):
+    (folder / "measured-tree-accuracy.v2-gains.csv").write_text("a\n1\n")
+    odd = ("report-Big.csv", "report-.csv", "report-__proto__.csv", "report-a.csv.csv", "measured-a.csv")
+    for name in odd:
         (folder / name).write_text("a\n1\n")
-    found = reports(folder)
-    assert found is not None
-    assert {name: (len(rows), count) for name, (_, rows, count) in found.items()} == {
-        "long": (50, 70),
-        "trees": (2, 2),
-    }
+    assert [(title, len(rows), count) for _, title, _, rows, count in tables(folder) or ()] == [
+        ("tree-accuracy.v2: gains", 1, 1),
+        ("Reported by the criterion: long", 50, 70),
+        ("Reported by the criterion: trees", 2, 2),
+    ]
+
+
+def test_pictures_of_metrics_are_copied_up_to_a_limit(
+    record: Make, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, png = run / "stages" / KEY, b"\x89PNG\r\n\x1a\n" + bytes(50)
+    for name in ("measured-a-b.png", "measured-a-c.png", "measured-a-d.png", "measured-A-b.png"):
+        (folder / name).write_bytes(png)
+    (folder / "measured-a-d.png").write_text("<svg onload=alert(1)>")
+    monkeypatch.setitem(trials.PICTURE_BYTES, "", 60)
+    render([keyed(record("a", 0.5, 0.9), KEY)], tmp_path / "site", title="demo", sources=[run])
+    trial = shipped_trials(tmp_path / "site")[KEY]
+    assert trial["pictures"] == ["detectors.jpg", "measured-a-b.png"]
+    assert trial["elsewhere"] == ["measured-a-c.png", "measured-a-d.png"]
+    assert (tmp_path / "site" / "pictures" / f"{KEY}-measured-a-b.png").read_bytes() == png
 
 
 def test_only_pictures_are_copied(run: Path) -> None:
