@@ -23,10 +23,11 @@ def nearly_empty(keep: Mapping[str, Tensor]) -> list[str]:
 
 
 def how_much(keep: Mapping[str, Tensor], what: str) -> str:
-    """How much of some layers is kept, as in "3 of 400 weights of fc1"; "no weight" where it is nothing."""
+    """How little of some layers is kept, as in "3 of 400 weights of fc1 (less than 1%)"."""
     if not any(bool(mask.any()) for mask in keep.values()):
         return f"no {what} of {', '.join(keep)}"
-    return ", ".join(f"{int(mask.sum())} of {mask.numel()} {what}s of {name}" for name, mask in keep.items())
+    each = [f"{int(mask.sum())} of {mask.numel()} {what}s of {name}" for name, mask in keep.items()]
+    return f"{', '.join(each)} (less than {LEAST_LEFT:.0%})"
 
 
 def refuse_lost_weights(keep: Mapping[str, Tensor]) -> None:
@@ -40,4 +41,5 @@ def refuse_lost_units(groups: Sequence[CoupledGroup], removed: Mapping[str, Sequ
     for group in groups:
         left = group.size - len(removed.get(group.name, ()))
         if left / group.size < LEAST_LEFT:
-            raise Collapsed(f"the rule keeps {left or 'none'} of the {group.size} units of {group.name}")
+            said = f"{left} of {group.size} units of {group.name} (less than {LEAST_LEFT:.0%})"
+            raise Collapsed(f"the rule keeps {said if left else f'no unit of {group.name}'}")
