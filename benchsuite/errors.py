@@ -30,7 +30,7 @@ class Unsupported(BenchsuiteError):  # noqa: N818 - it names a trial's status, n
 
 
 class Collapsed(BenchsuiteError):  # noqa: N818 - it names a trial's status, not a mistake
-    """The selection would take every unit of a layer; the trial ends as `collapsed` with this reason."""
+    """A layer would be left with nothing, or next to it; the trial ends as `collapsed` with this reason."""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

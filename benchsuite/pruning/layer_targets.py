@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from benchsuite.errors import Collapsed, Unsupported, UsageError
+from benchsuite.errors import Unsupported, UsageError
+from benchsuite.pruning.collapse import refuse_lost_units, refuse_lost_weights
 from benchsuite.pruning.graph import UNITS
 from benchsuite.pruning.group_scores import group_scores, normalised
 from benchsuite.pruning.masks import select_weights
@@ -83,7 +84,7 @@ def units_that_go(
         seed: decides the order of equal scores.
 
     Raises:
-        Collapsed: a layer would lose all its units.
+        Collapsed: a layer would lose all its units, or by a rule or a threshold all but 1% of them.
         Unsupported: the layers cannot lose so much; the message says why.
     """
     settings, target = replace(layers.settings, budget="units"), layers.target
@@ -98,7 +99,9 @@ def units_that_go(
     _refuse_what_stays(graph, layers)
     if target == "native":
         _refuse_unsaid(layers, [layer.name for layer in graph.layers if layer.name not in layers.native])
-        return {group.name: positions_to_remove(group, layers.native) for group in graph.groups}, 0
+        removed = {group.name: positions_to_remove(group, layers.native) for group in graph.groups}
+        refuse_lost_units(graph.groups, removed)
+        return removed, 0
     if isinstance(target, Threshold):
         scores = layers.vary(group_scores(graph, layers.scores, replace(settings, normalise="none")))
         return positions_below(graph, scores, target.value), 0
@@ -122,7 +125,7 @@ def weights_that_stay(
         seed: decides the order of equal scores.
 
     Raises:
-        Collapsed: a layer would lose all its weights.
+        Collapsed: a layer would lose all its weights, or by a rule or a threshold all but 1% of them.
         Unsupported: the layers cannot lose so much; the message says why.
     """
     _refuse_half_of_a_shared_weight(graph, layers.patterns)
@@ -139,8 +142,7 @@ def weights_that_stay(
             raise Unsupported("units can be merged only where units are removed")
         _refuse_unsaid(layers, [name for name in names if name not in layers.native])
         keep = {name: layers.native[name] for name in names}
-        if empty := [name for name, mask in keep.items() if not mask.any()]:
-            raise Collapsed(f"the rule keeps no weight of {', '.join(empty)}")
+        refuse_lost_weights(keep)
         return keep, 0
     _refuse_unsaid(layers, [name for name in names if name not in layers.scores])
     scores = {name: layers.scores[name] for name in names}

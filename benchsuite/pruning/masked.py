@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from benchsuite.errors import Collapsed, Unsupported
+from benchsuite.errors import Unsupported
 from benchsuite.metrics.cost import measure_cost
 from benchsuite.pruning.base import GONE, Merges, PrunedNetwork, Vary
+from benchsuite.pruning.collapse import refuse_lost_weights
 from benchsuite.pruning.copying import copy_of
 from benchsuite.pruning.group_scores import normalised
 from benchsuite.pruning.layer_targets import layers_apart, weights_that_stay
@@ -84,7 +85,7 @@ class MaskedNetwork(PrunedNetwork):
         """Mask the weights that score less than a threshold.
 
         Raises:
-            Collapsed: a layer would lose all its weights.
+            Collapsed: a layer would keep less than 1% of its weights.
             Unsupported: the scope already decides how many weights to remove.
         """
         if self._settings.scope == "2:4":
@@ -111,16 +112,14 @@ class MaskedNetwork(PrunedNetwork):
         """Mask what the rule does not keep.
 
         Raises:
-            Collapsed: a layer would lose all its weights.
+            Collapsed: a layer would keep less than 1% of its weights.
             Unsupported: the rule merges units, or the scope already decides which weights to remove.
         """
         if self._settings.scope == "2:4":
             raise Unsupported("the scope 2:4 decides itself how much goes: its sparsity is 0.5, not native")
         if any(merges.values()):
             raise Unsupported("units can be merged only where units are removed")
-        empty = [name for name, mask in keep.items() if not mask.any()]
-        if empty:
-            raise Collapsed(f"the rule keeps no weight of {', '.join(empty)}")
+        refuse_lost_weights(keep)
         self._mask(dict(keep), 0)
 
     def _mask(self, keep: dict[str, Tensor], ties: int) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from benchsuite.errors import BenchsuiteError, Unsupported
 from benchsuite.metrics.cost import measure_cost
 from benchsuite.pruning.base import GONE, Merges, PrunedNetwork, Vary
+from benchsuite.pruning.collapse import refuse_lost_units
 from benchsuite.pruning.group_scores import group_scores
 from benchsuite.pruning.layer_targets import layers_apart, units_that_go
 from benchsuite.pruning.native import merge_units, positions_to_remove
@@ -84,7 +85,7 @@ class SmallerNetwork(PrunedNetwork):
         """Remove the positions of groups that score less than a threshold, with the checks of `cut`.
 
         Raises:
-            Collapsed: a layer would lose all its units.
+            Collapsed: a layer would keep less than 1% of its units.
             Unsupported: some group has no scores.
             BenchsuiteError: the surgery's check or the cost model failed.
         """
@@ -128,10 +129,11 @@ class SmallerNetwork(PrunedNetwork):
         """Remove each position of a group that the rule keeps in no layer of the group.
 
         Raises:
-            Collapsed: a layer would lose all its units.
+            Collapsed: a layer would keep less than 1% of its units.
             BenchsuiteError: the surgery's check failed.
         """
         removed = {group.name: positions_to_remove(group, keep) for group in self._dense_graph.groups}
+        refuse_lost_units(self._dense_graph.groups, removed)
         self._remove_at_once(removed, merges)
 
     def _remove_at_once(self, removed: Mapping[str, tuple[int, ...]], merges: Merges, ties: int = 0) -> None:

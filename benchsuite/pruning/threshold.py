@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from benchsuite.errors import Collapsed
+from benchsuite.pruning.collapse import how_much, nearly_empty
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,18 +43,21 @@ def weights_from(scores: Mapping[str, Tensor], threshold: float) -> dict[str, Te
         threshold: on the scale of the scores.
 
     Raises:
-        Collapsed: a layer has no weight that scores as much.
+        Collapsed: less than `LEAST_LEFT` of a layer's weights score as much.
     """
     keep = {name: score.cpu().double() >= threshold for name, score in scores.items()}
-    gone = {name: scores[name] for name, mask in keep.items() if not mask.any()}
-    if gone:
-        raise Collapsed(_too_high("weight", gone, threshold))
+    _refuse_too_high("weight", keep, scores, threshold)
     return keep
 
 
-def _too_high(what: str, scores: Mapping[str, Tensor], threshold: float) -> str:
-    best = max(float(score.max()) for score in scores.values())
-    return f"no {what} of {', '.join(scores)} scores {threshold:g} or more; the highest there is {best:.3g}"
+def _refuse_too_high(
+    what: str, keep: Mapping[str, Tensor], scores: Mapping[str, Tensor], threshold: float
+) -> None:
+    if lost := nearly_empty(keep):
+        left = how_much({name: keep[name] for name in lost}, what)
+        verb = "scores" if left.startswith("no ") else "score"
+        best = max(float(scores[name].max()) for name in lost)
+        raise Collapsed(f"{left} {verb} {threshold:g} or more; the highest there is {best:.3g}")
 
 
 def positions_below(
@@ -67,10 +71,8 @@ def positions_below(
         threshold: on the scale of the scores.
 
     Raises:
-        Collapsed: a group has no position that scores as much.
+        Collapsed: less than `LEAST_LEFT` of a group's positions score as much.
     """
     below = {group.name: scores[group.name] < threshold for group in graph.groups}
-    gone = [group.name for group in graph.groups if below[group.name].all()]
-    if gone:
-        raise Collapsed(_too_high("unit", {name: scores[name] for name in gone}, threshold))
+    _refuse_too_high("unit", {name: ~which for name, which in below.items()}, scores, threshold)
     return {name: tuple(which.nonzero().flatten().tolist()) for name, which in below.items() if which.any()}

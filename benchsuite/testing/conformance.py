@@ -111,7 +111,8 @@ def tiny_trace(model: nn.Module, seed: int = 2) -> TrainingTrace:
         }
 
     start = {name: value.detach() - drawn(0.2)[name] for name, value in model.named_parameters()}
-    return TrainingTrace(start, drawn(0.1), drawn(0.2), {}, torch.tensor([0.1, 0.05], dtype=torch.float64))
+    squares, rates = (drawn(0.1), drawn(0.2)), torch.tensor([0.1, 0.05], dtype=torch.float64)
+    return TrainingTrace(start, *squares, {}, rates, drawn(10.0), drawn(1.0))
 
 
 _NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
@@ -200,7 +201,11 @@ def check_permutation(scorer: Scorer) -> str | None:
             part.copy_(part[order])
         following = model.get_parameter("4.weight")
         following.copy_(following[:, order])
-    for values in (trace.initial, trace.squared_updates, trace.squared_epoch_updates):
+    squares, of_epochs = (
+        (trace.squared_updates, trace.squared_epoch_updates),
+        (trace.epoch_ratios, trace.epoch_products),
+    )
+    for values in (trace.initial, *squares, *of_epochs):
         for name in ("0.weight", "0.bias", "1.weight", "1.bias"):
             values[name] = values[name][order]
         values["4.weight"] = values["4.weight"][:, order]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,12 +34,15 @@ class TrainingTrace:
     """A training's course, on the CPU.
 
     Attributes:
-        initial: every trainable parameter before the first step, by name; like the next two, empty unless
+        initial: every trainable parameter before the first step, by name; like the sums below, empty unless
             updates were asked for.
         squared_updates: sum over steps of the squared change of each weight.
         squared_epoch_updates: sum over epochs of the squared change within the epoch.
         snapshots: state dict (parameters and buffers) after that many steps.
         learning_rates: the rate of each step, float64.
+        epoch_ratios: sum over epochs of w / (w - w_i), with w at the epoch's end and the initial w_i; an
+            epoch after which they are equal adds 0.
+        epoch_products: sum over epochs of that ratio times the squared change within the epoch.
     """
 
     initial: dict[str, Tensor]
@@ -47,6 +50,8 @@ class TrainingTrace:
     squared_epoch_updates: dict[str, Tensor]
     snapshots: dict[int, dict[str, Tensor]]
     learning_rates: Tensor
+    epoch_ratios: dict[str, Tensor] = field(default_factory=dict)
+    epoch_products: dict[str, Tensor] = field(default_factory=dict)
 
     def changed(self, change: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]) -> TrainingTrace:
         """The trace with each of its states changed, as for a network whose parameters have other names."""
@@ -56,6 +61,8 @@ class TrainingTrace:
             change(self.squared_epoch_updates),
             {step: change(state) for step, state in self.snapshots.items()},
             self.learning_rates,
+            change(self.epoch_ratios),
+            change(self.epoch_products),
         )
 
     def save(self, path: Path) -> None:
@@ -84,7 +91,7 @@ class TrainingTrace:
         return cls(**parts, snapshots=snapshots, learning_rates=rates)
 
 
-_PARTS = ("initial", "squared_updates", "squared_epoch_updates")
+_PARTS = ("initial", "squared_updates", "squared_epoch_updates", "epoch_ratios", "epoch_products")
 
 
 class TraceRecorder:
@@ -99,19 +106,30 @@ class TraceRecorder:
         self._initial = {name: weight.clone() for name, weight in self._weights.items()}
         self._step = _SquaredChange(self._weights)
         self._epoch = _SquaredChange(self._weights)
+        self._ratios, self._products = (
+            {name: torch.zeros_like(weight) for name, weight in self._weights.items()} for _ in range(2)
+        )
         self.keep_snapshot(0)
 
     def reset(self) -> None:
         """Forget every step; the weights are back at their initial values."""
         self._step.reset()
         self._epoch.reset()
+        for sums in (self._ratios, self._products):
+            for total in sums.values():
+                total.zero_()
 
     def after_step(self) -> None:
         """Add the change since the step before; device work only, so it can be part of a CUDA graph."""
         self._step.add()
 
     def after_epoch(self) -> None:
-        """Add the change since the epoch before."""
+        """Add the change since the epoch before, and its ratio to the one since the start."""
+        for name, weight in self._weights.items():
+            moved = weight - self._initial[name]
+            ratio = torch.where(moved == 0, 0.0, weight / moved)
+            self._ratios[name] += ratio
+            self._products[name].addcmul_(self._epoch.squares(name), ratio)
         self._epoch.add()
 
     def keep_snapshot(self, step: int) -> None:
@@ -128,6 +146,8 @@ class TraceRecorder:
             squared_epoch_updates=_on_cpu(self._epoch.totals),
             snapshots={step: _on_cpu(state) for step, state in self._snapshots.items()},
             learning_rates=torch.tensor(learning_rates, dtype=torch.float64),
+            epoch_ratios=_on_cpu(self._ratios),
+            epoch_products=_on_cpu(self._products),
         )
 
 
@@ -143,6 +163,10 @@ class _SquaredChange:
         for name, weight in self._weights.items():
             self._last[name].copy_(weight)
             self.totals[name].zero_()
+
+    def squares(self, name: str) -> Tensor:
+        """The squared difference since the last reading."""
+        return (self._weights[name] - self._last[name]).square()
 
     def add(self) -> None:
         for name, weight in self._weights.items():

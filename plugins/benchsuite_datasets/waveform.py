@@ -33,6 +33,8 @@ class Waveform(benchsuite.DatasetPlugin):
 
     name = "waveform"
     attributes: Literal[21, 40] = 40
+    normalise: Literal["own", "none"] = "own"
+    """The mean and standard deviation for normalising inputs: the data set's "own", or "none"."""
     source: Literal["generated", "uci"] = "generated"
     """Generated with a fixed seed, or UCI's own draws from `waveform/` in the data folder."""
 
@@ -47,7 +49,8 @@ class Waveform(benchsuite.DatasetPlugin):
             else _read_uci(self._uci_file(folder), self.attributes)
         )
         kept, held = stratified_split(samples.labels, TEST_FRACTION)
-        return assemble(RawSplits(samples.take(kept), samples.take(held)), ("0", "1", "2"))
+        splits = RawSplits(samples.take(kept), samples.take(held))
+        return assemble(splits, ("0", "1", "2"), normalise=self.normalise)
 
     def fingerprint(self, folder: Path) -> str:
         """SHA-256 of UCI's file if it is the source."""

@@ -29,10 +29,15 @@ class Distinctiveness(Scorer):
     a third unit (or, if equal, the one with the shorter vector) is removed, and its angle to the other is its
     score; the last unit gets 90. Units that are always zero get 0 and are removed first.
 
-    The native rule follows the paper: of a pair below `alike` degrees one unit is removed, of a pair above
-    180 - `alike` degrees both. Cost: one shared forward pass (none on weights), a product of the table with
-    itself, in double precision, and a search per unit. It fails to consider whether a unit matters: a unit
-    that nothing depends on is kept if no other is similar to it.
+    The native rule: of a pair below `alike` degrees one unit is removed, and of a pair above 180 - `alike`
+    degrees one too, as the study says ("one of them need to be removed"), or both, as Gedeon and Harris do
+    (`opposite`). With one, a layer always keeps a unit; with both it may lose all, and the trial ends as
+    collapsed. The study leaves the weights of the unit that stays as they are; Gedeon and Harris add the
+    weights of a removed unit to those of its twin (`merge`), for pairs below `alike` degrees alone.
+
+    Cost: one shared forward pass (none on weights), a product of the table with itself, in double precision,
+    and a search per unit. It fails to consider whether a unit matters: a unit that nothing depends on is kept
+    if no other is similar to it.
 
     Source: Gedeon and Harris 1991; applied as in the study "The Pruning Methods for feed-forward network and
     Convolutional Neural Network", section 2.2.
@@ -44,6 +49,8 @@ class Distinctiveness(Scorer):
     """The vector that represents a unit."""
     alike: Annotated[float, Field(gt=0, le=90)] = 15.0
     """The native rule's angle in degrees."""
+    opposite: Literal["one", "both"] = "one"
+    """How many units of a pair above 180 - `alike` degrees the native rule removes."""
     merge: bool = False
     """Whether the native rule adds the outgoing weights of a removed unit to its twin's."""
 
@@ -63,15 +70,20 @@ class Distinctiveness(Scorer):
         """Keep what the paper's rule keeps."""
         import torch
 
-        vectors = self._vectors(context)
-        return {name: torch.tensor(_greedy(vectors[name], self.alike).kept) for name in scores}
+        found = self._by_rule(context)
+        return {name: torch.tensor(found[name].kept) for name in scores}
 
     def merges(self, scores: dict[str, Tensor], context: ScoringContext) -> dict[str, list[tuple[int, int]]]:
         """Return each removed unit with the twin that is kept, where `merge` is set."""
         if not self.merge:
             return {}
-        vectors = self._vectors(context)
-        return {name: _greedy(vectors[name], self.alike).twins for name in scores}
+        found = self._by_rule(context)
+        return {name: found[name].twins for name in scores}
+
+    def _by_rule(self, context: ScoringContext) -> dict[str, _Greedy]:
+        """What the native rule removes of each layer."""
+        both = self.opposite == "both"
+        return {name: _greedy(each, self.alike, both=both) for name, each in self._vectors(context).items()}
 
     def _vectors(self, context: ScoringContext) -> dict[str, Tensor]:
         """Return by layer (units, components), double; rows of units that are always zero are 0."""
@@ -103,8 +115,14 @@ class _Greedy:
     twins: list[tuple[int, int]]
 
 
-def _greedy(vectors: Tensor, alike: float = 0.0) -> _Greedy:
-    """Remove units greedily; with `alike`, stop at the native rule's angle and apply it."""
+def _greedy(vectors: Tensor, alike: float = 0.0, *, both: bool = False) -> _Greedy:
+    """Remove units greedily; with `alike`, stop at the native rule's angle and apply it.
+
+    Args:
+        vectors: (units, components).
+        alike: the rule's angle in degrees.
+        both: whether the rule removes both units of an opposite pair.
+    """
     import torch
 
     norms = vectors.norm(dim=1)
@@ -128,15 +146,15 @@ def _greedy(vectors: Tensor, alike: float = 0.0) -> _Greedy:
         thirds = {unit: float(folded[unit].min()) for unit in (first, second)}
         removed = min((first, second), key=lambda unit: (thirds[unit], lengths[unit], -unit))
         stays = second if removed == first else first
-        leaving = [removed]
-        if alike and float(angles[first, second]) > 90:
-            leaving = [first, second]
-        elif alike:
+        opposite = float(angles[first, second]) > 90
+        if alike and not opposite:
             twins.append((removed, stays))
-        for unit in leaving:
+        for unit in (first, second) if alike and opposite and both else (removed,):
             result[unit] = angle
             kept[unit] = False
             folded[unit, :] = folded[:, unit] = torch.inf
+    if alike and not both and not any(kept):
+        kept[0] = True  # of a layer whose units are all always zero
     # A twin may itself have been removed later: then its own twin, if any, replaces it.
     followed = dict(twins)
     for removed in followed:

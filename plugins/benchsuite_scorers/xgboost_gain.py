@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 class XgboostGain(Scorer):
     """The gain of a unit's feature in gradient-boosted trees that predict the classes.
 
-    Like `tree-gain`, with XGBoost's trees (histogram method, on the network's device) and its own importance:
-    the reduction of the training loss by the splits on the unit, in total or on average. Cost: one shared
-    forward pass; the number of trees per layer is `rounds` times the number of classes, which makes it slow
-    for many classes. It fails to rank units with the same information: one of them gets the gain.
+    Like `tree-gain`, with XGBoost's trees (histogram method, on the network's device), one per class and
+    round, and its own importance: the reduction of the training loss by the splits on the unit, in total or
+    on average. Cost: one shared forward pass; the number of trees per layer is `rounds` times the number of
+    classes, which makes it slow for many classes. It fails to rank units with the same information: one of
+    them gets the gain. Reported for each layer: the accuracy on the samples that the trees were fitted to.
 
     Source: Du Toit 2024, section 3, with 500 rounds; Chen and Guestrin 2016 for the gain.
     """

@@ -42,6 +42,14 @@ def size(network: nn.Module) -> int:
         (Mlp(), (40,), 3, 41 * 50 + 51 * 3),
         (Mlp(hidden=(30, 20), activation="relu"), (1, 8, 8), 10, 65 * 30 + 31 * 20 + 21 * 10),
         (SimpleCnn(), (3, 32, 32), 10, 760 + 4016 + 401 * 120 + 121 * 84 + 85 * 10),
+        # Pooled once: maps of 32, 28, 14 and 10 pixels.
+        (
+            SimpleCnn(convolutions=(16, 32), pooled="first", hidden=(64,)),
+            (3, 32, 32),
+            2,
+            76 * 16 + 401 * 32 + (3200 + 1) * 64 + 65 * 2,
+        ),
+        (SimpleCnn(convolutions=(4,), kernel=3, hidden=(6, 5, 4)), (1, 9, 8), 3, 40 + 37 * 6 + 35 + 24 + 15),
         # 0.27 and 0.85 million in He et al. (2016), table 6; without parameters in the shortcuts.
         (ResNet20(), (3, 32, 32), 10, 269_722),
         (ResNet56(), (3, 32, 32), 10, 853_018),
@@ -91,6 +99,7 @@ def test_mlp_computes_what_its_weights_say() -> None:
         (LeNet5(), (1, 8, 8), "28 x 28 or 32 x 32; these have 8 x 8"),
         (LeNet102010025(), (1, 15, 20), "16 x 16 or more; these have 15 x 20"),
         (SimpleCnn(), (3, 8, 8), "16 x 16 or more"),
+        (SimpleCnn(pooled="first"), (1, 13, 20), "14 x 14 or more; these have 13 x 20"),
         (SmallResNet(), (40,), r"takes images.* samples have shape \(40,\)"),
         (ResNet20(), (3, 4, 4), "8 x 8 or more"),
         (Vgg16Bn(), (3, 28, 28), "32 x 32 or more"),
@@ -107,6 +116,8 @@ def test_inputs_that_do_not_fit(model: benchsuite.ModelPlugin, shape: tuple[int,
     [
         (LeNet102010025(), (1, 16, 16)),
         (SimpleCnn(), (3, 16, 16)),
+        (SimpleCnn(pooled="first"), (1, 14, 20)),
+        (SimpleCnn(convolutions=(4, 4, 4), kernel=2), (1, 15, 15)),
         (SmallResNet(), (1, 4, 4)),
         (ResNet20(), (1, 8, 9)),
         (Vgg16Bn(), (1, 40, 33)),
@@ -114,6 +125,14 @@ def test_inputs_that_do_not_fit(model: benchsuite.ModelPlugin, shape: tuple[int,
 )
 def test_smallest_inputs_pass(model: benchsuite.ModelPlugin, shape: tuple[int, ...]) -> None:
     assert model.build(shape, 4)(torch.rand(3, *shape)).shape == (3, 4)
+
+
+def test_simple_cnns_layers_keep_their_names() -> None:
+    names = [name for name, _ in SimpleCnn().build((3, 32, 32), 10).named_children()]
+    assert names == [
+        *("conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "flatten"),
+        *("fc1", "relu3", "fc2", "relu4", "fc3"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,14 @@ def test_waveform_variants_share_their_first_attributes() -> None:
     assert torch.equal(few.test.inputs, many.test.inputs[:, :21])
 
 
+def test_waveform_is_normalised_or_left_as_it_is() -> None:
+    own, raw = Waveform(attributes=21).load(NOWHERE), Waveform(attributes=21, normalise="none").load(NOWHERE)
+    assert torch.equal(own.train.inputs, raw.train.inputs)
+    assert list(own.mean) == pytest.approx(own.train.inputs.double().mean(0).tolist())
+    assert list(own.std) == pytest.approx(own.train.inputs.double().std(0, correction=0).tolist())
+    assert (raw.mean, raw.std) == ((0.0,) * 21, (1.0,) * 21)
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

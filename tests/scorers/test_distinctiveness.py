@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 from deviations import agree
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from benchsuite.scoring.check import run_scorer
@@ -83,14 +85,34 @@ def native(model: nn.Sequential, **parameters: object) -> tuple[list[bool], list
     return result.native["0"].tolist(), result.merges.get("0", [])
 
 
-def test_native_rule_takes_one_of_alike_and_both_of_opposite_units() -> None:
+def test_native_rule_takes_one_of_a_pair_or_both_of_opposite_units() -> None:
     alike = layer_of(direction(0), direction(10, 2), direction(80))
     assert native(alike) == ([True, False, True], [])
     assert native(alike, merge=True) == ([True, False, True], [(1, 0)])
     assert native(alike, alike=5.0) == ([True, True, True], [])
+    assert native(alike, opposite="both") == ([True, False, True], [])
     opposite = layer_of(direction(0), direction(172), direction(80))
-    assert native(opposite, merge=True) == ([False, False, True], [])
-    assert native(opposite, alike=7.0) == ([True, True, True], [])
+    # Of the pair, the first is nearer to the third unit: 80 degrees, and 92 is taken as 88.
+    assert native(opposite, merge=True) == ([False, True, True], [])
+    assert native(opposite, opposite="both", merge=True) == ([False, False, True], [])
+    for how in ("one", "both"):
+        assert native(opposite, opposite=how, alike=7.0) == ([True, True, True], [])
+
+
+@given(st.lists(st.sampled_from([0.0, 3.0, 90.0, 178.0, 180.0, 270.0, None]), min_size=1, max_size=6))
+def test_one_of_a_pair_never_empties_a_layer(degrees: list[float | None]) -> None:
+    vectors = [[0.0, 0.0] if each is None else direction(each) for each in degrees]
+    one = _greedy(torch.tensor(vectors, dtype=torch.float64), 15.0)
+    assert any(one.kept)
+    assert all(one.kept[stays] and not one.kept[gone] for gone, stays in one.twins)
+    left = [vector for vector, kept in zip(vectors, one.kept, strict=True) if kept]
+    assert all(folded(a, b) >= 15 for i, a in enumerate(left) for b in left[:i])
+
+
+def test_two_opposite_units_are_one_or_none() -> None:
+    pair = layer_of([1.0, 0.0], [-1.0, 0.0])
+    assert native(pair) == ([True, False], [])
+    assert native(pair, opposite="both") == ([False, False], [])
 
 
 def test_twins_are_followed_to_one_that_is_kept() -> None:

@@ -31,6 +31,8 @@ from benchsuite_scorers.registration import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from deviations import Record
 
 
@@ -159,17 +161,53 @@ def test_whc_of_parallel_and_zero_units() -> None:
     assert run_scorer(Whc(), context).scores["0"].tolist() == [0.0, 0.0, 0.0]
 
 
-def test_mean_threshold_keeps_what_reaches_the_mean() -> None:
+@pytest.mark.parametrize(("mean", "of"), [("absolute", abs), ("signed", float)])
+def test_mean_threshold_keeps_what_reaches_the_mean(mean: str, of: Callable[[float], float]) -> None:
     model = tiny_convnet()
     context = context_for(model, *tiny_samples(), granularity="weight")
-    kept = run_scorer(MeanThreshold(), context, native=True).native
-    assert kept is not None
-    for name, keep in kept.items():
-        values = model.get_parameter(f"{name}.weight").detach().flatten().tolist()
-        mean = sum(abs(v) for v in values) / len(values)
-        assert keep.flatten().tolist() == [abs(v) >= mean for v in values]
+    result = run_scorer(MeanThreshold(mean=mean), context, native=True)
+    assert result.native is not None
+    for name, keep in result.native.items():
+        values = [of(v) for v in model.get_parameter(f"{name}.weight").detach().flatten().tolist()]
+        assert result.scores[name].flatten().tolist() == values
+        assert keep.flatten().tolist() == [v >= sum(values) / len(values) for v in values]
     with pytest.raises(Unsupported, match="not units"):
-        run_scorer(MeanThreshold(), context_for(model, *tiny_samples()), native=True)
+        run_scorer(MeanThreshold(mean=mean), context_for(model, *tiny_samples()), native=True)
+
+
+def test_the_share_that_each_mean_removes_of_normal_weights() -> None:
+    """abs(z) is below its mean, sqrt(2 / pi), with the probability erf(1 / sqrt(pi)); z in half."""
+    model = nn.Sequential(nn.Linear(200, 100), nn.ReLU(), nn.Linear(100, 3))
+    nn.init.normal_(model[0].weight, generator=torch.Generator().manual_seed(0))
+    context = context_for(model, *tiny_samples(4, (200,)), granularity="weight")
+    for mean, share in (("absolute", math.erf(1 / math.sqrt(math.pi))), ("signed", 0.5)):
+        kept = run_scorer(MeanThreshold(mean=mean), context, native=True).native
+        assert kept is not None
+        # Five standard errors of 20,000 draws.
+        assert 1 - float(kept["0"].double().mean()) == pytest.approx(share, abs=0.018)
+
+
+def test_weight_sum_keeps_the_units_whose_mean_weight_reaches_the_layers() -> None:
+    model = tiny_convnet()
+    kept = run_scorer(WeightSum(), context_for(model, *tiny_samples()), native=True).native
+    assert kept is not None
+    for name in ("0", "4", "7"):
+        units = rows(model.get_parameter(f"{name}.weight"))
+        mean = sum(sum(unit) for unit in units) / sum(len(unit) for unit in units)
+        assert kept[name].tolist() == [sum(unit) / len(unit) >= mean for unit in units]
+        assert 0 < sum(kept[name].tolist()) < len(units)
+
+
+@pytest.mark.parametrize(("scorer", "granularity"), [(MeanThreshold(), "weight"), (WeightSum(), "unit")])
+def test_equal_weights_all_reach_their_mean(scorer: Scorer, granularity: str) -> None:
+    """In single precision the mean of 900 times 0.1 is more than 0.1."""
+    model = nn.Sequential(nn.Linear(30, 30), nn.ReLU(), nn.Linear(30, 3))
+    with torch.no_grad():
+        model[0].weight.fill_(0.1)
+    context = context_for(model, *tiny_samples(4, (30,)), granularity=granularity)
+    kept = run_scorer(scorer, context, native=True).native
+    assert kept is not None
+    assert bool(kept["0"].all())
 
 
 def test_random_differs_by_draw_and_seed_and_is_uniform() -> None:

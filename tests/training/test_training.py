@@ -415,6 +415,15 @@ def test_the_trace_is_what_a_watcher_of_the_weights_sees(tmp_path):
         epochs = (path[4] - path[0]).double() ** 2 + (path[6] - path[4]).double() ** 2
         torch.testing.assert_close(trace.squared_updates[name].double(), steps, rtol=1e-4, atol=1e-12)
         torch.testing.assert_close(trace.squared_epoch_updates[name].double(), epochs, rtol=1e-4, atol=1e-12)
+        ratios, products = (torch.zeros_like(path[0], dtype=torch.float64) for _ in range(2))
+        for before, after in ((path[0], path[4]), (path[4], path[6])):
+            # The difference as single precision has it: near zero nothing else can be compared.
+            moved = (after - path[0]).double()
+            ratio = torch.where(moved == 0, 0.0, after.double() / moved)
+            ratios += ratio
+            products += ratio * (after - before).double() ** 2
+        torch.testing.assert_close(trace.epoch_ratios[name].double(), ratios, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(trace.epoch_products[name].double(), products, rtol=1e-4, atol=1e-9)
     assert trace.learning_rates.tolist() == learning_rates(RECIPE, 6)
 
 
