@@ -41,7 +41,7 @@ class ScoringSettings(Table):
 
     @model_serializer(mode="wrap")
     def _as_recorded(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without the split where it is the default, as in records and keys from before there was a choice."""
+        """Without the split where it is the default, as records and keys were before there was a choice."""
         found: dict[str, Any] = handler(self)
         if self.split == "train":
             found.pop("split", None)
