@@ -1,7 +1,7 @@
 """How alike the criteria of a suite rank the units of each dense network: files of the run directory.
 
-`agreement/<train key>.json` holds the means over layers, `.csv` Kendall's tau as a matrix, and
-`.layers.json` each layer by itself with the criteria's sorted shares of importance.
+`agreement/<train key>.json` holds the means over layers, `.csv` Kendall's tau as a matrix, `.layers.json`
+each layer by itself with the criteria's sorted shares of importance, `.pairs.csv` each pair on each layer.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 Matrix = tuple[tuple[float | None, ...], ...]
 
+FOLDER, PAIRS = "agreement", ".pairs.csv"
 _POINTS = 100
 _ROUNDING = 1e-9
 _logger = logging.getLogger(__name__)
@@ -105,7 +106,7 @@ def update_agreement(
         if len(complete) < 2:
             continue
         base = _base(run, dense.key)
-        paths = [base.with_suffix(suffix) for suffix in (".json", ".csv", ".layers.json")]
+        paths = [base.with_suffix(suffix) for suffix in (".json", ".csv", ".layers.json", PAIRS)]
         key = _key(complete)
         if _stored_key(paths[0]) != key:
             stages = {label: keys[label] for label in complete}
@@ -152,7 +153,7 @@ def _is_whole(layer: StoredLayer) -> bool:
 
 
 def _base(run: RunDirectory, train_key: str) -> Path:
-    return run.path / "agreement" / train_key
+    return run.path / FOLDER / train_key
 
 
 def _key(scorings: Mapping[str, str]) -> str:
@@ -210,8 +211,9 @@ def _write(paths: list[Path], key: str, dense: DenseTask, scores: dict[str, dict
         _plain(found.overlap),
         _plain(found.chance),
     )
-    summary, table, layers = paths
+    summary, table, layers, pairs = paths
     write_atomically(table, _csv(network))
+    write_atomically(pairs, _pairs_csv(found))
     write_atomically(layers, json.dumps(_layers(found, scores)))
     # The file that holds the key comes last: where it is, the others are there too.
     write_atomically(summary, json.dumps({"key": key, **asdict(network)}))
@@ -223,6 +225,21 @@ def _csv(network: NetworkAgreement) -> str:
     writer.writerow(["Kendall's tau", *network.criteria])
     for label, row in zip(network.criteria, network.tau, strict=True):
         writer.writerow([label, *("" if tau is None else tau for tau in row)])
+    return out.getvalue()
+
+
+def _pairs_csv(found: Agreement) -> str:
+    """Of each layer and pair of criteria how many of the first k units they have in common."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["layer", "units", "k", "criterion", "other", "in_common", "by_chance", "tau"])
+    for each in found.layers:
+        chance = round(each.k**2 / each.units, 4)
+        tau, overlap = _plain(each.tau), _plain(each.overlap * each.k)
+        for i, j in itertools.combinations(range(len(each.criteria)), 2):
+            pair = each.criteria[i], each.criteria[j]
+            numbers = overlap[i][j], chance, "" if tau[i][j] is None else tau[i][j]
+            writer.writerow([each.layer, each.units, each.k, *pair, *numbers])
     return out.getvalue()
 
 

@@ -52,7 +52,8 @@ def describe_dense(worker: WorkerContext, task: DescribeTask) -> None:
     for name in (MAPS, "maps.svg"):
         if name not in pictures:
             (folder / name).unlink(missing_ok=True)
-    found = Description(task.key, classes, test.tolist(), train.tolist(), len(dense.data.train), maps)
+    counts = [tuple(map(tuple, each.tolist())) for each in (test, train)]
+    found = Description(task.key, classes, *counts, len(dense.data.train), maps)
     # The file that holds the key comes last: where it is, the others are there too.
     for name, content in {**files, **pictures, NETWORK: json.dumps(asdict(found))}.items():
         write_atomically(folder / name, content)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from benchsuite.trials.ranking import LayerRanking, NetworkRanking
 
 NETWORK, MAPS = "network.json", "maps.png"
-MOST_LAYERS, MOST_UNITS = 16, 24
+MOST_LAYERS, MOST_UNITS = 16, 40
 """Feature maps are drawn of so many layers, and of so many units of each."""
 _LARGEST = 64 << 20
 

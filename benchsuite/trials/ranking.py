@@ -1,11 +1,14 @@
 """What every criterion of a run says of the units of each dense network: a file of the run directory.
 
 `ranking/<train key>/scores.json` holds, by layer and criterion, the scores, the most important units and the
-least important ones. How alike two criteria rank stands in `agreement/` (`benchsuite.trials.agreement`).
+least important ones; `first-and-last.csv` has these units as a table. How alike two criteria rank stands in
+`agreement/` (`benchsuite.trials.agreement`).
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import logging
 from dataclasses import asdict, dataclass
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from benchsuite.store.run_directory import RunDirectory
     from benchsuite.trials.unit_scores import UnitScores
 
-FOLDER, SCORES = "ranking", "scores.json"
+FOLDER, SCORES, TABLE = "ranking", "scores.json", "first-and-last.csv"
 WIDEST = 512
 """Up to so many units of a layer all scores are kept; of a wider one `POINTS` of the sorted ones."""
 POINTS = 100
@@ -128,6 +131,8 @@ def update_rankings(
             found = _ranking(key if len(scores) == len(complete) else "", dense, scores)
             own_directory(run.path / FOLDER)
             own_directory(ranking_folder(run.path, dense.key))
+            write_atomically(ranking_folder(run.path, dense.key) / TABLE, _csv(found))
+            # The file that holds the key comes last: where it is, the other is there too.
             write_atomically(ranking_folder(run.path, dense.key) / SCORES, json.dumps(asdict(found)))
 
 
@@ -152,6 +157,18 @@ def _fits(layer: LayerRanking) -> bool:
         len(each.scores) == scores and len(each.top) == len(each.bottom) == layer.k <= layer.units
         for each in layer.criteria.values()
     )
+
+
+def _csv(ranking: NetworkRanking) -> str:
+    """Of each layer and criterion the most important units and the least important ones, place by place."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["layer", "criterion", "place", "first", "first_score", "last", "last_score"])
+    for layer in ranking.layers:
+        for label, each in layer.criteria.items():
+            for place, (top, bottom) in enumerate(zip(each.top, each.bottom, strict=True), start=1):
+                writer.writerow([layer.layer, label, place, *top, *bottom])
+    return out.getvalue()
 
 
 def _ranking(key: str, dense: DenseTask, scores: Mapping[str, Mapping[str, UnitScores]]) -> NetworkRanking:
@@ -189,13 +206,17 @@ def _criterion(scores: UnitScores, k: int, *, wide: bool) -> CriterionRanking:
     top, bottom = both_ends(values, k)
 
     def places(units: Iterable[int]) -> tuple[tuple[int, float], ...]:
-        return tuple((int(numbers[unit]), _short(values[unit])) for unit in units)
+        return tuple((int(numbers[unit]), _short(float(values[unit]))) for unit in units)
 
     shown = values
     if wide:
         shown = np.sort(values)[::-1][np.linspace(0, len(values) - 1, POINTS).round().astype(int)]
     return CriterionRanking(
-        tuple(map(_short, shown)), places(top.units), places(bottom.units), top.tied, bottom.tied
+        tuple(_short(float(score)) for score in shown),
+        places(top.units),
+        places(bottom.units),
+        top.tied,
+        bottom.tied,
     )
 
 
