@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from benchsuite.contracts.layers import Layer
     from benchsuite.training import DeviceDataset, DeviceSplit
-    from benchsuite.trials.description import DescribeTask, Units
+    from benchsuite.trials.description import Counts, DescribeTask, Units
     from benchsuite.trials.worker_context import WorkerContext
 
 MOST_SAMPLES = 10_000
@@ -52,11 +52,14 @@ def describe_dense(worker: WorkerContext, task: DescribeTask) -> None:
     for name in (MAPS, "maps.svg"):
         if name not in pictures:
             (folder / name).unlink(missing_ok=True)
-    counts = [tuple(map(tuple, each.tolist())) for each in (test, train)]
-    found = Description(task.key, classes, *counts, len(dense.data.train), maps)
+    found = Description(task.key, classes, _plain(test), _plain(train), len(dense.data.train), maps)
     # The file that holds the key comes last: where it is, the others are there too.
     for name, content in {**files, **pictures, NETWORK: json.dumps(asdict(found))}.items():
         write_atomically(folder / name, content)
+
+
+def _plain(counts: Tensor) -> Counts:
+    return tuple(tuple(int(count) for count in row) for row in counts.tolist())
 
 
 def _part(split: DeviceSplit) -> DeviceSplit:

@@ -138,7 +138,7 @@ def stored_description(run: Path, train_key: str) -> Description | None:
     if not is_content_key(train_key):
         return None
     try:
-        data = read_json(read_regular(ranking_folder(run, train_key) / NETWORK, _LARGEST))
+        data = read_json(read_regular(ranking_folder(run, train_key) / NETWORK, _LARGEST, follow=False))
         found = _STORED.validate_python(data)
     except (OSError, ValueError, ValidationError):
         return None

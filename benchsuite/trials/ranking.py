@@ -144,7 +144,7 @@ def stored_ranking(run: Path, train_key: str) -> NetworkRanking | None:
     if not is_content_key(train_key):
         return None
     try:
-        data = read_json(read_regular(ranking_folder(run, train_key) / SCORES, _LARGEST))
+        data = read_json(read_regular(ranking_folder(run, train_key) / SCORES, _LARGEST, follow=False))
         found = _STORED.validate_python(data)
     except (OSError, ValueError, ValidationError):
         return None

@@ -171,7 +171,7 @@ def _overlap(layer: LayerRanking, stored: StoredLayer | None) -> Overlap | None:
 def _picture(path: Path, maps: FeatureMaps) -> bytes:
     """The picture of feature maps, if it is one and large enough for what it should show; else nothing."""
     try:
-        content = read_regular(path, _PICTURE)
+        content = read_regular(path, _PICTURE, follow=False)
     except OSError:
         return b""
     if not content.startswith(_PNG) or len(content) < 24:
