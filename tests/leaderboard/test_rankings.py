@@ -137,7 +137,7 @@ def test_names_from_outside_are_text(site: Any) -> None:
     assert "<script>alert" not in text
     assert "\u202e" not in text
     assert page.text.count("<script>aler") > 3
-    for address in page.addresses:
+    for address in (each for each in page.addresses if not each.startswith("#")):
         target = (folder / "rankings" / address.partition("#")[0]).resolve()
         assert target.is_file(), address
 
