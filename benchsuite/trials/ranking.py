@@ -148,11 +148,13 @@ def stored_ranking(run: Path, train_key: str) -> NetworkRanking | None:
         found = _STORED.validate_python(data)
     except (OSError, ValueError, ValidationError):
         return None
-    return found if all(map(_fits, found.layers)) else None
+    return found if all(_fits(layer, found.criteria) for layer in found.layers) else None
 
 
-def _fits(layer: LayerRanking) -> bool:
+def _fits(layer: LayerRanking, criteria: tuple[str, ...]) -> bool:
     scores = POINTS if layer.sorted else layer.units
+    if not layer.criteria or not layer.criteria.keys() <= set(criteria):
+        return False
     return (layer.numbers is None or len(layer.numbers) == layer.units) and all(
         len(each.scores) == scores and len(each.top) == len(each.bottom) == layer.k <= layer.units
         for each in layer.criteria.values()

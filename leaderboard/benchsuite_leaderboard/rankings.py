@@ -195,13 +195,12 @@ def _data(layer: ShownLayer, places: dict[str, int]) -> dict[str, Any]:
                 "tied": [each.tied_top, each.tied_bottom],
             }
             for label, each in layer.ranking.criteria.items()
-            if label in places
         ],
     }
     if layer.overlap is not None:
         stored = layer.overlap.stored
         found["pairs"] = {
-            "of": [places[label] for label in stored.criteria if label in places],
+            "of": [places[label] for label in stored.criteria],
             "overlap": stored.overlap,
             "tau": stored.tau,
         }

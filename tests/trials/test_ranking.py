@@ -198,6 +198,8 @@ def test_damaged_scores_are_told_of_and_left_out(run: Run) -> None:
         lambda d: d["layers"][0]["criteria"]["random"]["top"][0].__setitem__(0, -1),
         lambda d: d["layers"][0]["criteria"]["random"]["scores"].__setitem__(0, float("nan")),
         lambda d: d.update(layers="none"),
+        lambda d: d["criteria"].pop(),
+        lambda d: d["layers"][0]["criteria"].clear(),
     ],
 )
 def test_a_file_that_does_not_fit_together_is_not_shown(run: Run, edit) -> None:
