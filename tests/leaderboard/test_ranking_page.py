@@ -46,6 +46,6 @@ def test_a_reader_chooses_a_layer_and_a_criterion(browser: Browser, tmp_path: Pa
         page.goto(page.url)
         page.wait_for_selector(".score-bars")
         assert page.input_value("select[name=criterion]") == "1", "the address keeps the choice"
-        assert page.locator(".twins table.heat").count() >= 2
+        assert page.locator(".tables table.heat").count() >= 2
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert complaints == []

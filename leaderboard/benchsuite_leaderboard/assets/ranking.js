@@ -116,7 +116,7 @@
     const each = found.criteria.find(({ of }) => String(of) === criterion.value) ?? found.criteria[0];
     order.disabled = chosen().sorted;
     const ends = made("div", { class: "ends" }, end("Most important", each.top, each.tied[0]), end("Least important", each.bottom, each.tied[1]));
-    shown.replaceChildren(bars(found, each), ends, made("div", { class: "twins" }, ...pairs(found)));
+    shown.replaceChildren(bars(found, each), ends, made("div", { class: found.criteria.length > 10 ? "tables" : "tables twins" }, ...pairs(found)));
   };
 
   fill(layer, data.layers.map(({ name, units }, place) => [String(place), `${name} (${units})`]), get("layer"));
