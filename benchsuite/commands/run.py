@@ -54,6 +54,8 @@ from benchsuite.tracking import (
     without_password,
 )
 from benchsuite.trials.agreement import update_agreement
+from benchsuite.trials.description import pending_descriptions
+from benchsuite.trials.ranking import update_rankings
 from benchsuite.upkeep.freeing import renew_freed
 
 if TYPE_CHECKING:
@@ -151,7 +153,9 @@ def _run_locked(
             interrupted, lacks = _work(options, loaded, work, before, records, slots, console)
             directory.check_kept()
         else:  # the suite before may have compared other criteria
-            update_agreement(directory, loaded.trials, partial(say, console, style="yellow"))
+            warn = partial(say, console, style="yellow")
+            update_agreement(directory, loaded.trials, warn)
+            update_rankings(directory, loaded.trials, warn)
     except OSError as error:
         safe = _what_is_safe(directory.results_file)
         raise BenchsuiteError(
@@ -254,6 +258,11 @@ def _work(
                 job.run_trials(work, lambda: LocalExecutor(entry.main, surroundings, slots))
                 _measure_latencies(job, work, surroundings, slots, tracker, watching)
                 update_agreement(directory, loaded.trials, view.say)
+                update_rankings(directory, loaded.trials, view.say)
+                job.describe_networks(
+                    pending_descriptions(directory, loaded.trials),
+                    lambda: LocalExecutor(entry.main, surroundings, slots),
+                )
             left = pending_work(
                 work.selected, records, directory, retry_failed=False, again=_not_again(before, records)
             )

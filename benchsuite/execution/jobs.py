@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from benchsuite.plan.score_task import RoundTask, ScoreTask
     from benchsuite.plan.trial import Trial
     from benchsuite.store.record import Status
+    from benchsuite.trials.description import DescribeTask
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,24 @@ class LatencyJob:
         return f"timing {_network(self.trials[0].dense)}"
 
 
+@dataclass(frozen=True)
+class DescribeJob:
+    """Count the errors of one dense model by class and draw feature maps of its units, without a scorer."""
+
+    step: ClassVar[str] = "the description of the dense model"
+    task: DescribeTask
+
+    @property
+    def key(self) -> str:
+        """Content key of the stage whose log the worker writes."""
+        return self.task.dense.key
+
+    @property
+    def title(self) -> str:
+        """What a person reads while it runs."""
+        return f"describing {_network(self.task.dense)}"
+
+
 def title_of(job: Job, stages: Path) -> str:
     """What a person reads while it runs; a dense model that is there is not trained again."""
     if isinstance(job, TrainJob) and is_complete(stages / job.key):
@@ -181,7 +200,7 @@ def way(trial: Trial) -> str:
     return f"{trial.scorer_label} · sparsity {trial.sparsity}{draw}"
 
 
-Job = TrainJob | TablesJob | ScoreJob | RoundJob | MeasureJob | TrialsJob | LatencyJob
+Job = TrainJob | TablesJob | ScoreJob | RoundJob | MeasureJob | TrialsJob | LatencyJob | DescribeJob
 
 
 def needed_plugins(job: Job) -> list[tuple[Kind, str]]:
@@ -193,6 +212,8 @@ def needed_plugins(job: Job) -> list[tuple[Kind, str]]:
     match job:
         case TrainJob(dense=dense):
             tasks = [dense]
+        case DescribeJob(task=described):
+            tasks = [described.dense]
         case TablesJob(scores=scores):
             tasks = [score.dense for score in scores]
         case ScoreJob(score=score):

@@ -1,4 +1,4 @@
-"""The two phases of a run: trials on every slot, then latencies with the machine to themselves."""
+"""The phases of a run: trials on every slot, latencies with the machine to themselves, then descriptions."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from benchsuite.execution.jobs import (
+    DescribeJob,
     Executor,
     Job,
     LatencyJob,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from benchsuite.plan.score_task import ScoreTask
     from benchsuite.plan.trial import Trial
     from benchsuite.store.record import Status, TrialRecord
+    from benchsuite.trials.description import DescribeTask
 
 _POLL_SECONDS = 0.5
 _SHARED_SECONDS = 8.0
@@ -245,3 +247,19 @@ class LatencyPhase:
             if lost in self._open:
                 self._open.discard(lost)
                 self._failed(lost, error)
+
+
+class DescribePhase:
+    """Describes dense models, one job each; one that cannot be described is told of, and costs no more."""
+
+    def __init__(self, tasks: Iterable[DescribeTask], tell: Callable[[str], None]) -> None:
+        self.queue: deque[Job] = deque(DescribeJob(task) for task in tasks)
+        self._tell = tell
+
+    def handle(self, _slot: int, job: Job, message: Message) -> None:
+        """React to a worker's message."""
+        match message:
+            case StageFailed(error=error):
+                self._tell(f"{job.title} failed, so its page lacks errors by class and feature maps: {error}")
+            case Ended(reason="timeout" | "killed"):
+                self._tell(f"{job.title} was not finished: {_told(job, message)}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from benchsuite.execution.fitting import MEASURED_APART
 from benchsuite.execution.messages import Ended, Message, NotStored, Started, Told
 from benchsuite.execution.pending_work import PendingWork, needs_latency, pending_work
-from benchsuite.execution.phases import LatencyPhase, TrialPhase, drain
+from benchsuite.execution.phases import DescribePhase, LatencyPhase, TrialPhase, drain
 from benchsuite.store.counting import counted
 from benchsuite.store.files import StorageError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from benchsuite.plan.trial import Trial
     from benchsuite.store.record import TrialRecord
     from benchsuite.store.run_directory import RunDirectory
+    from benchsuite.trials.description import DescribeTask
 
 _logger = logging.getLogger(__name__)
 
@@ -131,6 +132,17 @@ class Run:
             lambda key, metrics: self._share(same[key], metrics),
             lambda key, error: self._note_missing(same[key], error),
         )
+        slots = executor()
+        try:
+            drain(phase.queue, slots, self._observed(phase.handle, {}), self._stop)
+        finally:
+            slots.close()
+
+    def describe_networks(self, tasks: Sequence[DescribeTask], executor: Callable[[], Executor]) -> None:
+        """Count the errors of dense models by class and draw feature maps of their units."""
+        if not tasks or self._stop():
+            return
+        phase = DescribePhase(tasks, self._tell)
         slots = executor()
         try:
             drain(phase.queue, slots, self._observed(phase.handle, {}), self._stop)

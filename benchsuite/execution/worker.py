@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from benchsuite.errors import BenchsuiteError, Collapsed, DataError, PluginError, Unsupported
 from benchsuite.execution.jobs import (
+    DescribeJob,
     Job,
     LatencyJob,
     MeasureJob,
@@ -48,6 +49,7 @@ from benchsuite.registry.loading import installed, load_plugins
 from benchsuite.registry.orphans import kill_children
 from benchsuite.registry.raised_at import plugin_line
 from benchsuite.store.files import StorageError, cannot_store, described
+from benchsuite.trials.dense_description import describe_dense
 from benchsuite.trials.dense_model import load_dense
 from benchsuite.trials.latency import latency_metrics
 from benchsuite.trials.layer_names import check_layer_names
@@ -128,6 +130,8 @@ def _do(worker: WorkerContext, job: Job, tell: Callable[[Sent], None], sampler: 
                 train_with_traces(worker, dense, traces)
         case TablesJob(scores=scores):
             fill_tables(worker, scores)
+        case DescribeJob(task=described):
+            describe_dense(worker, described)
         case ScoreJob(score=score):
             score_dense(worker, score)
         case RoundJob(task=task):

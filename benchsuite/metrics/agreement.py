@@ -108,16 +108,23 @@ def overlap_matrix(scores: Scores, k: int) -> Matrix:
     return shared
 
 
-def compare_criteria(
-    scores: Mapping[str, Mapping[str, Scores]], k: int = 5, k_wide: int = 10, wide: int = 100
-) -> Agreement:
+def top_size(units: int, k: int = 5, k_wide: int = 10, wide: int = 100) -> int:
+    """How many of a layer's units are its top.
+
+    Args:
+        units: how many there are, two at least.
+        k: size of the top; at most half of the units.
+        k_wide: the same for layers of at least `wide` units (Adamczewski and Park 2019, table 1).
+        wide: from how many units on a layer is wide.
+    """
+    return min(k_wide if units >= wide else k, units // 2)
+
+
+def compare_criteria(scores: Mapping[str, Mapping[str, Scores]]) -> Agreement:
     """Compare every pair of criteria on every layer with at least two units that both have scored.
 
     Args:
         scores: by criterion and layer, one score per unit (weights are flattened).
-        k: size of the top that is compared; at most half of a layer's units.
-        k_wide: the same for layers of at least `wide` units (Adamczewski and Park 2019, table 1).
-        wide: from how many units on a layer is wide.
     """
     criteria = tuple(scores)
     found = []
@@ -126,7 +133,7 @@ def compare_criteria(
         rows = np.stack([np.ravel(scores[name][layer]) for name in serving])
         units = rows.shape[1]
         if units >= 2:
-            top = min(k_wide if units >= wide else k, units // 2)
+            top = top_size(units)
             found.append(
                 LayerAgreement(layer, units, top, serving, tau_matrix(rows), overlap_matrix(rows, top))
             )

@@ -1,4 +1,4 @@
-"""What a scorer gets: a network and part of its training data."""
+"""What a scorer gets: a network and part of its training or validation data."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 
 class ScoringContext(SampledNetwork):
-    """A trained network in evaluation mode with a fixed, seeded part of its training split.
+    """A trained network in evaluation mode with a fixed, seeded part of its training or validation split.
 
     Args:
         model: the dense network; moved to `device` and put into evaluation mode.
         layers: the layers to score.
-        inputs: the training split's inputs, samples first: floats, a `TensorMap`, or what `normalise` takes.
+        inputs: the split's inputs, samples first: floats, a `TensorMap`, or what `normalise` takes.
         labels: their class numbers.
         draw: number of the independent draw of a random criterion; with `seed` and `round_number` it decides
             the generator.

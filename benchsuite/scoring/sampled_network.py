@@ -1,4 +1,4 @@
-"""A network with a fixed part of its training data, for passes over samples."""
+"""A network with a fixed part of its training or validation data, for passes over samples."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class Sampling(TypedDict, total=False):
 
 
 class SampledNetwork:
-    """A network in evaluation mode with a fixed, seeded part of its training split.
+    """A network in evaluation mode with a fixed, seeded part of its training or validation split.
 
     Args:
         model: the network; moved to `device` and put into evaluation mode.
         layers: the layers to score.
-        inputs: the training split's inputs, samples first: floats, a `TensorMap`, or what `normalise` takes.
+        inputs: the split's inputs, samples first: floats, a `TensorMap`, or what `normalise` takes.
         labels: their class numbers.
         groups: the coupled groups that `layers` form; without any, each layer is one, whose readers are not
             known.

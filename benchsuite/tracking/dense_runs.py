@@ -6,12 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.store import metric_names
+from benchsuite.store.keys import content_key
 from benchsuite.store.stages import StageDamaged, read_facts
 from benchsuite.tracking import mlflow_fields
 from benchsuite.tracking.connection import log_dataset, log_points, search
 from benchsuite.tracking.curves import Point, dense_curves
+from benchsuite.trials.agreement import FOLDER as AGREEMENT
+from benchsuite.trials.agreement import PAIRS
 from benchsuite.trials.facts import DenseFacts
-from benchsuite.upkeep.own_files import files_in
+from benchsuite.trials.ranking import FOLDER as RANKING
+from benchsuite.trials.ranking import ranking_folder
+from benchsuite.upkeep.own_files import digest_of, files_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,7 +122,8 @@ class DenseRuns:
     """
 
     def __init__(self) -> None:
-        self._complete: set[str] = set()
+        self._complete: dict[str, str | None] = {}
+        """By key, the runs that need no more; None of those given up."""
         self._cut_off: dict[str, str] = {}
         self._asked: set[str] = set()
         self.without_recipe: dict[str, TrialRecord] = {}
@@ -130,7 +136,7 @@ class DenseRuns:
         if run.info.status == "RUNNING":
             self._cut_off[key] = run.info.run_id
         else:
-            self._complete.add(key)
+            self._complete[key] = run.info.run_id
 
     def put(
         self,
@@ -177,11 +183,27 @@ class DenseRuns:
                 client.log_artifact(run_id, str(file))
         client.set_terminated(run_id, status="FINISHED", end_time=round(1000 * model.ended))
         del self._cut_off[key]
-        self._complete.add(key)
+        self._complete[key] = run_id
+
+    def put_rankings(self, client: MlflowClient, run: Path) -> None:
+        """Add what the run directory has of the criteria's rankings of the models' units, where it is new.
+
+        They are made when all trials are, after the models' runs.
+        """
+        for key, run_id in self._complete.items():
+            files = [] if run_id is None else _ranking_files(run, key)
+            if run_id is None or not files:
+                continue
+            content = content_key([[file.name, digest_of(file)] for file in files])
+            if client.get_run(run_id).data.tags.get(mlflow_fields.RANKING_TAG) == content:
+                continue
+            for file in files:
+                client.log_artifact(run_id, str(file), "ranking")
+            client.set_tag(run_id, mlflow_fields.RANKING_TAG, content)
 
     def give_up(self, key: str) -> None:
         """Do not try this one again, because MLflow refuses some part of it."""
-        self._complete.add(key)
+        self._complete[key] = None
 
     def _create(self, client: MlflowClient, experiment: str, model: DenseRun, tags: dict[str, str]) -> str:
         run = client.create_run(
@@ -191,3 +213,11 @@ class DenseRuns:
             run_name=model.name,
         )
         return str(run.info.run_id)
+
+
+def _ranking_files(run: Path, key: str) -> list[Path]:
+    """The tables and pictures of a model's units that people open; not the data of the site."""
+    found = [] if (run / RANKING).is_symlink() else files_in(ranking_folder(run, key))
+    pairs = [] if (run / AGREEMENT).is_symlink() else files_in(run / AGREEMENT)
+    shown = [file for file in found if file.suffix in (".csv", ".svg") and not file.name.startswith(".")]
+    return [*shown, *(file for file in pairs if file.name == f"{key}{PAIRS}")]

@@ -341,6 +341,7 @@ class View:
             stored_bytes: size of the results file, all of which is shown; None if something is missing.
             interrupted: whether the invocation was interrupted.
         """
+        self._dense.put_rankings(self._connected(), self._directory)
         if self._parent is not None:
             first = headline(self.results)
             counts = Counter(self.shown.values())

@@ -1,7 +1,7 @@
 """How alike the criteria of a suite rank the units of each dense network: files of the run directory.
 
-`agreement/<train key>.json` holds the means over layers, `.csv` Kendall's tau as a matrix, and
-`.layers.json` each layer by itself with the criteria's sorted shares of importance.
+`agreement/<train key>.json` holds the means over layers, `.csv` Kendall's tau as a matrix, `.layers.json`
+each layer by itself with the criteria's sorted shares of importance, `.pairs.csv` each pair on each layer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import io
 import itertools
 import json
 import logging
-from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +20,8 @@ from benchsuite.contracts.digests import code_digest
 from benchsuite.store.files import read_regular, write_atomically
 from benchsuite.store.keys import content_key
 from benchsuite.store.run_directory import RunDirectory
-from benchsuite.store.stages import Stage, StageDamaged, content_digest
 from benchsuite.store.texts import read_json
-from benchsuite.trials.facts import SCORES, ScoreFacts
+from benchsuite.trials.unit_scores import complete_scorings, read_all, scorings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -35,11 +33,11 @@ if TYPE_CHECKING:
     from benchsuite.metrics.agreement import Agreement
     from benchsuite.plan.dense_task import DenseTask
     from benchsuite.plan.trial import Trial
-
-    Scores = npt.NDArray[np.floating]
+    from benchsuite.trials.unit_scores import Scores, UnitScores
 
 Matrix = tuple[tuple[float | None, ...], ...]
 
+FOLDER, PAIRS = "agreement", ".pairs.csv"
 _POINTS = 100
 _ROUNDING = 1e-9
 _logger = logging.getLogger(__name__)
@@ -68,7 +66,30 @@ class NetworkAgreement:
     chance: Matrix
 
 
+@dataclass(frozen=True)
+class StoredLayer:
+    """Every pair of criteria on one layer, as plain data.
+
+    Attributes:
+        layer: its name.
+        units: how many scores it has.
+        k: how many of the top units are compared.
+        criteria: those that have scores for the layer, the order of rows and columns.
+        tau: Kendall's tau-b; None where it is not defined.
+        overlap: the share of the top k that both have in common.
+    """
+
+    layer: str
+    units: int
+    k: int
+    criteria: tuple[str, ...]
+    tau: Matrix
+    overlap: Matrix
+
+
 _STORED = TypeAdapter(NetworkAgreement)
+_LAYERS = TypeAdapter(tuple[StoredLayer, ...])
+_LARGEST = 64 << 20
 
 
 def update_agreement(
@@ -80,25 +101,18 @@ def update_agreement(
     a weight criterion by its sums over units. Networks with fewer than two scored criteria have no files.
     Damaged scores are told of and left out.
     """
-    for dense, keys in _scorings(trials).values():
-        complete = {label: key for label, key in keys.items() if content_digest(run.stage(key)) is not None}
+    for dense, keys in scorings(trials).values():
+        complete = complete_scorings(run, keys)
         if len(complete) < 2:
             continue
         base = _base(run, dense.key)
-        paths = [base.with_suffix(suffix) for suffix in (".json", ".csv", ".layers.json")]
-        key = _key({label: content_digest(run.stage(score)) for label, score in complete.items()})
+        paths = [base.with_suffix(suffix) for suffix in (".json", ".csv", ".layers.json", PAIRS)]
+        key = _key(complete)
         if _stored_key(paths[0]) != key:
-            scores = {}
-            for label, score in complete.items():
-                try:
-                    scores[label] = _scores(run.stage(score), content_digest(run.stage(dense.key)) or "")
-                except StageDamaged as damage:
-                    tell(f"{damage}; {label} is left out of the comparison of criteria")
-            for label in _odd_ones(scores):
-                tell(f"the scores of {label} are not of the shapes of the others'; it is left out likewise")
-                del scores[label]
+            stages = {label: keys[label] for label in complete}
+            scores = read_all(run, dense, stages, "comparison of criteria", tell)
             if len(scores) > 1:
-                _write(paths, key if len(scores) == len(complete) else "", dense, scores)
+                _write(paths, key if len(scores) == len(complete) else "", dense, _values(scores))
 
 
 def stored_agreements(runs: Iterable[Path], train_keys: Iterable[str]) -> list[NetworkAgreement]:
@@ -117,23 +131,32 @@ def stored_agreements(runs: Iterable[Path], train_keys: Iterable[str]) -> list[N
     return list(found.values())
 
 
+def stored_layers(run: Path, train_key: str) -> tuple[StoredLayer, ...]:
+    """The comparison of each layer of a dense network in a run directory; empty where it cannot be read."""
+    path = _base(RunDirectory(run), train_key).with_suffix(".layers.json")
+    try:
+        found = _LAYERS.validate_python(read_json(read_regular(path, _LARGEST)))
+    except (OSError, ValueError, ValidationError):
+        return ()
+    return found if all(map(_is_whole, found)) else ()
+
+
+def _is_whole(layer: StoredLayer) -> bool:
+    """Whether its numbers may be those of a comparison: the file may have been edited."""
+    count = len(layer.criteria)
+    tables = (layer.tau, layer.overlap)
+    if not 1 <= layer.k <= layer.units or any(
+        len(table) != count or any(len(row) != count for row in table) for table in tables
+    ):
+        return False
+    return _is_within(layer.tau, -1) and _is_within(layer.overlap, 0)
+
+
 def _base(run: RunDirectory, train_key: str) -> Path:
-    return run.path / "agreement" / train_key
+    return run.path / FOLDER / train_key
 
 
-def _scorings(trials: Iterable[Trial]) -> dict[str, tuple[DenseTask, dict[str, str]]]:
-    """By dense network, the scoring stage of each criterion."""
-    found: dict[str, tuple[DenseTask, dict[str, str]]] = {}
-    for trial in trials:
-        score = trial.score
-        # Targets of some layers have scores of these alone.
-        if score.granularity == "unit" and score.draw == 0 and not (score.at_init or trial.targets):
-            _, keys = found.setdefault(score.dense.key, (score.dense, {}))
-            keys.setdefault(score.scorer.label, score.key)
-    return found
-
-
-def _key(scorings: Mapping[str, str | None]) -> str:
+def _key(scorings: Mapping[str, str]) -> str:
     """What the comparison is made of: the contents of the scores and the code that compares."""
     return content_key({"code": code_digest(__name__), "scores": scorings})
 
@@ -171,36 +194,8 @@ def _stored_key(path: Path) -> str | None:
     return None if data is None or _network(data) is None else data.get("key")
 
 
-def _scores(folder: Path, dense: str) -> dict[str, Scores]:
-    """The scores in a stage of units that can be removed.
-
-    Raises:
-        StageDamaged: its files are not as they were left, or are of another dense network.
-    """
-    from safetensors.numpy import load_file
-
-    facts = Stage(folder, ScoreFacts, [SCORES], made_from=dense).read()
-    removable = {} if facts is None else facts.removable
-    tensors = load_file(folder / SCORES)
-    scores = {name.removeprefix("score/"): t for name, t in tensors.items() if name.startswith("score/")}
-    try:
-        return {name: t[list(removable[name])] if name in removable else t for name, t in scores.items()}
-    except IndexError as error:
-        raise StageDamaged(f"{folder / SCORES} has fewer scores than units ({error})") from error
-
-
-def _odd_ones(scores: Mapping[str, Mapping[str, Scores]]) -> list[str]:
-    """Criteria with a layer of another shape than most have for it, which only a forged stage has."""
-    shapes: dict[str, Counter[tuple[int, ...]]] = defaultdict(Counter)
-    for by_layer in scores.values():
-        for name, values in by_layer.items():
-            shapes[name][values.shape] += 1
-    usual = {name: counts.most_common(1)[0][0] for name, counts in shapes.items()}
-    return [
-        label
-        for label, by_layer in scores.items()
-        if any(values.shape != usual[name] for name, values in by_layer.items())
-    ]
+def _values(scores: Mapping[str, Mapping[str, UnitScores]]) -> dict[str, dict[str, Scores]]:
+    return {label: {layer: each.values for layer, each in of_one.items()} for label, of_one in scores.items()}
 
 
 def _write(paths: list[Path], key: str, dense: DenseTask, scores: dict[str, dict[str, Scores]]) -> None:
@@ -216,8 +211,9 @@ def _write(paths: list[Path], key: str, dense: DenseTask, scores: dict[str, dict
         _plain(found.overlap),
         _plain(found.chance),
     )
-    summary, table, layers = paths
+    summary, table, layers, pairs = paths
     write_atomically(table, _csv(network))
+    write_atomically(pairs, _pairs_csv(found))
     write_atomically(layers, json.dumps(_layers(found, scores)))
     # The file that holds the key comes last: where it is, the others are there too.
     write_atomically(summary, json.dumps({"key": key, **asdict(network)}))
@@ -229,6 +225,21 @@ def _csv(network: NetworkAgreement) -> str:
     writer.writerow(["Kendall's tau", *network.criteria])
     for label, row in zip(network.criteria, network.tau, strict=True):
         writer.writerow([label, *("" if tau is None else tau for tau in row)])
+    return out.getvalue()
+
+
+def _pairs_csv(found: Agreement) -> str:
+    """Of each layer and pair of criteria how many of the first k units they have in common."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["layer", "units", "k", "criterion", "other", "in_common", "by_chance", "tau"])
+    for each in found.layers:
+        chance = round(each.k**2 / each.units, 4)
+        tau, overlap = _plain(each.tau), _plain(each.overlap * each.k)
+        for i, j in itertools.combinations(range(len(each.criteria)), 2):
+            pair = each.criteria[i], each.criteria[j]
+            numbers = overlap[i][j], chance, "" if tau[i][j] is None else tau[i][j]
+            writer.writerow([each.layer, each.units, each.k, *pair, *numbers])
     return out.getvalue()
 
 

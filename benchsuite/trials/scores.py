@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from benchsuite.pruning.graph import PruningGraph
     from benchsuite.pruning.settings import Restriction
     from benchsuite.scoring.scorer import Scorer
-    from benchsuite.training import DeviceDataset, TrainingTrace
+    from benchsuite.training import DeviceDataset, DeviceSplit, TrainingTrace
     from benchsuite.trials.worker_context import WorkerContext
 
 
@@ -152,7 +152,7 @@ def _score(
         result = score()
         if type(scorer).data_free:
             halves = None
-            if len(dense.data.train) > 1 and task.scoring.samples != 1:
+            if len(scored_split(task, dense.data)) > 1 and task.scoring.samples != 1:
                 check_data_free(scorer, result, score(half=0))
         else:
             halves = _stability(worker, task, graph, score)
@@ -227,11 +227,12 @@ def score_network(
         half: score on one half of those samples only.
     """
     scorer = create_scorer(worker, task.scorer)
+    split = scored_split(task, data)
     context = ScoringContext(
         model,
         layers,
-        data.train.inputs,
-        data.train.labels,
+        split.inputs,
+        split.labels,
         **sampling(worker, task, data, groups, half),
         draw=task.draw,
         round_number=round_number,
@@ -246,6 +247,21 @@ def score_network(
     return run_scorer(scorer, context, native=task.native)
 
 
+def scored_split(task: ScoreTask, data: DeviceDataset) -> DeviceSplit:
+    """The split that scorers see.
+
+    Raises:
+        Unsupported: it is the validation split, and the data set has none.
+    """
+    split = data.validation if task.scoring.split == "validation" else data.train
+    if len(split) == 0:
+        raise Unsupported(
+            f"[scoring] split is {task.scoring.split!r}, but the {task.scoring.split} split of "
+            f"{task.dense.dataset.label} is empty"
+        )
+    return split
+
+
 def sampling(
     worker: WorkerContext,
     task: ScoreTask,
@@ -256,9 +272,9 @@ def sampling(
     """The samples that all criteria see, and how they see them."""
     return Sampling(
         groups=groups,
-        normalise=data.train.normalise,
+        normalise=scored_split(task, data).normalise,
         classes=len(data.classes),
-        samples=task.scoring.samples,
+        samples=task.scoring.count,
         half=half,
         batch_size=task.scoring.batch_size,
         seed=derived_seed("score", task.dense.dataset.label, task.dense.model.label, task.dense.seed),

@@ -19,7 +19,7 @@ from benchsuite.scoring.shared import SharedPasses
 from benchsuite.scoring.tables import TableStore
 from benchsuite.store.stages import StageDamaged
 from benchsuite.trials.dense_model import load_dense
-from benchsuite.trials.scores import create_scorer, sampling, score_stage, tables_folder
+from benchsuite.trials.scores import create_scorer, sampling, score_stage, scored_split, tables_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,16 +69,16 @@ def _announcing(worker: WorkerContext, task: ScoreTask, dense: DenseModel) -> li
 
 def _fill(worker: WorkerContext, task: ScoreTask, dense: DenseModel, scorers: Sequence[Scorer]) -> None:
     graph = dense.graph
-    if task.granularity == "unit":
-        try:
+    try:
+        split = scored_split(task, dense.data)
+        if task.granularity == "unit":
             graph.require_units()
-        except Unsupported:
-            return  # no criterion will score it
+    except Unsupported:
+        return  # no criterion will score it
     layers = graph.layers if task.granularity == "unit" else graph.weight_layers
     store = TableStore(tables_folder(worker, task))
     with devices.exact_float32(), trusted_gradients(dense.model, worker.device):
         for half in (None, 0, 1):
-            split = dense.data.train
             network = SampledNetwork(
                 dense.model,
                 layers,

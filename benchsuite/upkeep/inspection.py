@@ -36,7 +36,7 @@ _FILES = (
     "mlflow.damaged.db",
     "mlflow.behind",
 )
-_FOLDERS = ("stages", "mlartifacts", "summary", "site", "agreement", "exports")
+_FOLDERS = ("stages", "mlartifacts", "summary", "site", "agreement", "ranking", "exports")
 _LARGEST = 1 << 30
 _SMALL = 64 << 20
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from benchsuite_leaderboard.board import AFTER, BEFORE, RECALIBRATED, Board, Boa
 from benchsuite_leaderboard.charts.theme import Look, looks
 from benchsuite_leaderboard.grouping import boards, differing_settings
 from benchsuite_leaderboard.protocol import Sparsity, sparsity_order
+from benchsuite_leaderboard.rankings import Rankings
 from benchsuite_leaderboard.standings import Standings
 
 if TYPE_CHECKING:
@@ -150,6 +151,7 @@ class Report:
         made: when.
         sources: names of the run directories and results files.
         suites: what their records are of, as far as it is known.
+        rankings: what the criteria say of each dense network's units.
     """
 
     title: str
@@ -161,6 +163,7 @@ class Report:
     made: str = ""
     sources: tuple[str, ...] = ()
     suites: tuple[Suite, ...] = ()
+    rankings: Rankings = field(default_factory=Rankings)
 
     @property
     def trials(self) -> int:

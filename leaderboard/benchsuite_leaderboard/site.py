@@ -14,6 +14,7 @@ from benchsuite_leaderboard.downloads import as_json, downloads
 from benchsuite_leaderboard.freshness import FRESH, REWRITING, STATE, mark_fresh, mark_stale, now
 from benchsuite_leaderboard.pages.addresses import board_address, slug, workload_address
 from benchsuite_leaderboard.pages.environment import ASSETS, PACKAGE
+from benchsuite_leaderboard.rankings import Rankings, ranking_files, read_rankings
 from benchsuite_leaderboard.run_folders import RunFolders
 from benchsuite_leaderboard.suites import FOLDER as SUITES
 from benchsuite_leaderboard.suites import suites_of
@@ -38,10 +39,11 @@ _FOLDERS = {
     SUITES: re.compile(r"[a-z0-9-]+\.toml"),
     "boards": re.compile(r"[a-z]+-[0-9a-f]{8}\.html"),
     "trials": re.compile(r"[a-z0-9-]+\.js"),
+    "rankings": re.compile(r"[0-9a-f]{20}(?:\.html|\.png|-[0-9]+\.js)"),
     "pictures": re.compile(r"[0-9a-f]{20}-[a-z]+\.(?:jpg|png)"),
 }
 """The names of a site's files by folder; files with these names that are no longer made are removed."""
-_AGREEMENT = "agreement.html"
+_AGREEMENT, _RANKINGS = "agreement.html", "rankings.html"
 _DOWNLOADS = [
     f"{name}{ending}"
     for name in ("results.csv", "provenance.json", "results.json", "results.parquet")
@@ -77,7 +79,8 @@ def render(
         about: a sentence that describes each scorer, by its name.
         agreement: how similarly the criteria rank the units of each dense network.
         sources: where the records come from. Run directories also give the details that only they have: a
-            trial's layers, and pictures up to a limit (`trials.PICTURE_BYTES`).
+            trial's layers, pictures up to a limit (`trials.PICTURE_BYTES`), and what each criterion says of
+            the units of each dense network (`rankings.BYTES`).
         signatures: who signed the results files among the sources.
         progress: told how many pages are made, and of how many.
 
@@ -88,12 +91,14 @@ def render(
     index = output / "index.html"
     _refuse_links(output)
     folders = RunFolders(sources)
-    in_json, suites = as_json(records), suites_of(sources)
-    digest = _digest(records, in_json, title, pending, notes, about, agreement, signatures, suites, folders)
+    in_json, suites, rankings = as_json(records), suites_of(sources), read_rankings(sources, records)
+    digest = _digest(
+        records, in_json, title, pending, notes, about, agreement, signatures, suites, rankings, folders
+    )
     if _made_from(index) == digest:
         mark_fresh(output)
         return index
-    report = _report(records, title, pending, notes, agreement, signatures, sources, suites)
+    report = _report(records, title, pending, notes, agreement, signatures, sources, suites, rankings)
     files = _files(downloads(records), report, about, folders, digest, progress)
     mark_stale(output, REWRITING)
     for folder in {name.partition("/")[0] for name in files if "/" in name}:
@@ -102,7 +107,7 @@ def render(
         for stale in (output / folder).glob("*"):
             if own.fullmatch(stale.name) and f"{folder}/{stale.name}" not in files:
                 stale.unlink()
-    for name in {_AGREEMENT, *_DOWNLOADS} - files.keys():
+    for name in {_AGREEMENT, _RANKINGS, *_DOWNLOADS} - files.keys():
         (output / name).unlink(missing_ok=True)
     # The first page is written last: its digest says that all other files are complete.
     for name, content in files.items():
@@ -120,6 +125,7 @@ def _report(
     signatures: Sequence[Signature],
     sources: Sequence[Path],
     suites: tuple[Suite, ...],
+    rankings: Rankings,
 ) -> Report:
     # The libraries are loaded only if the site must be written.
     from benchsuite_leaderboard.agreement import workload_agreements
@@ -133,6 +139,7 @@ def _report(
         # Only the names: a site may be published, and paths tell of the machine.
         sources=tuple(source.resolve().name for source in sources),
         suites=suites,
+        rankings=rankings,
     )
 
 
@@ -156,6 +163,7 @@ def _files(
     }
     of_trials = trial_files(report, folders)
     files |= of_trials.files
+    files |= ranking_files(report.rankings)
     pages = dict(_pages(report, views, about, of_trials))
     pages["index.html"] = lambda: overview(report, views, offered, digest=digest)
     for done, (name, make) in enumerate(pages.items(), 1):
@@ -173,6 +181,7 @@ def _pages(
     from benchsuite_leaderboard.pages.criterion import criterion_page, distinct_criteria
     from benchsuite_leaderboard.pages.overview import board_page
     from benchsuite_leaderboard.pages.pair import pair_page
+    from benchsuite_leaderboard.pages.ranking import ranking_page, rankings_page
     from benchsuite_leaderboard.pages.tables import cells_page, comparison_page, method_page
     from benchsuite_leaderboard.pages.trial import trial_page
     from benchsuite_leaderboard.pages.workload import workload_page
@@ -195,6 +204,10 @@ def _pages(
         yield address, partial(comparison_page, report, views, each)
     if report.agreements:
         yield _AGREEMENT, partial(agreement_page, report)
+    if report.rankings.networks:
+        yield _RANKINGS, partial(rankings_page, report)
+    for network in report.rankings.networks:
+        yield network.address, partial(ranking_page, report, network)
     yield "cells.html", partial(cells_page, report, views)
     yield "pair.html", partial(pair_page, report)
     yield "trial.html", partial(trial_page, report)
@@ -211,13 +224,14 @@ def _digest(
     agreement: Sequence[NetworkAgreement],
     signatures: Sequence[Signature],
     suites: Sequence[Suite],
+    rankings: Rankings,
     folders: RunFolders,
 ) -> str:
     """Return a digest of everything that the site is made from, this package included."""
     found = hashlib.sha256()
     stamp = folders.stamp(record.key for record in records)
     facts = (repr(sorted(about.items())), repr(agreement), repr(signatures), repr(suites), stamp, in_json)
-    for part in (title, str(pending), *notes, *facts):
+    for part in (title, str(pending), *notes, *facts, rankings.stamp, str(rankings.left_out)):
         found.update(part.encode("utf-8", "surrogatepass") + b"\x00")
     for path in sorted(PACKAGE.rglob("*")):
         if path.suffix in {".py", ".j2", ".css", ".js"}:

@@ -7,8 +7,6 @@ trial. In a shard, values of one kind lie together, which makes it half as large
 
 from __future__ import annotations
 
-import base64
-import gzip
 import json
 import math
 from collections import Counter, defaultdict
@@ -17,6 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.store import metric_names
+from benchsuite_leaderboard.packed import packed_script
 from benchsuite_leaderboard.pages.addresses import board_address, slug, trial_id, workload_address
 from benchsuite_leaderboard.pages.formats import clean, sparsity, workload
 from benchsuite_leaderboard.protocol import sparsity_order
@@ -84,8 +83,8 @@ def trial_files(report: Report, folders: RunFolders) -> TrialFiles:
         extra = {"alike": alike[cell]} if alike[cell] > 1 else {}
         shards[names[pair][-1]].add(address, board, trial, added.get(address, {}) | extra)
     if shards:
-        files["trials/index.js"] = _script(_index(shards))
-    files |= {f"trials/{name}.js": _script(shard.folded()) for name, shard in shards.items()}
+        files["trials/index.js"] = packed_script(_index(shards))
+    files |= {f"trials/{name}.js": packed_script(shard.folded()) for name, shard in shards.items()}
     return TrialFiles(files, dict(names))
 
 
@@ -98,13 +97,6 @@ def _index(shards: Mapping[str, _Shard]) -> dict[str, Any]:
             for name, shard in shards.items()
         ],
     }
-
-
-def _script(value: dict[str, Any]) -> bytes:
-    """A script that assigns the value, packed, to a variable."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    packed = gzip.compress(text.encode("utf-8", "replace"), 6, mtime=0)
-    return b'globalThis.benchsuiteShard="' + base64.b64encode(packed) + b'";\n'
 
 
 def fold(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -159,6 +159,19 @@ def test_the_output_says_where_everything_is(finished):
         assert (finished / path).is_file()
 
 
+def test_what_criteria_say_of_each_dense_networks_units_is_kept_and_shown(finished):
+    run = finished / "runs/tiny"
+    folders = sorted((run / "ranking").iterdir())
+    assert len(folders) == 2, "a dense network for each seed"
+    for folder in folders:
+        names = {path.name for path in folder.iterdir()}
+        assert {"scores.json", "first-and-last.csv", "network.json", "confusion-train.csv"} <= names
+        assert (run / "stages" / folder.name).is_dir()
+        assert (run / "site" / "rankings" / f"{folder.name}.html").is_file()
+    logged = list((run / "mlartifacts").rglob("ranking/first-and-last.csv"))
+    assert len(logged) == len(folders)
+
+
 def test_the_agreement_of_the_criteria_is_kept_and_shown(finished):
     run = finished / "runs/tiny"
     kept = [json.loads(path.read_text()) for path in sorted((run / "agreement").glob("*[!s].json"))]

@@ -30,6 +30,8 @@ STAGES = {
     "dissection": "benchsuite.trials.dissection",
     "tables": "benchsuite.scoring.shared",
     "agreement": "benchsuite.trials.agreement",
+    "ranking": "benchsuite.trials.ranking",
+    "description": "benchsuite.trials.dense_description",
     "concepts": "benchsuite.metrics.dissection.packing",
 }
 TALKING = (

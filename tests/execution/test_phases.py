@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchsuite.execution.jobs import TrainJob, TrialsJob, title_of
+from benchsuite.execution.jobs import DescribeJob, TrainJob, TrialsJob, needed_plugins, title_of
 from benchsuite.execution.messages import Completed, Ended, StageFailed, Started
-from benchsuite.execution.phases import TrialPhase
+from benchsuite.execution.phases import DescribePhase, TrialPhase
 from benchsuite.plan.matrix import build_plan
 from benchsuite.registry.discovery import discover
 from benchsuite.suite import load_suite
+from benchsuite.trials.description import DescribeTask
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,3 +76,18 @@ def test_a_dense_model_that_is_there_is_not_said_to_be_trained(trials: list[Tria
     (tmp_path / job.key).mkdir()
     (tmp_path / job.key / "stage.json").touch()
     assert title_of(job, tmp_path) == job.title.replace("training", "taking up")
+
+
+def test_a_dense_model_that_cannot_be_described_is_told_of(trials: list[Trial]) -> None:
+    told: list[str] = []
+    phase = DescribePhase([DescribeTask(trials[0].dense, (), "key")], told.append)
+    (job,) = phase.queue
+    assert isinstance(job, DescribeJob)
+    assert needed_plugins(job) == [("dataset", "digits"), ("model", "mlp")], "and no scorer"
+    phase.handle(0, job, Ended("finished"))
+    assert told == []
+    phase.handle(0, job, StageFailed("failed", "it broke"))
+    phase.handle(0, job, Ended("timeout", "longer than 3 s"))
+    assert told[0].startswith("describing mlp · digits · seed 0 failed")
+    assert told[0].endswith("it broke")
+    assert "was not finished: the description of the dense model took longer than 3 s (--timeout)" in told[1]

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 def shipped_trials(site: Path) -> dict[str, dict[str, Any]]:
     """Each trial by its address, with what it shares with others filled in."""
     found: dict[str, dict[str, Any]] = {}
-    places = dict(_unpacked(site / "trials" / "index.js")["shards"])
+    places = dict(unpacked(site / "trials" / "index.js")["shards"])
     for path in sorted((site / "trials").glob("*.js")):
         if path.stem == "index":
             continue
-        shard = _unpacked(path)
+        shard = unpacked(path)
         assert places.pop(path.stem) == "".join(address[:8] for address in shard["ids"])
         parts = {part: _rows(shard[part]) for part in ("own", "axes", "metrics", "classes", "stages")}
         for i, address in enumerate(shard["ids"]):
@@ -31,7 +31,7 @@ def shipped_trials(site: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _unpacked(path: Path) -> Any:
+def unpacked(path: Path) -> Any:
     match = re.fullmatch(rb'globalThis\.benchsuiteShard="([A-Za-z0-9+/=]*)";\n', path.read_bytes())
     assert match, path
     return json.loads(gzip.decompress(base64.b64decode(match[1])))

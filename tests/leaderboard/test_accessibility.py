@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from made_up_records import make_matrix, make_record
 from test_browser import browser
+from test_rankings import KEY, made_run
 
 from benchsuite.trials.agreement import NetworkAgreement
 from benchsuite_leaderboard.pages.addresses import trial_id
@@ -27,7 +28,15 @@ pytestmark = pytest.mark.slow
 
 KINDS = (
     *("index.html", "boards/index-*.html", "workloads/*.html", "criteria/*.html", "cells.html", "pair.html"),
-    *("comparison.html", "agreement.html", "method.html", "trial.html", "trial.html#"),
+    *(
+        "comparison.html",
+        "agreement.html",
+        "rankings.html",
+        "rankings/*.html",
+        "method.html",
+        "trial.html",
+        "trial.html#",
+    ),
 )
 
 
@@ -63,8 +72,12 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     names = ("c0", "c1", "c2")
     matrix = ((1.0, 0.5, -0.2), (0.5, 1.0, 0.1), (-0.2, 0.1, 1.0))
     agreement = [NetworkAgreement("digits", "mlp", 0, names, matrix, matrix, matrix)]
-    folder = tmp_path_factory.mktemp("everything")
-    render(records, folder, title="everything", pending=2, notes=["a note"], agreement=agreement)
+    folder, run = tmp_path_factory.mktemp("everything"), tmp_path_factory.mktemp("run")
+    records[0].stages["train"] = KEY
+    made_run(run)
+    render(
+        records, folder, title="everything", pending=2, notes=["a note"], agreement=agreement, sources=[run]
+    )
     return folder, trial_id(records[0].key)
 
 

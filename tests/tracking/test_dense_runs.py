@@ -149,3 +149,31 @@ def test_what_an_earlier_form_of_the_store_lacks_is_added(tmp_path):
     view = shown(tmp_path)
     assert set(view.dense) == {key("t1")}
     assert view.trials[key("a")].data.tags["benchsuite.dense"] == key("t1")
+
+
+def ranking_artifacts(directory):
+    view = shown(directory)
+    found = view.client.list_artifacts(view.dense[key("t1")].info.run_id, "ranking")
+    return {each.path.removeprefix("ranking/") for each in found}
+
+
+def test_its_ranking_is_added_when_it_is_there_and_again_when_it_changes(tmp_path):
+    trained(tmp_path)
+    track(tmp_path, dense_trial(key("a")))
+    assert ranking_artifacts(tmp_path) == set()
+    folder = tmp_path / "ranking" / key("t1")
+    folder.mkdir(parents=True)
+    for name in ("first-and-last.csv", "maps.svg", "maps.png", "scores.json", ".first-and-last.csv.1"):
+        (folder / name).write_text("layer\n")
+    (folder / "secret.csv").symlink_to(tmp_path / "results.jsonl")
+    (tmp_path / "agreement").mkdir()
+    (tmp_path / "agreement" / f"{key('t1')}.pairs.csv").write_text("layer\n")
+    (tmp_path / "agreement" / f"{key('t2')}.pairs.csv").write_text("layer\n")
+    track(tmp_path, dense_trial(key("b")))
+    names = {"first-and-last.csv", "maps.svg", f"{key('t1')}.pairs.csv"}
+    assert ranking_artifacts(tmp_path) == names
+    tag = shown(tmp_path).dense[key("t1")].data.tags["benchsuite.ranking"]
+    (folder / "confusion-test.csv").write_text("true\n")
+    track(tmp_path, dense_trial(key("c")))
+    assert ranking_artifacts(tmp_path) == names | {"confusion-test.csv"}
+    assert shown(tmp_path).dense[key("t1")].data.tags["benchsuite.ranking"] != tag

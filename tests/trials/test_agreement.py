@@ -152,7 +152,7 @@ def test_what_is_up_to_date_is_left_and_what_changed_is_made_anew(run: Run) -> N
     update_agreement(*run)
     folder = directory.path / "agreement"
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    assert len(before) == 6
+    assert len(before) == 8
     update_agreement(*run)
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     late = next(t for t in trials if t.score.scorer.name == "bn-scale" and t.dense.seed == 1)

@@ -1,5 +1,5 @@
 "use strict";
-// The trials of the site, which lie packed in scripts: a page from a local file may load scripts but no data.
+// Data of the site, which lie packed in scripts: a page from a local file may load scripts but no data.
 globalThis.benchsuiteShards = (() => {
   const folder = new URL("../trials/", document.currentScript.src);
   const loaded = new Map();
@@ -15,7 +15,7 @@ globalThis.benchsuiteShards = (() => {
         const script = document.createElement("script");
         script.src = new URL(`${name}.js`, folder);
         script.addEventListener("load", () => unpacked(globalThis.benchsuiteShard).then(done, failed));
-        script.addEventListener("error", () => failed(new Error(`trials/${name}.js cannot be read`)));
+        script.addEventListener("error", () => failed(new Error(`${script.src.split("/").slice(-2).join("/")} cannot be read`)));
         document.head.append(script);
       }));
     }
@@ -56,5 +56,5 @@ globalThis.benchsuiteShards = (() => {
     }
     return undefined;
   };
-  return { trials, find };
+  return { trials, find, load: read };
 })();
