@@ -38,7 +38,7 @@ class _NoCell(Exception):  # noqa: N818 - what was found, told with its line fur
 
 
 def with_cells(suite: Suite, registry: Registry, path: Path) -> Suite:
-    """The suite with its published values matched: names are those of records, and axes with one value are set.
+    """The suite with its published values matched: names as in records, and the axes that are not left open.
 
     Args:
         suite: a suite whose own values are valid.
@@ -81,19 +81,19 @@ class _Matrix:
         seed = wanted.pop("seed", None)
         if seed is not None and seed not in self.suite.suite.seeds:
             raise _NoCell("seed", _without("seed", seed, self.suite.suite.seeds))
-        whole = ("dataset", "model") if reference.is_dense or reference.name is not None else AXES
-        cells = self._cells(wanted) if reference.name is None and not reference.is_dense else self._nets(wanted)
-        values: dict[str, dict[Any, None]] = {axis: {} for axis in whole if axis != "seed"}
-        for cell in cells:
+        of_cells = reference.name is None and not reference.is_dense
+        axes = [axis for axis in AXES if axis != "seed"] if of_cells else ["dataset", "model"]
+        values: dict[str, dict[Any, None]] = {axis: {} for axis in axes}
+        for cell in self._cells(wanted) if of_cells else self._nets(wanted):
             for axis, known in values.items():
                 known[cell[axis]] = None
         if not all(values.values()):
             raise self._no_cell(wanted)
         if reference.name is not None:
-            of_cells = {axis: value for axis, value in wanted.items() if axis not in ("dataset", "model")}
-            if of_cells and not any(True for _ in self._cells(wanted)):
+            if wanted.keys() - {"dataset", "model"} and next(self._cells(wanted), None) is None:
                 raise self._no_cell(wanted)
-            values["model"] = {} if len(values["model"]) > 1 else values["model"]
+            if len(values["model"]) > 1:
+                del values["model"]
         for axis in _OF_ONE:
             if len(several := values.get(axis, {})) > 1:
                 raise _NoCell(
@@ -158,9 +158,7 @@ class _Matrix:
                         if _agrees(cell, wanted):
                             yield cell
 
-    def _amounts(
-        self, workload: Workload, ref: ModelRef, contender: Contender
-    ) -> Iterator[dict[str, Any]]:
+    def _amounts(self, workload: Workload, ref: ModelRef, contender: Contender) -> Iterator[dict[str, Any]]:
         """Granularity, sparsity, schedule and epochs of the cells that a criterion has on a network."""
         suite = self.suite
         scorer = cast("type[Scorer]", self.registry.get("scorer", contender.scorer.name))
@@ -196,4 +194,5 @@ def _label(contender: Contender) -> str:
 
 def _without(axis: str, value: object, known: Iterable[Any]) -> str:
     there = list(map(str, known))
-    return f"a reference without a cell: this suite has no {axis} {value!r}{suggestion(str(value), there)}"
+    hint = suggestion(value, there) if isinstance(value, str) else f"; there are: {', '.join(there[:20])}"
+    return f"a reference without a cell: this suite has no {axis} {value!r}{hint}"

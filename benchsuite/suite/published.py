@@ -11,7 +11,6 @@ from benchsuite.contracts.plugin import PluginChoice
 from benchsuite.contracts.table import Table
 from benchsuite.errors import suggestion
 from benchsuite.pruning.settings import Budget, Schedule, Scope
-from benchsuite.store import metric_names
 from benchsuite.suite.amounts import Sparsity
 from benchsuite.suite.references import DatasetRef, ModelRef, ScorerRef
 from benchsuite.suite.registry_context import registry_of
@@ -113,10 +112,15 @@ class PublishedValue(Table):
     @classmethod
     def _is_measured(cls, metric: str) -> str:
         group, _, what = metric.partition("/")
-        if group not in GROUPS or not what:
-            known = [each for names in _COUNTED.values() for each in names] if not what else GROUPS
-            raise ValueError(f"no metric is called {metric!r}{suggestion(metric if not what else group, known)}")
-        if group in _COUNTED and metric not in _COUNTED[group] and not _OPEN.fullmatch(metric):
+        known = [each for names in _COUNTED.values() for each in names]
+        if not what:
+            near = [each for each in known if each.endswith(f"/{metric}")] or known
+            raise ValueError(f"no metric is called {metric!r}{suggestion(metric, near)}")
+        if group not in GROUPS:
+            raise ValueError(
+                f"no metric is called {metric!r}: {group!r} is no group{suggestion(group, GROUPS)}"
+            )
+        if group in _COUNTED and metric not in known and not _OPEN.fullmatch(metric):
             raise ValueError(f"no metric is called {metric!r}{suggestion(metric, _COUNTED[group])}")
         return metric
 
@@ -124,7 +128,7 @@ class PublishedValue(Table):
     @classmethod
     def _leads_to_the_web(cls, url: str | None) -> str | None:
         if url is not None and not _URL.fullmatch(url):
-            raise ValueError(f"an address begins with http:// or https:// and has no spaces, not {url[:80]!r}")
+            raise ValueError(f"an address begins with http:// or https://, not {url[:80]!r}")
         return url
 
     @model_validator(mode="after")

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from benchsuite.errors import UsageError
 from benchsuite.store.files import write_atomically
-from benchsuite_leaderboard.downloads import as_json, downloads
+from benchsuite_leaderboard.downloads import as_json, downloads, published_downloads
 from benchsuite_leaderboard.freshness import FRESH, REWRITING, STATE, mark_fresh, mark_stale, now
 from benchsuite_leaderboard.pages.addresses import board_address, slug, workload_address
 from benchsuite_leaderboard.pages.environment import ASSETS, PACKAGE
 from benchsuite_leaderboard.run_folders import RunFolders
 from benchsuite_leaderboard.suites import FOLDER as SUITES
-from benchsuite_leaderboard.suites import suites_of
+from benchsuite_leaderboard.suites import published_values, suites_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from benchsuite.publishing.signatures import Signature
     from benchsuite.store.record import TrialRecord
+    from benchsuite.suite import PublishedValue
     from benchsuite.trials.agreement import NetworkAgreement
     from benchsuite_leaderboard.downloads import Download
     from benchsuite_leaderboard.pages.views import Views
@@ -44,7 +45,10 @@ _FOLDERS = {
 _AGREEMENT = "agreement.html"
 _DOWNLOADS = [
     f"{name}{ending}"
-    for name in ("results.csv", "provenance.json", "results.json", "results.parquet")
+    for name in (
+        *("results.csv", "provenance.json", "results.json", "results.parquet"),
+        *("published.csv", "published.json"),
+    )
     for ending in ("", ".gz", ".bz2")
 ]
 """The names of all downloads, also those of earlier versions; what is no longer offered is removed."""
@@ -89,11 +93,15 @@ def render(
     _refuse_links(output)
     folders = RunFolders(sources)
     in_json, suites = as_json(records), suites_of(sources)
-    digest = _digest(records, in_json, title, pending, notes, about, agreement, signatures, suites, folders)
+    published, unread = published_values(sources)
+    notes = (*notes, *unread)
+    digest = _digest(
+        records, in_json, title, pending, notes, about, agreement, signatures, suites, folders, published
+    )
     if _made_from(index) == digest:
         mark_fresh(output)
         return index
-    report = _report(records, title, pending, notes, agreement, signatures, sources, suites)
+    report = _report(records, title, pending, notes, agreement, signatures, sources, suites, published)
     files = _files(downloads(records), report, about, folders, digest, progress)
     mark_stale(output, REWRITING)
     for folder in {name.partition("/")[0] for name in files if "/" in name}:
@@ -120,13 +128,14 @@ def _report(
     signatures: Sequence[Signature],
     sources: Sequence[Path],
     suites: tuple[Suite, ...],
+    published: tuple[PublishedValue, ...],
 ) -> Report:
     # The libraries are loaded only if the site must be written.
     from benchsuite_leaderboard.agreement import workload_agreements
     from benchsuite_leaderboard.report import make_report
 
     return replace(
-        make_report(records, title=title, pending=pending, notes=notes),
+        make_report(records, title=title, pending=pending, notes=notes, published=published),
         agreements=workload_agreements(agreement),
         signatures=tuple(signatures),
         made=now(),
@@ -146,9 +155,11 @@ def _files(
 ) -> dict[str, bytes]:
     from benchsuite_leaderboard.pages.overview import overview
     from benchsuite_leaderboard.pages.views import Views
+    from benchsuite_leaderboard.published import as_rows
     from benchsuite_leaderboard.trials import trial_files
 
     views = Views()
+    offered = [*offered, *published_downloads(as_rows(views.every_published(report)))]
     files = {f"assets/{path.name}": path.read_bytes() for path in sorted(ASSETS.iterdir())}
     files |= {each.name: each.content for each in offered}
     files |= {
@@ -212,11 +223,20 @@ def _digest(
     signatures: Sequence[Signature],
     suites: Sequence[Suite],
     folders: RunFolders,
+    published: Sequence[PublishedValue],
 ) -> str:
     """Return a digest of everything that the site is made from, this package included."""
     found = hashlib.sha256()
     stamp = folders.stamp(record.key for record in records)
-    facts = (repr(sorted(about.items())), repr(agreement), repr(signatures), repr(suites), stamp, in_json)
+    facts = (
+        repr(sorted(about.items())),
+        repr(agreement),
+        repr(signatures),
+        repr(suites),
+        stamp,
+        in_json,
+        repr(published),
+    )
     for part in (title, str(pending), *notes, *facts):
         found.update(part.encode("utf-8", "surrogatepass") + b"\x00")
     for path in sorted(PACKAGE.rglob("*")):

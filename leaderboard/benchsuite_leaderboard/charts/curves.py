@@ -90,6 +90,7 @@ def curves(
     compact: bool = False,
     has_notes: bool | None = None,
     scale: Scale = ACCURACY,
+    published: Sequence[tuple[Criterion | None, float, float, str]] = (),
 ) -> Markup | None:
     """The chart of one table as SVG; None when no cell with a sparsity has a mean.
 
@@ -103,13 +104,16 @@ def curves(
         has_notes: whether hovering over a dot shows the numbers; a phone, so by default what is compact,
             has no pointer.
         scale: how the metric is written.
+        published: published values as diamonds: criterion (None for one that is not in the table), sparsity,
+            value, and what hovering shows.
     """
     points = _points(table, looks, scale)
     if not points:
         return None
     series = {p["series"] for p in points}
     drawn = {str(i): c for i, c in enumerate(table.rows) if str(i) in series}
-    frame = _frame(points, dense, scale, names=len(drawn) + 1, compact=compact)
+    diamonds = _diamonds(published, looks)
+    frame = _frame([*points, *diamonds], dense, scale, names=len(drawn) + 1, compact=compact)
     xs = sorted({p["x"] for p in points})
     x = axis(
         "x",
@@ -137,6 +141,10 @@ def curves(
     noted = not compact if has_notes is None else has_notes
     dots = detail | {"description": text("note")} if noted else detail
     layers.append(layer("point", points, dots, filled=True, size=26, opacity=1))
+    if diamonds:
+        mark = {"x": x, "y": y, "color": as_is("colour")}
+        mark |= {"description": text("note")} if noted else {}
+        layers.append(layer("point", diamonds, mark, shape="diamond", size=80, opacity=1))
     if not compact:
         layers += _names(frame, x, points, drawn, dense, scale)
     return to_svg(layers, width=frame.width, height=frame.height, label=label)
@@ -211,6 +219,20 @@ def _points(table: Table, looks: Mapping[Criterion, Look], scale: Scale) -> list
         for look in [looks[criterion]]
         for sparsity, cell in zip(table.sparsities, cells, strict=True)
         if cell.estimate is not None and not isinstance(sparsity, str)
+    ]
+
+
+def _diamonds(
+    published: Sequence[tuple[Criterion | None, float, float, str]], looks: Mapping[Criterion, Look]
+) -> list[Row]:
+    return [
+        {
+            "x": sparsity,
+            "y": value,
+            "colour": "var(--ink)" if criterion is None else looks[criterion].colour,
+            "note": shorten(note, 160),
+        }
+        for criterion, sparsity, value, note in published
     ]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from benchsuite.suite.published import is_share
 from benchsuite_leaderboard.pages import formats
 from benchsuite_leaderboard.pages.addresses import board_address, slug, trial_id, workload_address
 from benchsuite_leaderboard.pages.formats import speed_words
@@ -32,11 +33,14 @@ def environment() -> Environment:
     made.filters |= {
         "clean": formats.clean,
         "interval": formats.interval,
+        "in_percent": formats.in_percent,
+        "is_share": is_share,
         "number": formats.number,
         "percent": formats.percent,
         "reason": formats.reason,
         "shortened": formats.shortened,
         "signed": formats.signed,
+        "signed_number": formats.signed_number,
         "sortable_number": formats.sortable_number,
         "sparsity": formats.sparsity,
         "workload": formats.workload,
