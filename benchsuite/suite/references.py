@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 from pydantic import (
@@ -102,9 +103,23 @@ class ScorerRef(PluginRef):
 
     kind: ClassVar[Kind] = "scorer"
     draws: Annotated[int, Field(ge=1)] | None = None
+    _swept: bool = PrivateAttr(default=False)
 
     def _is_wildcard(self) -> bool:
         return self.name == "all"
+
+    def as_swept(self) -> ScorerRef:
+        """The same as one of several settings of a parameter, so that records say the value of each.
+
+        A record has only the parameters that are no defaults, and a default may be another later.
+        """
+        self._swept = True
+        return self
+
+    @property
+    def choice(self) -> PluginChoice:
+        """The plugin's name and parameters."""
+        return replace(super().choice, swept=self._swept)
 
 
 class ModelRef(PluginRef):

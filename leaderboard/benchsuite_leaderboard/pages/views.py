@@ -176,7 +176,7 @@ class Views:
         return tuple(
             each
             for one in (pairs if board.published else ())
-            for each in comparisons(board.board, board.published, one, partial(self._means_of, board, one))
+            for each in comparisons(board.board, board.published, one, partial(self.means_of, board, one))
         )
 
     def every_published(self, report: Report) -> list[tuple[str, Comparison]]:
@@ -196,7 +196,8 @@ class Views:
             and (each.ours is not None or each.reference.name)
         )
 
-    def _means_of(self, board: BoardReport, pair: Workload, metric: str) -> Table:
+    def means_of(self, board: BoardReport, pair: Workload, metric: str) -> Table:
+        """The means of any metric on one workload, without verdicts."""
         key = (board.anchor, metric, pair)
         if key not in self._means:
             self._means[key] = self.standings(board, metric).means(pair)
