@@ -24,6 +24,8 @@ def _swept(value: object, handler: ValidatorFunctionWrapHandler) -> object:
     sweep, fixed = value["sweep"], {key: inner for key, inner in value.items() if key != "sweep"}
     if not isinstance(sweep, dict) or not sweep:
         raise ValueError(_MEANT)
+    if value.get("name") == "all":
+        raise ValueError('sweep is for one scorer, not for "all"')
     for name, values in sweep.items():
         _check(name, values, fixed)
     if prod(map(len, sweep.values())) > LONGEST_AXIS:
@@ -43,7 +45,8 @@ def _swept(value: object, handler: ValidatorFunctionWrapHandler) -> object:
 def _check(name: str, values: object, fixed: dict[str, Any]) -> None:
     if name in ScorerRef.model_fields:
         raise ValueError(f"sweep.{name} is no parameter of a scorer")
-    if name in fixed or name in fixed.get("parameters", {}):
+    beside = fixed.get("parameters")
+    if name in fixed or (isinstance(beside, dict) and name in beside):
         raise ValueError(f"{name} stands beside sweep and in it")
     if not isinstance(values, list):
         raise ValueError(
