@@ -11,6 +11,7 @@ from benchsuite.errors import UsageError, suggestion
 from benchsuite.plan.contenders import contenders, decided_in, serves
 from benchsuite.plan.matrix import recoveries
 from benchsuite.pruning.targets import LAYERS
+from benchsuite.store import metric_names
 from benchsuite.suite.published import AXES
 from benchsuite.suite.toml_source import read_toml
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchsuite.contracts.layers import Granularity
+    from benchsuite.metrics.metric import Metric
     from benchsuite.plan.contenders import Contender
     from benchsuite.registry.registry import Registry
     from benchsuite.scoring.scorer import Scorer
@@ -77,6 +79,7 @@ class _Matrix:
 
     def cell_of(self, reference: PublishedValue) -> dict[str, Any]:
         """The axes of a published value, with those that it leaves open and that have one value here."""
+        self._check_metric(reference.metric)
         wanted = {axis: self._meant(axis, value) for axis, value in reference.cell.items()}
         seed = wanted.pop("seed", None)
         if seed is not None and seed not in self.suite.suite.seeds:
@@ -101,6 +104,19 @@ class _Matrix:
                 )
         alone = {axis: next(iter(known)) for axis, known in values.items() if len(known) == 1}
         return wanted | alone
+
+    def _check_metric(self, metric: str) -> None:
+        """Raise `_NoCell` for a quantity that no metric plugin of the suite measures."""
+        if not metric.startswith(metric_names.MEASURED):
+            return
+        name, _, what = metric.removeprefix(metric_names.MEASURED).partition("/")
+        plugins = {ref.name_in_records: ref for ref in self.suite.metrics.plugins}
+        if name not in plugins:
+            raise _NoCell("metric", f"this suite measures no {name!r}{suggestion(name, plugins)}")
+        quantities = cast("type[Metric]", self.registry.get("metric", plugins[name].name)).quantities
+        quantity = what.removesuffix("_dense").partition("/")[0]
+        if quantity not in quantities:
+            raise _NoCell("metric", f"{name} measures no {quantity!r}{suggestion(quantity, quantities)}")
 
     def _meant(self, axis: str, value: Any) -> Any:
         """The name of records that is meant: a plugin's alone stands for its only setting in the suite."""

@@ -11,6 +11,7 @@ from benchsuite.contracts.plugin import PluginChoice
 from benchsuite.contracts.table import Table
 from benchsuite.errors import suggestion
 from benchsuite.pruning.settings import Budget, Schedule, Scope
+from benchsuite.store import metric_names
 from benchsuite.suite.amounts import Sparsity
 from benchsuite.suite.references import DatasetRef, ModelRef, ScorerRef
 from benchsuite.suite.registry_context import registry_of
@@ -23,6 +24,7 @@ MOST = 1000
 GROUPS = (
     *("accuracy", "cost", "sparsity", "latency", "energy", "time", "memory"),
     *("interpretability", "rounds", "scoring", "selection", "surgery", "reported"),
+    metric_names.MEASURED.removesuffix("/"),
 )
 """What the names of metrics begin with, up to the first stroke."""
 _COUNTED = {
@@ -43,6 +45,8 @@ _SHARES = re.compile(
 )
 _URL = re.compile(r"https?://[^\s\"'<>\\^`{|}]+")
 _DENSE = "_dense"
+_OF_PLUGINS = (metric_names.MEASURED, metric_names.REPORTED)
+"""Metrics of plugins, which may be fractions; the unit of a reference says so."""
 
 
 def is_share(metric: str) -> bool:
@@ -133,9 +137,9 @@ class PublishedValue(Table):
 
     @model_validator(mode="after")
     def _has_a_unit(self) -> PublishedValue:
-        if self.unit == "%" and not is_share(self.metric):
+        if self.unit == "%" and not (is_share(self.metric) or self.metric.startswith(_OF_PLUGINS)):
             raise ValueError(f'{self.metric} is no fraction: leave out unit = "%" and write its own unit')
-        if is_share(self.metric) and not 0 <= self.in_our_unit <= 1:
+        if self.is_share and not 0 <= self.in_our_unit <= 1:
             meant = '; write unit = "%" beside it' if 1 < self.value <= 100 and not self.unit else ""
             raise ValueError(f"{self.metric} is a fraction from 0 to 1, not {self.value:g}{self.unit}{meant}")
         return self
@@ -154,6 +158,11 @@ class PublishedValue(Table):
     def in_our_unit(self) -> float:
         """The value in the unit that the metric has in records."""
         return self.value / 100 if self.unit == "%" else self.value
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is a fraction, which is shown in percent."""
+        return self.unit == "%" or is_share(self.metric)
 
     @property
     def is_dense(self) -> bool:

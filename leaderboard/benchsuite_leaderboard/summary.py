@@ -8,7 +8,6 @@ import re
 from typing import TYPE_CHECKING
 
 from benchsuite.store.files import write_atomically
-from benchsuite.suite.published import is_share
 from benchsuite_leaderboard.agreement import workload_agreements
 from benchsuite_leaderboard.charts.heat import agreement_heat_map
 from benchsuite_leaderboard.charts.theme import shorten
@@ -216,7 +215,7 @@ def _published(compared: Sequence[Comparison]) -> str:
     lines = [["published", "metric", "ours", "published", "ours − published", "source"]]
     lines.append(["---", "---", "--:", "--:", "--:", "---"])
     for each in compared[:_MOST_ROWS]:
-        reference, ours, share = each.reference, each.ours, is_share(each.reference.metric)
+        reference, ours, share = each.reference, each.ours, each.reference.is_share
         what = reference.name or (each.criterion.label if each.criterion else reference.scorer or "dense")
         at = "" if each.sparsity is None else f" at {sparsity(each.sparsity)}"
         mean = "" if ours is None else percent(ours.mean) if share else number(ours.mean)

@@ -109,6 +109,50 @@ def test_a_metric_of_the_dense_network_is_of_data_set_and_model(matched):
     assert (found.model, found.scorer, found.sparsity) == ("small-resnet", None, None)
 
 
+PLUGIN = '''
+import benchsuite
+
+
+class Purity(benchsuite.Metric):
+    """The purity of units."""
+
+    name = "purity"
+    quantities = {"without_least": benchsuite.Quantity("accuracy without the least")}  # noqa: RUF012
+
+    def measure(self, context):
+        return {"without_least": 0.5}
+
+
+@benchsuite.hookimpl
+def benchsuite_register_metrics(register):
+    register(Purity)
+'''
+
+
+def test_quantities_of_metric_plugins_are_those_that_the_suite_measures(tmp_path):
+    (tmp_path / "purity_plugin.py").write_text(PLUGIN)
+    registry, _ = discover([tmp_path / "purity_plugin.py"])
+
+    def matched(lines: str, text: str, head: str):
+        path = tmp_path / "suite.toml"
+        path.write_text(f'{text}\n[[reference]]\nvalue = 0.5\nsource = "A 2018"\n{head}\n{lines}')
+        return with_cells(load_suite(path, registry), registry, path).reference[0]
+
+    text = f'{TEXT}\n[metrics]\nplugins = [{{ name = "purity", called = "trees" }}]\n'
+    data = 'name = "theirs"\ndataset = "digits"\nunit = "%"'
+    found = matched(data, text, 'metric = "measured/trees/without_least/fc1"').metric
+    assert found == "measured/trees/without_least/fc1"
+    assert matched('dataset = "shapes"', text, 'metric = "measured/trees/without_least/fc1_dense"').is_dense
+    for metric, message in (
+        ("measured/tree/without_least", "this suite measures no 'tree'; did you mean 'trees'?"),
+        ("measured/trees/without_last", "did you mean 'without_least'"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            matched(data, text, f'metric = "{metric}"')
+        assert message in str(caught.value)
+        assert "suite.toml:40: reference[0].metric" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("lines", "line", "message"),
     [

@@ -52,6 +52,8 @@ def value(**changes) -> PublishedValue:
         ("cost/params", 61706, "", 61706),
         ("latency/batch1_ms", 1.5, "", 1.5),
         ("accuracy/top1_dense", 97, "%", 0.97),
+        ("measured/mine/purity", 80.5, "%", 0.805),
+        ("measured/mine/error/conv1", 80.5, "", 80.5),
     ],
 )
 def test_a_value_is_compared_in_the_unit_that_the_metric_has_in_records(metric, number, unit, in_ours):

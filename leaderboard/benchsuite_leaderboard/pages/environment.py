@@ -8,7 +8,6 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from benchsuite.suite.published import is_share
 from benchsuite_leaderboard.pages import formats
 from benchsuite_leaderboard.pages.addresses import board_address, slug, trial_id, workload_address
 from benchsuite_leaderboard.pages.formats import speed_words
@@ -34,7 +33,6 @@ def environment() -> Environment:
         "clean": formats.clean,
         "interval": formats.interval,
         "in_percent": formats.in_percent,
-        "is_share": is_share,
         "number": formats.number,
         "percent": formats.percent,
         "reason": formats.reason,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from benchsuite.pruning.threshold import threshold_of
 from benchsuite.store.counting import noun_for
-from benchsuite.suite.published import is_share
 from benchsuite_leaderboard.charts.theme import shorten
 from benchsuite_leaderboard.protocol import TARGETS, WIDTHS
 
@@ -112,7 +111,7 @@ def signed_number(value: float) -> str:
 def described(reference: PublishedValue) -> str:
     """A published value with its source, in few words."""
     value = reference.in_our_unit
-    said = f"{in_percent(value)}%" if is_share(reference.metric) else f"{value:,.{12}g}"
+    said = f"{in_percent(value)}%" if reference.is_share else f"{value:,.{12}g}"
     return f"{reference.name or 'published'}: {said} ({reference.source})"
 
 
