@@ -12,7 +12,7 @@ from benchsuite.plan.contenders import contenders, decided_in, serves
 from benchsuite.plan.matrix import recoveries
 from benchsuite.pruning.targets import LAYERS
 from benchsuite.store import metric_names
-from benchsuite.suite.published import AXES
+from benchsuite.suite.published import AXES, DEFAULTS
 from benchsuite.suite.toml_source import read_toml
 
 if TYPE_CHECKING:
@@ -123,6 +123,8 @@ class _Matrix:
         if axis not in _PLUGINS:
             return value
         known = self._known(axis)
+        if value.endswith(DEFAULTS):
+            return value.removesuffix(DEFAULTS)
         with_name = [each for each in known if each.startswith(f"{value}(")] if value not in known else []
         if len(with_name) > 1:
             raise _NoCell(axis, f"say which of {', '.join(with_name)} is meant by {value!r}")

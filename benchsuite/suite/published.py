@@ -45,6 +45,8 @@ _SHARES = re.compile(
 )
 _URL = re.compile(r"https?://[^\s\"'<>\\^`{|}]+")
 _DENSE = "_dense"
+DEFAULTS = "()"
+"""What ends the name of a plugin whose parameters are its defaults."""
 _OF_PLUGINS = (metric_names.MEASURED, metric_names.REPORTED)
 """Metrics of plugins, which may be fractions; the unit of a reference says so."""
 
@@ -55,7 +57,10 @@ def is_share(metric: str) -> bool:
 
 
 def _label_of(kind: type[PluginRef]) -> BeforeValidator:
-    """A plugin as records name it: a text as it is, or a table of its name and parameters."""
+    """A plugin as records name it: a text as it is, or a table of its name and parameters.
+
+    A table of defaults alone is `name()`, since a name alone may stand for any setting.
+    """
 
     def label(value: object, info: ValidationInfo) -> object:
         if not isinstance(value, dict):
@@ -63,7 +68,8 @@ def _label_of(kind: type[PluginRef]) -> BeforeValidator:
         if registry_of(info) is None:  # written by others, and only compared with names in records
             name, parameters = value.get("name"), {k: v for k, v in value.items() if k != "name"}
             return PluginChoice(name, parameters).label if isinstance(name, str) else value
-        return kind.model_validate(value, context=info.context).label
+        ref = kind.model_validate(value, context=info.context)
+        return ref.label if ref.parameters or value.keys() == {"name"} else f"{ref.label}{DEFAULTS}"
 
     return BeforeValidator(label)
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import pytest
+
     from benchsuite.store.record import TrialRecord
 
     Make = Callable[..., TrialRecord]
@@ -89,7 +91,8 @@ def test_the_table_has_the_means_of_the_records_and_the_chart_each_place(record:
     ]
     records += [record("random", 0.5, 0.3 + d / 10, draw=d, seed=s) for d in (0, 1) for s in (0, 1)]
     (board,) = make_report(records, title="", pending=0, notes=()).boards
-    (charts,) = swept_charts(Views(), board, board.board.workloads[0])
+    ((charts,), left) = swept_charts(Views(), board, board.board.workloads[0])
+    assert left == ()
     panels = {panel.key: panel for panel in charts.panels}
     assert list(panels) == ["after", "before", "units", "params", "macs"]
     after = panels["after"]
@@ -118,14 +121,17 @@ def test_the_table_has_the_means_of_the_records_and_the_chart_each_place(record:
 
 
 def test_what_has_no_result_has_no_chart_and_names_are_safe(
-    record: Make, tmp_path: Path, hostile: str
+    record: Make, tmp_path: Path, hostile: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed = [record("a", f"threshold=0.{n}", None) for n in (1, 2, 3)]
     odd = [
         record(f"{hostile}(k={k})", 0.5, 0.5, scorer_params={hostile: k, "note": hostile}) for k in (1, 2, 3)
     ]
+    # A page has so many charts, and names the others.
+    monkeypatch.setattr("benchsuite_leaderboard.pages.sweeps.MOST", 1)
     huge = [record(f"y(k={k})", 0.5, 0.5, scorer_params={"k": k}) for k in (-1e300, 0, 1e300)]
     render([*failed, *odd, *huge], tmp_path, title="t")
     text = (tmp_path / f"workloads/{slug('digits', 'mlp')}.html").read_text()
-    assert len(re.findall('<section class="sweep">', text)) == 2
+    assert len(re.findall('<section class="sweep">', text)) == 1
+    assert "1 more parameter or threshold with several values has no chart here: <bdi>y</bdi> by" in text
     assert "<script>alert" not in text

@@ -93,6 +93,13 @@ def test_a_name_alone_stands_for_the_only_setting_of_a_plugin(matched):
     )
 
 
+def test_a_table_of_defaults_is_not_another_setting(matched):
+    cell = 'dataset = "shapes"\nsparsity = 0.3\nscorer = { name = "shapley", permutations = %d }'
+    assert matched(cell % 2).scorer == "shapley(permutations=2)"
+    with pytest.raises(UsageError, match="no scorer 'shapley'; did you mean"):
+        matched(cell % 200)
+
+
 def test_thresholds_and_controls_are_cells_too(matched):
     found = matched('dataset = "shapes"\nscorer = "reversed(magnitude-l1)"\nsparsity = { threshold = 0.05 }')
     assert found.sparsity == "threshold=0.05"

@@ -42,6 +42,7 @@ class Panel:
         title: what is on the vertical axis.
         wide: the chart.
         compact: the chart for a phone.
+        has_diamonds: whether published values are marked.
         columns: the names of the lines of the table.
         rows: a place on the axis in words, and a cell for each line; None where a line has none there. The
             control random does not depend on a parameter and has a row of its own then.
@@ -51,6 +52,7 @@ class Panel:
     title: str
     wide: Markup
     compact: Markup
+    has_diamonds: bool
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Cell | None, ...]], ...]
 
@@ -62,23 +64,34 @@ class SweptCharts:
     sweep: Sweep
     panels: tuple[Panel, ...]
     looks: tuple[tuple[str, Look], ...]
-    has_diamonds: bool
 
 
-def swept_charts(views: Views, board: BoardReport, pair: Workload) -> tuple[SweptCharts, ...]:
-    """The charts of a workload, up to a number; those without a result are left out."""
-    made: list[SweptCharts] = []
-    for sweep in sweeps_of(board.board, pair):
+def swept_charts(
+    views: Views, board: BoardReport, pair: Workload
+) -> tuple[tuple[SweptCharts, ...], tuple[Sweep, ...]]:
+    """The charts of a workload, and the sweeps beyond their number; those without a result are left out."""
+    table = views.workload(board, board.after, pair).table
+    found = [
+        sweep
+        for sweep in sweeps_of(board.board, pair)
+        if any(
+            _cell(table, place).estimate is not None
+            for line in sweep.lines
+            if not line.is_random
+            for place in line.places
+        )
+    ]
+    made = []
+    for sweep in found[:MOST]:
         looks = tuple((_name(sweep, line), _look(sweep, line)) for line in sweep.lines)
-        panels, diamonds = [], False
-        for key, title, scale, table, dense, metric in _metrics(views, board, pair):
+        panels = []
+        for key, title, scale, means, dense, metric in _metrics(views, board, pair):
             published = _published(views, board, pair, sweep, metric)
-            if (panel := _panel(sweep, looks, key, title, scale, table, dense, pair, published)) is not None:
+            panel = _panel(sweep, looks, key, title, scale, means, dense, pair, published)
+            if panel is not None:
                 panels.append(panel)
-                diamonds = diamonds or bool(published)
-        if panels and len(made) < MOST:
-            made.append(SweptCharts(sweep, tuple(panels), looks, diamonds))
-    return tuple(made)
+        made.append(SweptCharts(sweep, tuple(panels), looks))
+    return tuple(made), tuple(found[MOST:])
 
 
 def _metrics(
@@ -141,7 +154,9 @@ def _panel(
         )
         for narrow in (False, True)
     )
-    return Panel(key, title, wide, compact, *_table(sweep, xs, [name for name, _ in looks], cells))
+    return Panel(
+        key, title, wide, compact, bool(published), *_table(sweep, xs, [name for name, _ in looks], cells)
+    )
 
 
 def _table(
