@@ -18,7 +18,9 @@ from benchsuite.commands.plugins_together import check_together, plugins_of
 from benchsuite.contracts.dataset import DatasetPlugin
 from benchsuite.errors import DataError, UsageError
 from benchsuite.execution.surroundings import Limits, Surroundings
+from benchsuite.plan.contenders import check_size
 from benchsuite.plan.matrix import build_plan
+from benchsuite.plan.published import with_cells
 from benchsuite.registry.discovery import discover_apart
 from benchsuite.store.run_directory import RunDirectory
 from benchsuite.suite import Suite, load_suite
@@ -56,6 +58,8 @@ def load(options: Namespace) -> Loaded:
     """Load what `run` and `plan` work on; raises `UsageError`."""
     registry, strangers = discover_checked(options)
     suite = with_scorers(load_suite(options.suite, registry), options.scorer, registry)
+    check_size(suite, registry)
+    suite = with_cells(suite, registry, options.suite)
     data = data_folder(options.data)
     trials = tuple(build_plan(suite, registry, data, options.threads))
     selected = select(trials, options.filter)

@@ -110,7 +110,8 @@ def render_summary(
     if render is None:
         return None
     agreement = stored_agreements([run.path], _train_keys(records))
-    render(records, output, title=title, pending=pending, agreement=agreement)
+    further: dict[str, Any] = {"sources": [run.path]} if _takes(render, "sources") else {}
+    render(records, output, title=title, pending=pending, agreement=agreement, **further)
     return output
 
 

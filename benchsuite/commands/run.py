@@ -357,6 +357,8 @@ def resolved(loaded: Loaded) -> dict[str, Any]:
     assert isinstance(result, dict)
     if loaded.suite.metrics.latency is None:
         result["metrics"]["latency"] = False
+    if not result["reference"]:
+        del result["reference"]
     return result
 
 

@@ -12,6 +12,7 @@ from benchsuite.commands.own_scorers import left_out, with_scorers
 from benchsuite.commands.plugins_together import check_together, plugins_of_suite
 from benchsuite.drawing.terminal import open_console
 from benchsuite.plan.contenders import check_size
+from benchsuite.plan.published import with_cells
 from benchsuite.suite import load_suite
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def run(options: Namespace) -> int:
     registry, strangers = discover_checked(options)
     suite = with_scorers(load_suite(options.suite, registry), options.scorer, registry)
     check_size(suite, registry)
+    suite = with_cells(suite, registry, options.suite)
     check_together(plugins_of_suite(suite, registry), strangers)
     console = open_console()
     notes = [

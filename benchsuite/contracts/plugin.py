@@ -60,6 +60,7 @@ class PluginChoice:
         source: digest of its source when the plan was made; empty where nobody looked.
         content: what `content_of` said then of the files that it reads.
         planned: what `planned_facts` said then; None where nobody asked.
+        swept: whether it is one of several settings that a suite lists of a parameter.
     """
 
     name: str
@@ -68,6 +69,13 @@ class PluginChoice:
     source: str = field(default="", compare=False)
     content: str = field(default="", compare=False)
     planned: dict[str, Any] | None = field(default=None, compare=False)
+    swept: bool = field(default=False, compare=False)
+
+    @property
+    def all_parameters(self) -> dict[str, Any]:
+        """Every parameter with its value as it was when the plan was made, defaults too."""
+        found = ((*name.partition(_PARAMETER), value) for name, value in (self.planned or {}).items())
+        return {name: value for before, sign, name, value in found if sign and not before}
 
     def create(self, kind: Kind, plugins: Plugins) -> Plugin:
         """An instance of the plugin; raises `UsageError`."""
@@ -101,11 +109,14 @@ def _shown(value: object) -> str:
     return json.dumps(value)
 
 
+_PARAMETER = "parameter "
+
+
 def planned_facts(plugin: Plugin) -> dict[str, Any]:
     """By name, what a plan is made from beside a plugin's source: class variables and parameters, as JSON."""
     cls = type(plugin)
     facts = {name: getattr(cls, name) for name in cls._planned_by}
-    parameters = {f"parameter {name}": value for name, value in plugin.parameters.items()}
+    parameters = {f"{_PARAMETER}{name}": value for name, value in plugin.parameters.items()}
     found: dict[str, Any] = json.loads(json.dumps({**facts, **parameters}, default=plain))
     return found
 

@@ -169,7 +169,9 @@ class Run:
         return handle_and_tell
 
     def _record(self, trial: Trial, record: TrialRecord) -> None:
-        record = replace(record, provenance={**self._provenance, **record.provenance})
+        scorer = trial.score.scorer
+        swept = {"scorer_parameters": scorer.all_parameters} if scorer.swept else {}
+        record = replace(record, provenance={**self._provenance, **swept, **record.provenance})
         self._directory.append(record)
         self._records[record.key] = record
         complete = not needs_latency(trial, record)

@@ -296,7 +296,7 @@ class _Plan:
         if schedule == "rewind":
             key = trace_key(score.dense.key, updates=False, rewind_to=pruning.rewind_to)
             early = TraceTask(False, pruning.rewind_to, key)
-        recipes = _recoveries(suite, score.dense.recipe, schedule)
+        recipes = recoveries(suite, score.dense.recipe, schedule)
         for scope, budget, recovery in itertools.product(pruning.scope, pruning.budget, recipes):
             settings = self._settings(scorer, scope, budget)
             if threshold_of(sparsity) is not None:  # it is one on the scores as they are
@@ -350,7 +350,7 @@ def _planned(ref: PluginRef, content: dict[str, Any]) -> PluginChoice:
     return replace(ref.choice, source=content["source"], content=content["content"], planned=planned)
 
 
-def _recoveries(suite: Suite, dense: TrainingRecipe, schedule: Schedule) -> list[TrainingRecipe]:
+def recoveries(suite: Suite, dense: TrainingRecipe, schedule: Schedule) -> list[TrainingRecipe]:
     """What follows a cut: fine-tuning, or where the network is trained anew, the dense training."""
     if schedule in ("rewind", "at-init"):
         return [dense]

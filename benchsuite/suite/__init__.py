@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchsuite.suite.pruning_section import Pruning
+from benchsuite.suite.published import PublishedValue
 from benchsuite.suite.reading import load_suite
 from benchsuite.suite.references import DatasetRef, MetricRef, ModelRef, PluginRef, ScorerRef
 from benchsuite.suite.sections import (
@@ -21,6 +22,7 @@ __all__ = [
     "ModelRef",
     "PluginRef",
     "Pruning",
+    "PublishedValue",
     "RecipeOverrides",
     "Recovery",
     "ScorerRef",

@@ -5,8 +5,15 @@ from __future__ import annotations
 from math import isfinite
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, JsonValue, WithJsonSchema
+from pydantic import (
+    BeforeValidator,
+    JsonValue,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
 
+from benchsuite.contracts.table import LONGEST_AXIS
 from benchsuite.pruning.targets import LAYERS
 from benchsuite.pruning.threshold import named, threshold_of
 
@@ -46,26 +53,76 @@ def _sparsity(value: object) -> object:
     )
 
 
+def _spread(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    """A sparsity, or a tuple of thresholds that are equally spaced between two ends."""
+    if not (isinstance(value, dict) and "thresholds" in value):
+        return handler(value)
+    ends = value["thresholds"]
+    if value.keys() != {"thresholds"} or not isinstance(ends, dict) or ends.keys() != {"from", "to", "count"}:
+        raise ValueError(f"thresholds = {{ from = 0.001, to = 0.45, count = 20 }} is meant, not {value!r}")
+    count = ends["count"]
+    if isinstance(count, bool) or not isinstance(count, int) or not 2 <= count <= LONGEST_AXIS:
+        raise ValueError(f"the count of thresholds is a whole number from 2 to {LONGEST_AXIS}, not {count!r}")
+    for name in ("from", "to"):
+        if not isinstance(_sparsity({"threshold": ends[name]}), str):
+            raise ValueError(f"a threshold is a number, not {ends[name]!r}")
+    low, high = float(ends["from"]), float(ends["to"])
+    if not low < high:
+        raise ValueError(f"the first threshold, {low:g}, is below the last, not {high:g}")
+    # Few digits, so that .1 + .2 is .3 in names.
+    inner = [float(f"{low + i * (high - low) / (count - 1):.12g}") for i in range(1, count - 1)]
+    return tuple(handler({"threshold": each}) for each in (low, *inner, high))
+
+
 _THRESHOLD: dict[str, JsonValue] = {
     "type": "object",
     "properties": {"threshold": {"type": "number"}},
     "required": ["threshold"],
     "additionalProperties": False,
 }
+_SPARSITY: dict[str, JsonValue] = {
+    "anyOf": [
+        {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+        {"enum": ["native", "widths", LAYERS]},
+        _THRESHOLD,
+        {"type": "string", "pattern": "^threshold="},
+    ]
+}
 Sparsity = Annotated[
     float | str,
     BeforeValidator(_sparsity),
+    WithJsonSchema(_SPARSITY),
+]
+
+SparsityEntry = Annotated[
+    Sparsity,
+    WrapValidator(_spread),
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
-                {"enum": ["native", "widths", LAYERS]},
-                _THRESHOLD,
-                {"type": "string", "pattern": "^threshold="},
+                _SPARSITY,
+                {
+                    "type": "object",
+                    "properties": {
+                        "thresholds": {
+                            "type": "object",
+                            "properties": {
+                                "from": {"type": "number"},
+                                "to": {"type": "number"},
+                                "count": {"type": "integer", "minimum": 2},
+                            },
+                            "required": ["from", "to", "count"],
+                            "additionalProperties": False,
+                        }
+                    },
+                    "required": ["thresholds"],
+                    "additionalProperties": False,
+                },
             ]
         }
     ),
 ]
+"""An entry of a suite's sparsities: one, or for thresholds that are equally spaced a tuple of several."""
 
 
 def _target(value: object) -> object:

@@ -55,8 +55,8 @@ def _message(kind: str, text: str, where: list[str | int], value: object, contex
     if kind == "literal_error":
         known = re.findall(r"'([^']+)'", str(context.get("expected", "")))
         return f"{value!r} is not one of {', '.join(known)}{_near(value, known)}"
-    if kind == "list_type" and where == ["workload"]:
-        return "there can be several, so write [[workload]] instead of [workload]"
+    if kind == "list_type" and where in (["workload"], ["reference"]):
+        return f"there can be several, so write [[{where[0]}]] instead of [{where[0]}]"
     if kind == "too_short":
         return "must not be empty"
     text = text.removeprefix("Value error, ")

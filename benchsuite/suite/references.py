@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 from pydantic import (
@@ -39,7 +40,10 @@ class PluginRef(Table):
             own = {k for k in cls.model_fields if k not in ("name", "parameters")}
             rest = {k: v for k, v in value.items() if k not in own | {"name", "parameters"}}
             kept = {k: v for k, v in value.items() if k in own | {"name"}}
-            return {**kept, "parameters": {**value.get("parameters", {}), **rest}}
+            listed = value.get("parameters", {})
+            if not isinstance(listed, dict):
+                raise ValueError(f"parameters is a table of names and values, not {listed!r}")
+            return {**kept, "parameters": {**listed, **rest}}
         if not isinstance(value, dict):
             raise ValueError(f"a {cls.kind} is a name or a table with a name, not {value!r}")
         return value
@@ -75,7 +79,12 @@ class PluginRef(Table):
     def _as_table(self, _handler: SerializerFunctionWrapHandler) -> object:
         own = {k: getattr(self, k) for k in type(self).model_fields if k not in ("name", "parameters")}
         extra = {k: v for k, v in own.items() if v is not None}
-        return {"name": self.name, **extra, **self.parameters} if self.parameters or extra else self.name
+        listed = self._listed_parameters()
+        return {"name": self.name, **extra, **listed} if listed or extra else self.name
+
+    def _listed_parameters(self) -> dict[str, Any]:
+        """The parameters as a suite file has them."""
+        return self.parameters
 
     @property
     def choice(self) -> PluginChoice:
@@ -102,9 +111,29 @@ class ScorerRef(PluginRef):
 
     kind: ClassVar[Kind] = "scorer"
     draws: Annotated[int, Field(ge=1)] | None = None
+    _swept: bool = PrivateAttr(default=False)
 
     def _is_wildcard(self) -> bool:
         return self.name == "all"
+
+    def as_swept(self) -> ScorerRef:
+        """The same as one of several settings of a parameter, so that records say the value of each.
+
+        A record has only the parameters that are no defaults, and a default may be another later.
+        """
+        self._swept = True
+        return self
+
+    def _listed_parameters(self) -> dict[str, Any]:
+        if not self._swept:
+            return self.parameters
+        written = self.parameters if self._written is None else self._written
+        return {"sweep": {name: [value] for name, value in written.items()}}
+
+    @property
+    def choice(self) -> PluginChoice:
+        """The plugin's name and parameters."""
+        return replace(super().choice, swept=self._swept)
 
 
 class ModelRef(PluginRef):

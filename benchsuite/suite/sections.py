@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -12,9 +12,10 @@ from benchsuite.contracts.table import Axis, Table
 from benchsuite.errors import UsageError
 from benchsuite.metrics.dissection.settings import DissectionSettings
 from benchsuite.metrics.latency_settings import LatencySettings
-from benchsuite.suite.amounts import Sparsity
+from benchsuite.suite.amounts import SparsityEntry
 from benchsuite.suite.references import DatasetRef, MetricRef, ModelRef, ScorerRef
 from benchsuite.suite.registry_context import registry_of
+from benchsuite.suite.sweeps import ScorerEntry, flat
 
 if TYPE_CHECKING:
     from benchsuite.contracts.recipe import TrainingRecipe
@@ -59,14 +60,19 @@ class SuiteSection(Table):
     name: str = Field(description="letters, digits, dots, hyphens and underscores")
     description: str = ""
     seeds: Axis[Annotated[int, Field(ge=0)]]
-    sparsities: Axis[Sparsity] = Field(
+    sparsities: Axis[SparsityEntry] = Field(
         description="fractions of the budget to remove, in [0, 1); native: as the criterion itself decides; "
         "widths: so that layers keep as many units as [pruning] widths says; layers: by the targets of "
         "[[pruning.layers]]; { threshold = 0.05 }: what scores less, for criteria whose scores have a fixed "
-        "zero and unit"
+        "zero and unit; { thresholds = { from = 0.001, to = 0.45, count = 20 } }: so many, equally spaced"
     )
-    scorers: Axis[ScorerRef]
+    scorers: Axis[ScorerEntry]
     controls: list[Control] = Field(default=[])
+
+    @field_validator("scorers", "sparsities")
+    @classmethod
+    def _each_alone(cls, entries: list[Any]) -> list[Any]:
+        return flat(entries)
 
     @field_validator("name")
     @classmethod

@@ -12,6 +12,7 @@ from benchsuite.pruning.targets import LAYERS
 from benchsuite.pruning.threshold import threshold_of
 from benchsuite.scoring.settings import ScoringSettings
 from benchsuite.suite.pruning_section import Pruning
+from benchsuite.suite.published import MOST, PublishedValue
 from benchsuite.suite.sections import (
     Metrics,
     RecipeOverrides,
@@ -38,6 +39,9 @@ class Suite(Table):
     recovery: Recovery = Recovery()
     scoring: ScoringSettings = ScoringSettings()
     metrics: Metrics = Metrics()
+    reference: Annotated[list[PublishedValue], Field(max_length=MOST)] = Field(
+        default=[], description="published values, which pages show beside ours"
+    )
 
     @field_validator("pruning", mode="after")
     @classmethod

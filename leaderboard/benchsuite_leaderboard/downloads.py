@@ -40,6 +40,19 @@ def downloads(records: Sequence[TrialRecord]) -> list[Download]:
     ]
 
 
+def published_downloads(rows: Sequence[dict[str, Any]]) -> list[Download]:
+    """Published values beside ours, as a table and as JSON; nothing without any."""
+    if not rows:
+        return []
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(rows[0])
+    writer.writerows([harmless(value) for value in row.values()] for row in rows)
+    about = "published values beside ours, fractions and other numbers in the metric’s own unit"
+    in_json = "[\n" + ",\n".join(map(_as_line, rows)) + "\n]\n"
+    return [_text("published.csv", about, out.getvalue()), _text("published.json", "the same", in_json)]
+
+
 def as_json(records: Sequence[TrialRecord]) -> str:
     """All records with everything in them, one per line of an array; NaN and infinity become null."""
     return "[\n" + ",\n".join(_as_line(vars(record)) for record in records) + "\n]\n"

@@ -26,12 +26,12 @@ def boards(records: Sequence[TrialRecord]) -> tuple[Board, ...]:
     grouped: dict[Protocol, list[BoardTrial]] = defaultdict(list)
     for record in latest:
         axes, protocol = record.axes, _protocol(record)
-        dense_model = DenseModel(Workload(_text(axes, "dataset"), _text(axes, "model")), _text(axes, "seed"))
+        pair = Workload(as_text(axes, "dataset"), as_text(axes, "model"))
         trial = BoardTrial(
             record,
             criteria[_identity(axes)],
-            Block(dense_model, _sparsity(axes.get("sparsity"), protocol)),
-            _text(axes, "draw"),
+            Block(DenseModel(pair, as_text(axes, "seed")), sparsity_of(axes.get("sparsity"), protocol)),
+            as_text(axes, "draw"),
         )
         grouped[protocol].append(trial)
     made = [Board(protocol, tuple(trials)) for protocol, trials in grouped.items()]
@@ -74,16 +74,17 @@ def flatten_settings(value: Any, prefix: str = "") -> list[tuple[str, str]]:
 def _protocol(record: TrialRecord) -> Protocol:
     axes = record.axes
     return Protocol(
-        granularity=_text(axes, "granularity"),
-        scope=_text(axes, "scope"),
-        budget=_text(axes, "budget"),
-        schedule=_text(axes, "schedule"),
-        recovery_epochs=_text(axes, "recovery_epochs"),
+        granularity=as_text(axes, "granularity"),
+        scope=as_text(axes, "scope"),
+        budget=as_text(axes, "budget"),
+        schedule=as_text(axes, "schedule"),
+        recovery_epochs=as_text(axes, "recovery_epochs"),
         settings=json.dumps(record.settings, sort_keys=True, ensure_ascii=False, default=str),
     )
 
 
-def _text(axes: Mapping[str, Any], name: str) -> str:
+def as_text(axes: Mapping[str, Any], name: str) -> str:
+    """An axis of a record as boards have it, 2.0 as 2; empty where the record has none."""
     value = axes.get(name)
     if value is None:
         return ""
@@ -92,7 +93,7 @@ def _text(axes: Mapping[str, Any], name: str) -> str:
     return str(value)
 
 
-def _sparsity(value: Any, protocol: Protocol) -> Sparsity:
+def sparsity_of(value: Any, protocol: Protocol) -> Sparsity:
     """The fraction as suites round theirs: files of earlier versions may have 0.30000000000000004 for 0.3."""
     if value == WIDTHS:
         # Without the widths nobody knows whether two criteria had the same.
@@ -107,7 +108,7 @@ def _sparsity(value: Any, protocol: Protocol) -> Sparsity:
 
 def _identity(axes: Mapping[str, Any]) -> tuple[str, str]:
     params = axes.get("scorer_params") or {}
-    return _text(axes, "scorer"), json.dumps(params, sort_keys=True, ensure_ascii=False, default=str)
+    return as_text(axes, "scorer"), json.dumps(params, sort_keys=True, ensure_ascii=False, default=str)
 
 
 def _criteria(records: Iterable[TrialRecord]) -> dict[tuple[str, str], Criterion]:

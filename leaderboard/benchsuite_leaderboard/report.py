@@ -11,6 +11,7 @@ from benchsuite_leaderboard.board import AFTER, BEFORE, RECALIBRATED, Board, Boa
 from benchsuite_leaderboard.charts.theme import Look, looks
 from benchsuite_leaderboard.grouping import boards, differing_settings
 from benchsuite_leaderboard.protocol import Sparsity, sparsity_order
+from benchsuite_leaderboard.published import of_protocol
 from benchsuite_leaderboard.rankings import Rankings
 from benchsuite_leaderboard.standings import Standings
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from benchsuite.publishing.signatures import Signature
     from benchsuite.store.record import Status, TrialRecord
+    from benchsuite.suite import PublishedValue
     from benchsuite_leaderboard.agreement import WorkloadAgreement
     from benchsuite_leaderboard.suites import Suite
 
@@ -52,6 +54,7 @@ class BoardReport:
         after: accuracy after recovery.
         before: accuracy before recovery; None if there is none or it is the same.
         recalibrated: accuracy before recovery with batch normalisation's statistics estimated anew; likewise.
+        published: the published values that stand beside its cells.
     """
 
     board: Board
@@ -59,6 +62,7 @@ class BoardReport:
     after: Standings
     before: Standings | None
     recalibrated: Standings | None = None
+    published: tuple[PublishedValue, ...] = ()
 
     @property
     def anchor(self) -> str:
@@ -199,7 +203,14 @@ _SAME = (
 _GRAVITY: tuple[Status, ...] = ("failed", "timeout", "killed", "collapsed", "unsupported", "done")
 
 
-def make_report(records: Sequence[TrialRecord], *, title: str, pending: int, notes: Sequence[str]) -> Report:
+def make_report(
+    records: Sequence[TrialRecord],
+    *,
+    title: str,
+    pending: int,
+    notes: Sequence[str],
+    published: Sequence[PublishedValue] = (),
+) -> Report:
     """Group the records into boards and set up their statistics."""
     found = boards(records)
     labels = Counter(board.protocol.label for board in found)
@@ -211,7 +222,8 @@ def make_report(records: Sequence[TrialRecord], *, title: str, pending: int, not
             name = f"{name} · {differing_settings(alike)[board.protocol]}"
         made.append(
             BoardReport(
-                board, name, Standings(board, AFTER), _other(board, BEFORE), _other(board, RECALIBRATED)
+                *(board, name, Standings(board, AFTER), _other(board, BEFORE), _other(board, RECALIBRATED)),
+                of_protocol(published, board.protocol),
             )
         )
     return Report(title, tuple(made), pending, tuple(notes))

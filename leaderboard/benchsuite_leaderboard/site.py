@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from benchsuite.errors import UsageError
 from benchsuite.store.files import write_atomically
-from benchsuite_leaderboard.downloads import as_json, downloads
+from benchsuite_leaderboard.downloads import as_json, downloads, published_downloads
 from benchsuite_leaderboard.freshness import FRESH, REWRITING, STATE, mark_fresh, mark_stale, now
 from benchsuite_leaderboard.pages.addresses import board_address, slug, workload_address
 from benchsuite_leaderboard.pages.environment import ASSETS, PACKAGE
 from benchsuite_leaderboard.rankings import Rankings, ranking_files, read_rankings
 from benchsuite_leaderboard.run_folders import RunFolders
 from benchsuite_leaderboard.suites import FOLDER as SUITES
-from benchsuite_leaderboard.suites import suites_of
+from benchsuite_leaderboard.suites import published_values, suites_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from benchsuite.publishing.signatures import Signature
     from benchsuite.store.record import TrialRecord
+    from benchsuite.suite import PublishedValue
     from benchsuite.trials.agreement import NetworkAgreement
     from benchsuite_leaderboard.downloads import Download
     from benchsuite_leaderboard.pages.views import Views
@@ -40,13 +41,16 @@ _FOLDERS = {
     "boards": re.compile(r"[a-z]+-[0-9a-f]{8}\.html"),
     "trials": re.compile(r"[a-z0-9-]+\.js"),
     "rankings": re.compile(r"[0-9a-f]{20}(?:\.html|\.png|-[0-9]+\.js)"),
-    "pictures": re.compile(r"[0-9a-f]{20}-[a-z]+\.(?:jpg|png)"),
+    "pictures": re.compile(r"[0-9a-f]{20}-[a-z][a-z0-9._-]*\.(?:jpg|png)"),
 }
 """The names of a site's files by folder; files with these names that are no longer made are removed."""
 _AGREEMENT, _RANKINGS = "agreement.html", "rankings.html"
 _DOWNLOADS = [
     f"{name}{ending}"
-    for name in ("results.csv", "provenance.json", "results.json", "results.parquet")
+    for name in (
+        *("results.csv", "provenance.json", "results.json", "results.parquet"),
+        *("published.csv", "published.json"),
+    )
     for ending in ("", ".gz", ".bz2")
 ]
 """The names of all downloads, also those of earlier versions; what is no longer offered is removed."""
@@ -92,13 +96,18 @@ def render(
     _refuse_links(output)
     folders = RunFolders(sources)
     in_json, suites, rankings = as_json(records), suites_of(sources), read_rankings(sources, records)
+    published, unread = published_values(sources)
+    notes = (*notes, *unread)
     digest = _digest(
-        records, in_json, title, pending, notes, about, agreement, signatures, suites, rankings, folders
+        *(records, in_json, title, pending, notes, about, agreement, signatures, suites, rankings),
+        *(folders, published),
     )
     if _made_from(index) == digest:
         mark_fresh(output)
         return index
-    report = _report(records, title, pending, notes, agreement, signatures, sources, suites, rankings)
+    report = _report(
+        records, title, pending, notes, agreement, signatures, sources, suites, rankings, published
+    )
     files = _files(downloads(records), report, about, folders, digest, progress)
     mark_stale(output, REWRITING)
     for folder in {name.partition("/")[0] for name in files if "/" in name}:
@@ -126,13 +135,14 @@ def _report(
     sources: Sequence[Path],
     suites: tuple[Suite, ...],
     rankings: Rankings,
+    published: tuple[PublishedValue, ...],
 ) -> Report:
     # The libraries are loaded only if the site must be written.
     from benchsuite_leaderboard.agreement import workload_agreements
     from benchsuite_leaderboard.report import make_report
 
     return replace(
-        make_report(records, title=title, pending=pending, notes=notes),
+        make_report(records, title=title, pending=pending, notes=notes, published=published),
         agreements=workload_agreements(agreement),
         signatures=tuple(signatures),
         made=now(),
@@ -153,9 +163,11 @@ def _files(
 ) -> dict[str, bytes]:
     from benchsuite_leaderboard.pages.overview import overview
     from benchsuite_leaderboard.pages.views import Views
+    from benchsuite_leaderboard.published import as_rows
     from benchsuite_leaderboard.trials import trial_files
 
     views = Views()
+    offered = [*offered, *published_downloads(as_rows(views.every_published(report)))]
     files = {f"assets/{path.name}": path.read_bytes() for path in sorted(ASSETS.iterdir())}
     files |= {each.name: each.content for each in offered}
     files |= {
@@ -226,12 +238,16 @@ def _digest(
     suites: Sequence[Suite],
     rankings: Rankings,
     folders: RunFolders,
+    published: Sequence[PublishedValue],
 ) -> str:
     """Return a digest of everything that the site is made from, this package included."""
     found = hashlib.sha256()
     stamp = folders.stamp(record.key for record in records)
-    facts = (repr(sorted(about.items())), repr(agreement), repr(signatures), repr(suites), stamp, in_json)
-    for part in (title, str(pending), *notes, *facts, rankings.stamp, str(rankings.left_out)):
+    facts = (
+        *(repr(sorted(about.items())), repr(agreement), repr(signatures), repr(suites), stamp, in_json),
+        *(repr(published), rankings.stamp, str(rankings.left_out)),
+    )
+    for part in (title, str(pending), *notes, *facts):
         found.update(part.encode("utf-8", "surrogatepass") + b"\x00")
     for path in sorted(PACKAGE.rglob("*")):
         if path.suffix in {".py", ".j2", ".css", ".js"}:

@@ -1,4 +1,4 @@
-"""The suites that a site's records come from: their names, and files from which they run again."""
+"""The suites that a site's records come from: names, files from which they run again, published values."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from benchsuite.errors import UsageError
 from benchsuite.publishing.results_file import read_header
 from benchsuite.store.files import read_regular
+from benchsuite.suite.published import MOST, PublishedValue
 from benchsuite_leaderboard.pages.addresses import slug
 
 if TYPE_CHECKING:
@@ -43,10 +46,46 @@ def suites_of(sources: Sequence[Path]) -> tuple[Suite, ...]:
     return tuple(dict.fromkeys(suite for suite in found if suite is not None))
 
 
+def suite_text(source: Path) -> str | None:
+    """The text of the suite of a run directory or a results file; None where there is none to be read."""
+    try:
+        if source.is_dir():
+            return read_regular(source / "suite.toml", _LARGEST, follow=False).decode()
+        header = read_header(source)
+    except (OSError, ValueError, UsageError):
+        return None
+    return None if header is None else header.suite
+
+
+def published_values(sources: Sequence[Path]) -> tuple[tuple[PublishedValue, ...], tuple[str, ...]]:
+    """The published values of the suites of run directories and results files, and what could not be read.
+
+    A suite may be anybody's: what is no published value is left out, and said in a sentence.
+    """
+    found: dict[str, PublishedValue] = {}
+    notes = []
+    for source in sources:
+        try:
+            tables = tomllib.loads(suite_text(source) or "").get("reference", [])
+        except (ValueError, RecursionError):
+            continue  # that the suite cannot be read is said where its records are
+        wrong = [] if isinstance(tables, list) else [0]
+        for number, table in enumerate(tables[:MOST] if isinstance(tables, list) else []):
+            try:
+                reference = PublishedValue.model_validate(table)
+                found.setdefault(repr(reference), reference)
+            except (ValidationError, TypeError, RecursionError):
+                wrong.append(number)
+        if wrong:
+            listed = ", ".join(map(str, wrong[:5])) + (", …" if len(wrong) > 5 else "")
+            notes.append(f"{source.resolve().name}: reference[{listed}] cannot be read and is left out")
+    return tuple(found.values()), tuple(notes)
+
+
 def _of_run(folder: Path) -> Suite | None:
     try:
-        content = tomllib.loads(read_regular(folder / "suite.toml", _LARGEST, follow=False).decode())
-    except (OSError, ValueError, RecursionError):
+        content = tomllib.loads(suite_text(folder) or "")
+    except (ValueError, RecursionError):
         return None
     section = content.get("suite")
     name = section.get("name") if isinstance(section, dict) else None

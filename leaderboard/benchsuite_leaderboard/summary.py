@@ -16,9 +16,20 @@ from benchsuite_leaderboard.downloads import harmless
 from benchsuite_leaderboard.pages.addresses import slug
 from benchsuite_leaderboard.pages.agreement import described
 from benchsuite_leaderboard.pages.environment import ASSETS
-from benchsuite_leaderboard.pages.formats import count, interval, percent, signed, sparsity
+from benchsuite_leaderboard.pages.formats import (
+    count,
+    in_percent,
+    interval,
+    number,
+    percent,
+    signed,
+    signed_number,
+    sparsity,
+    workload,
+)
 from benchsuite_leaderboard.pages.views import Views
 from benchsuite_leaderboard.report import make_report
+from benchsuite_leaderboard.suites import published_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,6 +41,7 @@ if TYPE_CHECKING:
     from benchsuite.trials.agreement import NetworkAgreement
     from benchsuite_leaderboard.agreement import WorkloadAgreement
     from benchsuite_leaderboard.pages.views import TableRow
+    from benchsuite_leaderboard.published import Comparison
     from benchsuite_leaderboard.report import BoardReport, Report
     from benchsuite_leaderboard.standings import Cell
 
@@ -54,6 +66,7 @@ def render(
     title: str,
     pending: int = 0,
     agreement: Sequence[NetworkAgreement] = (),
+    sources: Sequence[Path] = (),
 ) -> None:
     """Write `summary.md`, `ranking.csv`, and charts into a folder.
 
@@ -65,9 +78,12 @@ def render(
         title: name of the suite.
         pending: number of planned trials that have no record.
         agreement: how similarly the criteria rank the units of each dense network.
+        sources: run directories and results files, whose suites may have published values.
     """
     output.mkdir(parents=True, exist_ok=True)
-    report, views = make_report(records, title=title, pending=pending, notes=()), Views()
+    published, _ = published_values(sources)
+    report = make_report(records, title=title, pending=pending, notes=(), published=published)
+    views = Views()
     files = {"summary.md": _markdown(report, views), "ranking.csv": _ranking(report, views)}
     for name, svg in _charts(report, views):
         files[name] = _standalone(svg)
@@ -158,6 +174,8 @@ def _markdown(report: Report, views: Views) -> str:
     parts = []
     for board in report.boards[:_MOST_BOARDS]:
         parts += [f"### {_plain(board.name, 200)}", _outcomes(board), _table(board, views)]
+        if compared := views.published(board, None):
+            parts.append(_published(compared))
     if len(report.boards) > _MOST_BOARDS:
         parts.append(f"{count(len(report.boards) - _MOST_BOARDS, 'more board')} in `ranking.csv`.")
     if report.pending:
@@ -190,6 +208,35 @@ def _table(board: BoardReport, views: Views) -> str:
     text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     left = len(rows) - _MOST_ROWS
     return text if left <= 0 else f"{text}\n\n{count(left, 'more row')} in `ranking.csv`."
+
+
+def _published(compared: Sequence[Comparison]) -> str:
+    """Published values beside ours; fractions in percent."""
+    lines = [["published", "metric", "ours", "published", "ours − published", "source"]]
+    lines.append(["---", "---", "--:", "--:", "--:", "---"])
+    for each in compared[:_MOST_ROWS]:
+        reference, ours, share = each.reference, each.ours, each.reference.is_share
+        what = reference.name or (each.criterion.label if each.criterion else reference.scorer or "dense")
+        at = "" if each.sparsity is None else f" at {sparsity(each.sparsity)}"
+        mean = "" if ours is None else percent(ours.mean) if share else number(ours.mean)
+        width = "" if ours is None or not share else interval(ours)
+        lines.append(
+            [
+                f"`{_plain(what, 40)}`{at} ({_plain(workload(each.pair), 60)})",
+                f"`{_plain(reference.metric, 60)}`",
+                f"{mean} {width}".strip() or ("" if reference.name else "no result yet"),
+                in_percent(reference.in_our_unit) if share else f"{reference.in_our_unit:,.12g}",
+                ""
+                if each.difference is None
+                else signed(each.difference)
+                if share
+                else signed_number(each.difference),
+                _plain(reference.source, 80),
+            ]
+        )
+    left = len(compared) - _MOST_ROWS
+    text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return text if left <= 0 else f"{text}\n\n{count(left, 'more published value')} on the leaderboard."
 
 
 def _line(row: TableRow) -> list[str]:

@@ -85,9 +85,9 @@ def test_every_key_of_a_suite_is_documented():
     sections = Suite.model_fields
     for name in sections:
         assert f"[{name}]" in text, name
-    for section in ("suite", "pruning", "scoring", "metrics", "workload"):
+    for section in ("suite", "pruning", "scoring", "metrics", "workload", "reference"):
         annotation = sections[section].annotation
-        model = annotation.__args__[0] if section == "workload" else annotation
+        model = annotation.__args__[0] if section in ("workload", "reference") else annotation
         model = getattr(model, "__args__", (model,))[0]
         for field in model.model_fields:
             assert f"`{field}" in text, (section, field)

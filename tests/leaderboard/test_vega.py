@@ -10,7 +10,7 @@ import pytest
 
 from benchsuite_leaderboard.agreement import WorkloadAgreement
 from benchsuite_leaderboard.board import RANDOM, Criterion, Workload
-from benchsuite_leaderboard.charts import curves, heat, ranks, trade_off
+from benchsuite_leaderboard.charts import curves, heat, lines, ranks, trade_off
 from benchsuite_leaderboard.charts.theme import looks
 from benchsuite_leaderboard.charts.vega import AXES, FONT, PADDING, TEXT, Layer
 from benchsuite_leaderboard.charts.vegalite import as_is, axis, inline, layer, position, to_svg
@@ -45,7 +45,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
         found.append((to_svg(layers, **rest), by_vega_lite(layers, **rest)))
         return found[-1][0]
 
-    for module in (curves, heat, ranks, trade_off):
+    for module in (lines, heat, ranks, trade_off):
         monkeypatch.setattr(module, "to_svg", twice)
     return found
 
@@ -60,10 +60,14 @@ def test_curves(
         matrix(scorers=scorers, sparsities=sparsities), title="", pending=0, notes=()
     ).boards
     table = board.after.table(board.board.workloads[0])
+    published = [(None, 0.4, 0.99, "theirs"), (next(iter(board.looks)), 0.5, 0.8, "also theirs")]
     for dense in (None, 0.97):
         for compact in (True, False):
-            curves.curves(table, board.looks, dense=dense, budget="macs", label="l", compact=compact)
-    counts = curves.Scale("concepts", is_share=False)
+            also = published if dense else []
+            curves.curves(
+                *(table, board.looks), dense=dense, budget="macs", label="l", compact=compact, published=also
+            )
+    counts = lines.Scale("concepts", is_share=False)
     curves.curves(table, board.looks, dense=12.0, budget="macs", label="l", scale=counts)
     assert len(drawn) == 5
     assert all(ours == theirs for ours, theirs in drawn)

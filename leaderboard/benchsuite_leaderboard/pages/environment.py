@@ -32,11 +32,13 @@ def environment() -> Environment:
     made.filters |= {
         "clean": formats.clean,
         "interval": formats.interval,
+        "in_percent": formats.in_percent,
         "number": formats.number,
         "percent": formats.percent,
         "reason": formats.reason,
         "shortened": formats.shortened,
         "signed": formats.signed,
+        "signed_number": formats.signed_number,
         "sortable_number": formats.sortable_number,
         "sparsity": formats.sparsity,
         "workload": formats.workload,

@@ -13,6 +13,7 @@ from benchsuite_leaderboard.protocol import TARGETS, WIDTHS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from benchsuite.suite import PublishedValue
     from benchsuite_leaderboard.board import Workload
     from benchsuite_leaderboard.pages.answers import Speedup
     from benchsuite_leaderboard.protocol import Sparsity
@@ -100,6 +101,23 @@ def number(value: float) -> str:
         return "0"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
     return f"{value:,.{min(digits, 6)}f}".replace("-", MINUS)
+
+
+def signed_number(value: float) -> str:
+    """A difference with its sign and three significant digits."""
+    return f"+{number(value)}" if value > 0 else number(value)
+
+
+def described(reference: PublishedValue) -> str:
+    """A published value with its source, in few words."""
+    value = reference.in_our_unit
+    said = f"{in_percent(value)}%" if reference.is_share else f"{value:,.{12}g}"
+    return f"{reference.name or 'published'}: {said} ({reference.source})"
+
+
+def in_percent(value: float) -> str:
+    """A published fraction in percent, with the digits that it was published with."""
+    return f"{100 * value:.{12}g}"
 
 
 def speed_words(speedup: Speedup) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from benchsuite.metrics.metric import Quantity, declaration_problem
 from benchsuite.store import metric_names
-from benchsuite_leaderboard.charts.curves import Scale
+from benchsuite_leaderboard.charts.lines import Scale
 from benchsuite_leaderboard.pages.formats import clean
 from benchsuite_leaderboard.pages.small_charts import Drawings, dense_mean, small_charts
 

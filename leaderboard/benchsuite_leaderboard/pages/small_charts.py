@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchsuite.store import metric_names
-from benchsuite_leaderboard.charts.curves import Scale, curves
+from benchsuite_leaderboard.charts.curves import curves
+from benchsuite_leaderboard.charts.lines import Scale
 from benchsuite_leaderboard.pages.formats import workload
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def small_charts(
     for metric, scale in metrics:
         if metric not in board.board.metrics:
             continue
-        table = views.standings(board, metric).means(pair)
+        table = views.means_of(board, pair, metric)
         dense = dense_mean(board, pair, f"{metric}_dense")
         svg = curves(
             table,
@@ -83,6 +84,7 @@ def small_charts(
             scale=scale,
             compact=True,
             has_notes=True,
+            published=views.diamonds(board, metric, pair),
         )
         if svg is not None:
             drawings.append(Drawing(svg, scale.title, "" if dense is None else scale.say(dense)))

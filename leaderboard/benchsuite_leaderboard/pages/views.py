@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from benchsuite.pruning.targets import holds_masks
@@ -13,7 +14,8 @@ from benchsuite_leaderboard.charts.curves import banded, curves
 from benchsuite_leaderboard.charts.ranks import critical_difference_diagram
 from benchsuite_leaderboard.charts.trade_off import Choice, front, hidden, trade_off
 from benchsuite_leaderboard.pages.choices import choices_of
-from benchsuite_leaderboard.pages.formats import in_words, percent, sparsity, workload
+from benchsuite_leaderboard.pages.formats import described, in_words, percent, sparsity, workload
+from benchsuite_leaderboard.published import comparisons
 from benchsuite_leaderboard.standings import Standings
 
 if TYPE_CHECKING:
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 
     from benchsuite_leaderboard.board import Criterion, Workload
     from benchsuite_leaderboard.protocol import Sparsity
-    from benchsuite_leaderboard.report import BoardReport
+    from benchsuite_leaderboard.published import Comparison
+    from benchsuite_leaderboard.report import BoardReport, Report
     from benchsuite_leaderboard.standings import Cell, Table
     from benchsuite_leaderboard.statistics.intervals import Estimate
 
@@ -130,6 +133,7 @@ class Views:
         self._of_metrics: dict[tuple[str, str], Standings] = {}
         self._views: dict[tuple[str, str, Workload | None], View] = {}
         self._charts: dict[tuple[str, str, str, Workload | None], Chart | None] = {}
+        self._means: dict[tuple[str, str, Workload], Table] = {}
         self._trade_offs: dict[tuple[str, str, Workload | None, str], TradeOff | None] = {}
 
     def overall(self, board: BoardReport, standings: Standings) -> View:
@@ -153,6 +157,7 @@ class Views:
                 budget=board.board.protocol.budget,
                 label=label,
                 compact=compact,
+                published=self.diamonds(board, standings.metric, pair),
             ),
         )
 
@@ -164,6 +169,39 @@ class Views:
             return "No interval is drawn."
         whose = "" if len(names) > MOST_BANDS or len(names) == drawn else f" of {in_words(names)}"
         return f"Bands are 95% intervals over seeds{whose}."
+
+    def published(self, board: BoardReport, pair: Workload | None) -> tuple[Comparison, ...]:
+        """Published values beside ours, of one workload or of all."""
+        pairs = board.board.workloads if pair is None else (pair,)
+        return tuple(
+            each
+            for one in (pairs if board.published else ())
+            for each in comparisons(board.board, board.published, one, partial(self.means_of, board, one))
+        )
+
+    def every_published(self, report: Report) -> list[tuple[str, Comparison]]:
+        """The same of all boards, each with the board's name."""
+        return [(board.name, each) for board in report.boards for each in self.published(board, None)]
+
+    def diamonds(
+        self, board: BoardReport, metric: str, pair: Workload
+    ) -> tuple[tuple[Criterion | None, float, float, str], ...]:
+        """What charts against sparsity mark: criterion, sparsity, published value and its source."""
+        return tuple(
+            (each.criterion, sparsity, each.reference.in_our_unit, described(each.reference))
+            for each in self.published(board, pair)
+            for sparsity in [each.reference.sparsity if each.reference.name else each.sparsity]
+            if each.reference.metric == metric
+            and isinstance(sparsity, int | float)
+            and (each.ours is not None or each.reference.name)
+        )
+
+    def means_of(self, board: BoardReport, pair: Workload, metric: str) -> Table:
+        """The means of any metric on one workload, without verdicts."""
+        key = (board.anchor, metric, pair)
+        if key not in self._means:
+            self._means[key] = self.standings(board, metric).means(pair)
+        return self._means[key]
 
     def standings(self, board: BoardReport, metric: str) -> Standings:
         """The cells of any metric."""

@@ -9,6 +9,7 @@ from benchsuite_leaderboard.pages.answers import answers
 from benchsuite_leaderboard.pages.environment import environment
 from benchsuite_leaderboard.pages.measured import measured
 from benchsuite_leaderboard.pages.small_charts import interpretability
+from benchsuite_leaderboard.pages.sweeps import swept_charts
 from benchsuite_leaderboard.pages.views import costs_of
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 def workload_page(report: Report, views: Views, pair: Workload, board: BoardReport) -> str:
     """Verdicts, curves, trade-offs and tables, with a switch to the other boards that have the workload."""
+    swept, without_chart = swept_charts(views, board, pair)
     return (
         environment()
         .get_template("workload.html.j2")
@@ -26,6 +28,8 @@ def workload_page(report: Report, views: Views, pair: Workload, board: BoardRepo
             report=report,
             views=views,
             answers=answers,
+            swept=swept,
+            without_chart=without_chart,
             pair=pair,
             board=board,
             boards=[each for each in report.boards if pair in each.board.workloads],
