@@ -98,9 +98,10 @@ class _Plan:
         self._own = {by: self._described(ref) for by, ref in own}
         latency, dissection = suite.metrics.latency, suite.metrics.dissection
         self._latency_key = latency_key(latency) if latency else None
+        self._each_round = dissection is not None and dissection.each_round
         self._metrics = [(ref, self._described_metric(ref)) for ref in suite.metrics.plugins]
         self._measured: dict[str, Any] = {
-            "dissection": dissection and dissection.model_dump(mode="json"),
+            "dissection": dissection and dissection.of_a_network,
             "concepts": self._concepts(dissection) if dissection else None,
         }
         if self._metrics:
@@ -310,6 +311,7 @@ class _Plan:
                 "recalibrate": suite.recovery.recalibrate,
                 "sparsity": amount,
                 **self._measured,
+                **({"dissected": "each round"} if rounds.has_rounds and self._each_round else {}),
             }
             yield Trial(
                 score=score,
