@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from benchsuite.metrics.accuracy import evaluate
@@ -55,8 +56,15 @@ def round_points(
     """
     if not rounds:
         return ()
-    earlier = (measure_round(worker, trial, dense, each) for each in rounds[:-1])
-    return (*earlier, _of_a_round(trial, metrics))
+    own = _of_a_round(trial, metrics)
+    if (last := rounds[-1].shared) is not None:
+        last.point(trial.point, lambda: own)  # for the trials that go on from here
+    return (*(_point(worker, trial, dense, each) for each in rounds[:-1]), own)
+
+
+def _point(worker: WorkerContext, trial: Trial, dense: DenseModel, each: Round) -> dict[str, float]:
+    measure = partial(measure_round, worker, trial, dense, each)
+    return measure() if each.shared is None else each.shared.point(trial.point, measure)
 
 
 def measure_round(worker: WorkerContext, trial: Trial, dense: DenseModel, each: Round) -> dict[str, float]:

@@ -109,8 +109,10 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: Sequence[ScoredModel]
         metrics |= {f"{metric_names.REPORTED}{name}": value for name, value in facts[0].reported.items()}
         keep_tables(worker.folder(trial.key), tables_in(worker.folder(trial.score.key)))
     if len(rounds) > 1:
-        keep_rounds(worker, trial, [each.outcome for each in rounds])
+        keep_rounds(worker, trial, rounds)
     points = round_points(worker, trial, dense, rounds, metrics)
+    if reused := sum(each.seconds for each in rounds if each.is_reused):
+        metrics[metric_names.REUSED_SECONDS] = reused
     metrics[metric_names.TRIAL_SECONDS] = time.perf_counter() - started
     return TrialRecord(
         key=trial.key,
