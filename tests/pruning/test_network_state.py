@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-RULES = {"unit": PruningSettings("global", "params"), "weight": PruningSettings("layer", "params")}
+RULES = {"unit": PruningSettings("protected", "params"), "weight": PruningSettings("layer", "params")}
 KINDS: dict[str, type[PrunedNetwork]] = {"unit": SmallerNetwork, "weight": MaskedNetwork}
 
 
@@ -61,7 +61,7 @@ def scores(network: PrunedNetwork, kind: str) -> dict[str, Tensor]:
     return found
 
 
-@pytest.mark.parametrize("name", ["plain", "resnet", "option-a"])
+@pytest.mark.parametrize("name", ["mlp", "resnet", "option-a"])
 @pytest.mark.parametrize("kind", ["unit", "weight"])
 @pytest.mark.parametrize("cuts", [1, 2])
 def test_what_follows_a_stored_state_is_what_followed_in_memory(tmp_path, name, kind, cuts):
@@ -96,7 +96,7 @@ def test_what_follows_a_stored_state_is_what_followed_in_memory(tmp_path, name, 
 
 
 def test_the_state_of_another_kind_of_pruning_is_refused(tmp_path):
-    model = build("plain")
+    model = build("resnet")
     networks = {kind: new(kind, model) for kind in KINDS}
     for kind, network in networks.items():
         network.cut(scores(network, kind), 0.3, dict)
