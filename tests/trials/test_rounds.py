@@ -16,10 +16,9 @@ import benchsuite
 from benchsuite.errors import BenchsuiteError
 from benchsuite.hardware.devices import prepare
 from benchsuite.plan.matrix import build_plan
-from benchsuite.publishing.verify import plausibility
 from benchsuite.pruning.rounds import rounds_of_share
+from benchsuite.publishing.verify import plausibility
 from benchsuite.registry.discovery import discover
-from benchsuite.store.record import TrialRecord
 from benchsuite.store.stages import Stage, load_tensors, save_tensors
 from benchsuite.suite import load_suite
 from benchsuite.trials import recovery, round_points
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchsuite.plan.trial import Trial
+    from benchsuite.store.record import TrialRecord
 
 SPARSITIES = (0.3, 0.51, 0.657)
 """What the first three rounds remove, with a share of 0.3."""
@@ -219,13 +219,17 @@ def test_trials_that_begin_alike_share_rounds_and_numbers_stay_the_same(
     assert [reused[s] > 0 for s in SPARSITIES] == ([False, True, True] if order > 0 else [True, True, False])
     for trial in trials:
         alone = Workshop(tmp_path / f"alone{trial.sparsity}")
-        (same,) = [each for each in alone.plan(granularity=granularity, suite=chosen) if each.key == trial.key]
+        (same,) = [
+            each for each in alone.plan(granularity=granularity, suite=chosen) if each.key == trial.key
+        ]
         found, record = alone.run(same), records[trial.sparsity]
         assert timeless(found) == timeless(record)
         assert found.rounds == record.rounds
         assert "time/reused_s" not in found.metrics
         for name in ("model.safetensors", "outputs.safetensors"):
-            assert same_tensors(together.worker.folder(trial.key) / name, alone.worker.folder(same.key) / name)
+            assert same_tensors(
+                together.worker.folder(trial.key) / name, alone.worker.folder(same.key) / name
+            )
         for name in ("layers.csv", "rounds.json", "confusion.csv"):
             one, other = (w.worker.folder(trial.key) / name for w in (together, alone))
             assert one.exists() == other.exists() == (name != "rounds.json" or len(found.rounds) > 1)
@@ -334,7 +338,9 @@ def test_a_round_that_is_none_of_the_network_is_an_error_that_names_it(workshop)
     facts = stage.read()
     assert facts is not None
     stage.complete(facts.model_copy(update={"removed": {"no such group": (0,)}}))
-    with pytest.raises(BenchsuiteError, match=rf"{trial.rounds[-1]} holds no round of this network.*delete it"):
+    with pytest.raises(
+        BenchsuiteError, match=rf"{trial.rounds[-1]} holds no round of this network.*delete it"
+    ):
         workshop.run(trial)
 
 
@@ -399,7 +405,9 @@ def test_a_point_is_measured_once_for_all_trials(workshop, monkeypatch):
 
 
 def test_dissection_of_each_round_is_that_of_the_trial_of_its_sparsity(tmp_path):
-    more = '[metrics]\ndissection = { concepts = "shapes", samples = 60, each_round = true, layers = "inner" }'
+    more = (
+        '[metrics]\ndissection = { concepts = "shapes", samples = 60, each_round = true, layers = "inner" }'
+    )
     deep = Workshop(tmp_path / "deep")
     *_, longest = deep.plan(SPARSITIES[:2], more=more)
     record = deep.run(longest)

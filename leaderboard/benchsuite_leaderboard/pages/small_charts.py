@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from benchsuite_leaderboard.board import Criterion, Workload
     from benchsuite_leaderboard.pages.views import Views
     from benchsuite_leaderboard.report import BoardReport
+    from benchsuite_leaderboard.standings import Table
 
 INTERPRETABILITY = (
     ("detectors", Scale("detectors: units with a concept", is_share=False)),
@@ -67,19 +68,34 @@ def small_charts(
         pair: the workload.
         metrics: names of metrics, and how each is written.
     """
+    tables = (
+        (views.standings(board, metric).means(pair), scale, dense_mean(board, pair, f"{metric}_dense"))
+        for metric, scale in metrics
+        if metric in board.board.metrics
+    )
+    return drawings_of(board, pair, tables, "against sparsity")
+
+
+def drawings_of(
+    board: BoardReport, pair: Workload, tables: Iterable[tuple[Table, Scale, float | None]], over: str
+) -> Drawings | None:
+    """A small chart of each table; None if no cell has a mean.
+
+    Args:
+        board: the board.
+        pair: the workload.
+        tables: each with how its metric is written, and the dense networks' mean.
+        over: what the charts are against, in words.
+    """
     drawings: list[Drawing] = []
     drawn: set[Criterion] = set()
-    for metric, scale in metrics:
-        if metric not in board.board.metrics:
-            continue
-        table = views.standings(board, metric).means(pair)
-        dense = dense_mean(board, pair, f"{metric}_dense")
+    for table, scale, dense in tables:
         svg = curves(
             table,
             board.looks,
             dense=dense,
             budget=board.board.protocol.budget,
-            label=f"Line chart: {scale.title} against sparsity for {workload(pair)}.",
+            label=f"Line chart: {scale.title} {over} for {workload(pair)}.",
             scale=scale,
             compact=True,
             has_notes=True,

@@ -8,6 +8,7 @@ from benchsuite_leaderboard.pages.addresses import workload_address
 from benchsuite_leaderboard.pages.answers import answers
 from benchsuite_leaderboard.pages.environment import environment
 from benchsuite_leaderboard.pages.measured import measured
+from benchsuite_leaderboard.pages.rounds import by_round
 from benchsuite_leaderboard.pages.small_charts import interpretability
 from benchsuite_leaderboard.pages.views import costs_of
 
@@ -31,6 +32,7 @@ def workload_page(report: Report, views: Views, pair: Workload, board: BoardRepo
             boards=[each for each in report.boards if pair in each.board.workloads],
             workload_pages=lambda each: workload_address(report, pair, each),
             costs=costs_of([board]),
+            by_round=by_round(board, pair),
             dissected=interpretability(views, board, pair),
             measured=measured(views, board, pair),
             root="../",
