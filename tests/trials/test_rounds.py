@@ -202,9 +202,10 @@ def test_a_round_is_the_trial_of_its_sparsity_to_the_bit(tmp_path, granularity, 
     assert plausibility([record]) == []
 
 
-@pytest.mark.parametrize("granularity", ["unit", "weight"])
-@pytest.mark.parametrize("order", [1, -1])
-@pytest.mark.parametrize("control", ["", "shuffled"])
+@pytest.mark.parametrize(
+    ("granularity", "order", "control"),
+    [("unit", 1, ""), ("unit", -1, "shuffled"), ("weight", 1, "shuffled"), ("weight", -1, "")],
+)
 def test_trials_that_begin_alike_share_rounds_and_numbers_stay_the_same(
     tmp_path, granularity, order, control, trainings
 ):
