@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -22,11 +22,14 @@ from benchsuite.drawing.terminal import open_console
 from benchsuite.execution.pending_work import PendingWork, computed_otherwise, pending_work, trainings
 from benchsuite.execution.progress import duration
 from benchsuite.plan.matrix import count_by_axis
+from benchsuite.pruning.rounds import rounds_of
 from benchsuite.store import metric_names
 from benchsuite.store.counting import counted
+from benchsuite.store.stages import is_complete
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Mapping
 
     from benchsuite.plan.trial import Trial
     from benchsuite.store.record import TrialRecord
@@ -86,7 +89,7 @@ def run(options: Namespace) -> int:
             soft_wrap=True,
         )
     console.print(_trainings(work, directory))
-    console.print(f"time estimate: {_estimate(work.to_run, records)}")
+    console.print(f"time estimate: {_estimate(work.to_run, records, directory)}")
     if not loaded.selected:
         for line in nothing_selected(loaded, options.filter):
             say(console, line)
@@ -100,19 +103,39 @@ def _trainings(work: PendingWork, directory: RunDirectory) -> str:
     return f"{text}, to train again for their trace: {again}" if again else text
 
 
-def _estimate(to_run: tuple[Trial, ...], records: dict[str, TrialRecord]) -> str:
-    """From the past durations of the same model and data set, else of any; seconds of one worker."""
+def _alike(axes: Mapping[str, Any]) -> list[tuple[object, ...]]:
+    """What a trial's duration is taken from, the nearest first."""
+    network = (axes.get("model"), axes.get("dataset"))
+    return [(*network, axes.get("schedule")), network, ()]
+
+
+def _rounds_to_make(trial: Trial, made: set[str]) -> int:
+    """How many rounds a trial has to make, 1 where its schedule has none; these are added to those made."""
+    if isinstance(trial.sparsity, str) or not trial.schedule.has_rounds:
+        return 1
+    shared = [key for key in trial.rounds if key not in made]
+    made.update(shared)
+    return len(rounds_of(trial.schedule, trial.sparsity)) - len(trial.rounds) + len(shared)
+
+
+def _estimate(to_run: tuple[Trial, ...], records: dict[str, TrialRecord], directory: RunDirectory) -> str:
+    """From the past durations of the same model, data set and schedule, else of others; of one worker.
+
+    Of schedules with rounds they are durations of a round, and rounds that trials share count once.
+    """
     if not to_run:
         return "nothing to run"
-    past: dict[tuple[object, object] | None, list[float]] = {}
+    past: dict[tuple[object, ...], list[float]] = {}
     for record in records.values():
         if (seconds := record.metrics.get(metric_names.TRIAL_SECONDS)) is not None:
-            past.setdefault((record.axes.get("model"), record.axes.get("dataset")), []).append(seconds)
-            past.setdefault(None, []).append(seconds)
+            whole = seconds + record.metrics.get(metric_names.REUSED_SECONDS, 0.0)
+            for place in _alike(record.axes):
+                past.setdefault(place, []).append(whole / max(1, len(record.rounds)))
     if not past:
         return "unknown, no trial of this run directory has been timed yet"
     total = 0.0
+    made = {key for trial in to_run for key in trial.rounds if is_complete(directory.stage(key))}
     for trial in to_run:
-        known = past.get((trial.axes["model"], trial.axes["dataset"])) or past[None]
-        total += sum(known) / len(known)
+        known = next(past[each] for each in _alike(trial.axes) if each in past)
+        total += _rounds_to_make(trial, made) * sum(known) / len(known)
     return f"about {duration(total)} of one worker's time, dense training and latency not counted"

@@ -20,6 +20,8 @@ from benchsuite.plan.stage_keys import (
     latency_key,
     metric_key,
     plugin_content,
+    point_key,
+    round_key,
     score_key,
     trace_key,
     train_key,
@@ -98,9 +100,10 @@ class _Plan:
         self._own = {by: self._described(ref) for by, ref in own}
         latency, dissection = suite.metrics.latency, suite.metrics.dissection
         self._latency_key = latency_key(latency) if latency else None
+        self._each_round = dissection is not None and dissection.each_round
         self._metrics = [(ref, self._described_metric(ref)) for ref in suite.metrics.plugins]
         self._measured: dict[str, Any] = {
-            "dissection": dissection and dissection.model_dump(mode="json"),
+            "dissection": dissection and dissection.of_a_network,
             "concepts": self._concepts(dissection) if dissection else None,
         }
         if self._metrics:
@@ -301,16 +304,20 @@ class _Plan:
             settings = self._settings(scorer, scope, budget)
             if threshold_of(sparsity) is not None:  # it is one on the scores as they are
                 settings = replace(settings, normalise="none")
-            content = {
+            cuts = {
                 "variant": [variant, draw] if variant else None,
                 "settings": vars(settings),
                 "schedule": rounds.content,
                 "early": early.key if early else None,
                 "recovery": recovery.model_dump(),
-                "recalibrate": suite.recovery.recalibrate,
-                "sparsity": amount,
-                **self._measured,
             }
+            measured = {
+                "recalibrate": suite.recovery.recalibrate,
+                **self._measured,
+                **({"dissected": "each round"} if rounds.has_rounds and self._each_round else {}),
+            }
+            content = {**cuts, **measured, "sparsity": amount}
+            shared = _shared_rounds(score.key, cuts, rounds, sparsity)
             yield Trial(
                 score=score,
                 variant=variant,
@@ -341,7 +348,34 @@ class _Plan:
                 ),
                 shared=suite.shared_at(sparsity, granularity),
                 key=trial_key(score.key, content),
+                rounds=shared,
+                point=point_key(measured) if shared else "",
             )
+
+
+def _shared_rounds(
+    score: str, cuts: dict[str, Any], schedule: ScheduleSettings, sparsity: float | OwnAmount
+) -> tuple[str, ...]:
+    """Content keys of a trial's first rounds, which trials with other sparsities may share.
+
+    Those of "rewind" begin alike whatever the sparsity; those of "iterative" depend on it from the first on.
+
+    Args:
+        score: key of the scoring before the first cut.
+        cuts: what decides cuts and recoveries besides.
+        schedule: the rounds.
+        sparsity: where the last one ends.
+    """
+    if schedule.name != "rewind" or isinstance(sparsity, str):
+        return ()
+    targets = rounds_of(schedule, sparsity)
+    if cuts["variant"] is not None and cuts["variant"][0] == "scratch":
+        # Until its last recovery it is the criterion's own trial.
+        cuts, targets = {**cuts, "variant": None}, targets[:-1]
+    found: list[str] = []
+    for target in targets:
+        found.append(round_key(found[-1] if found else score, cuts, target))
+    return tuple(found)
 
 
 def _planned(ref: PluginRef, content: dict[str, Any]) -> PluginChoice:

@@ -46,7 +46,7 @@ class MeasureTask:
     Attributes:
         metric: which metric.
         folder: content key of the stage in whose folder the answer is left.
-        handed_over: whether networks of a trial lie in that folder; else the dense network is measured.
+        handed_over: whether a network of a trial lies in that folder; else the dense one is measured.
         seed: see `MetricContext`.
     """
 

@@ -93,6 +93,22 @@ def metric_key(train: str, metric: Mapping[str, Any]) -> str:
     return _key("metric", METRIC, train=train, metric=metric)
 
 
+def round_key(earlier: str, settings: Mapping[str, Any], target: float) -> str:
+    """The key of a round of a schedule: what the network is after it.
+
+    Args:
+        earlier: key of the round before, or of the scoring before the first.
+        settings: those of the cut and of the recovery.
+        target: the sparsity that the round cuts to.
+    """
+    return _key("round", TRIAL, earlier=earlier, settings=settings, target=target)
+
+
+def point_key(settings: Mapping[str, Any]) -> str:
+    """The key of what is measured of the network after a round, and how."""
+    return _key("point", TRIAL, settings=settings)
+
+
 def latency_key(settings: LatencySettings) -> str:
     """The key of how latencies are measured: the code, the libraries and the settings."""
     return _key("latency", LATENCY, settings=settings.model_dump())

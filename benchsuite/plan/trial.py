@@ -70,6 +70,8 @@ class Trial:
         shared: what is the same for all trials of the suite and is no axis; trials that differ in it are
             not comparable.
         key: its content key.
+        rounds: content keys of its first rounds, in order, which trials with other sparsities may share.
+        point: content key of what is measured after each of them, and how; empty where there are none.
     """
 
     score: ScoreTask
@@ -90,6 +92,8 @@ class Trial:
     metrics: tuple[MetricTask, ...]
     shared: Mapping[str, Any]
     key: str
+    rounds: tuple[str, ...] = ()
+    point: str = ""
 
     @property
     def dense(self) -> DenseTask:
@@ -155,6 +159,7 @@ class Trial:
             **self.stages_of_scores,
             **_numbered("metric", [metric.key for metric in self.metrics]),
             "trial": self.key,
+            **{f"round_{number}": key for number, key in enumerate(self.rounds, start=1)},
         }
         if (trace := next((score.trace for score in self.scores if score.trace), None)) is not None:
             found["trace"] = trace.key  # one for all scorings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -29,6 +30,27 @@ Merges = Mapping[str, Sequence[Sequence[int]]]
 
 GONE = float("-inf")
 """The score of what earlier cuts removed: it is the lowest, so that every cut includes the earlier ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkState:
+    """Where a network that is being pruned stands after a cut, as data.
+
+    Attributes:
+        weights: its parameters and buffers by name.
+        keep: by layer, True where a weight is kept; empty where units are removed.
+        removed: see `PrunedNetwork`.
+        metrics: likewise.
+        cost: likewise.
+        cuts: how many cuts it has had.
+    """
+
+    weights: Mapping[str, Tensor]
+    keep: Mapping[str, Tensor]
+    removed: Mapping[str, tuple[int, ...]]
+    metrics: Mapping[str, float]
+    cost: Cost
+    cuts: int
 
 
 class PrunedNetwork(ABC):
@@ -68,7 +90,7 @@ class PrunedNetwork(ABC):
         self.cost = dense_cost
         self._graph, self._dense_cost = graph, dense_cost
         self._settings, self._seed, self._probe = settings, seed, probe
-        self._cuts = 0
+        self._dense, self._cuts = dense, 0
         self._begin()
 
     @abstractmethod
@@ -108,6 +130,39 @@ class PrunedNetwork(ABC):
     @abstractmethod
     def take_weights(self, dense: nn.Module) -> None:
         """Replace the weights by those of another dense network, pruned in the same places."""
+
+    def set_to(self, state: NetworkState) -> None:
+        """Go to where this or an equal network stood; what follows is what followed there.
+
+        Raises:
+            RuntimeError, KeyError, IndexError: the state is not that of such a network.
+        """
+        self.model = self.model_of(state.weights, state.removed)
+        self.removed, self.metrics, self.cost = dict(state.removed), dict(state.metrics), state.cost
+        self._cuts = state.cuts
+        self._continue_with(state.keep)
+
+    @property
+    def cuts(self) -> int:
+        """How many cuts it has had."""
+        return self._cuts
+
+    @abstractmethod
+    def model_of(self, weights: Mapping[str, Tensor], removed: Mapping[str, tuple[int, ...]]) -> nn.Module:
+        """A network with these weights, made from the dense one without these positions.
+
+        Raises:
+            RuntimeError, KeyError, IndexError: the weights or positions are not those of such a network.
+        """
+
+    @property
+    @abstractmethod
+    def keep(self) -> Mapping[str, Tensor]:
+        """By layer, True where a weight is kept; empty where units are removed."""
+
+    @abstractmethod
+    def _continue_with(self, keep: Mapping[str, Tensor]) -> None:
+        """Prepare the next cut of the network as it is now."""
 
     def share_of_what_is_left(self, sparsity: float) -> float:
         """What share of the budget of the network as it is a cut to a sparsity of the dense one removes."""

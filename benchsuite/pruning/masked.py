@@ -123,9 +123,7 @@ class MaskedNetwork(PrunedNetwork):
         self._mask(dict(keep), 0)
 
     def _mask(self, keep: dict[str, Tensor], ties: int) -> None:
-        self._masks = WeightMasks(keep)
-        self.masked = tuple(sorted(name for name, mask in keep.items() if not mask.all()))
-        self.after_step = self._masks.bind(self.model)
+        self._continue_with(keep)
         self.cost = measure_cost(with_layers_of_torch(self.model), self._probe[:1])
         self._check_zeros_arrive()
         gone = {name: int((~mask).sum()) for name, mask in keep.items()}
@@ -169,6 +167,24 @@ class MaskedNetwork(PrunedNetwork):
     def take_weights(self, dense: nn.Module) -> None:
         """Replace the weights by those of another dense network, pruned in the same places."""
         self.model = copy_of(dense)
+        self.after_step = self._masks.bind(self.model)
+
+    @property
+    def keep(self) -> Mapping[str, Tensor]:
+        """See `PrunedNetwork.keep`."""
+        return dict(self._masks.keep)
+
+    def model_of(self, weights: Mapping[str, Tensor], removed: Mapping[str, tuple[int, ...]]) -> nn.Module:
+        """See `PrunedNetwork.model_of`; no position of it is removed."""
+        if removed:
+            raise KeyError(f"positions of {', '.join(removed)} are removed, where weights are masked")
+        model = copy_of(self._dense)
+        model.load_state_dict(dict(weights))
+        return model
+
+    def _continue_with(self, keep: Mapping[str, Tensor]) -> None:
+        self._masks = WeightMasks(keep)
+        self.masked = tuple(sorted(name for name, mask in keep.items() if not mask.all()))
         self.after_step = self._masks.bind(self.model)
 
     def _kept(self, name: str, score: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchsuite.pruning.base import Merges, PrunedNetwork, Vary
+from benchsuite.pruning.base import Merges, NetworkState, PrunedNetwork, Vary
 from benchsuite.pruning.masked import MaskedNetwork
 from benchsuite.pruning.smaller import SmallerNetwork
 
-__all__ = ["MaskedNetwork", "Merges", "PrunedNetwork", "SmallerNetwork", "Vary"]
+__all__ = ["MaskedNetwork", "Merges", "NetworkState", "PrunedNetwork", "SmallerNetwork", "Vary"]

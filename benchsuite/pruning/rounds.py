@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from benchsuite.pruning.settings import ScheduleSettings
+
+
+_DIGITS = 60
 
 
 def rounds_of(schedule: ScheduleSettings, sparsity: float) -> list[float]:
@@ -33,4 +37,13 @@ def rounds_of_share(sparsity: float, share: float) -> list[float]:
     if sparsity <= 0:
         return [sparsity]
     count = math.ceil(math.log(1 - sparsity) / math.log(1 - share) - 1e-9)
-    return [1 - (1 - share) ** number for number in range(1, count)] + [sparsity]
+    return [_after(number, share) for number in range(1, count)] + [sparsity]
+
+
+def _after(rounds: int, share: float) -> float:
+    """The float nearest to what so many rounds remove.
+
+    So a suite that asks for 0.488 asks for the third round of 0.2: in floats, 1 - 0.8**3 is another number.
+    """
+    with localcontext(prec=_DIGITS):
+        return float(1 - (1 - Decimal(repr(share))) ** rounds)

@@ -135,6 +135,11 @@ class ScheduleSettings:
     rewind_to: float
 
     @property
+    def has_rounds(self) -> bool:
+        """Whether it cuts and recovers round by round."""
+        return self.name in ("iterative", "rewind")
+
+    @property
     def content(self) -> list[Any]:
         """The part of it that affects a result."""
         own: dict[str, list[float]] = {

@@ -167,6 +167,22 @@ class SmallerNetwork(PrunedNetwork):
         self.model = remove_units(dense, self._dense_graph, self.removed)
         self._graph = self._graph.of(self.model)
 
+    @property
+    def keep(self) -> Mapping[str, Tensor]:
+        """See `PrunedNetwork.keep`."""
+        return {}
+
+    def model_of(self, weights: Mapping[str, Tensor], removed: Mapping[str, tuple[int, ...]]) -> nn.Module:
+        """See `PrunedNetwork.model_of`."""
+        model = remove_units(self._dense, self._dense_graph, removed)
+        model.load_state_dict(dict(weights))
+        return model
+
+    def _continue_with(self, keep: Mapping[str, Tensor]) -> None:
+        if keep:
+            raise KeyError(f"weights of {', '.join(keep)} are masked, where units are removed")
+        self._graph = self._dense_graph.without(self.removed, self.model)
+
     def _kept(self, group: CoupledGroup) -> list[int]:
         gone = set(self.removed.get(group.name, ()))
         return [position for position in range(group.size) if position not in gone]

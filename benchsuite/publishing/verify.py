@@ -15,6 +15,7 @@ from benchsuite.publishing.plausibility.costs import costs
 from benchsuite.publishing.plausibility.dissections import dissections
 from benchsuite.publishing.plausibility.oddity import Oddity
 from benchsuite.publishing.plausibility.ranges import ranges
+from benchsuite.publishing.plausibility.rounds import rounds
 from benchsuite.publishing.plausibility.shared import differences
 from benchsuite.publishing.plausibility.times import times
 from benchsuite.store import metric_names
@@ -148,6 +149,7 @@ def _oddities(record: TrialRecord) -> Oddities:
     yield from costs(record, metrics)
     yield from times(metrics)
     yield from dissections(record, metrics)
+    yield from rounds(record, metrics)
 
 
 def _identity(axes: Mapping[str, Any]) -> str:

@@ -48,6 +48,7 @@ class TrialRecord:
             the dense model and of the scores (train_content, score_content). Where some layers have a
             criterion of their own, its scores stand in score_2, score_3, ...
         error: the reason of any status but done.
+        rounds: of a schedule with rounds, the metrics after each round, the last one's as in `metrics`.
     """
 
     key: str
@@ -58,11 +59,15 @@ class TrialRecord:
     settings: dict[str, Any] = field(default_factory=dict)
     stages: dict[str, str] = field(default_factory=dict)
     error: str | None = None
+    rounds: tuple[dict[str, float], ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
         """One line of JSON without a line break."""
-        return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False)
+        fields = asdict(self)
+        if not self.rounds:
+            del fields["rounds"]
+        return json.dumps(fields, ensure_ascii=False, allow_nan=False)
 
     @classmethod
     def from_json(cls, line: str) -> TrialRecord:
@@ -95,6 +100,7 @@ class TrialRecord:
         bad = [n for n, v in data.get("metrics", {}).items() if not _is_finite_number(v)]
         if bad:
             raise ValueError(f"metrics {', '.join(bad)} are not numbers")
+        data["rounds"] = _rounds(data.get("rounds", []))
         try:
             json.dumps(data, allow_nan=False)
         except ValueError:
@@ -102,6 +108,17 @@ class TrialRecord:
         if isinstance(data.get("error"), str):
             data["error"] = printable(data["error"])
         return cls(**{name: data[name] for name in _FIELD_TYPES if name in data})
+
+
+def _rounds(told: list[Any]) -> tuple[dict[str, float], ...]:
+    """The metrics after each round; raises `ValueError` for what is none."""
+    for number, metrics in enumerate(told, start=1):
+        if not isinstance(metrics, dict):
+            raise ValueError(f"round {number} of rounds is no table of metrics")
+        bad = [str(name)[:50] for name, value in metrics.items() if not _is_finite_number(value)]
+        if bad:
+            raise ValueError(f"{', '.join(bad)} of round {number} are not numbers")
+    return tuple(told)
 
 
 def _check_keys(data: dict[str, Any]) -> None:
@@ -151,6 +168,7 @@ _FIELD_TYPES: dict[str, type | tuple[type, ...]] = {
     "settings": dict,
     "stages": dict,
     "error": (str, type(None)),
+    "rounds": list,
     "schema_version": int,
 }
 

@@ -59,6 +59,14 @@ def metrics(record: TrialRecord) -> dict[str, float]:
     return {allowed_name(name): value for name, value in record.metrics.items()}
 
 
+def round_metrics(record: TrialRecord) -> list[dict[str, float]]:
+    """The metrics after each round under names that MLflow accepts."""
+    return [
+        {allowed_name(f"{metric_names.ROUNDS}{name}"): value for name, value in each.items()}
+        for each in record.rounds
+    ]
+
+
 def tags(record: TrialRecord) -> dict[str, str]:
     """Identity, outcome and provenance."""
     found = {

@@ -289,7 +289,7 @@ class View:
         again = logged.status != record.status  # a new attempt, with new samples of the system load
         points += [
             point
-            for point in trial_curves(self._folder(record))
+            for point in (*trial_curves(self._folder(record)), *_rounds(record))
             if point.name not in logged.metrics or (again and point.name.startswith(metric_names.SYSTEM))
         ]
         labels = {name: value for name, value in tags.items() if logged.tags.get(name) != value}
@@ -372,3 +372,12 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container may run as a user that the system does not know
         return "unknown"
+
+
+def _rounds(record: TrialRecord) -> list[Point]:
+    """What the trial came to after each round, with the round as the step."""
+    return [
+        Point(name, number, value)
+        for number, found in enumerate(mlflow_fields.round_metrics(record), start=1)
+        for name, value in found.items()
+    ]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from benchsuite.drawing.confusion import confusion_csv, confusion_svg
 from benchsuite.pruning.rounds import rounds_of
 from benchsuite.store.files import write_atomically
-from benchsuite.trials.dense_training import curve
+from benchsuite.trials.dense_training import curve, finite_or_none
 from benchsuite.trials.pruned_model import keep_pruned
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from benchsuite.pruning.networks import PrunedNetwork
     from benchsuite.training import TrainingLog
     from benchsuite.trials.dense_model import DenseModel
+    from benchsuite.trials.rounds import Round
     from benchsuite.trials.worker_context import WorkerContext
 
 
@@ -46,30 +46,20 @@ def keep_trial(
     return file_bytes
 
 
-@dataclass(frozen=True)
-class RoundOutcome:
-    """What a round of a schedule came to.
-
-    Attributes:
-        params_nonzero: parameters that are left.
-        macs_nonzero: multiply-accumulates that are left.
-        validation_top1: accuracy on the validation split; None where it is empty.
-        loss: training loss of the last epoch after the cut; None without one.
-    """
-
-    params_nonzero: int
-    macs_nonzero: int
-    validation_top1: float | None
-    loss: float | None
-
-
-def keep_rounds(worker: WorkerContext, trial: Trial, rounds: Sequence[RoundOutcome]) -> None:
-    """Keep what each round of the trial came to."""
+def keep_rounds(worker: WorkerContext, trial: Trial, rounds: Sequence[Round]) -> None:
+    """Keep what each round of the trial came to, as far as the test split is not needed for it."""
     assert not isinstance(trial.sparsity, str)
     targets = rounds_of(trial.schedule, trial.sparsity)
     numbered = [
-        {"round": number, "sparsity": target, **asdict(outcome)}
-        for number, (target, outcome) in enumerate(zip(targets, rounds, strict=True), start=1)
+        {
+            "round": each.number,
+            "sparsity": target,
+            "params_nonzero": each.cost.nonzero_params,
+            "macs_nonzero": each.cost.nonzero_macs,
+            "validation_top1": each.validation_top1,
+            "loss": finite_or_none(each.recovery.losses[-1]) if each.recovery.losses else None,
+        }
+        for target, each in zip(targets, rounds, strict=True)
     ]
     write_atomically(worker.folder(trial.key) / "rounds.json", json.dumps(numbered, indent=1))
 

@@ -55,7 +55,7 @@ def dissect_dense(
 ) -> DenseDissection | str:
     """The dissection of a dense network, made once and kept; or why the network has none."""
     known = _OPEN.setdefault(dense, {})
-    asked = settings.model_dump_json()
+    asked = settings.model_dump_json(exclude={"each_round"})
     if asked not in known:
         known[asked] = _stored(worker, task, dense, settings)
     return known[asked]
@@ -74,7 +74,7 @@ def _stored(
         tell=worker.tell,
     )
     code = [code_digest(__name__), code_libraries(__name__)]
-    key = content_key(["dissection", *code, task.key, concepts.key, settings.model_dump(mode="json")])
+    key = content_key(["dissection", *code, task.key, concepts.key, settings.of_a_network])
     folder = worker.folder(key)
 
     def make() -> DissectionFacts:
@@ -146,6 +146,23 @@ def dissect_pruned(
             f"the units of {', '.join(lost)} cannot be followed from the dense network into the pruned one"
         )
     return Interpretability(dissection_metrics(after, before.result, kept), {"dissection": notes})
+
+
+def dissect_round(
+    worker: WorkerContext,
+    trial: Trial,
+    dense: DenseModel,
+    model: nn.Module,
+    removed: Mapping[str, tuple[int, ...]],
+) -> dict[str, float]:
+    """The interpretability of the network after a round, where the suite asks for it; leaves no files."""
+    if trial.dissection is None or not trial.dissection.each_round:
+        return {}
+    before = dissect_dense(worker, trial.dense, dense, trial.dissection)
+    if isinstance(before, str):
+        return {}
+    after = _measured(worker, dense, model, before.concepts, before.settings)
+    return dissection_metrics(after, before.result, kept_in_outputs(dense, before.result, after, removed))
 
 
 def kept_in_outputs(

@@ -148,6 +148,64 @@ class PrunedFacts(Facts):
     removed: dict[str, tuple[int, ...]]
 
 
+class RecoveryFacts(Facts):
+    """What a training after a cut did; see `TrainingLog`."""
+
+    losses: tuple[float, ...]
+    learning_rates: tuple[float, ...]
+    steps: int
+    steps_per_epoch: int
+    seconds: float
+    captured: bool
+
+
+class RoundFacts(Facts):
+    """A round of a schedule, which trials with other sparsities may share.
+
+    Attributes:
+        cuts: how many cuts the network has had.
+        removed: by coupled group of the dense network, the removed positions; empty for masks.
+        metrics: of the cut: achieved sparsities, ties, surgery.
+        cost: of the network after the cut.
+        recovery: what followed.
+        validation_top1: accuracy on the validation split; None where it is empty.
+        cut_seconds: duration of scoring and cut.
+        seconds: duration of all of it.
+    """
+
+    decide = ("cuts", "removed", "metrics", "cost")
+
+    cuts: int
+    removed: dict[str, tuple[int, ...]]
+    metrics: dict[str, float]
+    cost: Cost
+    recovery: RecoveryFacts
+    validation_top1: float | None
+    cut_seconds: float
+    seconds: float
+
+
+CUT, RECOVERED, MASKS = "cut.safetensors", "recovered.safetensors", "masks.safetensors"
+"""Files of a round: weights right after the cut and after the recovery, and what masks keep."""
+
+
+def round_stage(folder: Path, made_from: str = "") -> Stage[RoundFacts]:
+    """A round in its stage's folder."""
+    return Stage(folder, RoundFacts, [CUT, RECOVERED, MASKS], made_from)
+
+
+class PointFacts(Facts):
+    """What was measured of the network after a round; it lies in a folder within the round's.
+
+    Attributes:
+        point: by name.
+    """
+
+    decide = ("point",)
+
+    point: dict[str, float]
+
+
 PRUNED, OUTPUTS = "model.safetensors", "outputs.safetensors"
 """Files of a trial or a training: its network's weights, and that network's outputs on a few inputs."""
 

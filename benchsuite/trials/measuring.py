@@ -1,6 +1,6 @@
 """What metric plugins measure on the networks of a trial, each in a process of its own.
 
-A trial's process leaves networks in a file, the plugin's process measures them and leaves an answer in text.
+A trial's process leaves a network in a file, the plugin's process measures it and leaves an answer in text.
 The answer is checked as whatever comes from a stranger's process.
 """
 
@@ -10,7 +10,7 @@ import base64
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchsuite.contracts.covered_imports import covered_imports
 from benchsuite.errors import PluginError, Unsupported
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from benchsuite.trials.dense_model import DenseModel
     from benchsuite.trials.worker_context import WorkerContext
 
-_NETWORKS, _ANSWER = "measured.pt", "measured.json"
+_NETWORK, _ANSWER = "measured.pt", "measured.json"
 _LARGEST = 128 << 20
 """Bytes of an answer."""
 
@@ -81,23 +81,18 @@ class _Outcome(BaseModel):
     unsupported: str | None = None
 
 
-_OUTCOMES = TypeAdapter(list[_Outcome])
-
-
 @dataclass
 class Measured:
-    """What all metric plugins made of a trial.
+    """What all metric plugins made of some networks of a trial.
 
     Attributes:
-        metrics: of the trial's last network and of the dense one, by name in records.
-        rounds: of each round but the last, by its number of cuts: the same.
+        metrics: by name in records.
         notes: for the record's provenance: under each metric's name the plugin, its quantities, and why it
             measured nothing, if so.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
-    rounds: dict[int, dict[str, float]] = field(default_factory=dict)
-    notes: dict[str, Any] = field(default_factory=dict)
+    notes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def network_to_measure(
@@ -123,7 +118,7 @@ def measure_dense(worker: WorkerContext, trial: Trial, dense: DenseModel) -> Mea
     """
     found = Measured()
     for metric in trial.metrics:
-        note = found.notes[metric.called] = {
+        found.notes[metric.called] = {
             "metric": metric.metric.label,
             "quantities": {name: list(quantity) for name, quantity in metric.quantities.items()},
         }
@@ -131,10 +126,8 @@ def measure_dense(worker: WorkerContext, trial: Trial, dense: DenseModel) -> Mea
             continue
         facts = _dense_facts(worker, metric, dense)
         if facts.unsupported is not None:
-            note["unsupported"] = facts.unsupported
-        found.metrics |= {
-            f"{_name(metric, quantity)}_dense": value for quantity, value in facts.numbers.items()
-        }
+            found.notes[metric.called]["unsupported"] = facts.unsupported
+        found.metrics |= {f"{_name(metric, name)}_dense": value for name, value in facts.numbers.items()}
     return found
 
 
@@ -142,7 +135,7 @@ def _dense_facts(worker: WorkerContext, metric: MetricTask, dense: DenseModel) -
     folder = worker.folder(metric.key)
 
     def make() -> MetricFacts:
-        (outcome,) = _asked(worker, MeasureTask(metric, metric.key, False, _seed(metric)))
+        outcome = _asked(worker, MeasureTask(metric, metric.key, False, _seed(metric)))
         _keep(worker, metric.key, metric.called, outcome)
         # Beside the dense model, too, where MLflow and pages look.
         _keep(worker, metric.dense.key, metric.called, outcome)
@@ -151,83 +144,83 @@ def _dense_facts(worker: WorkerContext, metric: MetricTask, dense: DenseModel) -
     return Stage(folder, MetricFacts, [], made_from=dense.content).get(make, worker.tell)
 
 
-def measure_trial(
-    worker: WorkerContext, trial: Trial, standing: Sequence[Standing], found: Measured
-) -> Measured:
-    """The same with what the metrics say of a trial's networks.
+def measure_end(worker: WorkerContext, trial: Trial, standing: Standing, of_dense: Measured) -> Measured:
+    """What the trial's metrics say of its last network, with what they say of the dense one.
 
-    Args:
-        worker: where to work.
-        trial: whose networks these are.
-        standing: the networks.
-        found: what they say of the dense one.
+    Tables, curves and pictures are left in the trial's folder.
 
     Raises:
         PluginError: a metric raised an error, or returned something invalid.
     """
+    found = Measured(dict(of_dense.metrics), {name: dict(note) for name, note in of_dense.notes.items()})
     for metric in trial.metrics:
-        chosen = [each for each in standing if each.when in metric.stages]
-        if not chosen:
-            continue
-        path = worker.folder(trial.key) / _NETWORKS
-        try:
-            hand_over(path, chosen)
-            outcomes = _asked(worker, MeasureTask(metric, trial.key, True, _seed(metric)))
-        finally:
-            path.unlink(missing_ok=True)
-        if len(outcomes) != len(chosen):
-            raise PluginError(f"metric {metric.called}: its process measured another number of networks")
-        for each, outcome in zip(chosen, outcomes, strict=True):
+        if {"round", "end"}.intersection(metric.stages):
+            outcome = _measured(worker, trial, metric, standing)
             if outcome.unsupported is not None:
                 found.notes[metric.called]["unsupported"] = outcome.unsupported
-            numbers = {_name(metric, quantity): value for quantity, value in outcome.numbers.items()}
-            if each.when == "end":
-                found.metrics |= numbers
-                _keep(worker, trial.key, metric.called, outcome)
-            else:
-                found.rounds.setdefault(each.round_number, {}).update(numbers)
+            found.metrics |= {_name(metric, name): value for name, value in outcome.numbers.items()}
+            _keep(worker, trial.key, metric.called, outcome)
     return found
+
+
+def measure_after_round(worker: WorkerContext, trial: Trial, standing: Standing) -> dict[str, float]:
+    """What those metrics that are measured after each round say of a network, by name in records."""
+    found: dict[str, float] = {}
+    for metric in trial.metrics:
+        if "round" in metric.stages:
+            outcome = _measured(worker, trial, metric, standing)
+            found |= {_name(metric, name): value for name, value in outcome.numbers.items()}
+    return found
+
+
+def after_each_round(trial: Trial) -> tuple[str, ...]:
+    """What the names of those metrics begin with that are measured after each round."""
+    return tuple(_name(metric, "") for metric in trial.metrics if "round" in metric.stages)
+
+
+def _measured(worker: WorkerContext, trial: Trial, metric: MetricTask, standing: Standing) -> _Outcome:
+    path = worker.folder(trial.key) / _NETWORK
+    try:
+        hand_over(path, standing)
+        return _asked(worker, MeasureTask(metric, trial.key, True, _seed(metric)))
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def answer_measurement(worker: WorkerContext, task: MeasureTask) -> None:
     """Measure what a trial has left, or its dense network, and leave the answer there."""
     dense = load_dense(worker, task.metric.dense)
     whole = network_to_measure(dense, dense.model, {})
-    standing = [Standing("dense", 0, whole)]
     folder = worker.folder(task.folder)
+    standing = Standing("dense", 0, whole)
     if task.handed_over:
-        standing = handed_over(folder / _NETWORKS, worker.device)
+        standing = handed_over(folder / _NETWORK, worker.device)
     metric = cast("Metric", worker.create("metric", task.metric.metric))
-    outcomes = []
-    with covered_imports("metric", metric):
-        for each in standing:
-            context = MetricContext(
-                each.when,
-                each.network,
-                whole,
-                dense.data,
-                worker.device,
-                round_number=each.round_number,
-                seed=task.seed,
-            )
-            try:
-                numbers = run_metric(metric, context)
-            except Unsupported as reason:
-                outcomes.append(_Outcome(unsupported=printable(str(reason), 1000)))
-                continue
-            shown = context.shown
-            outcomes.append(
-                _Outcome(
-                    numbers=numbers,
-                    tables=shown.tables,
-                    curves=shown.curves,
-                    pictures={n: base64.b64encode(content).decode() for n, content in shown.pictures.items()},
-                )
-            )
-    write_atomically(folder / _ANSWER, _OUTCOMES.dump_json(outcomes))
+    context = MetricContext(
+        standing.when,
+        standing.network,
+        whole,
+        dense.data,
+        worker.device,
+        round_number=standing.round_number,
+        seed=task.seed,
+    )
+    try:
+        with covered_imports("metric", metric):
+            numbers = run_metric(metric, context)
+        shown = context.shown
+        outcome = _Outcome(
+            numbers=numbers,
+            tables=shown.tables,
+            curves=shown.curves,
+            pictures={name: base64.b64encode(content).decode() for name, content in shown.pictures.items()},
+        )
+    except Unsupported as reason:
+        outcome = _Outcome(unsupported=printable(str(reason), 1000))
+    write_atomically(folder / _ANSWER, outcome.model_dump_json())
 
 
-def _asked(worker: WorkerContext, task: MeasureTask) -> list[_Outcome]:
+def _asked(worker: WorkerContext, task: MeasureTask) -> _Outcome:
     """The answer to a task, checked."""
     path = worker.folder(task.folder) / _ANSWER
     called = f"metric {task.metric.called}"
@@ -236,14 +229,13 @@ def _asked(worker: WorkerContext, task: MeasureTask) -> list[_Outcome]:
             answer_measurement(worker, task)
         else:
             worker.apart(task)
-        outcomes = _OUTCOMES.validate_json(read_regular(path, _LARGEST))
+        outcome = _Outcome.model_validate_json(read_regular(path, _LARGEST))
     except (ValidationError, FileNotFoundError) as error:
         raise PluginError(f"{called}: its process left no usable answer") from error
     finally:
         path.unlink(missing_ok=True)
-    for outcome in outcomes:
-        checked_numbers(outcome.numbers, task.metric.quantities, called)
-    return outcomes
+    checked_numbers(outcome.numbers, task.metric.quantities, called)
+    return outcome
 
 
 def _keep(worker: WorkerContext, key: str, called: str, outcome: _Outcome) -> None:

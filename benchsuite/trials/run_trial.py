@@ -15,7 +15,6 @@ from benchsuite.metrics.accuracy import Evaluation, evaluate
 from benchsuite.pruning.copying import copy_of
 from benchsuite.pruning.layer_targets import TargetedLayers
 from benchsuite.pruning.networks import MaskedNetwork, PrunedNetwork, SmallerNetwork
-from benchsuite.pruning.rounds import rounds_of
 from benchsuite.pruning.signature import architecture_signature
 from benchsuite.pruning.targets import LAYERS, Threshold
 from benchsuite.pruning.threshold import threshold_of
@@ -24,14 +23,15 @@ from benchsuite.scoring.controls import reversed_scores, shuffled_scores
 from benchsuite.store import metric_names
 from benchsuite.store.keys import content_key, derived_seed
 from benchsuite.store.record import TrialRecord
-from benchsuite.training.recalibration import recalibrated
-from benchsuite.trials.artifacts import RoundOutcome, keep_rounds, keep_trial
-from benchsuite.trials.dense_training import evaluation_metrics, finite_or_none
+from benchsuite.trials.artifacts import keep_rounds, keep_trial
+from benchsuite.trials.dense_training import evaluation_metrics
 from benchsuite.trials.dissection import dissect_pruned
-from benchsuite.trials.measuring import Standing, measure_dense, measure_trial, network_to_measure
+from benchsuite.trials.evaluations import before_recovery, cost_metrics, recalibrated_for
+from benchsuite.trials.measuring import Standing, measure_dense, measure_end, network_to_measure
 from benchsuite.trials.recovery import recover
 from benchsuite.trials.reported import keep_tables, tables_in
-from benchsuite.trials.round_scores import score_round
+from benchsuite.trials.round_points import round_points
+from benchsuite.trials.rounds import run_rounds
 from benchsuite.trials.scores import graph_of
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from benchsuite.plan.trial import Trial, TrialTarget
     from benchsuite.pruning.graph import PruningGraph
     from benchsuite.pruning.settings import PruningSettings
-    from benchsuite.training import TrainingLog
     from benchsuite.trials.dense_model import DenseModel
+    from benchsuite.trials.rounds import Round
     from benchsuite.trials.scores import ScoredModel
     from benchsuite.trials.worker_context import WorkerContext
 
@@ -66,39 +66,40 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: Sequence[ScoredModel]
     dense, facts = scored[0].dense, [each.facts for each in scored]
     dense.check_unchanged()
     measured = measure_dense(worker, trial, dense)
-    network, earlier = prune(worker, trial, by_key)
-    prune_seconds = time.perf_counter() - started
-    before = copy_of(network.model)
-    anew = _recalibrated(trial, dense, before)  # ahead of the long recovery, which an error must not waste
-    logs = [log for log, _ in earlier]
-    recovery = recover(worker, trial, dense, network, before=logs, last=True)
-    rounds = [outcome for _, outcome in earlier]
+    began = time.perf_counter()
+    network, rounds = prune(worker, trial, by_key)
     if rounds:
-        rounds.append(_round(dense, network, recovery))
-    # The test split is read here and nowhere else: nothing above can have been chosen on it.
-    before_recovery = _before_recovery(trial, dense, before, anew)
+        prune_seconds = sum(each.seconds for each in rounds[:-1]) + rounds[-1].cut_seconds
+        before, recovery = rounds[-1].before(), rounds[-1].recovery
+        anew = _recalibrated(trial, dense, before)
+    else:
+        prune_seconds = time.perf_counter() - began
+        before = copy_of(network.model)
+        anew = _recalibrated(trial, dense, before)  # ahead of the recovery, which an error must not waste
+        recovery = recover(worker, trial, dense, network, last=True)
+    # The test split is read from here on and nowhere else: nothing above can have been chosen on it.
+    cut_alone = {} if trial.variant == "scratch" else before_recovery(dense, before, anew)
     evaluation = evaluate(
         network.model, dense.data.test, dense.data.classes, network="the network after recovery"
     )
     interpretability = dissect_pruned(worker, trial, dense, network.model, network.removed)
     last = network_to_measure(dense, network.model, network.removed)
-    measured = measure_trial(worker, trial, [Standing("end", len(rounds) or 1, last)], measured)
+    measured = measure_end(worker, trial, Standing("end", len(rounds) or 1, last), measured)
     file_bytes = keep_trial(worker, trial, network, evaluation, dense, recovery)
     metrics = {
         **evaluation_metrics(evaluation, dense.data.classes),
-        **before_recovery,
+        **cut_alone,
         metric_names.TOP1_DENSE: dense.top1,
         **network.metrics,
         **interpretability.metrics,
         **measured.metrics,
-        **_cost_metrics(network.cost, dense.cost),
+        **cost_metrics(network.cost, dense.cost),
         metric_names.FILE_BYTES: file_bytes,
         metric_names.FILE_BYTES_DENSE: dense.facts.file_bytes,
         metric_names.TRAIN_SECONDS: dense.facts.train_seconds,
         metric_names.SCORE_SECONDS: sum(each.seconds for each in facts),
         metric_names.PRUNE_SECONDS: prune_seconds,
         metric_names.RECOVER_SECONDS: recovery.seconds,
-        metric_names.TRIAL_SECONDS: time.perf_counter() - started,
         metric_names.SCORE_PEAK_MB: max(each.peak_memory_mb for each in facts),
         metric_names.SCORE_TIES: sum(each.ties for each in facts),
     }
@@ -107,13 +108,18 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: Sequence[ScoredModel]
             metrics[metric_names.STABILITY] = facts[0].stability
         metrics |= {f"{metric_names.REPORTED}{name}": value for name, value in facts[0].reported.items()}
         keep_tables(worker.folder(trial.key), tables_in(worker.folder(trial.score.key)))
-    if rounds:
+    if len(rounds) > 1:
         keep_rounds(worker, trial, rounds)
+    points = round_points(worker, trial, dense, rounds, metrics)
+    if reused := sum(each.seconds for each in rounds if each.is_reused):
+        metrics[metric_names.REUSED_SECONDS] = reused
+    metrics[metric_names.TRIAL_SECONDS] = time.perf_counter() - started
     return TrialRecord(
         key=trial.key,
         axes=trial.axes,
         status="done",
         metrics={name: float(value) for name, value in metrics.items()},
+        rounds=points,
         provenance={
             **provenance(worker, trial, dense),
             "test_samples": _test_samples(evaluation, dense.data.classes),
@@ -134,8 +140,8 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: Sequence[ScoredModel]
 
 def prune(
     worker: WorkerContext, trial: Trial, by_key: Mapping[str, ScoredModel]
-) -> tuple[PrunedNetwork, list[tuple[TrainingLog, RoundOutcome]]]:
-    """The network after its last cut, and of each round before it the recovery and what it came to.
+) -> tuple[PrunedNetwork, list[Round]]:
+    """The network after its cut; of a schedule with rounds, after the last one's recovery, and the rounds.
 
     Args:
         worker: where to work.
@@ -144,7 +150,6 @@ def prune(
     """
     scored = by_key[trial.score.key]
     dense = scored.dense
-    rounds: list[tuple[TrainingLog, RoundOutcome]] = []
     start = (
         dense.model,
         graph_of(trial.dense, trial.restriction, dense),
@@ -154,28 +159,21 @@ def prune(
         dense.probe,
     )
     if trial.sparsity == LAYERS:
-        return _by_layers(trial, by_key, start), rounds
+        return _by_layers(trial, by_key, start), []
     kind = MaskedNetwork if trial.granularity == "weight" else SmallerNetwork
     network: PrunedNetwork = kind(*start)
     if isinstance(trial.sparsity, str):
         _cut_once(trial, scored, network)
-        return network, rounds
-    targets = rounds_of(trial.schedule, trial.sparsity)
-    for number, sparsity in enumerate(targets):
-        scores = scored.scores
-        if number > 0:
-            logs = [log for log, _ in rounds]
-            log = recover(worker, trial, dense, network, before=logs, last=False)
-            rounds.append((log, _round(dense, network, log)))
-            target = None if trial.score.target is None else network.share_of_what_is_left(sparsity)
-            scores = score_round(worker, trial, dense.data, network, number, target)
-        network.cut(scores, sparsity, partial(_variant, trial, number))
-    return network, rounds
+    elif trial.schedule.has_rounds:
+        return network, run_rounds(worker, trial, scored, network, partial(_variant, trial))
+    else:
+        network.cut(scored.scores, trial.sparsity, partial(_variant, trial, 0))
+    return network, []
 
 
 def _cut_once(trial: Trial, scored: ScoredModel, network: PrunedNetwork) -> None:
     """Prune by what stands in place of a sparsity, of which there are no parts to reach in rounds."""
-    rounds, vary = trial.schedule.name in ("iterative", "rewind"), partial(_variant, trial, 0)
+    rounds, vary = trial.schedule.has_rounds, partial(_variant, trial, 0)
     if trial.sparsity == "native":
         if rounds or trial.variant in ("reversed", "shuffled"):
             raise Unsupported(
@@ -206,7 +204,7 @@ def _by_layers(
     start: tuple[nn.Module, PruningGraph, Cost, PruningSettings, int, Tensor],
 ) -> PrunedNetwork:
     """The network after some layers have lost what the target of each says."""
-    if trial.schedule.name in ("iterative", "rewind"):
+    if trial.schedule.has_rounds:
         raise Unsupported(
             f"targets of layers are reached in one cut: the schedule {trial.schedule.name} has several"
         )
@@ -252,41 +250,9 @@ def _refuse_relative(score: ScoreTask, *, absolute: bool) -> None:
 
 
 def _recalibrated(trial: Trial, dense: DenseModel, model: nn.Module) -> nn.Module | None:
-    """The network after the last cut with statistics estimated anew, where the suite asks for it."""
-    if trial.variant == "scratch" or not trial.recalibrate:
-        return None
-    seed = trial.seed_for("recalibrate")
-    return recalibrated(model, dense.data.train, trial.recalibrate, trial.recovery.batch_size, seed)
-
-
-def _before_recovery(
-    trial: Trial, dense: DenseModel, model: nn.Module, anew: nn.Module | None
-) -> dict[str, float]:
-    """The accuracy right after the last cut, as the network is and with statistics estimated anew."""
-    if trial.variant == "scratch":  # its recovery begins with new weights
-        return {}
-    data = dense.data
-    evaluation = evaluate(model, data.test, data.classes, network="the network before recovery")
-    found = {metric_names.TOP1_BEFORE_RECOVERY: evaluation.top1}
-    if anew is not None:
-        evaluation = evaluate(anew, data.test, data.classes, network="the recalibrated network")
-        found[metric_names.TOP1_RECALIBRATED] = evaluation.top1
-    return found
-
-
-def _round(dense: DenseModel, network: PrunedNetwork, recovery: TrainingLog) -> RoundOutcome:
-    """What a round came to. Its accuracy is of the validation split: the test split is not for watching."""
-    validation = dense.data.validation
-    top1 = None
-    if len(validation):
-        which = "the network after a round"
-        top1 = evaluate(network.model, validation, dense.data.classes, network=which).top1
-    return RoundOutcome(
-        params_nonzero=network.cost.nonzero_params,
-        macs_nonzero=network.cost.nonzero_macs,
-        validation_top1=top1,
-        loss=finite_or_none(recovery.losses[-1]) if recovery.losses else None,
-    )
+    """The network after the last cut with statistics estimated anew, where they say something."""
+    # The recovery of `scratch` begins with new weights.
+    return None if trial.variant == "scratch" else recalibrated_for(trial, dense, model)
 
 
 def _variant(
@@ -320,20 +286,6 @@ def _architecture(trial: Trial, dense: DenseModel, network: PrunedNetwork) -> st
     widths = architecture_signature(dense.graph, network.removed)
     structure = str(dense.model)  # a model may draw its structure by the seed
     return content_key(["architecture", trial.dense.network, structure, widths, *pattern])
-
-
-def _cost_metrics(cost: Cost, dense: Cost) -> dict[str, float]:
-    return {
-        metric_names.PARAMS: cost.params,
-        metric_names.PARAMS_DENSE: dense.params,
-        metric_names.PARAMS_NONZERO: cost.nonzero_params,
-        metric_names.MACS: cost.macs,
-        metric_names.MACS_DENSE: dense.macs,
-        metric_names.MACS_NONZERO: cost.nonzero_macs,
-        metric_names.FLOPS: 2 * cost.macs,
-        metric_names.ACTIVATION_PEAK_BYTES: cost.peak_activation_bytes,
-        metric_names.UNCOUNTED_MODULES: len(cost.unknown_modules),
-    }
 
 
 def _test_samples(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, int]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from benchsuite.upkeep.inspection import Inspected
     from benchsuite.upkeep.stage_state import Kind, StageState
 
-CHECKPOINTS: tuple[Kind, ...] = ("data", "train", "trace", "trial", "dissection", "concepts")
+CHECKPOINTS: tuple[Kind, ...] = ("data", "train", "trace", "round", "trial", "dissection", "concepts")
 SCORES: tuple[Kind, ...] = ("score",)
 _FACTS_STAY: tuple[Kind | None, ...] = ("train", "trial")
 """Of these the facts stay, and what people look at: pages and MLflow show them."""
@@ -34,6 +34,7 @@ _NAMES: dict[Kind, tuple[str, str]] = {
     "train": ("weights of dense models", "trained again when a trial needs one, such as by a new scorer"),
     "trace": ("training traces", "recorded again by training again, for a scorer that needs one"),
     "score": ("scores", "scored again for a new sparsity; criteria are compared by those that are left"),
+    "round": ("rounds of rewinding", "made again by a trial with another sparsity that begins alike"),
     "trial": ("weights of pruned networks", "export needs one: run --again KEY makes it anew"),
     "dissection": ("dissections of dense models", "dissected again for a new trial"),
     "metric": ("numbers of metric plugins on dense models", "measured again for a new trial"),

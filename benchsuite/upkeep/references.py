@@ -26,10 +26,11 @@ _ROLES: dict[str, Kind] = {
     "trial": "trial",
 }
 """Names of stages in a record, and what kind of stage each is."""
-_NUMBERED: dict[str, Kind] = {"score": "score", "metric": "metric"}
+_NUMBERED: dict[str, Kind] = {"score": "score", "metric": "metric", "round": "round"}
 """Names that may have a number behind, as in score_2."""
 _SEVERAL = re.compile(r"([a-z]+)(?:_[0-9]+)?")
 _PARENTS = {"train": "data", "trace": "train", "early": "train", "score": "train", "metric": "train"}
+"""A round is made from several others, so that a trial alone can tell whether they are the same."""
 
 
 @dataclass
@@ -144,6 +145,7 @@ def _title(kind: Kind, axes: Mapping[str, Any], role: str) -> str:
         "trace": f"the training trace of {network}",
         "score": f"the scores by {by} of {network}",
         "metric": f"what a metric plugin measured on {network}",
+        "round": f"a round of rewinding by {axes.get('scorer')} of {network}",
         "trial": f"the trial {axes.get('scorer')} at {axes.get('sparsity')} of {network}",
     }[kind]
     return printable(text, 300)

@@ -15,8 +15,10 @@ from benchsuite.store.keys import content_key
 from benchsuite.store.stages import Facts
 from benchsuite.store.texts import printable, read_json
 from benchsuite.trials.facts import (
+    CUT,
     OUTPUTS,
     PRUNED,
+    RECOVERED,
     SCORES,
     WEIGHTS,
     DataFacts,
@@ -24,6 +26,7 @@ from benchsuite.trials.facts import (
     DissectionFacts,
     MetricFacts,
     PrunedFacts,
+    RoundFacts,
     ScoreFacts,
     TraceFacts,
 )
@@ -32,7 +35,7 @@ from benchsuite.upkeep.own_files import Contents, contents_of, digest_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-Kind = Literal["data", "train", "trace", "score", "trial", "dissection", "concepts", "metric"]
+Kind = Literal["data", "train", "trace", "score", "round", "trial", "dissection", "concepts", "metric"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 STAGE = "stage.json"
 KEPT = (LOG, SYSTEM_FILE, ".lock")
@@ -54,6 +57,7 @@ _FACTS: dict[Kind, tuple[type[Facts], tuple[str, ...]]] = {
     "train": (DenseFacts, (WEIGHTS,)),
     "trace": (TraceFacts, ()),
     "score": (ScoreFacts, (SCORES,)),
+    "round": (RoundFacts, (CUT, RECOVERED)),
     "trial": (PrunedFacts, (PRUNED, OUTPUTS)),
     "dissection": (DissectionFacts, ()),
     "metric": (MetricFacts, ()),
@@ -168,6 +172,7 @@ def _kind_of(name: str, facts: dict[str, Any], files: Any) -> Kind | None:
     if name.startswith("concepts-"):
         return "concepts"
     by_fact: dict[str, Kind] = {
+        "cuts": "round",
         "removed": "trial",
         "train_seconds": "train",
         "augmentation": "data",
@@ -177,6 +182,7 @@ def _kind_of(name: str, facts: dict[str, Any], files: Any) -> Kind | None:
     # A trace without its file says the same; records name it.
     last: list[Kind] = ["dissection"] if "unsupported" in facts else []
     by_file: dict[str, Kind] = {
+        RECOVERED: "round",
         OUTPUTS: "trial",
         "data.safetensors": "data",
         SCORES: "score",

@@ -91,7 +91,11 @@ class BoardTrial:
 
     def metric(self, name: str) -> float | None:
         """A metric of a finished trial; None if it is not finite, or so large that sums of it are not."""
-        value = self.record.metrics.get(name)
+        return self.of_metrics(self.record.metrics, name)
+
+    def of_metrics(self, metrics: Mapping[str, float], name: str) -> float | None:
+        """The same of its network after a round, whose metrics are given."""
+        value = metrics.get(name)
         if self.status != "done" or isinstance(value, bool) or not isinstance(value, int | float):
             return None
         return float(value) if abs(value) < _ENDLESS else None

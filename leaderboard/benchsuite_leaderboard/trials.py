@@ -48,6 +48,17 @@ PICTURE_BYTES = {"detectors.jpg": 3_000_000, "concepts.png": 1_000_000, "": 6_00
 DETAIL_LETTERS = 12_000_000
 """Most characters of layers, recoveries and counts by class, before compression to about a tenth."""
 
+SHOWN_OF_ROUNDS = (
+    metric_names.SPARSITY_PARAMS,
+    metric_names.SPARSITY_MACS,
+    metric_names.TOP1_BEFORE_RECOVERY,
+    metric_names.TOP1,
+    metric_names.DETECTORS,
+    f"{metric_names.INTERPRETABILITY}concepts",
+    f"{metric_names.INTERPRETABILITY}still_interpretable",
+)
+MOST_ROUNDS = 200
+"""Rounds of a trial that its page shows."""
 _CLASS = metric_names.CLASS
 _WRITTEN = json.JSONEncoder(sort_keys=True, default=repr)
 
@@ -155,6 +166,11 @@ class _Shard:
         }
         if record.error:
             own["error"] = record.error
+        if record.rounds:
+            own["rounds"] = [
+                {name: each[name] for name in SHOWN_OF_ROUNDS if name in each}
+                for each in record.rounds[:MOST_ROUNDS]
+            ]
         metrics = {n: v for n, v in record.metrics.items() if not str(n).startswith(_CLASS)}
         parts = {"axes": record.axes, "metrics": metrics, "stages": record.stages}
         rest = {name: value for name, value in extra.items() if name != "classes"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -31,6 +32,32 @@ def test_a_record_survives_the_round_trip():
     line = written.to_json()
     assert "\n" not in line
     assert TrialRecord.from_json(line) == written
+
+
+def test_the_rounds_of_a_trial_survive_the_round_trip_and_others_have_none():
+    points = ({"accuracy/top1": 0.75, "cost/params": 3.0}, {"accuracy/top1": 0.5})
+    written = TrialRecord(key("1"), {"scorer": "s"}, "done", dict(points[-1]), rounds=points)
+    assert TrialRecord.from_json(written.to_json()) == written
+    without = TrialRecord(key("1"), {"scorer": "s"}, "done", dict(points[-1]))
+    assert "rounds" not in json.loads(without.to_json())
+    assert TrialRecord.from_json(without.to_json()) == without
+
+
+@pytest.mark.parametrize(
+    ("rounds", "said"),
+    [
+        ({"1": {}}, "rounds has the wrong type"),
+        (None, "rounds has the wrong type"),
+        ([{}, 3], "round 2 of rounds is no table of metrics"),
+        ([{"accuracy/top1": "0.5"}], "accuracy/top1 of round 1 are not numbers"),
+        ([{"accuracy/top1": True}], "accuracy/top1 of round 1 are not numbers"),
+        ([{"accuracy/top1": 10**400}], "accuracy/top1 of round 1 are not numbers"),
+    ],
+)
+def test_rounds_that_are_none_are_refused(rounds, said):
+    line = json.dumps(json.loads(record().to_json()) | {"rounds": rounds})
+    with pytest.raises(ValueError, match=said):
+        TrialRecord.from_json(line)
 
 
 def test_half_a_surrogate_pair_becomes_text_that_can_be_written():

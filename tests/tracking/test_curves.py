@@ -42,6 +42,17 @@ def test_the_rounds_of_a_schedule_are_curves_by_round(tmp_path):
     assert not any(name.startswith("rounds/") for name in view.trials[key("k2")].data.metrics)
 
 
+def test_what_a_trial_came_to_after_each_round_is_a_curve_by_round(tmp_path):
+    points = ({"accuracy/top1": 0.9, "odd/näme?": 2.0}, {"accuracy/top1": 0.8, "odd/näme?": 1.0})
+    track(tmp_path, replace(record(), rounds=points), record(key("k2")))
+    view = shown(tmp_path)
+    run = view.trials[key("k1")]
+    assert view.curve(run, "rounds/accuracy/top1") == [(1, 0.9), (2, 0.8)]
+    assert view.curve(run, "rounds/odd/näme_") == [(1, 2.0), (2, 1.0)]
+    assert view.curve(run, "accuracy/top1") == [(0, 0.9)]
+    assert not any(name.startswith("rounds/") for name in view.trials[key("k2")].data.metrics)
+
+
 SAMPLES = "unix_s,seconds,cpu_percent,memory_mb,gpu_percent\n"
 
 

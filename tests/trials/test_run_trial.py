@@ -31,7 +31,16 @@ from benchsuite.store import stages
 from benchsuite.store.keys import derived_seed
 from benchsuite.suite import load_suite
 from benchsuite.training import DeviceDataset
-from benchsuite.trials import dense_training, latency, pruned_model, recovery, run_trial, scores
+from benchsuite.trials import (
+    dense_training,
+    evaluations,
+    latency,
+    pruned_model,
+    recovery,
+    rounds,
+    run_trial,
+    scores,
+)
 from benchsuite.trials.data import load_data
 from benchsuite.trials.dense_model import load_dense
 from benchsuite.trials.dense_training import build_model
@@ -459,7 +468,8 @@ def test_a_network_that_computes_no_numbers_is_an_error_that_says_which(workshop
         with torch.no_grad():
             model.get_parameter(f"{OUTPUT}.bias")[1] = float("nan")
 
-    module = dense_training if when == "dense" else run_trial
+    modules = {"dense": dense_training, "before recovery": evaluations, "after a round": rounds}
+    module = modules.get(when, run_trial)
     measured = module.evaluate
 
     def evaluate_spoilt(model: nn.Module, *arguments: Any, network: str) -> Any:
@@ -519,16 +529,16 @@ def test_the_course_of_the_rounds_is_kept_without_a_look_at_the_test_split(works
         pruning_rounds="3",
     )
     record = workshop.run(trial)
-    rounds = json.loads((workshop.worker.folder(trial.key) / "rounds.json").read_text())
-    assert [course["round"] for course in rounds] == [1, 2, 3]
-    assert [course["sparsity"] for course in rounds] == pytest.approx([1 - 0.4 ** (n / 3) for n in (1, 2, 3)])
-    left = [course["params_nonzero"] for course in rounds]
+    kept = json.loads((workshop.worker.folder(trial.key) / "rounds.json").read_text())
+    assert [course["round"] for course in kept] == [1, 2, 3]
+    assert [course["sparsity"] for course in kept] == pytest.approx([1 - 0.4 ** (n / 3) for n in (1, 2, 3)])
+    left = [course["params_nonzero"] for course in kept]
     assert left == sorted(left, reverse=True)
     assert left[-1] == record.metrics["cost/params_nonzero"]
     scored = score_dense(workshop.worker, trial.score)
     validation = scored.dense.data.validation
     network = load_pruned(workshop.worker, trial).model
-    assert rounds[-1]["validation_top1"] == evaluate(network, validation, scored.dense.data.classes).top1
+    assert kept[-1]["validation_top1"] == evaluate(network, validation, scored.dense.data.classes).top1
     workshop.run(once)
     assert not (workshop.worker.folder(once.key) / "rounds.json").exists()
 
@@ -891,10 +901,11 @@ def test_the_test_split_is_read_after_the_last_training_step_only(workshop, monk
     monkeypatch.setattr(recovery, "train", observed_train)
     monkeypatch.setattr(DeviceDataset, "__getattribute__", observed_read)
     workshop.run(trial)
-    rounds = {"iterative": 5, "rewind": 3}
-    # Rounds are watched on the validation split, and nothing is chosen by it.
-    course = ["trained", "validation"] * rounds[schedule] if schedule in rounds else ["trained"]
-    assert events == [*course, "test", "test"]
+    number = {"iterative": 5, "rewind": 3}.get(schedule, 0)
+    # Rounds are watched on the validation split, and nothing is chosen by it. Of each network, the accuracy
+    # before its recovery and after it.
+    course = ["trained", "validation"] * number or ["trained"]
+    assert events == [*course, *["test", "test"] * max(number, 1)]
 
 
 def test_a_plugin_that_changed_after_the_plan_is_refused(workshop: Workshop) -> None:

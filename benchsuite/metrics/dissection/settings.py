@@ -38,6 +38,15 @@ class DissectionSettings(BaseModel):
         description="random reassignments of the label maps that the null check averages over",
     )
     pictures: bool = Field(default=True, description="draw the top detectors for each trial")
+    each_round: bool = Field(
+        default=False,
+        description="of schedules with rounds, dissect the network after each round and not the last alone",
+    )
+
+    @property
+    def of_a_network(self) -> dict[str, Any]:
+        """What decides the dissection of one network."""
+        return self.model_dump(mode="json", exclude={"each_round"})
 
     @field_validator("layers", mode="before")
     @classmethod

@@ -37,11 +37,18 @@ def accuracies(record: TrialRecord, metrics: Mapping[str, float]) -> Oddities:
     top1 = metrics.get(metric_names.TOP1)
     if top1 is not None:
         yield from _without_counts(top1, recalls) if counts is None else _weighted(top1, recalls, counts)
+    yield from accuracies_of_samples(record, metrics)
+    yield from _untrained(record, metrics, counts)
+
+
+def accuracies_of_samples(record: TrialRecord, metrics: Mapping[str, float]) -> Oddities:
+    """Accuracies that no number of samples gives, and losses that no such accuracy has, without recalls."""
+    counts = _counts(record.provenance.get("test_samples"))
+    if (top1 := metrics.get(metric_names.TOP1)) is not None:
         yield from _loss(metrics.get(metric_names.LOSS), top1, counts)
     if counts is not None:
         yield from _of_samples(metrics, sum(counts.values()))
     yield from _more_guesses(metrics)
-    yield from _untrained(record, metrics, counts)
 
 
 def _counts(told: Any) -> dict[str, int] | None:

@@ -38,8 +38,8 @@ _ENERGY = re.compile(r"energy/(batch(\d{1,9})(?:_threads\d{1,9})?)_(mj|dense_mj)
 def times(metrics: Numbers) -> Oddities:
     """Durations that cannot be beside each other."""
     parts = [metrics.get(name, 0.0) for name in (metric_names.PRUNE_SECONDS, metric_names.RECOVER_SECONDS)]
-    whole = metrics.get(metric_names.TRIAL_SECONDS)
-    if whole is not None and whole < sum(parts) - _CLOCK:
+    whole, reused = metrics.get(metric_names.TRIAL_SECONDS), metrics.get(metric_names.REUSED_SECONDS, 0.0)
+    if whole is not None and whole + reused < sum(parts) - _CLOCK:
         yield Oddity("time/trial_s is less than its parts", f"{whole}, pruning and recovery {sum(parts)}")
     settings = _by_setting(_LATENCY, metrics)
     for setting, (_, found) in settings.items():

@@ -86,8 +86,45 @@
     return table("Confusion matrix", [["True class", ""], ...names.map((name) => [name, "num"])], rows, "heat");
   };
 
+  // What the network came to after each round: a line of the accuracy, one of the detectors, and the numbers.
+  const ROUNDS = [["sparsity/params", "parameters removed", share], ["sparsity/macs", "MACs removed", share],
+    ["accuracy/top1_before_recovery", "top-1 before recovery", share], ["accuracy/top1", "top-1 after recovery", share],
+    ["interpretability/detectors", "detectors", quantity], ["interpretability/concepts", "concepts", quantity],
+    ["interpretability/still_interpretable", "of the dense detectors, still detectors", share]];
+  const drawn = (tag, properties, ...children) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(properties)) element.setAttribute(name, value);
+    element.append(...children);
+    return element;
+  };
+  const line = (rounds, name, words, write) => {
+    const points = rounds.map((round, i) => [i + 1, round[name]]).filter(([, value]) => typeof value === "number");
+    if (points.length < 2) return [];
+    const values = points.map(([, value]) => value);
+    const [low, high] = [Math.min(...values), Math.max(...values)];
+    const at = ([number, value]) => [20 + 270 * (number - 1) / Math.max(1, rounds.length - 1), high > low ? 110 - 90 * (value - low) / (high - low) : 65];
+    const dots = points.map((point) => {
+      const [cx, cy] = at(point);
+      return drawn("circle", { cx, cy, r: 3, fill: "var(--ink)" }, drawn("title", {}, `round ${point[0]}: ${write(point[1])}`));
+    });
+    const path = drawn("polyline", { points: points.map((point) => at(point).join(",")).join(" "), fill: "none", stroke: "var(--ink-2)" });
+    const text = `Line chart: ${words} after each of ${rounds.length} rounds, from ${write(low)} to ${write(high)}. The table has every number.`;
+    const picture = drawn("svg", { viewBox: "0 0 310 130", width: 310, height: 130, role: "img", "aria-label": text }, path, ...dots);
+    return [made("figure", {}, picture, made("figcaption", {}, `${words}, ${write(low)} to ${write(high)}, by round`))];
+  };
+  const roundSection = (rounds) => {
+    const columns = ROUNDS.filter(([name]) => rounds.some((round) => typeof round[name] === "number"));
+    const body = rounds.map((round, i) => made("tr", {}, made("th", { scope: "row" }, String(i + 1)),
+      ...columns.map(([name, , write]) => made("td", { class: "num" }, typeof round[name] === "number" ? write(round[name]) : "–"))));
+    const lines = columns.filter(([name]) => name === "accuracy/top1" || name === "interpretability/detectors").flatMap((column) => line(rounds, ...column));
+    return section("After each round", "The network after each round’s recovery, on the test split; nothing was chosen by it.",
+      ...(lines.length ? [made("div", { class: "several" }, ...lines)] : []),
+      table("After each round", [["Round", ""], ...columns.map(([, words]) => [words, "num"])], body, "rounds"));
+  };
+
   const details = (trial, folder) => {
     const found = [];
+    if (trial.rounds && trial.rounds.length) found.push(roundSection(trial.rounds));
     if (trial.layers) found.push(section("Layers", "Units and weights that are left of the dense network’s.", layerTable(trial.layers)));
     if (trial.classes || trial.confusion) {
       const parts = [];

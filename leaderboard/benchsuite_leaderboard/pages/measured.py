@@ -48,6 +48,7 @@ class Measured:
         better: for each quantity which numbers are better, in words.
         on_dense: numbers that only dense networks have.
         left_out: how many quantities have no chart because there are too many.
+        charts: the metrics that have one, and how each is written.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Measured:
     better: tuple[str, ...] = ()
     on_dense: tuple[OnDense, ...] = ()
     left_out: int = 0
+    charts: tuple[tuple[str, Scale], ...] = ()
 
 
 def measured(views: Views, board: BoardReport, pair: Workload) -> list[Measured]:
@@ -80,6 +82,7 @@ def measured(views: Views, board: BoardReport, pair: Workload) -> list[Measured]
                 tuple(_better(quantities)),
                 tuple(_on_dense(board, pair, metrics, start, quantities)),
                 max(0, len(ours) - MOST_CHARTS),
+                tuple(ours[:MOST_CHARTS]),
             )
         )
     return found

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from benchsuite_leaderboard.board import Criterion, Workload
     from benchsuite_leaderboard.pages.views import Views
     from benchsuite_leaderboard.report import BoardReport
+    from benchsuite_leaderboard.standings import Table
 
 INTERPRETABILITY = (
     ("detectors", Scale("detectors: units with a concept", is_share=False)),
@@ -57,6 +58,23 @@ def interpretability(views: Views, board: BoardReport, pair: Workload) -> Drawin
     return small_charts(views, board, pair, named)
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """What a small chart shows.
+
+    Attributes:
+        table: its cells.
+        scale: how the metric is written.
+        dense: the dense networks' mean; None if unknown.
+        published: see `Views.diamonds`.
+    """
+
+    table: Table
+    scale: Scale
+    dense: float | None
+    published: tuple[tuple[Criterion | None, float, float, str], ...] = ()
+
+
 def small_charts(
     views: Views, board: BoardReport, pair: Workload, metrics: Iterable[tuple[str, Scale]]
 ) -> Drawings | None:
@@ -68,23 +86,42 @@ def small_charts(
         pair: the workload.
         metrics: names of metrics, and how each is written.
     """
+    drawn = (
+        Drawn(
+            views.means_of(board, pair, metric),
+            scale,
+            dense_mean(board, pair, f"{metric}_dense"),
+            views.diamonds(board, metric, pair),
+        )
+        for metric, scale in metrics
+        if metric in board.board.metrics
+    )
+    return drawings_of(board, pair, drawn, "against sparsity")
+
+
+def drawings_of(board: BoardReport, pair: Workload, charts: Iterable[Drawn], over: str) -> Drawings | None:
+    """A small chart of each table; None if no cell has a mean.
+
+    Args:
+        board: the board.
+        pair: the workload.
+        charts: what to draw.
+        over: what the charts are against, in words.
+    """
     drawings: list[Drawing] = []
     drawn: set[Criterion] = set()
-    for metric, scale in metrics:
-        if metric not in board.board.metrics:
-            continue
-        table = views.means_of(board, pair, metric)
-        dense = dense_mean(board, pair, f"{metric}_dense")
+    for chart in charts:
+        table, scale, dense = chart.table, chart.scale, chart.dense
         svg = curves(
             table,
             board.looks,
             dense=dense,
             budget=board.board.protocol.budget,
-            label=f"Line chart: {scale.title} against sparsity for {workload(pair)}.",
+            label=f"Line chart: {scale.title} {over} for {workload(pair)}.",
             scale=scale,
             compact=True,
             has_notes=True,
-            published=views.diamonds(board, metric, pair),
+            published=chart.published,
         )
         if svg is not None:
             drawings.append(Drawing(svg, scale.title, "" if dense is None else scale.say(dense)))
