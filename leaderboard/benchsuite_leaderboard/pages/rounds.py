@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from benchsuite_leaderboard.board import Workload
+    from benchsuite_leaderboard.charts.lines import Scale
     from benchsuite_leaderboard.report import BoardReport
 
 _DRAWN = (
