@@ -39,7 +39,7 @@ SPARSITY_UNITS, SPARSITY_PARAMS, SPARSITY_MACS = "sparsity/units", "sparsity/par
 TRAIN_SECONDS, SCORE_SECONDS, PRUNE_SECONDS = "time/train_s", "time/score_s", "time/prune_s"
 RECOVER_SECONDS, TRIAL_SECONDS = "time/recover_s", "time/trial_s"
 REUSED_SECONDS = "time/reused_s"
-"""Of pruning and recovery, what rounds took that another trial made."""
+"""Of pruning and recovery, what rounds took that were there already."""
 SCORE_PEAK_MB = "memory/score_peak_mb"
 
 SCORE_TIES, STABILITY = "scoring/ties", "scoring/stability"

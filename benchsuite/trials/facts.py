@@ -199,11 +199,13 @@ class PointFacts(Facts):
 
     Attributes:
         point: by name.
+        unsupported: by what records call a metric plugin, why it measured nothing.
     """
 
-    decide = ("point",)
+    decide = ("point", "unsupported")
 
     point: dict[str, float]
+    unsupported: dict[str, str] = Field(default_factory=dict)
 
 
 PRUNED, OUTPUTS = "model.safetensors", "outputs.safetensors"

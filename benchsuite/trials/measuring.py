@@ -163,13 +163,15 @@ def measure_end(worker: WorkerContext, trial: Trial, standing: Standing, of_dens
     return found
 
 
-def measure_after_round(worker: WorkerContext, trial: Trial, standing: Standing) -> dict[str, float]:
-    """What those metrics that are measured after each round say of a network, by name in records."""
-    found: dict[str, float] = {}
+def measure_after_round(worker: WorkerContext, trial: Trial, standing: Standing) -> Measured:
+    """What those metrics that are measured after each round say of a network; notes say which cannot."""
+    found = Measured()
     for metric in trial.metrics:
         if "round" in metric.stages:
             outcome = _measured(worker, trial, metric, standing)
-            found |= {_name(metric, name): value for name, value in outcome.numbers.items()}
+            if outcome.unsupported is not None:
+                found.notes[metric.called] = {"unsupported": outcome.unsupported}
+            found.metrics |= {_name(metric, name): value for name, value in outcome.numbers.items()}
     return found
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchsuite.metrics.accuracy import evaluate
 from benchsuite.store import metric_names
 from benchsuite.trials.dense_training import evaluation_metrics
 from benchsuite.trials.dissection import dissect_round
 from benchsuite.trials.evaluations import before_recovery, cost_metrics, recalibrated_for
+from benchsuite.trials.facts import PointFacts
 from benchsuite.trials.measuring import Standing, after_each_round, measure_after_round, network_to_measure
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def round_points(
     dense: DenseModel,
     rounds: Sequence[Round],
     metrics: Mapping[str, float],
+    notes: Mapping[str, dict[str, Any]],
 ) -> tuple[dict[str, float], ...]:
     """The numbers after each round of a trial, by name; none for a schedule without rounds.
 
@@ -54,28 +56,35 @@ def round_points(
         dense: the dense model.
         rounds: all of them.
         metrics: the record's own, from which those after the last round are taken.
+        notes: of the metric plugins, by what records call them; here is noted which ones measured nothing.
     """
     if not rounds:
         return ()
     own = _of_a_round(trial, metrics)
-    if (last := rounds[-1].shared) is not None:
-        last.point(trial.point, lambda: own)  # for the trials that go on from here
-    return (*(_point(worker, trial, dense, each) for each in rounds[:-1]), own)
+    # A plugin is told whether it is a trial's end, and may measure something else there than after a round.
+    if (last := rounds[-1].shared) is not None and not after_each_round(trial):
+        last.point(trial.point, lambda: PointFacts(point=own))  # for the trials that go on from here
+    earlier = [_point(worker, trial, dense, each) for each in rounds[:-1]]
+    for each in earlier:
+        for called, reason in each.unsupported.items():
+            notes[called].setdefault("unsupported", reason)
+    return (*(each.point for each in earlier), own)
 
 
-def _point(worker: WorkerContext, trial: Trial, dense: DenseModel, each: Round) -> dict[str, float]:
+def _point(worker: WorkerContext, trial: Trial, dense: DenseModel, each: Round) -> PointFacts:
     measure = partial(measure_round, worker, trial, dense, each)
     return measure() if each.shared is None else each.shared.point(trial.point, measure)
 
 
-def measure_round(worker: WorkerContext, trial: Trial, dense: DenseModel, each: Round) -> dict[str, float]:
+def measure_round(worker: WorkerContext, trial: Trial, dense: DenseModel, each: Round) -> PointFacts:
     """The numbers after a round that is not the trial's last."""
     data = dense.data
     before, after = each.before(), each.after()
     network = network_to_measure(dense, after, each.removed)
     which = f"the network after round {each.number}"
     evaluation = evaluate(after, data.test, data.classes, network=which)
-    return _of_a_round(
+    by_plugins = measure_after_round(worker, trial, Standing("round", each.number, network))
+    point = _of_a_round(
         trial,
         {
             **evaluation_metrics(evaluation, data.classes),
@@ -83,9 +92,11 @@ def measure_round(worker: WorkerContext, trial: Trial, dense: DenseModel, each: 
             **each.metrics,
             **cost_metrics(each.cost, dense.cost),
             **dissect_round(worker, trial, dense, after, each.removed),
-            **measure_after_round(worker, trial, Standing("round", each.number, network)),
+            **by_plugins.metrics,
         },
     )
+    reasons = {called: str(note["unsupported"]) for called, note in by_plugins.notes.items()}
+    return PointFacts(point=point, unsupported=reasons)
 
 
 def _of_a_round(trial: Trial, metrics: Mapping[str, float]) -> dict[str, float]:

@@ -49,7 +49,7 @@ class Round:
         cut_seconds: duration of scoring and cut.
         seconds: duration of all of it.
         shared: its stage, where trials with other sparsities may share it.
-        is_reused: whether another trial made it.
+        is_reused: whether it was there already, by another trial or an earlier attempt.
     """
 
     number: int

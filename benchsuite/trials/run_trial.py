@@ -110,7 +110,7 @@ def run_trial(worker: WorkerContext, trial: Trial, scored: Sequence[ScoredModel]
         keep_tables(worker.folder(trial.key), tables_in(worker.folder(trial.score.key)))
     if len(rounds) > 1:
         keep_rounds(worker, trial, rounds)
-    points = round_points(worker, trial, dense, rounds, metrics)
+    points = round_points(worker, trial, dense, rounds, metrics, measured.notes)
     if reused := sum(each.seconds for each in rounds if each.is_reused):
         metrics[metric_names.REUSED_SECONDS] = reused
     metrics[metric_names.TRIAL_SECONDS] = time.perf_counter() - started

@@ -97,7 +97,7 @@ class SharedRound:
         except (KeyError, IndexError, RuntimeError, AttributeError) as error:
             raise self._unfit(error) from error
 
-    def point(self, key: str, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
+    def point(self, key: str, measure: Callable[[], PointFacts]) -> PointFacts:
         """What was measured of the network after the round.
 
         Args:
@@ -105,7 +105,7 @@ class SharedRound:
             measure: does it, where no trial has done it yet.
         """
         stage = Stage(self._folder / key, PointFacts, [], made_from=self.content)
-        return stage.get(lambda: PointFacts(point=measure()), self._worker.tell).point
+        return stage.get(measure, self._worker.tell)
 
     def _unfit(self, error: Exception) -> StageDamaged:
         return StageDamaged(

@@ -6,7 +6,7 @@ import copy
 import json
 import shutil
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 import torch
@@ -433,3 +433,53 @@ def test_the_trial_keeps_its_network_for_others(workshop):
     model = load_pruned(workshop.worker, trial).model
     kept = load_tensors(workshop.worker.folder(trial.rounds[-1]) / RECOVERED)
     assert all(torch.equal(value, kept[name]) for name, value in model.state_dict().items())
+
+
+class Seen(benchsuite.Metric):
+    """Sums of weights, and which network it is."""
+
+    name = "seen"
+    quantities: ClassVar = {
+        "total": benchsuite.Quantity("sum of absolute weights"),
+        "number": benchsuite.Quantity("cuts", better="lower"),
+        "at_end": benchsuite.Quantity("whether it is the end of a trial"),
+    }
+    stages = ("dense", "round", "end")
+    fails_after: int = 99
+
+    def measure(self, context: benchsuite.MetricContext) -> dict[str, float]:
+        if self.fails_after <= context.round_number < 2 and context.stage == "round":
+            raise benchsuite.Unsupported("not this one")
+        total = sum(float(weight.detach().abs().sum()) for weight in context.model.parameters())
+        found = {"total": total, "number": float(context.round_number)}
+        return found | ({"at_end": 1.0} if context.stage == "end" else {})
+
+
+def test_metric_plugins_measure_after_each_round_and_a_trial_s_end_stands_for_no_round(workshop):
+    workshop.worker.plugins.add("metric", Seen, "this test", "-")
+    more = '[metrics]\nplugins = ["seen"]'
+    first, _, third = workshop.plan(more=more)
+    assert workshop.plan()[0].rounds == first.rounds
+    assert workshop.plan()[0].point != first.point
+    records = {trial.sparsity: workshop.run(trial) for trial in (first, third)}
+    points = records[third.sparsity].rounds
+    assert [point["measured/seen/number"] for point in points] == [1, 2, 3]
+    assert ["measured/seen/at_end" in point for point in points] == [False, False, True]
+    assert not any(name.endswith("_dense") for name in points[0])
+    for key, point in zip(third.rounds, points, strict=True):
+        kept = load_tensors(workshop.worker.folder(key) / RECOVERED)
+        weights = (value for name, value in kept.items() if "running" not in name and "num_" not in name)
+        total = sum(float(weight.abs().sum()) for weight in weights)
+        assert point["measured/seen/total"] == pytest.approx(total, rel=1e-6)
+    assert records[first.sparsity].rounds[0]["measured/seen/at_end"] == 1
+    assert points[0].items() <= records[first.sparsity].rounds[0].items()
+
+
+def test_that_a_plugin_measured_nothing_of_a_round_is_noted_by_every_trial_that_has_it(workshop):
+    workshop.worker.plugins.add("metric", Seen, "this test", "-")
+    more = '[metrics]\nplugins = [{ name = "seen", fails_after = 1 }]'
+    for trial in workshop.plan(more=more)[1:]:
+        record = workshop.run(trial)
+        assert record.provenance["measured"]["seen"]["unsupported"] == "not this one"
+        assert "measured/seen/total" not in record.rounds[0]
+        assert "measured/seen/total" in record.rounds[1]
