@@ -68,8 +68,13 @@ class Suite(Table):
     @classmethod
     def _some_schedule_recovers(cls, recovery: Recovery, info: ValidationInfo) -> Recovery:
         pruning = info.data.get("pruning")
-        unused = [name for name in Recovery.model_fields if name in recovery.model_fields_set]
-        unused = [name for name in unused if name != "recalibrate"]
+        default = Recovery()
+        # A run's own suite.toml has the defaults written out.
+        unused = [
+            name
+            for name in Recovery.model_fields
+            if name != "recalibrate" and getattr(recovery, name) != getattr(default, name)
+        ]
         if unused and pruning is not None and _DENSE_RECIPE.issuperset(pruning.schedule):
             raise ValueError(
                 f"{', '.join(unused)} would do nothing: after a cut the schedule "

@@ -156,6 +156,12 @@ def test_each_bad_value_of_an_axis_or_setting_gets_its_message(tmp_path, registr
     assert message in found
 
 
+def test_a_resolved_suite_of_rewinding_is_valid_again(tmp_path, registry):
+    """It has every default written out, those of a recovery that nothing uses among them."""
+    text = f'{SMALL}[pruning]\nschedule = "rewind"\n[recovery]\nepochs = [1.0]\n'
+    assert load_suite(write(tmp_path, text), registry).recovery.epochs == [1.0]
+
+
 @pytest.mark.parametrize("field", ["epochs = 3", "learning_rate = 0.1", "augment = false"])
 @pytest.mark.parametrize("schedules", ['"at-init"', '"rewind"', '["at-init", "rewind"]'])
 def test_a_recovery_that_no_schedule_uses_is_refused(tmp_path, registry, field, schedules):
