@@ -5,7 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: quick site test test-slow check bench gpu models-table format criteria clean help
+PAPERS := du-toit-2024-decision-trees feed-forward-pruning khanal-2018-karnin frankle-bau-2019-mnist adamczewski-park-2019-ranking
+
+.PHONY: quick site papers test test-slow check bench gpu models-table format criteria clean help
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -15,6 +17,10 @@ quick: $(READY) ## Run the quick suite and write its leaderboard page
 
 site: $(READY) ## Write the published board, made from leaderboard/results, to build/site
 	$(BIN)/benchsuite leaderboard leaderboard/results/*.jsonl.gz --output build/site
+
+papers: $(READY) ## Run the suites of five papers, and write one site with a page of the published values of each
+	@for suite in $(PAPERS); do $(BIN)/benchsuite run suites/papers/$$suite.toml || exit; done
+	$(BIN)/benchsuite leaderboard $(PAPERS:%=runs/%) --output build/papers
 
 test: $(READY) ## Run the tests but those marked slow
 	$(BIN)/python -m pytest -n auto --dist worksteal --ignore tests/benchmarks -m "not slow" $(TESTS)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from benchsuite.store.record import Status, TrialRecord
     from benchsuite.suite import PublishedValue
     from benchsuite_leaderboard.agreement import WorkloadAgreement
-    from benchsuite_leaderboard.suites import Suite
+    from benchsuite_leaderboard.suites import PublishedSuite, Suite
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,7 @@ class Report:
         sources: names of the run directories and results files.
         suites: what their records are of, as far as it is known.
         rankings: what the criteria say of each dense network's units.
+        published: the suites with published values.
     """
 
     title: str
@@ -168,6 +169,7 @@ class Report:
     sources: tuple[str, ...] = ()
     suites: tuple[Suite, ...] = ()
     rankings: Rankings = field(default_factory=Rankings)
+    published: tuple[PublishedSuite, ...] = ()
 
     @property
     def trials(self) -> int:

@@ -17,7 +17,7 @@ from benchsuite_leaderboard.pages.environment import ASSETS, PACKAGE
 from benchsuite_leaderboard.rankings import Rankings, ranking_files, read_rankings
 from benchsuite_leaderboard.run_folders import RunFolders
 from benchsuite_leaderboard.suites import FOLDER as SUITES
-from benchsuite_leaderboard.suites import published_values, suites_of
+from benchsuite_leaderboard.suites import published_suites, published_values, suites_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,12 +25,11 @@ if TYPE_CHECKING:
 
     from benchsuite.publishing.signatures import Signature
     from benchsuite.store.record import TrialRecord
-    from benchsuite.suite import PublishedValue
     from benchsuite.trials.agreement import NetworkAgreement
     from benchsuite_leaderboard.downloads import Download
     from benchsuite_leaderboard.pages.views import Views
     from benchsuite_leaderboard.report import Report
-    from benchsuite_leaderboard.suites import Suite
+    from benchsuite_leaderboard.suites import PublishedSuite, Suite
     from benchsuite_leaderboard.trials import TrialFiles
 
 _DIGEST = re.compile(rb'<meta name="benchsuite-inputs" content="([0-9a-f]{64})">')
@@ -38,13 +37,14 @@ _FOLDERS = {
     "criteria": re.compile(r"[a-z0-9-]+\.html"),
     "workloads": re.compile(r"[a-z0-9-]+\.html"),
     SUITES: re.compile(r"[a-z0-9-]+\.toml"),
+    "published": re.compile(r"[a-z0-9-]+\.html"),
     "boards": re.compile(r"[a-z]+-[0-9a-f]{8}\.html"),
     "trials": re.compile(r"[a-z0-9-]+\.js"),
     "rankings": re.compile(r"[0-9a-f]{20}(?:\.html|\.png|-[0-9]+\.js)"),
     "pictures": re.compile(r"[0-9a-f]{20}-[a-z][a-z0-9._-]*\.(?:jpg|png)"),
 }
 """The names of a site's files by folder; files with these names that are no longer made are removed."""
-_AGREEMENT, _RANKINGS = "agreement.html", "rankings.html"
+_AGREEMENT, _RANKINGS, _PUBLISHED = "agreement.html", "rankings.html", "published.html"
 _DOWNLOADS = [
     f"{name}{ending}"
     for name in (
@@ -96,7 +96,7 @@ def render(
     _refuse_links(output)
     folders = RunFolders(sources)
     in_json, suites, rankings = as_json(records), suites_of(sources), read_rankings(sources, records)
-    published, unread = published_values(sources)
+    published, unread = published_suites(sources)
     notes = (*notes, *unread)
     digest = _digest(
         *(records, in_json, title, pending, notes, about, agreement, signatures, suites, rankings),
@@ -116,7 +116,7 @@ def render(
         for stale in (output / folder).glob("*"):
             if own.fullmatch(stale.name) and f"{folder}/{stale.name}" not in files:
                 stale.unlink()
-    for name in {_AGREEMENT, _RANKINGS, *_DOWNLOADS} - files.keys():
+    for name in {_AGREEMENT, _RANKINGS, _PUBLISHED, *_DOWNLOADS} - files.keys():
         (output / name).unlink(missing_ok=True)
     # The first page is written last: its digest says that all other files are complete.
     for name, content in files.items():
@@ -135,14 +135,16 @@ def _report(
     sources: Sequence[Path],
     suites: tuple[Suite, ...],
     rankings: Rankings,
-    published: tuple[PublishedValue, ...],
+    published: tuple[PublishedSuite, ...],
 ) -> Report:
     # The libraries are loaded only if the site must be written.
     from benchsuite_leaderboard.agreement import workload_agreements
     from benchsuite_leaderboard.report import make_report
 
     return replace(
-        make_report(records, title=title, pending=pending, notes=notes, published=published),
+        make_report(
+            records, title=title, pending=pending, notes=notes, published=published_values(published)
+        ),
         agreements=workload_agreements(agreement),
         signatures=tuple(signatures),
         made=now(),
@@ -150,6 +152,7 @@ def _report(
         sources=tuple(source.resolve().name for source in sources),
         suites=suites,
         rankings=rankings,
+        published=published,
     )
 
 
@@ -193,6 +196,7 @@ def _pages(
     from benchsuite_leaderboard.pages.criterion import criterion_page, distinct_criteria
     from benchsuite_leaderboard.pages.overview import board_page
     from benchsuite_leaderboard.pages.pair import pair_page
+    from benchsuite_leaderboard.pages.published import published_pages
     from benchsuite_leaderboard.pages.ranking import ranking_page, rankings_page
     from benchsuite_leaderboard.pages.tables import cells_page, comparison_page, method_page
     from benchsuite_leaderboard.pages.trial import trial_page
@@ -220,6 +224,7 @@ def _pages(
         yield _RANKINGS, partial(rankings_page, report)
     for network in report.rankings.networks:
         yield network.address, partial(ranking_page, report, network)
+    yield from published_pages(report, views, _PUBLISHED)
     yield "cells.html", partial(cells_page, report, views)
     yield "pair.html", partial(pair_page, report)
     yield "trial.html", partial(trial_page, report)
@@ -238,7 +243,7 @@ def _digest(
     suites: Sequence[Suite],
     rankings: Rankings,
     folders: RunFolders,
-    published: Sequence[PublishedValue],
+    published: Sequence[PublishedSuite],
 ) -> str:
     """Return a digest of everything that the site is made from, this package included."""
     found = hashlib.sha256()

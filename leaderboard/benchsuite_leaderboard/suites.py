@@ -40,6 +40,21 @@ class Suite:
     text: str = ""
 
 
+@dataclass(frozen=True)
+class PublishedSuite:
+    """A suite with published values.
+
+    Attributes:
+        name: as its file has it, or that of the run directory or results file.
+        description: likewise; empty without one.
+        values: what has been published.
+    """
+
+    name: str
+    description: str
+    values: tuple[PublishedValue, ...]
+
+
 def suites_of(sources: Sequence[Path]) -> tuple[Suite, ...]:
     """The suites of run directories and results files, each once; what cannot be read is left out."""
     found = (_of_run(source) if source.is_dir() else _of_results(source) for source in sources)
@@ -57,29 +72,42 @@ def suite_text(source: Path) -> str | None:
     return None if header is None else header.suite
 
 
-def published_values(sources: Sequence[Path]) -> tuple[tuple[PublishedValue, ...], tuple[str, ...]]:
-    """The published values of the suites of run directories and results files, and what could not be read.
+def published_suites(sources: Sequence[Path]) -> tuple[tuple[PublishedSuite, ...], tuple[str, ...]]:
+    """The suites with published values of run directories and results files, and what could not be read.
 
     A suite may be anybody's: what is no published value is left out, and said in a sentence.
     """
-    found: dict[str, PublishedValue] = {}
+    found: dict[str, PublishedSuite] = {}
     notes = []
     for source in sources:
         try:
-            tables = tomllib.loads(suite_text(source) or "").get("reference", [])
+            content = tomllib.loads(suite_text(source) or "")
         except (ValueError, RecursionError):
             continue  # that the suite cannot be read is said where its records are
+        tables, section = content.get("reference", []), content.get("suite")
         wrong = [] if isinstance(tables, list) else [0]
+        values: dict[str, PublishedValue] = {}
         for number, table in enumerate(tables[:MOST] if isinstance(tables, list) else []):
             try:
                 reference = PublishedValue.model_validate(table)
-                found.setdefault(repr(reference), reference)
+                values.setdefault(repr(reference), reference)
             except (ValidationError, TypeError, RecursionError):
                 wrong.append(number)
         if wrong:
             listed = ", ".join(map(str, wrong[:5])) + (", …" if len(wrong) > 5 else "")
             notes.append(f"{source.resolve().name}: reference[{listed}] cannot be read and is left out")
+        if values:
+            texts = section if isinstance(section, dict) else {}
+            name = str(texts.get("name") or source.resolve().name)
+            suite = PublishedSuite(name, str(texts.get("description") or ""), tuple(values.values()))
+            found.setdefault(repr(suite), suite)
     return tuple(found.values()), tuple(notes)
+
+
+def published_values(suites: Sequence[PublishedSuite]) -> tuple[PublishedValue, ...]:
+    """The published values of all suites, each once."""
+    found = {repr(value): value for suite in suites for value in suite.values}
+    return tuple(found.values())
 
 
 def _of_run(folder: Path) -> Suite | None:

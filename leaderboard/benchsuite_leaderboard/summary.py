@@ -29,7 +29,7 @@ from benchsuite_leaderboard.pages.formats import (
 )
 from benchsuite_leaderboard.pages.views import Views
 from benchsuite_leaderboard.report import make_report
-from benchsuite_leaderboard.suites import published_values
+from benchsuite_leaderboard.suites import published_suites, published_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -81,7 +81,7 @@ def render(
         sources: run directories and results files, whose suites may have published values.
     """
     output.mkdir(parents=True, exist_ok=True)
-    published, _ = published_values(sources)
+    published = published_values(published_suites(sources)[0])
     report = make_report(records, title=title, pending=pending, notes=(), published=published)
     views = Views()
     files = {"summary.md": _markdown(report, views), "ranking.csv": _ranking(report, views)}

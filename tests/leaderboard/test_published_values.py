@@ -17,7 +17,7 @@ from scipy.stats import t
 from benchsuite.publishing.results_file import Header, write_published
 from benchsuite_leaderboard.pages.addresses import slug
 from benchsuite_leaderboard.site import render
-from benchsuite_leaderboard.suites import published_values
+from benchsuite_leaderboard.suites import published_suites, published_values
 from benchsuite_leaderboard.summary import render as render_summary
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Make = Callable[..., TrialRecord]
     MakeMany = Callable[..., list[TrialRecord]]
 
+NET = {"dataset": "digits", "model": "mlp"}
 CELL = {"dataset": "digits", "model": "mlp", "scorer": "alpha", "sparsity": 0.5}
 VALUE: dict[str, Any] = {"value": 85, "unit": "%", "metric": "accuracy/top1", "source": "Author 2018"}
 
@@ -45,8 +46,8 @@ def run(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-def site_of(records: list[TrialRecord], folder: Path, run: Path) -> Path:
-    render(records, folder / "site", title="t", sources=[run])
+def site_of(records: list[TrialRecord], folder: Path, *runs: Path) -> Path:
+    render(records, folder / "site", title="t", sources=runs)
     return folder / "site"
 
 
@@ -194,7 +195,8 @@ def test_results_files_bring_theirs_and_nothing_of_them_is_obeyed(
     suite = tomli_w.dumps({"suite": {"name": "x"}, "reference": [*bad, good, good]})
     file = tmp_path / "theirs.jsonl"
     write_published(file, Header(name="x", suite=suite, cells=1, versions={}), matrix())
-    found, notes = published_values([file])
+    suites, notes = published_suites([file])
+    found = published_values(suites)
     assert [each.source for each in found] == [good["source"]]
     assert notes == ("theirs.jsonl: reference[0, 1, 2, 3] cannot be read and is left out",)
     site = site_of(matrix(), tmp_path, file)
@@ -209,7 +211,33 @@ def test_results_files_bring_theirs_and_nothing_of_them_is_obeyed(
 @pytest.mark.parametrize("text", ["", "reference = 3", "[reference]\nvalue = 1", "[[reference", "\0"])
 def test_suites_without_any_are_no_trouble(tmp_path: Path, text: str) -> None:
     (tmp_path / "suite.toml").write_text(text, "utf-8")
-    assert published_values([tmp_path, tmp_path / "absent"])[0] == ()
+    assert published_suites([tmp_path, tmp_path / "absent"])[0] == ()
+
+
+def test_each_suite_has_a_page_of_its_own(
+    matrix: MakeMany, run: Callable[..., Path], tmp_path: Path, hostile: str
+) -> None:
+    """With all of its values, in the order of its file, and of no other suite's."""
+    first = run(VALUE | CELL | {"value": 61}, VALUE | {"name": "tree", "value": 62, **NET})
+    text = (first / "suite.toml").read_text()
+    (first / "suite.toml").write_text(text.replace('name = "tiny"', f"name = {json.dumps(hostile)}"))
+    other = tmp_path / "other"
+    other.mkdir()
+    suite = {"suite": {"name": "second", "description": "What a <b>paper</b> says."}}
+    (other / "suite.toml").write_text(tomli_w.dumps(suite | {"reference": [VALUE | CELL | {"value": 63}]}))
+    site = site_of(matrix(), tmp_path, first, other)
+    index = (site / "published.html").read_text()
+    pages = [site / link for link in re.findall(r'href="(published/[^"]+)"', index)]
+    mine, theirs = (path.read_text() for path in pages)
+    assert re.findall(r">(6[123])<", mine) == ["61", "62"]
+    assert re.findall(r">(6[123])<", theirs) == ["63"]
+    assert "What a &lt;b&gt;paper&lt;/b&gt; says." in theirs
+    assert "<script>alert" not in mine
+    assert 'href="published.html"' in (site / "index.html").read_text()
+    site_of(matrix(), tmp_path, other)
+    assert [path.name for path in (site / "published").iterdir()] == [pages[1].name]
+    site_of(matrix(), tmp_path)
+    assert not list((site / "published").iterdir())
 
 
 def test_the_summary_has_them(

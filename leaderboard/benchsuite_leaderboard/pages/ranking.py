@@ -26,7 +26,7 @@ def rankings_page(report: Report) -> str:
     return (
         environment()
         .get_template("rankings.html.j2")
-        .render(report=report, pair_of=_workload, root="", here="rankings")
+        .render(report=report, pair_of=workload_of, root="", here="rankings")
     )
 
 
@@ -39,7 +39,7 @@ def ranking_page(report: Report, network: ShownNetwork) -> str:
         .render(
             report=report,
             network=network,
-            pair=_workload(network),
+            pair=workload_of(network),
             criteria={criterion.label: criterion for criterion in distinct_criteria(report)},
             errors=_errors(network),
             rows={layer: (row, units) for row, (layer, units) in enumerate(maps.layers, 1)} if maps else {},
@@ -73,7 +73,8 @@ def ranking_data(network: ShownNetwork) -> dict[str, Any]:
     return found
 
 
-def _workload(network: ShownNetwork) -> Workload:
+def workload_of(network: ShownNetwork) -> Workload:
+    """Its data set and model."""
     return Workload(network.ranking.dataset, network.ranking.model)
 
 
