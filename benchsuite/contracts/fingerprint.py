@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchsuite.errors import DataError
@@ -10,17 +11,16 @@ from benchsuite.store.file_digests import file_digest, file_digests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 
-def file_fingerprint(path: Path) -> str:
+def file_fingerprint(path: Path | str) -> str:
     """SHA-256 of a file's content, hexadecimal; a file is read again only when its size or time changes.
 
     Raises:
         DataError: there is no such file, or it cannot be read.
     """
     try:
-        return file_digest(path)
+        return file_digest(Path(path))
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
 

@@ -21,6 +21,10 @@ LARGEST_PICTURE = 2 << 20
 MOST_PICTURES = 20
 MOST_LINES = 12
 MOST_PLACES = 10_000
+MOST = 50
+"""Tables, curves and pictures of one measurement together."""
+_ENDLESS = 1e100
+"""Numbers beyond it have no place on an axis."""
 _LONGEST = 80
 """Letters of an axis' title or a line's name."""
 
@@ -115,11 +119,14 @@ class Showpieces:
                 f"{name!r:.60} is no name of a table, curve or picture: a lower-case letter and at most 39 "
                 "lower-case letters, digits and underscores"
             )
-        if name in self.tables or name in self.curves or name in self.pictures:
+        names = {*self.tables, *self.curves, *self.pictures}
+        if name in names:
             raise PluginError(f"{name}: there is a table, curve or picture of that name already")
+        if len(names) >= MOST:
+            raise PluginError(f"{name}: {MOST} tables, curves and pictures are the most")
 
 
 def _finite(name: str, value: object) -> float:
-    if not isinstance(value, Real) or not math.isfinite(value):
-        raise PluginError(f"curve {name}: {value!r:.40} is no finite number")
+    if not isinstance(value, Real) or not abs(float(value)) < _ENDLESS:
+        raise PluginError(f"curve {name}: {value!r:.40} is no finite number below {_ENDLESS:g}")
     return float(value)

@@ -7,6 +7,7 @@ The answer is checked as whatever comes from a stranger's process.
 from __future__ import annotations
 
 import base64
+import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,17 +21,18 @@ from benchsuite.metrics.showpieces import Curve, Showpieces
 from benchsuite.plan.metric_task import MeasureTask
 from benchsuite.pruning.kept_units import kept_units
 from benchsuite.store import metric_names
-from benchsuite.store.files import read_regular, write_atomically
+from benchsuite.store.files import StorageError, read_regular, write_atomically
 from benchsuite.store.keys import derived_seed
 from benchsuite.store.stages import Stage
 from benchsuite.store.texts import printable
 from benchsuite.trials.dense_model import load_dense
 from benchsuite.trials.facts import MetricFacts
 from benchsuite.trials.handing_over import hand_over, handed_over
-from benchsuite.trials.shown_files import keep_shown
+from benchsuite.trials.shown_files import copy_shown, keep_shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from torch import nn
 
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 _NETWORK, _ANSWER = "measured.pt", "measured.json"
 _LARGEST = 128 << 20
 """Bytes of an answer."""
+_LONGEST = 1000
+"""Bytes of a reason."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,12 +140,13 @@ def _dense_facts(worker: WorkerContext, metric: MetricTask, dense: DenseModel) -
 
     def make() -> MetricFacts:
         outcome = _asked(worker, MeasureTask(metric, metric.key, False, _seed(metric)))
-        _keep(worker, metric.key, metric.called, outcome)
-        # Beside the dense model, too, where MLflow and pages look.
-        _keep(worker, metric.dense.key, metric.called, outcome)
+        _keep(folder, metric.metric.name, outcome)
         return MetricFacts(numbers=outcome.numbers, unsupported=outcome.unsupported)
 
-    return Stage(folder, MetricFacts, [], made_from=dense.content).get(make, worker.tell)
+    facts = Stage(folder, MetricFacts, [], made_from=dense.content).get(make, worker.tell)
+    # MLflow and pages look beside the dense model; another suite may have called it something else.
+    copy_shown(folder, metric.metric.name, worker.folder(metric.dense.key), metric.called)
+    return facts
 
 
 def measure_end(worker: WorkerContext, trial: Trial, standing: Standing, of_dense: Measured) -> Measured:
@@ -159,7 +164,7 @@ def measure_end(worker: WorkerContext, trial: Trial, standing: Standing, of_dens
             if outcome.unsupported is not None:
                 found.notes[metric.called]["unsupported"] = outcome.unsupported
             found.metrics |= {_name(metric, name): value for name, value in outcome.numbers.items()}
-            _keep(worker, trial.key, metric.called, outcome)
+            _keep(worker.folder(trial.key), metric.called, outcome)
     return found
 
 
@@ -197,7 +202,9 @@ def answer_measurement(worker: WorkerContext, task: MeasureTask) -> None:
     standing = Standing("dense", 0, whole)
     if task.handed_over:
         standing = handed_over(folder / _NETWORK, worker.device)
-    metric = cast("Metric", worker.create("metric", task.metric.metric))
+    choice = task.metric.metric
+    metric = cast("Metric", worker.create("metric", choice))
+    worker.check_content("metric", choice, metric.fingerprint)
     context = MetricContext(
         standing.when,
         standing.network,
@@ -218,7 +225,8 @@ def answer_measurement(worker: WorkerContext, task: MeasureTask) -> None:
             pictures={name: base64.b64encode(content).decode() for name, content in shown.pictures.items()},
         )
     except Unsupported as reason:
-        outcome = _Outcome(unsupported=printable(str(reason), 1000))
+        outcome = _Outcome(unsupported=printable(str(reason), _LONGEST))
+    worker.check_content("metric", choice, metric.fingerprint)
     write_atomically(folder / _ANSWER, outcome.model_dump_json())
 
 
@@ -232,15 +240,27 @@ def _asked(worker: WorkerContext, task: MeasureTask) -> _Outcome:
         else:
             worker.apart(task)
         outcome = _Outcome.model_validate_json(read_regular(path, _LARGEST))
-    except (ValidationError, FileNotFoundError) as error:
+    except (ValidationError, OSError) as error:
+        if isinstance(error, StorageError):
+            raise
         raise PluginError(f"{called}: its process left no usable answer") from error
     finally:
-        path.unlink(missing_ok=True)
+        _drop(path)
     checked_numbers(outcome.numbers, task.metric.quantities, called)
+    if outcome.unsupported is not None:
+        return _Outcome(unsupported=printable(outcome.unsupported, _LONGEST))
     return outcome
 
 
-def _keep(worker: WorkerContext, key: str, called: str, outcome: _Outcome) -> None:
+def _drop(path: Path) -> None:
+    """Delete what a process left as its answer, whatever it is."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _keep(folder: Path, called: str, outcome: _Outcome) -> None:
     """Leave the tables, curves and pictures of an outcome in a stage's folder."""
     shown = Showpieces()
     for name, table in outcome.tables.items():
@@ -248,8 +268,12 @@ def _keep(worker: WorkerContext, key: str, called: str, outcome: _Outcome) -> No
     for name, curve in outcome.curves.items():
         shown.add_curve(name, curve.x, _with_gaps(curve), curve.axes)
     for name, content in outcome.pictures.items():
-        shown.add_picture(name, base64.b64decode(content))
-    keep_shown(worker.folder(key), called, shown)
+        try:
+            picture = base64.b64decode(content)
+        except ValueError as error:
+            raise PluginError(f"metric {called}: its process left no usable answer") from error
+        shown.add_picture(name, picture)
+    keep_shown(folder, called, shown)
 
 
 def _with_gaps(curve: Curve) -> Mapping[str, Sequence[float]]:

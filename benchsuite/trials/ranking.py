@@ -23,7 +23,7 @@ from benchsuite.store.texts import read_json
 from benchsuite.trials.unit_scores import complete_scorings, read_all, scorings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from benchsuite.plan.dense_task import DenseTask
@@ -155,10 +155,24 @@ def _fits(layer: LayerRanking, criteria: tuple[str, ...]) -> bool:
     scores = POINTS if layer.sorted else layer.units
     if not layer.criteria or not layer.criteria.keys() <= set(criteria):
         return False
-    return (layer.numbers is None or len(layer.numbers) == layer.units) and all(
-        len(each.scores) == scores and len(each.top) == len(each.bottom) == layer.k <= layer.units
+    numbers = layer.numbers
+    if numbers is not None and (len(numbers) != layer.units or len(set(numbers)) != layer.units):
+        return False
+    return all(
+        len(each.scores) == scores
+        and all(len(ends) == layer.k <= layer.units for ends in (each.top, each.bottom))
+        and all(_are_units(layer, ends) for ends in (each.top, each.bottom))
         for each in layer.criteria.values()
     )
+
+
+def _are_units(layer: LayerRanking, ends: Sequence[tuple[int, float]]) -> bool:
+    """Whether these are different units of the layer."""
+    units = [unit for unit, _ in ends]
+    known = layer.numbers
+    if known is None and not layer.sorted:
+        known = tuple(range(layer.units))  # of a wide layer nobody knows which units can be removed
+    return len(set(units)) == len(units) and min(units) >= 0 and (known is None or set(units) <= set(known))
 
 
 def _csv(ranking: NetworkRanking) -> str:

@@ -41,6 +41,30 @@ def keep_shown(folder: Path, called: str, shown: Showpieces) -> None:
         write_atomically(folder / f"{start}{name}.png", picture)
 
 
+def copy_shown(source: Path, named: str, folder: Path, called: str) -> None:
+    """Leave what lies in one stage's folder in another's, too, where that is not so yet.
+
+    Args:
+        source: where `keep_shown` left it.
+        named: what the metric was called there.
+        folder: where to leave it.
+        called: what the metric is called here.
+    """
+    start, own = f"measured-{named}-", f"measured-{called}-"
+    wanted = {
+        own + path.name.removeprefix(start): path.read_bytes()
+        for path in source.glob(f"{start}*")
+        if FILE.fullmatch(path.name) and path.stem.rpartition("-")[0] == start[:-1]
+    }
+    for path in folder.glob(f"{own}*"):
+        if FILE.fullmatch(path.name) and path.stem.rpartition("-")[0] == own[:-1] and path.name not in wanted:
+            path.unlink()
+    for name, content in wanted.items():
+        target = folder / name
+        if not target.is_file() or target.read_bytes() != content:
+            write_atomically(target, content)
+
+
 def _table(curve: Curve) -> str:
     """A line's values in a column each; empty where there is none."""
     text = io.StringIO()

@@ -27,6 +27,7 @@ from benchsuite.testing import (
     tiny_convnet,
     tiny_samples,
 )
+from benchsuite.trials.shown_files import copy_shown, keep_shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -165,6 +166,7 @@ def test_what_is_shown_is_checked() -> None:
         (shown.add_curve, ("c2", [1], {"line": [1, 2]}, ("x", "y")), "2 values for 1 places"),
         (shown.add_curve, ("c3", [math.nan], {"line": [1]}, ("x", "y")), "no finite number"),
         (shown.add_curve, ("c4", [1], {}, ("x", "y")), "1 to 12 lines"),
+        (shown.add_curve, ("c5", [1e308], {"line": [1]}, ("x", "y")), "no finite number below"),
         (shown.add_picture, ("p2", b"<svg onload=x>"), "bytes of a PNG file"),
         (shown.add_picture, ("p3", b"\x89PNG\r\n\x1a\n" + bytes(3 << 20)), "at most 2 MiB"),
     ]
@@ -187,6 +189,23 @@ def test_the_documented_metric_is_short_and_conforms(
     assert cli.main(["check-plugin", str(tmp_path / "calibration.py")]) == 0
     said = capsys.readouterr().out
     assert [f"calibration-error: {check}: ok" in said for check in ("networks", "determinism")] == [True] * 2
+
+
+def test_files_beside_a_dense_model_are_those_of_its_stage_under_the_suites_name(tmp_path: Path) -> None:
+    stage, dense = tmp_path / "stage", tmp_path / "dense"
+    dense.mkdir()
+    shown = Showpieces()
+    shown.add_table("a", [1.0])
+    shown.add_curve("b", [1, 2], {"line": [1, 2]}, ("x", "y"))
+    keep_shown(stage, "show", shown)
+    for name in ("measured-mine-old.csv", "measured-mine-2-a.csv", "measured-mine-a.csv"):
+        (dense / name).write_text("of another time")
+    copy_shown(stage, "show", dense, "mine")
+    own = {path.name: path.read_bytes() for path in dense.iterdir()}
+    assert own.pop("measured-mine-2-a.csv") == b"of another time", "it is another metric's"
+    assert own == {
+        path.name.replace("measured-show-", "measured-mine-"): path.read_bytes() for path in stage.iterdir()
+    }
 
 
 class Unsteady(Something):
@@ -237,10 +256,34 @@ class Breaks(benchsuite.Metric):
             os._exit(3)
         return {"layers": len(context.layers)}
 
+class Reads(Breaks):
+    # A file that somebody edits meanwhile.
+    name = "reads"
+    path: str = ""
+
+    def fingerprint(self):
+        return benchsuite.file_fingerprint(self.path)
+
+    def measure(self, context):
+        with open(self.path, "a") as file:
+            file.write("more")
+        return {"layers": len(context.layers)}
+
+class Forges(Breaks):
+    # Leaves a folder where its answer should be.
+    name = "forges"
+    path: str = ""
+
+    def measure(self, context):
+        import pathlib
+        for network in pathlib.Path(self.path).rglob("stages/*/worker.log"):
+            (network.parent / "measured.json" / "x").mkdir(parents=True, exist_ok=True)
+        os._exit(0)
+
 @benchsuite.hookimpl
 def benchsuite_register_metrics(register):
-    register(Cautious)
-    register(Breaks)
+    for metric in (Cautious, Breaks, Reads, Forges):
+        register(metric)
 """
 SUITE = """
 [suite]
@@ -348,13 +391,17 @@ def test_a_metric_that_breaks_costs_its_trials_and_says_where(tmp_path: Path) ->
         '"breaks"',
         '{ name = "breaks", at = "end" }',
         '{ name = "breaks", how = "die" }',
+        '{ name = "reads", path = "PATH/data.txt" }',
+        '{ name = "forges", path = "PATH" }',
     ):
         folder = tmp_path / str(len(found))
         folder.mkdir()
-        code, where = run(folder, metrics)
+        (folder / "data.txt").write_text("some")
+        code, where = run(folder, metrics.replace("PATH", str(folder)))
         (record,) = RunDirectory(where).results().records
         found[metrics] = code, record
-        assert not list(where.rglob("measured.*")), "what was handed over is gone"
+        assert not list((where / "stages" / record.stages["metric"]).glob("measured.*"))
+        assert "forges" in metrics or not list(where.rglob("measured.*")), "what was handed over is gone"
     code, record = found['"cautious"']
     assert (code, record.status) == (0, "done")
     assert record.provenance["measured"]["cautious"]["unsupported"] == "only on Sundays"
@@ -363,6 +410,8 @@ def test_a_metric_that_breaks_costs_its_trials_and_says_where(tmp_path: Path) ->
         ('"breaks"', r"metric breaks: measure\(\) raised ValueError: oh no \(mine.py:\d+\)"),
         ('{ name = "breaks", at = "end" }', r"metric breaks: measure\(\) raised ValueError: oh no"),
         ('{ name = "breaks", how = "die" }', "measuring breaks of mlp · digits · seed 0: .*"),
+        ('{ name = "reads", path = "PATH/data.txt" }', "the files that metric reads.* changed after"),
+        ('{ name = "forges", path = "PATH" }', "measuring forges of mlp|metric forges: its process left no"),
     ):
         code, record = found[metrics]
         assert (code, record.status) == (1, "failed")

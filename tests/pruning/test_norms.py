@@ -13,6 +13,7 @@ from pruning_networks import unit_scores
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchsuite.errors import Collapsed
 from benchsuite.metrics.cost import measure_cost
 from benchsuite.pruning.group_scores import group_scores
 from benchsuite.pruning.selection import select_units
@@ -115,7 +116,11 @@ def test_every_unit_beside_a_norm_can_go(case: Case, scope: Scope, seed: int) ->
     assert {pin.layer for pin in graph.pinned} == {"fc"}
     chosen = PruningSettings(scope=scope, budget="units", normalise="none")
     scores = group_scores(graph, unit_scores(graph, seed), chosen)
-    selection = select_units(graph, scores, chosen, 0.4, seed)
+    try:
+        selection = select_units(graph, scores, chosen, 0.4, seed)
+    except Collapsed:
+        assert scope == "global", "the others leave some of each layer"
+        return
     pruned = remove_units(model, graph, selection.removed)
     assert check_surgery(model, pruned, graph, selection.removed, inputs()).relative_difference < 1e-9
     cost = measure_cost(pruned, inputs())

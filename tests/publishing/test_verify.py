@@ -258,4 +258,5 @@ def test_a_suite_of_a_stranger_names_no_file_of_this_machine(text):
 
 
 def test_names_with_slashes_are_no_such_files():
+    names_no_files({"suite": {"name": "a", "description": "~2 points"}, "reference": [{"note": "/s less"}]})
     names_no_files({"workload": [{"models": ["timm/resnet18", "a..b"], "dataset": "cifar10"}], "seeds": [1]})

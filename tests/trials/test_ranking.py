@@ -196,6 +196,11 @@ def test_damaged_scores_are_told_of_and_left_out(run: Run) -> None:
         lambda d: d["layers"][0].update(units=3),
         lambda d: d["layers"][1]["numbers"].pop(),
         lambda d: d["layers"][0]["criteria"]["random"]["top"][0].__setitem__(0, -1),
+        lambda d: d["layers"][0]["criteria"]["random"]["top"][0].__setitem__(0, 10**9),
+        lambda d: d["layers"][0]["criteria"]["random"]["top"].__setitem__(
+            1, d["layers"][0]["criteria"]["random"]["top"][0]
+        ),
+        lambda d: d["layers"][1].update(numbers=[1] * d["layers"][1]["units"]),
         lambda d: d["layers"][0]["criteria"]["random"]["scores"].__setitem__(0, float("nan")),
         lambda d: d.update(layers="none"),
         lambda d: d["criteria"].pop(),
