@@ -46,8 +46,8 @@ class TrialRecord:
         stages: content keys of the stages behind the trial (data, train, trace, early, score, trial), of the
             network's architecture and of how its latency was measured, and what identifies the numbers of
             the dense model and of the scores (train_content, score_content). Where some layers have a
-            criterion of their own, its scores stand in score_2, score_3, ...; what metric plugins measured on the
-            dense model in metric, metric_2, ...
+            criterion of their own, its scores stand in score_2, score_3, ...; what metric plugins measured
+            on the dense model stands in metric, metric_2, ...
         error: the reason of any status but done.
         rounds: of a schedule with rounds, the metrics after each round, the last one's as in `metrics`.
     """
