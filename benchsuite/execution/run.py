@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from benchsuite.trials.description import DescribeTask
 
 _logger = logging.getLogger(__name__)
+_PARAMETERS = "scorer_parameters"
+"""Where a record says every parameter of a criterion that its suite sweeps."""
 
 
 class Observer(Protocol):
@@ -79,6 +81,7 @@ class Run:
 
         Trials whose stages turn out to be damaged, and are made anew with other numbers, are run again once.
         """
+        self._say_parameters(work.cached)
         self._run(work.to_run, executor)
         if self._stop():
             return
@@ -89,6 +92,14 @@ class Run:
                 "other numbers"
             )
             self._run(again, executor)
+
+    def _say_parameters(self, trials: Sequence[Trial]) -> None:
+        """Add to records from before what records of criteria that the suite sweeps say."""
+        for trial in trials:
+            record, scorer = self._records[trial.key], trial.score.scorer
+            if scorer.swept and _PARAMETERS not in record.provenance:
+                self._records[trial.key] = replace(record, provenance={**record.provenance, **_swept(trial)})
+                self._directory.append(self._records[trial.key])
 
     def _run(self, trials: Sequence[Trial], executor: Callable[[], Executor]) -> None:
         if not trials:
@@ -169,9 +180,8 @@ class Run:
         return handle_and_tell
 
     def _record(self, trial: Trial, record: TrialRecord) -> None:
-        scorer = trial.score.scorer
-        swept = {"scorer_parameters": scorer.all_parameters} if scorer.swept else {}
-        record = replace(record, provenance={**self._provenance, **swept, **record.provenance})
+        provenance = {**self._provenance, **_swept(trial), **record.provenance}
+        record = replace(record, provenance=provenance)
         self._directory.append(record)
         self._records[record.key] = record
         complete = not needs_latency(trial, record)
@@ -207,3 +217,9 @@ class Run:
         self._tell(f"the latency of {counted(len(trials), 'trial')} was not measured: {error}")
         for trial in trials:
             self._record(trial, replace(self._records[trial.key], error=f"latency was not measured: {error}"))
+
+
+def _swept(trial: Trial) -> dict[str, Any]:
+    """Every parameter of a criterion that the suite sweeps, defaults too: charts have a place for it."""
+    scorer = trial.score.scorer
+    return {_PARAMETERS: scorer.all_parameters} if scorer.swept else {}

@@ -92,3 +92,20 @@ def test_a_reference_without_a_cell_stops_every_command_before_work(tmp_path: Pa
         assert "suite.toml:24: reference[0].scorer: a reference without a cell" in said.stderr
         assert "did you mean 'synflow(rounds=2)'" in said.stderr
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_a_default_that_was_run_before_has_its_place_in_a_later_sweep(tmp_path: Path) -> None:
+    plain = SUITE.replace('{ name = "synflow", sweep = { rounds = [1, 2, 100] } }', '"synflow"')
+    assert run(tmp_path, "run", plain).returncode == 0
+    (before,) = records(tmp_path)
+    assert "scorer_parameters" not in before["provenance"]
+    said = run(tmp_path, "run", SUITE)
+    assert "1 cached" in said.stdout
+    after = {record["key"]: record for record in records(tmp_path)}
+    assert len(after) == 3
+    own = after[before["key"]]
+    assert own["provenance"].pop("scorer_parameters")["rounds"] == 100
+    assert own == before, "nothing else is changed"
+    (page,) = (tmp_path / "runs/published/site/workloads").iterdir()
+    assert "synflow</bdi> by <bdi>rounds" in page.read_text()
