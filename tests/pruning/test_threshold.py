@@ -120,7 +120,7 @@ name = "some"
 seeds = [0]
 sparsities = {sparsities}
 scorers = {scorers}
-controls = ["random", {{name = "shuffled", of = ["karnin"], draws = 1}}]
+controls = ["random", {{name = "shuffled", of = [{{name = "karnin", scaling = "rank"}}], draws = 1}}]
 
 [[workload]]
 dataset = "digits"
@@ -138,6 +138,9 @@ epochs = 0
 [metrics]
 latency = false
 """
+
+
+RANKED = '{ name = "karnin", scaling = "rank" }'
 
 
 def read(folder: Path, sparsities: str, pruning: str, scorers: str = '["karnin"]') -> Any:
@@ -182,7 +185,8 @@ def test_the_page_names_the_criteria_that_a_threshold_is_for() -> None:
 
 @pytest.mark.slow
 def test_a_sweep_of_thresholds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def run(name: str, sparsities: str, pruning: str, scorers: str = '["karnin"]') -> list[Any]:
+    # By ranks: scaled from the smallest to the largest, nearly all of these weights lie below 0.45.
+    def run(name: str, sparsities: str, pruning: str, scorers: str = f"[{RANKED}]") -> list[Any]:
         folder = tmp_path / name
         read(folder, sparsities, pruning, scorers)
         command = ["run", str(folder / "suite.toml"), "--output", str(folder / "run"), "--jobs", "1"]
@@ -191,18 +195,19 @@ def test_a_sweep_of_thresholds(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
     masks = 'granularity = "weight"'
     sweep = '[0.5, "native", { threshold = 0.1 }, { threshold = 0.45 }, { threshold = 2 }]'
-    records = run("sweep", sweep, masks, '["karnin", "magnitude-l1"]')
+    records = run("sweep", sweep, masks, f'[{RANKED}, "magnitude-l1"]')
+    karnin = "karnin(scaling=rank)"
     found = {(r.axes["scorer"], r.axes["sparsity"], r.axes["draw"]): r for r in records}
     # Karnin's own rule is a threshold of 0.45, so the same weights go.
-    own, same = found["karnin", "native", 0], found["karnin", "threshold=0.45", 0]
+    own, same = found[karnin, "native", 0], found[karnin, "threshold=0.45", 0]
     assert own.status == same.status == "done"
     alike = [name for name in own.metrics if name.startswith(("accuracy/", "cost/", "sparsity/"))]
     assert {name: own.metrics[name] for name in alike} == {name: same.metrics[name] for name in alike}
     stages = tmp_path / "sweep" / "run" / "stages"
     one, other = (load_tensors(stages / r.key / PRUNED) for r in (own, same))
     assert all(torch.equal(one[name], other[name]) for name in one)
-    assert found["karnin", "threshold=0.1", 0].metrics["sparsity/params"] < own.metrics["sparsity/params"]
-    shuffled = found["shuffled(karnin)", "threshold=0.45", 0]
+    assert found[karnin, "threshold=0.1", 0].metrics["sparsity/params"] < own.metrics["sparsity/params"]
+    shuffled = found[f"shuffled({karnin})", "threshold=0.45", 0]
     assert shuffled.metrics["sparsity/params"] == own.metrics["sparsity/params"]
     # Of uniform scores, the share below a threshold is the threshold; biases are no part of it.
     for draw in range(3):
@@ -210,7 +215,7 @@ def test_a_sweep_of_thresholds(tmp_path: Path, capsys: pytest.CaptureFixture[str
         share = record.metrics["sparsity/macs"]
         weights = record.metrics["cost/params_dense"]
         assert math.isclose(share, 0.1, abs_tol=5 * math.sqrt(0.09 / weights))
-    assert found["karnin", "threshold=2", 0].status == "collapsed"
+    assert found[karnin, "threshold=2", 0].status == "collapsed"
     refused = found["magnitude-l1", "threshold=0.1", 0]
     assert refused.status == "unsupported"
     assert "the scores of magnitude-l1 have no fixed zero and unit (absolute = False)" in refused.error
@@ -228,7 +233,7 @@ def test_a_sweep_of_thresholds(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "scores under 0.45" in page
     assert re.search(r"scores under 0\.1<.*scores under 0\.45<.*scores under 2<", page, re.S)
 
-    units = run("units", "[{ threshold = 0.3 }]", "", '["karnin", "fisher"]')
+    units = run("units", "[{ threshold = 0.3 }]", "", f'[{RANKED}, "fisher"]')
     assert {r.status for r in units if r.axes["scorer"] == "random"} == {"done"}
     rounds = run("rounds", "[{ threshold = 0.3 }]", f'{masks}\nschedule = "iterative"')
     assert {r.status for r in rounds} == {"unsupported"}
