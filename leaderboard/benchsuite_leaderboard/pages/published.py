@@ -28,10 +28,19 @@ def published_pages(report: Report, views: Views, index: str) -> Iterator[tuple[
     """
     if not report.published:
         return
-    pages = [(suite, f"published/{slug(suite.name, repr(suite.values))}.html") for suite in report.published]
+    names = [suite.name for suite in report.published]
+    pages = [
+        (suite, f"published/{slug(suite.name)}{_number(names[:place].count(suite.name))}.html")
+        for place, suite in enumerate(report.published)
+    ]
     yield index, partial(_index_page, report, views, pages)
     for suite, address in pages:
         yield address, partial(_suite_page, report, views, suite)
+
+
+def _number(before: int) -> str:
+    """What tells the page of a suite from those of others with its name."""
+    return f"-{before + 1}" if before else ""
 
 
 def _index_page(report: Report, views: Views, pages: list[tuple[PublishedSuite, str]]) -> str:
