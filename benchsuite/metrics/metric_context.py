@@ -147,7 +147,7 @@ class MetricContext:
 
     def activation_labels(self, split: SplitName = "train", *, samples: int | None = None) -> Tensor:
         """Return the labels of the rows of `activations` with the same arguments, (samples,), on the CPU."""
-        return torch.cat([labels for _, labels in self._pass(split, False, samples).batches()]).cpu()
+        return self._pass(split, False, samples).raw_samples["labels"].cpu()
 
     def report(self, name: str, value: object) -> None:
         """Keep an array or a table for people, as `ScoringContext.report` does; it decides nothing.

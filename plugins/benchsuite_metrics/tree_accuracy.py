@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from benchsuite import Metric, Quantity, Unsupported
+from benchsuite_scorers._trees import tree_depth
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -152,7 +152,7 @@ class _Trees:
         if kind == "gini":
             from sklearn.tree import DecisionTreeClassifier
 
-            tree = DecisionTreeClassifier(max_depth=_depth(len(units)), random_state=self._seed)
+            tree = DecisionTreeClassifier(max_depth=tree_depth(len(units)), random_state=self._seed)
             tree.fit(self._table[:, units], self._numbers)
             return self._right(tree, units), [float(gain) for gain in tree.feature_importances_]
         model = self._fitted(units, 1)
@@ -170,7 +170,7 @@ class _Trees:
 
         model = XGBClassifier(
             n_estimators=rounds,
-            max_depth=_depth(len(units)),
+            max_depth=tree_depth(len(units)),
             tree_method="hist",
             random_state=self._seed,
             n_jobs=torch.get_num_threads(),
@@ -180,11 +180,6 @@ class _Trees:
     def _right(self, model: Any, units: Sequence[int]) -> float:
         predicted = self._classes[model.predict(self._test_table[:, units])]
         return float((predicted == self._test_labels).mean())
-
-
-def _depth(units: int) -> int:
-    """log2 of the number of units, rounded, and at least 1."""
-    return max(1, round(math.log2(units)))
 
 
 def _maxima(
