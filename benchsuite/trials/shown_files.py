@@ -29,9 +29,8 @@ def keep_shown(folder: Path, called: str, shown: Showpieces) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     start = f"measured-{called}-"
-    for path in folder.glob("measured-*"):
-        if FILE.fullmatch(path.name) and path.stem.rpartition("-")[0] == start.rstrip("-"):
-            path.unlink()
+    for path in _of_metric(folder, called):
+        path.unlink()
     for name, table in shown.tables.items():
         write_atomically(folder / f"{start}{name}.csv", table)
     for name, curve in shown.curves.items():
@@ -51,18 +50,20 @@ def copy_shown(source: Path, named: str, folder: Path, called: str) -> None:
         called: what the metric is called here.
     """
     start, own = f"measured-{named}-", f"measured-{called}-"
-    wanted = {
-        own + path.name.removeprefix(start): path.read_bytes()
-        for path in source.glob(f"{start}*")
-        if FILE.fullmatch(path.name) and path.stem.rpartition("-")[0] == start[:-1]
-    }
-    for path in folder.glob(f"{own}*"):
-        if FILE.fullmatch(path.name) and path.stem.rpartition("-")[0] == own[:-1] and path.name not in wanted:
+    wanted = {own + path.name.removeprefix(start): path.read_bytes() for path in _of_metric(source, named)}
+    for path in _of_metric(folder, called):
+        if path.name not in wanted:
             path.unlink()
     for name, content in wanted.items():
         target = folder / name
         if not target.is_file() or target.read_bytes() != content:
             write_atomically(target, content)
+
+
+def _of_metric(folder: Path, called: str) -> list[Path]:
+    """What a metric left in a folder; one whose name begins like another's leaves other files."""
+    found = folder.glob(f"measured-{called}-*")
+    return [p for p in found if FILE.fullmatch(p.name) and p.stem.rpartition("-")[0] == f"measured-{called}"]
 
 
 def _table(curve: Curve) -> str:
